@@ -1,0 +1,42 @@
+# One command runs it, one tests it. Each sets up by itself what it needs; the second time that takes a blink.
+# Variables, before or after `make`: ARGS (pytest's), CODE (a capability), SEEDS, UPGRADE=1 (lock), DEMO_EXIT=1, WORKA_DEMO_REPO, WORKA_PREFIX.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format lock prove faults docs clean
+MAKEFLAGS += --no-print-directory
+SETUP := scripts/setup
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Only set up; prints the path of the runnable worka (the others do it by themselves)
+	@$(SETUP)
+
+demo: ## Run a governed task end to end on real input, and leave the console running (DEMO_EXIT=1 ends it)
+	@WORKA_DEMO_REPO="$${WORKA_DEMO_REPO:-$(CURDIR)}" $(SETUP) -- worka demo
+
+test: ## The whole suite (ARGS='tests/broker -k redirect' for a part)
+	@$(SETUP) --tests -- python -m pytest $(ARGS)
+
+lint: ## ruff, mypy --strict, import layers
+	@$(SETUP) --tests -- scripts/lint
+
+format: ## Let ruff rewrite what it can
+	@$(SETUP) --tests -- sh -c 'ruff check -q --fix src tests scripts; ruff format -q src tests scripts'
+
+lock: ## Renew the hashed locks, the packs' too (UPGRADE=1 takes newer versions)
+	@$(SETUP) --tests -- scripts/lock
+
+prove: ## Show that the tests of a guarding capability fail without its guard (CODE=BRK-2; none: all)
+	@$(SETUP) --tests -- python scripts/prove $(CODE)
+
+faults: ## Kill processes at random places, SEEDS times
+	@$(SETUP) --tests -- python -m pytest tests/faults --seeds $(or $(SEEDS),20) $(ARGS)
+
+docs: ## Renew docs/reference from the code and from the last full run of the tests
+	@$(SETUP) --tests -- python scripts/docs
+	@$(SETUP) --tests -- python scripts/capabilities
+
+clean: ## Remove what was made in this checkout (not the shared environments)
+	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find src tests scripts packs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,5 @@
+"""`python -m worka`: the command line."""
+
+from worka.cli import main
+
+main()

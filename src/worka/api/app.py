@@ -1,0 +1,194 @@
+"""The application: every domain's routes, the console, health, and problems as problem+json."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+
+from worka import __version__, web
+from worka.api.door import Door, problem_response
+from worka.approvals.routes import router as approvals
+from worka.audit.routes import router as audit
+from worka.broker.routes import router as broker
+from worka.connections.routes import router as connections
+from worka.governance.routes import router as governance
+from worka.identity.routes import router as identity
+from worka.kernel.errors import BY_STATUS, Invalid, Problem
+from worka.observability.routes import router as observability
+from worka.packs.routes import router as packs
+from worka.realtime.routes import router as realtime
+from worka.treasury.routes import router as treasury
+from worka.views.routes import router as views
+from worka.workers.wiring import Runtime, build_id
+from worka.workflows.routes import router as workflows
+from worka.workspaces.routes import router as workspaces
+
+log = logging.getLogger("worka.api")
+ROUTERS = (
+    identity,
+    workspaces,
+    governance,
+    approvals,
+    treasury,
+    connections,
+    broker,
+    packs,
+    workflows,
+    views,
+    observability,
+    realtime,
+    audit,
+)
+
+
+def create(runtime: Runtime) -> Any:
+    """The ASGI application of the serve role."""
+
+    @contextlib.asynccontextmanager
+    async def life(_app: FastAPI) -> AsyncIterator[None]:
+        await runtime.db.open()
+        yield
+        await runtime.db.close()
+
+    app = FastAPI(
+        title="Worka",
+        version=__version__,
+        summary="Operating governed AI work",
+        lifespan=life,
+        docs_url=None,
+        redoc_url=None,
+        responses={
+            "default": {
+                "description": "A problem (RFC 9457) with its remedy",
+                "content": {"application/problem+json": {}},
+            }
+        },
+    )
+    for router in ROUTERS:
+        app.include_router(router)
+    app.include_router(web.router, include_in_schema=False)
+    app.mount("/static", web.static_app)
+    _health(app, runtime)
+    _problems(app)
+    return Door(app, runtime)
+
+
+def _problems(app: FastAPI) -> None:
+    async def problem(request: Request, error: Exception) -> Any:
+        assert isinstance(error, Problem)
+        return await _answer(request, error)
+
+    async def invalid(request: Request, error: Exception) -> Any:
+        assert isinstance(error, RequestValidationError)
+        fields = [
+            {"field": "/" + "/".join(str(part) for part in item["loc"]), "problem": item["msg"]}
+            for item in error.errors()
+        ]
+        broken = any(
+            item["type"] in ("json_invalid", "missing") and item["loc"] == ("body",) for item in error.errors()
+        )
+        detail = "; ".join(f"{item['field']}: {item['problem']}" for item in fields[:5])
+        return await _answer(
+            request, Invalid(detail, code="body_unreadable" if broken else "invalid_fields", fields=fields)
+        )
+
+    async def plain(request: Request, error: Exception) -> Any:
+        assert isinstance(error, HTTPException)
+        kind = BY_STATUS.get(error.status_code)
+        if kind is None or error.status_code == 404:
+            body = {
+                "type": "about:blank",
+                "title": str(error.detail),
+                "status": error.status_code,
+                "code": "no_such_route" if error.status_code == 404 else "http_error",
+                "detail": f"{request.method} {request.url.path} is not a route of Worka.",
+                "remedy": "See /openapi.json for the routes.",
+                "request_id": request.scope["state"].get("trace_id", ""),
+            }
+            if web.wants_page(request):
+                return web.problem_page(request, body)
+            return JSONResponse(body, error.status_code, headers=error.headers, media_type="application/problem+json")
+        return await _answer(request, kind(str(error.detail)))
+
+    async def broken(request: Request, error: Exception) -> Any:
+        trace = request.scope["state"].get("trace_id", "")
+        log.exception("request failed", exc_info=error, extra={"trace_id": trace})
+        return await _answer(request, Problem("The request failed inside; the log has it under this request id."))
+
+    app.add_exception_handler(Problem, problem)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, plain)
+    app.add_exception_handler(Exception, broken)
+
+
+async def _answer(request: Request, problem: Problem) -> Any:
+    trace = request.scope["state"].get("trace_id", "")
+    if web.wants_page(request):
+        return web.problem_page(request, problem.body(trace))
+    return problem_response(problem, trace)
+
+
+def _health(app: FastAPI, runtime: Runtime) -> None:
+    started = time.time()
+
+    async def checks() -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        try:
+            async with runtime.db.transaction(None) as conn:
+                await conn.execute("select 1")
+            found["database"] = {"state": "healthy"}
+        except Problem as problem:
+            found["database"] = {"state": "down", "detail": problem.detail, "remedy": problem.remedy}
+        for name, path in (
+            ("launcher", runtime.paths.launcher_socket),
+            ("broker", runtime.paths.broker_socket),
+            ("host", runtime.paths.host_socket),
+        ):
+            alive = path.exists()
+            found[name] = {"state": "healthy" if alive else "down"}
+            if not alive:
+                found[name]["remedy"] = f"Read {runtime.paths.log / (name + '.log')}; `worka up` starts it again."
+        return found
+
+    @app.get("/livez", tags=["health"], summary="This process answers")
+    async def livez() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["health"], summary="The parts this door needs")
+    async def readyz(verbose: bool = False) -> JSONResponse:
+        found = await checks()
+        ready = found["database"]["state"] == "healthy"
+        body: dict[str, Any] = {"status": "ok" if ready else "unavailable"}
+        if verbose:
+            body["checks"] = found
+        return JSONResponse(body, 200 if ready else 503)
+
+    @app.get("/metrics", tags=["health"], summary="Prometheus metrics of this process")
+    async def metrics() -> PlainTextResponse:
+        return PlainTextResponse(generate_latest().decode(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/v1/platform", tags=["health"], summary="Which build, which home, which processes")
+    async def platform() -> dict[str, Any]:
+        try:
+            processes = json.loads((runtime.paths.run / "processes.json").read_text())
+        except (OSError, ValueError):
+            processes = {}
+        found = await checks()
+        return {
+            "version": __version__,
+            "build": build_id(),
+            "home": str(runtime.settings.home),
+            "up_seconds": round(time.time() - started, 1),
+            "processes": processes,
+            "checks": found,
+        }

@@ -1,0 +1,215 @@
+"""One ASGI layer before the routes: request id and trace, size limit, sign-in, tenant and workspace, idempotency keys,
+security headers. Pure ASGI, so that streams (SSE) pass through untouched."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import time
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from worka.api import idempotency
+from worka.identity import authenticate
+from worka.kernel import telemetry
+from worka.kernel.context import Context
+from worka.kernel.errors import BadRequest, Invalid, NotFound, Problem, Unauthenticated
+from worka.kernel.ids import check
+from worka.workers.wiring import Runtime
+from worka.workspaces import store as workspaces
+
+log = logging.getLogger("worka.api")
+SAFE = {"GET", "HEAD", "OPTIONS"}
+# What a stranger may reach: signing in, health, the OpenAPI document, the console's static files and sign-in page.
+OPEN = re.compile(r"^/(livez|readyz|metrics|openapi\.json|docs/api|static/.*|sign-in|v1/setup|v1/invitations/accept)$")
+_WORKSPACE = re.compile(r"^/(?:v1/workspaces|w)/([^/]+)")
+_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
+
+
+class TooLarge(Problem):
+    """The body is larger than the limit."""
+
+    status, code, title = 413, "body_too_large", "The request body is too large"
+    default_remedy = "Send less, or ask the operator to raise http.max_body_bytes."
+
+
+class Door:
+    """Wraps the application. `runtime` makes Contexts."""
+
+    def __init__(self, app: ASGIApp, runtime: Runtime) -> None:
+        self.app = app
+        self.runtime = runtime
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope)
+        parent = telemetry.parse(request.headers.get("traceparent"))
+        trace_id = parent[0] if parent else os.urandom(16).hex()
+        scope.setdefault("state", {})["trace_id"] = trace_id
+        started = time.perf_counter()
+        status = 500
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = [*message.get("headers", []), *_HEADERS, (b"x-request-id", trace_id.encode())]
+                if not any(key == b"cache-control" for key, _ in headers):
+                    headers.append((b"cache-control", b"no-store"))
+                message = {**message, "headers": headers}
+            await send(message)
+
+        with telemetry.span(
+            trace_id, "http.request", parent[1] if parent else None, method=scope["method"], path=scope["path"]
+        ) as span:
+            try:
+                await self._handle(request, receive, sending, trace_id, span)
+            except Problem as problem:
+                await problem_response(problem, trace_id)(scope, receive, sending)
+        log.info(
+            "%s %s %s %.1fms",
+            scope["method"],
+            scope["path"],
+            status,
+            (time.perf_counter() - started) * 1000,
+            extra={"trace_id": trace_id},
+        )
+
+    async def _handle(self, request: Request, receive: Receive, send: Send, trace_id: str, span: str) -> None:
+        scope = request.scope
+        path, method = scope["path"], scope["method"]
+        if "\x00" in path:
+            raise NotFound("The path holds a NUL byte.")
+        length = request.headers.get("content-length", "0")
+        limit = self.runtime.settings.http.max_body_bytes
+        if not length.isdigit() or int(length) > limit:
+            raise TooLarge(f"The body may hold {limit} bytes at most.")
+        receive = _limited(receive, limit)
+        scope["state"]["runtime"] = self.runtime
+        if OPEN.match(path) or (path == "/v1/sessions" and method == "POST"):
+            scope["state"]["ctx_anonymous"] = self.runtime.platform_context(trace_id=trace_id)
+            if path == "/sign-in" or not _token(request):
+                await self.app(scope, receive, send)
+                return
+        ctx = await self.context(request, trace_id, span)
+        scope["state"]["ctx"] = ctx
+        key = request.headers.get("idempotency-key")
+        if key is not None and method not in SAFE and path.startswith("/v1/"):
+            await idempotency.run(self.app, scope, receive, send, ctx, key)
+            return
+        await self.app(scope, receive, send)
+
+    async def context(self, request: Request, trace_id: str, span: str) -> Context:
+        """The caller's Context. Raises Unauthenticated, or NotFound for a workspace that is not theirs."""
+        token = _token(request)
+        if not token:
+            raise Unauthenticated("No credential was sent.")
+        credential = await authenticate(self.runtime.db, self.runtime.sealer, token)
+        principal = credential.principal
+        tenant, workspace = credential.tenant_id, None
+        match = _WORKSPACE.match(request.scope["path"])
+        async with self.runtime.db.transaction(None) as conn:
+            memberships = await workspaces.memberships_of(conn, principal.kind, principal.id)
+        if match:
+            workspace = match.group(1)
+            # Existence is secret: an unknown workspace and someone else's get the same 404.
+            mine = [m for m in memberships if m["workspace_id"] == workspace]
+            if not check(workspace, "ws") or not mine or (tenant and mine[0]["tenant_id"] != tenant):
+                raise NotFound("There is no such workspace, or you are not a member of it.", code="workspace_not_found")
+            if credential.workspace_id and credential.workspace_id != workspace:
+                raise NotFound("This token belongs to another workspace.", code="workspace_not_found")
+            tenant = mine[0]["tenant_id"]
+        elif tenant is None:
+            tenants = {m["tenant_id"] for m in memberships}
+            asked = request.headers.get("worka-tenant")
+            if asked is not None:
+                if asked not in tenants:
+                    raise NotFound("You are a member of no workspace of that tenant.", code="tenant_not_found")
+                tenant = asked
+            elif len(tenants) == 1:
+                tenant = tenants.pop()
+        return self.runtime.context(
+            principal,
+            tenant_id=tenant,
+            workspace_id=workspace or credential.workspace_id,
+            originating_person=principal.id if principal.kind == "person" else None,
+            trace_id=trace_id,
+            span_id=span,
+            credential_id=credential.id,
+        )
+
+
+def _token(request: Request) -> str | None:
+    header = request.headers.get("authorization")
+    if header is not None:
+        scheme, _, token = header.partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise Unauthenticated("The Authorization header is not `Bearer <token>`.")
+        return token.strip()
+    cookie = request.cookies.get("worka_session")
+    # A cookie is sent by the browser itself: only our own pages may use it to change something.
+    if cookie and request.method not in SAFE:
+        origin = request.headers.get("origin")
+        if origin is None or origin.split("://", 1)[-1] != request.headers.get("host"):
+            raise Unauthenticated(
+                "A change with the session cookie must come from this console.", code="cross_site_refused"
+            )
+    return cookie
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
+    seen = 0
+
+    async def bounded() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > limit:
+            raise TooLarge(f"The body may hold {limit} bytes at most.")
+        return message
+
+    return bounded
+
+
+def problem_response(problem: Problem, trace_id: str) -> JSONResponse:
+    """problem+json of a Problem."""
+    headers = {"WWW-Authenticate": 'Bearer realm="worka"'} if problem.status == 401 else {}
+    if "retry_after" in problem.extra:
+        headers["Retry-After"] = str(problem.extra["retry_after"])
+    return JSONResponse(
+        problem.body(trace_id), status_code=problem.status, headers=headers, media_type="application/problem+json"
+    )
+
+
+async def body_json(receive: Receive) -> Any:
+    """Reads a whole JSON body (used where a layer needs it before the route)."""
+    chunks = []
+    while True:
+        message = await receive()
+        chunks.append(message.get("body", b""))
+        if not message.get("more_body"):
+            break
+    try:
+        return json.loads(b"".join(chunks) or b"null")
+    except ValueError as error:
+        raise BadRequest("The body is not JSON.") from error
+
+
+class TenantRequired(Invalid):
+    """The caller belongs to several tenants and named none."""
+
+    code = "tenant_required"
+    title = "Name the tenant"
+    default_remedy = "Send the header Worka-Tenant, or use a path with the workspace."

@@ -1,0 +1,44 @@
+"""`python -m worka.api.serve`: the serve role (API, console, realtime)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import uvicorn
+
+from worka.api.app import create
+from worka.identity import ensure_setup_token
+from worka.kernel import failpoints, settings, telemetry
+from worka.workers.wiring import Runtime
+
+
+def main() -> None:
+    """Runs the door until it is told to stop."""
+    failpoints.check_environment()
+    loaded = settings.load()
+    runtime = Runtime(loaded, "serve")
+    telemetry.configure("serve", runtime.paths.log)
+    asyncio.run(_first_start(loaded))
+    uvicorn.run(
+        create(runtime),
+        host=loaded.http.host,
+        port=loaded.http.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        timeout_keep_alive=20,
+    )
+
+
+async def _first_start(loaded: settings.Settings) -> None:
+    runtime = Runtime(loaded, "serve-start")
+    await runtime.db.open()
+    try:
+        await ensure_setup_token(runtime.db, runtime.sealer, runtime.paths.run)
+    finally:
+        await runtime.db.close()
+
+
+if __name__ == "__main__":
+    main()

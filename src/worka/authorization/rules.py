@@ -1,0 +1,121 @@
+"""Pure decisions: the access set asked for the one who acts and for the person behind it. No database, no clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from worka.authorization import cedar, matrix
+from worka.authorization.cedar import Policies, Request
+from worka.authorization.vocabulary import facts
+from worka.kernel.actions import Action
+from worka.kernel.context import Resource
+from worka.kernel.reasons import Reason, register
+
+NO_PERMIT = "access/no-permit"
+ERROR = "access/error"
+UNKNOWN_ACTION = "access/unknown-action"
+
+register(
+    Reason(
+        "denied_by_access",
+        "authorization",
+        "authorization",
+        "No role of the one who acts, or of the person behind it, permits this action.",
+        causes="The role lacks the permission; the tool is not in the team member's list; the principal is disabled.",
+        check="worka decision show ID (owner, admin): the rules that matched, and the inputs.",
+        remedy="Ask someone who holds the permission to do it, or an owner to give the role.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Actor:
+    """A principal with what it holds in the place of the resource: roles of that workspace (and `operator`)."""
+
+    kind: str
+    id: str
+    name: str = ""
+    enabled: bool = True
+    roles: tuple[str, ...] = ()
+    may_use: tuple[str, ...] = ()
+    """The tools of a team member, `publisher.pack.tool`."""
+    owner_person_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Access' answer: allow or deny, the policies that say so, and why in words. `remedy` is empty on allow."""
+
+    allowed: bool
+    rules: tuple[str, ...]
+    reasons: tuple[str, ...]
+    remedy: str = ""
+
+
+def question(actor: Actor, action: str, resource: Resource, context: dict[str, Any], tenant_id: str) -> Request:
+    """The Cedar request. For a tool the resource's `name` is its qualified name, and a side effect that nobody declared
+    is `destructive`. Raises UnknownFact for facts outside the vocabulary."""
+    attrs, given = facts(resource.attrs), facts(context)
+    if resource.type == "tool":
+        attrs.setdefault("name", resource.id)
+    if action == "tool.invoke":
+        given.setdefault("side_effect", attrs.get("side_effect", "destructive"))
+        attrs["side_effect"] = given["side_effect"]
+    return Request(
+        kind=actor.kind,
+        id=actor.id,
+        enabled=actor.enabled,
+        roles=tuple(sorted(actor.roles)),
+        may_use=tuple(sorted(actor.may_use)),
+        action=action,
+        resource_type=resource.type,
+        resource_id=resource.id,
+        workspace_id=resource.workspace_id,
+        tenant_id=tenant_id,
+        attrs=attrs,
+        context=given,
+    )
+
+
+def decide(requests: list[Request], action: Action | None, policies: Policies) -> Answer:
+    """The intersection of rights (decisions.md 6): `requests` asks the same for the one who acts and, when there is
+    one, for the person behind it; all must be allowed. The first that is not gives the reasons."""
+    if action is None:
+        return Answer(False, (UNKNOWN_ACTION,), ("There is no such action.",), "Report this to the operator.")
+    matched: list[str] = []
+    for number, request in enumerate(requests):
+        outcome = cedar.evaluate(request, policies)
+        whom = "" if number == 0 else "The person this is done for may not do it. "
+        if outcome.errors:
+            # A forbid that errors is skipped by Cedar: what it would have said is unknown, so the answer is no.
+            return Answer(False, (ERROR,), (f"Policy could not be evaluated: {outcome.errors[0]}",), _remedy(action))
+        if not outcome.allowed:
+            said = [
+                policies.annotations[rule].get("reason") or f"Policy {rule} forbids it." for rule in outcome.matched
+            ]
+            words = tuple(whom + line for line in said) or (whom + lacking(request, action),)
+            return Answer(False, outcome.matched or (NO_PERMIT,), words, _remedy(action))
+        matched += [rule for rule in outcome.matched if rule not in matched]
+    return Answer(True, tuple(matched), ())
+
+
+def lacking(request: Request, action: Action) -> str:
+    """Why nothing permits it, in words."""
+    if action.permission not in matrix.table()["kinds"].get(request.kind, ()):
+        return f"A {request.kind.replace('_', ' ')} can never hold the permission {action.permission}."
+    if not request.roles:
+        return "They have no role in this workspace."
+    return f"Their role ({', '.join(request.roles)}) does not hold the permission {action.permission}."
+
+
+def _remedy(action: Action) -> str:
+    holders = [name.replace("approver", "named approver") for name in matrix.holders(action.permission)]
+    return f"Someone with the permission {action.permission} can do it ({', '.join(holders)}); quote the decision id."
+
+
+def on_behalf(request: Request, person: Actor) -> Request:
+    """The same question for the person behind the one who acts. A person's tools are not listed, so none are passed."""
+    return replace(
+        request, kind=person.kind, id=person.id, enabled=person.enabled, roles=tuple(sorted(person.roles)), may_use=()
+    )

@@ -1,0 +1,70 @@
+"""The words that policy may look at: facts of a resource and of a request, with their Cedar types.
+
+Both the resource's attributes and the request's context have all of them, each optional. A fact under another name is a
+programming error and raises: policy could never see it, and a misspelt fact would pass for an absent one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+VOCABULARY: dict[str, str] = {
+    "access": "String",
+    "args_bytes": "Long",
+    "boundary": "String",
+    "destination": "String",
+    "digest": "String",
+    "email": "String",
+    "host": "String",
+    "host_services": "Bool",
+    "hosts": "Set<String>",
+    "idempotent": "Bool",
+    "kind": "String",
+    "mode": "String",
+    "mounts": "Set<String>",
+    "name": "String",
+    "network": "Bool",
+    "owner": "String",
+    "pack": "String",
+    "port": "Long",
+    "provider": "String",
+    "publisher": "String",
+    "release": "String",
+    "role": "String",
+    "secret": "String",
+    "side_effect": "String",
+    "source": "String",
+    "state": "String",
+    "task": "String",
+    "tool": "String",
+    "tools": "Set<String>",
+    "version": "String",
+    "workflow": "String",
+    "writes": "Bool",
+}
+_LIMIT = 4000  # longest text kept of a fact: a decision row is evidence, not a store of payloads
+
+
+class UnknownFact(TypeError):
+    """A use case passed a fact that no policy could ever see, or one of another type."""
+
+
+def facts(given: dict[str, Any]) -> dict[str, Any]:
+    """The facts in Cedar's types; None is left out (the fact is absent). Raises UnknownFact."""
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        kind = VOCABULARY.get(name)
+        if kind is None:
+            raise UnknownFact(f"{name!r} is no word of worka.authorization.vocabulary; add it there or use another")
+        if value is None:
+            continue
+        truth = isinstance(value, bool)
+        if (kind == "Bool" and truth) or (kind == "Long" and isinstance(value, int) and not truth):
+            found[name] = value
+        elif kind == "String" and isinstance(value, str | int):
+            found[name] = str(value)[:_LIMIT]
+        elif kind == "Set<String>" and isinstance(value, list | tuple | set | frozenset):
+            found[name] = sorted({str(item)[:_LIMIT] for item in value})
+        else:
+            raise UnknownFact(f"{name!r} is {kind} in worka.authorization.vocabulary, not {type(value).__name__}")
+    return found

@@ -1,0 +1,17 @@
+"""What can be asked for at the broker's doors."""
+
+from __future__ import annotations
+
+from worka.kernel.actions import Action, register
+
+NETWORK_EXCEPTION_CREATE = "network_exception.create"
+NETWORK_EXCEPTION_REMOVE = "network_exception.remove"
+NETWORK_EXCEPTION_VIEW = "network_exception.view"
+EGRESS_VIEW = "egress.view"
+
+register(
+    Action(EGRESS_VIEW, "view", "workspace", "See what packs of the workspace sent out, or tried to.", records=False),
+    Action(NETWORK_EXCEPTION_CREATE, "administer", "network_exception", "Let packs reach an inside address by a name."),
+    Action(NETWORK_EXCEPTION_REMOVE, "administer", "network_exception", "Take such an exception back."),
+    Action(NETWORK_EXCEPTION_VIEW, "view", "workspace", "See the workspace's network exceptions.", records=False),
+)

@@ -1,0 +1,1 @@
+"""The two adapters that touch the outside: name resolution and dialling."""

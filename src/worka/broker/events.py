@@ -1,0 +1,64 @@
+"""What can have happened at the broker. The subject is the egress row or the exception; no query, no secret."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from worka.kernel.events import Event
+
+
+def allowed(row: Mapping[str, Any]) -> Event:
+    """broker.egress.allowed: a request is about to leave (for reading methods: the first of its kind in the call)."""
+    return _egress("broker.egress.allowed", row)
+
+
+def denied(row: Mapping[str, Any]) -> Event:
+    """broker.egress.denied: something tried to leave and did not (the first of its kind in the call)."""
+    return _egress("broker.egress.denied", row)
+
+
+def withheld(row: Mapping[str, Any], reason: str) -> Event:
+    """broker.answer.withheld: an answer was not passed on (it held the secret, or could not be searched)."""
+    return _egress("broker.answer.withheld", {**row, "reason": reason})
+
+
+def _egress(kind: str, row: Mapping[str, Any]) -> Event:
+    invocation = row["invocation_id"]
+    return Event(
+        type=kind,
+        subject=row["id"],
+        subject_name=f"{row['host']}:{row['port']}",
+        cause={"kind": "invocation", "id": invocation} if invocation else None,
+        data={
+            key: row[key]
+            for key in ("kind", "method", "path", "reason", "rule", "connection_id", "lease_id", "exception_id")
+            if row.get(key) is not None
+        },
+        lane="capability",
+        workspace_id=row["workspace_id"],
+    )
+
+
+def exception_created(row: Mapping[str, Any]) -> Event:
+    """network.exception.created: packs of the workspace may reach an inside address by a name."""
+    return Event(
+        type="network.exception.created",
+        subject=row["id"],
+        subject_name=f"{row['name']}:{row['port']}",
+        after={key: row[key] for key in ("name", "port", "address", "real_port", "reason")},
+        lane="policy",
+        workspace_id=row["workspace_id"],
+    )
+
+
+def exception_removed(row: Mapping[str, Any]) -> Event:
+    """network.exception.removed: the exception holds no longer."""
+    return Event(
+        type="network.exception.removed",
+        subject=row["id"],
+        subject_name=f"{row['name']}:{row['port']}",
+        before={key: row[key] for key in ("name", "port", "address", "real_port", "reason")},
+        lane="policy",
+        workspace_id=row["workspace_id"],
+    )

@@ -1,0 +1,211 @@
+"""HTTP/1.1 as the broker speaks it: one strict reading of a pack's request, one clean writing to the outside. Sans-I/O.
+
+Everything is parsed by h11 and written anew, so nothing ambiguous survives; what two parsers could read differently is
+refused before that. A pack's own credentials and idempotency key never pass where the broker sets them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, unquote_plus
+
+import h11
+
+from worka.broker.addresses import HostProblem, normalise_host
+
+Headers = list[tuple[bytes, bytes]]
+MAX_HEAD = 64 * 1024
+MAX_TARGET = 8 * 1024
+_HOP = {
+    b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te", b"trailer",
+    b"transfer-encoding", b"upgrade",
+}  # fmt: skip
+# Alt-Svc would invite the client to a road that the sandbox does not have.
+_ANSWER_ONLY = {b"alt-svc", b"alt-used"}
+_BAD_TARGET = re.compile(rb"[\x00-\x20\x7f-\xff\\#\"<>^`{|}]")
+_BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class Refused(Exception):
+    """A request that is refused as it stands: reason code and a sentence. Raised before anything is dialled."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A checked request head. `target` is the origin-form on the wire (path and query), `path` is without the query."""
+
+    method: str
+    target: str
+    path: str
+    headers: tuple[tuple[bytes, bytes], ...]
+    expects_continue: bool
+    has_body: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Injection:
+    """What the broker puts on the wire: either a header or a query parameter, with its expanded value."""
+
+    header: str | None
+    query: str | None
+    value: str
+
+    def __repr__(self) -> str:  # the value must not reach a log or a traceback
+        return f"Injection(header={self.header!r}, query={self.query!r})"
+
+
+def _values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
+    return [value for key, value in headers if key == name]
+
+
+def read_head(request: h11.Request, *, intended: str, port: int, sni: str | None) -> Head:
+    """Check a parsed request against where its connection was made to.
+
+    `intended` is the declared name behind the socket's local address, `port` the listener's, `sni` the name in the TLS
+    handshake (None on port 80 and when the client sent none). Raises Refused: `nested_connect`, `malformed_request`,
+    `upgrade_refused`, `host_mismatch`, `raw_address`.
+    """
+    headers = [(bytes(name).lower(), bytes(value)) for name, value in request.headers]
+    method, target = bytes(request.method).decode("ascii"), bytes(request.target)
+    if method == "CONNECT":
+        raise Refused("nested_connect", "CONNECT inside a connection of the sandbox")
+    if not target.startswith(b"/"):
+        if re.match(rb"[A-Za-z][A-Za-z0-9+.-]*:", target):
+            raise Refused("nested_connect", "a proxy request (absolute-form) inside a connection of the sandbox")
+        raise Refused("malformed_request", "the request target is not a path")
+    if target.startswith(b"//") or _BAD_TARGET.search(target) or len(target) > MAX_TARGET:
+        raise Refused("malformed_request", "the request target holds characters that two servers read differently")
+    lengths, codings = _values(headers, b"content-length"), _values(headers, b"transfer-encoding")
+    if (lengths and codings) or len(lengths) > 1 or len(codings) > 1:
+        raise Refused("malformed_request", "the length of the body is said twice")
+    if codings and (codings[0].lower() != b"chunked" or bytes(request.http_version) != b"1.1"):
+        raise Refused("malformed_request", "a transfer coding other than chunked")
+    if any(_BAD_VALUE.search(value) for _, value in headers):
+        raise Refused("malformed_request", "a header value holds control characters")
+    if _values(headers, b"upgrade"):
+        raise Refused("upgrade_refused", "a change of protocol would leave the reach of the rules")
+    _check_host(_values(headers, b"host"), intended, port, sni)
+    return Head(
+        method=method,
+        target=target.decode("ascii"),
+        path=target.split(b"?", 1)[0].decode("ascii"),
+        headers=tuple(headers),
+        expects_continue=any(v.lower() == b"100-continue" for v in _values(headers, b"expect")),
+        has_body=bool(codings) or (bool(lengths) and lengths[0] != b"0"),
+    )
+
+
+def _check_host(hosts: Sequence[bytes], intended: str, port: int, sni: str | None) -> None:
+    if len(hosts) != 1:
+        raise Refused("host_mismatch", "a request needs exactly one Host header")
+    raw = hosts[0].decode("latin-1")
+    name, colon, number = raw.rpartition(":") if re.search(r":\d+\Z", raw) else (raw, "", "")
+    if colon and int(number) != port:
+        raise Refused("host_mismatch", f"the Host header names port {int(number)}, the connection is to {port}")
+    try:
+        seen = {normalise_host(name)} | ({normalise_host(sni)} if sni is not None else set())
+    except HostProblem as problem:
+        raise Refused(
+            problem.reason if problem.reason == "raw_address" else "host_mismatch", problem.detail
+        ) from problem
+    if seen != {intended}:
+        raise Refused("host_mismatch", f"the connection is to {intended}, but the request names another host")
+
+
+def _same(name: bytes) -> bytes:
+    # Servers of the CGI family fold `_` into `-`, so `Idempotency_Key` would arrive as the real header.
+    return name.lower().replace(b"_", b"-")
+
+
+def without_hop(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """The headers that belong to the message, not to this connection; also those that `Connection` lists."""
+    pairs = list(headers)
+    listed = {
+        token.strip().lower() for name, value in pairs if name.lower() == b"connection" for token in value.split(b",")
+    }
+    return [(name, value) for name, value in pairs if name.lower() not in _HOP | listed]
+
+
+def outgoing(
+    head: Head,
+    *,
+    host: str,
+    port: int,
+    injection: Injection | None = None,
+    owned: Iterable[str] = (),
+    added: Mapping[str, str] | None = None,
+) -> h11.Request:
+    """The request that really leaves: hop-by-hop headers gone, the broker's own put in.
+
+    `owned` are header names of which a pack's own value is removed (the idempotency header, the injected one), whether
+    or not the broker sets one; `added` is set after that. With an injection the answer must be readable for the scan,
+    so only the identity coding is asked for, and a pack's Authorization and Cookie do not pass beside the credential.
+    """
+    added = dict(added or {})
+    gone = {_same(name.encode("latin-1")) for name in (*owned, *added)} | {b"host", b"expect"}
+    if injection is not None:
+        gone |= {b"authorization", b"cookie", b"accept-encoding", b"range"}
+        if injection.header:
+            gone.add(_same(injection.header.encode("latin-1")))
+    framing = {b"content-length", b"transfer-encoding"}
+    length = _values(head.headers, b"content-length")
+    headers: Headers = [(b"host", host.encode() if port in {80, 443} else f"{host}:{port}".encode())]
+    headers += [
+        (name, value)
+        for name, value in without_hop(head.headers)
+        if _same(name) not in gone and name not in framing and not name.startswith(b"proxy-")
+    ]
+    if length:
+        headers.append((b"content-length", length[0]))
+    elif _values(head.headers, b"transfer-encoding"):
+        headers.append((b"transfer-encoding", b"chunked"))
+    headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in added.items()]
+    target = head.target
+    if injection is not None:
+        headers.append((b"accept-encoding", b"identity"))
+        if injection.header:
+            headers.append((injection.header.lower().encode("latin-1"), injection.value.encode("utf-8")))
+        elif injection.query:
+            target = _with_query(target, injection.query, injection.value)
+    headers.append((b"connection", b"close"))
+    return h11.Request(method=head.method, target=target, headers=headers)
+
+
+def _with_query(target: str, name: str, value: str) -> str:
+    path, _, query = target.partition("?")
+    kept = [part for part in query.split("&") if part and unquote_plus(part.split("=", 1)[0]) != name]
+    kept.append(f"{quote(name, safe='')}={quote(value, safe='')}")
+    return f"{path}?{'&'.join(kept)}"
+
+
+def answer(response: h11.Response) -> h11.Response:
+    """The outside's response head as the pack gets it: hop-by-hop gone, and a length beside a transfer coding."""
+    headers = [(bytes(name).lower(), bytes(value)) for name, value in response.headers]
+    chunked = bool(_values(headers, b"transfer-encoding"))
+    kept = [
+        (name, value)
+        for name, value in without_hop(headers)
+        if name not in _ANSWER_ONLY and not (chunked and name == b"content-length")
+    ]
+    return h11.Response(status_code=response.status_code, reason=response.reason, headers=kept)
+
+
+def problem(status: int, body: Mapping[str, Any]) -> tuple[h11.Response, bytes]:
+    """A problem+json answer of the broker itself, which also ends the connection."""
+    raw = json.dumps(body, ensure_ascii=True, separators=(",", ":")).encode()
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", str(len(raw)).encode()),
+        (b"cache-control", b"no-store"),
+        (b"connection", b"close"),
+    ]
+    return h11.Response(status_code=status, headers=headers), raw

@@ -1,0 +1,57 @@
+"""HTTP for the broker's doors; no logic."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from fastapi import APIRouter, Depends, Query, status
+
+from worka.broker import service
+from worka.broker.schema import EgressPage, NetworkException, NetworkExceptions, NewNetworkException
+from worka.kernel.context import Context
+from worka.kernel.http import Page, context
+
+router = APIRouter(tags=["egress"])
+
+
+def _after(page: Page) -> str | None:
+    return str(page.after[0]) if page.after else None
+
+
+@router.get("/v1/workspaces/{workspace_id}/network-exceptions", response_model=NetworkExceptions)
+async def network_exceptions(
+    workspace_id: str, page: Page = Depends(), ctx: Context = Depends(context)
+) -> dict[str, Any]:
+    """The workspace's network exceptions, newest first, removed ones too."""
+    return page.answer(await service.list_exceptions(ctx, _after(page), page.limit + 1), "id")
+
+
+@router.post(
+    "/v1/workspaces/{workspace_id}/network-exceptions",
+    response_model=NetworkException,
+    status_code=status.HTTP_201_CREATED,
+)
+async def create_network_exception(
+    workspace_id: str, body: NewNetworkException, ctx: Context = Depends(context)
+) -> dict[str, Any]:
+    """Records a network exception: the name and port that a pack sees, and what is behind them."""
+    return await service.create_exception(ctx, body)
+
+
+@router.delete("/v1/network-exceptions/{exception_id}", status_code=status.HTTP_204_NO_CONTENT)
+async def remove_network_exception(exception_id: str, ctx: Context = Depends(context)) -> None:
+    """Ends a network exception."""
+    await service.remove_exception(ctx, exception_id)
+
+
+@router.get("/v1/workspaces/{workspace_id}/egress", response_model=EgressPage)
+async def egress(
+    workspace_id: str,
+    verdict: Literal["allowed", "denied"] | None = Query(None),
+    invocation_id: str | None = Query(None, max_length=64),
+    page: Page = Depends(),
+    ctx: Context = Depends(context),
+) -> dict[str, Any]:
+    """What packs of the workspace sent out or tried to, newest first."""
+    rows = await service.list_egress(ctx, _after(page), page.limit + 1, verdict=verdict, invocation_id=invocation_id)
+    return page.answer(rows, "id")

@@ -1,0 +1,82 @@
+"""API shapes of the broker's doors."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class NewNetworkException(BaseModel):
+    """What a pack sees (`name`, `port`), and what is behind it (`address`, `real_port`, the CA to trust)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(max_length=253, description="the host name that a pack declares and uses")
+    port: Literal[80, 443] = Field(443, description="the port that a pack uses")
+    address: str = Field(max_length=45, description="the IP address behind it")
+    real_port: int = Field(ge=1, le=65535, description="the port behind it")
+    ca_pem: str = Field("", max_length=65536, description="the CA to trust, PEM; needed for port 443")
+    reason: str = Field(min_length=1, max_length=500, description="why this is right, for whoever reads it later")
+
+
+class NetworkException(BaseModel):
+    """A recorded exception."""
+
+    id: str
+    workspace_id: str
+    name: str
+    port: int
+    address: str
+    real_port: int
+    ca_pem: str
+    reason: str
+    created_by: str
+    created_at: datetime
+    removed_at: datetime | None
+
+
+class NetworkExceptions(BaseModel):
+    """A page of exceptions, newest first."""
+
+    items: list[NetworkException]
+    next: str | None
+
+
+class Egress(BaseModel):
+    """One row: one destination and cause of one invocation, with a count; the outcome is the last request's."""
+
+    id: str
+    workspace_id: str
+    attachment_id: str
+    invocation_id: str | None
+    session_id: str
+    host: str
+    port: int
+    kind: str
+    method: str | None
+    path: str | None
+    verdict: Literal["allowed", "denied"]
+    reason: str
+    rule: str | None
+    count: int
+    address: str | None
+    status: int | None
+    bytes_out: int
+    bytes_in: int
+    duration_ms: float | None
+    opaque: bool
+    exception_id: str | None
+    connection_id: str | None
+    lease_id: str | None
+    trace_id: str
+    at: datetime
+    last_at: datetime
+
+
+class EgressPage(BaseModel):
+    """A page of rows, newest first."""
+
+    items: list[Egress]
+    next: str | None

@@ -1,0 +1,427 @@
+"""The `broker` role: the host's control socket, the launcher's socket for a sandbox's sockets, and the sessions.
+
+Nothing here trusts the host with rules: it names an attachment and an invocation, the broker reads the rest itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+from worka.broker import bindings, dnswire, store
+from worka.broker.adapters.outside import Dialer, SystemResolver
+from worka.broker.bindings import Connection
+from worka.broker.errors import InvocationActive, InvocationForeign, RulesUnreadable, SessionUnknown
+from worka.broker.exchange import Outside
+from worka.broker.ports import Limits, MakeContext, Resolver, Treasury
+from worka.broker.proxy import Proxy
+from worka.broker.rules import Rule, RuleProblem, parse_rules
+from worka.broker.session import NetworkException, Session
+from worka.broker.templates import TemplateError
+from worka.kernel import ipc, telemetry
+from worka.kernel.context import Principal
+from worka.kernel.errors import BadRequest, Conflict, NotFound, Problem
+from worka.kernel.paths import Paths
+from worka.kernel.settings import Settings
+
+log = logging.getLogger("worka.broker")
+_SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+_SERVING = {"attached", "updating", "held"}
+ACK = b"k"
+BUNDLE = "ca.pem"
+_PENDING_LOOKUPS = 512
+
+
+class Lookups(asyncio.DatagramProtocol):
+    """The resolver of one sandbox."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        reply = dnswire.respond(data, self.session.address_of)
+        if reply is None or self.transport is None:
+            return
+        if reply.outcome == "refused" and len(self.session.lookups) >= _PENDING_LOOKUPS:
+            return  # a flood: no answer without its record
+        self.transport.sendto(reply.wire, addr)
+        if reply.outcome == "refused":
+            active = self.session.active
+            reason = (
+                "undeclared_destination" if active is None else active.refusal(reply.name, "undeclared_destination")
+            )
+            note = self.session.ledger.deny(reason=reason, kind="dns", host=reply.name, port=53)
+            _keep(self.session.lookups, asyncio.create_task(note))
+
+
+def _keep(tasks: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+
+
+class Broker:
+    """All sessions of one process. `start` opens the two sockets, `close` ends everything."""
+
+    def __init__(
+        self,
+        paths: Paths,
+        *,
+        make_context: MakeContext,
+        treasury: Treasury,
+        resolver: Resolver | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.paths = paths
+        self.sessions: dict[str, Session] = {}
+        self.limits = limits or Limits()
+        self._make_context = make_context
+        self._outside = Outside(resolver or SystemResolver(), Dialer(), treasury)
+        self._control: asyncio.Server | None = None
+        self._net: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._handovers: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Listens on `run/broker.sock` (control, own uid) and `run/broker-net.sock` (sockets, by token)."""
+        self.paths.run.mkdir(parents=True, exist_ok=True)
+        self.paths.sessions.mkdir(parents=True, exist_ok=True)
+        # A session's network dies with the broker: what an earlier process left here belongs to nobody.
+        for left in self.paths.sessions.glob(f"*/{BUNDLE}"):
+            _remove_bundle(left.parent)
+        net_path = self.paths.broker_net_socket
+        net_path.unlink(missing_ok=True)
+        self._net = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._net.bind(str(net_path))
+        # The launcher may have dropped to the attachment's uid already; the one-time token is what admits it.
+        os.chmod(net_path, 0o666)
+        self._net.listen(64)
+        self._net.setblocking(False)
+        self._accepting = asyncio.create_task(self._accept_handovers(self._net))
+        self._control = await ipc.serve_unix(self.paths.broker_socket, self._call)
+
+    async def close(self) -> None:
+        """Closes every session and both sockets."""
+        if self._control is not None:
+            self._control.close()
+        for task in (*self._handovers, *((self._accepting,) if self._accepting else ())):
+            task.cancel()
+        if self._net is not None:
+            self._net.close()
+        for session_id in list(self.sessions):
+            await self.close_session(session_id=session_id)
+        if isinstance(self._outside.resolver, SystemResolver):
+            self._outside.resolver.close()
+
+    async def _call(self, op: str, args: dict[str, Any], traceparent: str | None) -> Any:
+        ops = {
+            "open_session": self.open_session,
+            "begin": self.begin,
+            "end": self.end,
+            "close_session": self.close_session,
+            "status": self.status,
+        }
+        if op not in ops:
+            raise BadRequest(f"The broker has no operation {op}.")
+        if op == "begin":
+            args["traceparent"] = traceparent
+        try:
+            return await ops[op](**args)  # type: ignore[operator]
+        except TypeError as error:
+            raise BadRequest(f"{op}: {error}") from error
+
+    async def open_session(
+        self, *, session_id: str, tenant_id: str, workspace_id: str, attachment_id: str
+    ) -> dict[str, Any]:
+        """{token, ca_bundle_path}. The network stays shut until `begin`."""
+        if not _SESSION_ID.match(session_id):
+            raise BadRequest("A session id is letters, digits, - and _.")
+        if session_id in self.sessions:
+            raise Conflict("This session is open already.")
+        principal = Principal("attachment", attachment_id, attachment_id, tenant_id)
+        ctx = self._make_context(principal, tenant_id=tenant_id, workspace_id=workspace_id)
+        async with ctx.transaction() as conn:
+            found = await store.attachment(conn, attachment_id)
+        if found is None or found["workspace_id"] != workspace_id:
+            raise NotFound("There is no such attachment in this workspace.")
+        folder = self.paths.sessions / session_id
+        session = Session(
+            session_id=session_id,
+            tenant_id=tenant_id,
+            workspace_id=workspace_id,
+            attachment_id=attachment_id,
+            pack=found["pack"],
+            rules=_rules(found["manifest"]),
+            make_context=self._make_context,
+            limits=self.limits,
+            folder=folder,
+        )
+        bundle = _write_bundle(folder, session.authority.bundle)
+        self.sessions[session_id] = session
+        return {"token": session.token, "ca_bundle_path": str(bundle)}
+
+    async def begin(
+        self, *, session_id: str, tenant_id: str, invocation_id: str, traceparent: str | None = None
+    ) -> dict[str, Any]:
+        """Opens the session's network for one invocation, under the rules as they are now."""
+        session = self._session(session_id, tenant_id)
+        async with session.lock:
+            if session.active is not None:
+                raise InvocationActive(f"The session serves {session.active.id}.")
+            principal = Principal("attachment", session.attachment_id, session.pack, tenant_id)
+            ctx = self._make_context(principal, tenant_id=tenant_id, workspace_id=session.workspace_id)
+            async with ctx.transaction() as conn:
+                invocation = await store.invocation(conn, invocation_id)
+                if (
+                    invocation is None
+                    or invocation["attachment_id"] != session.attachment_id
+                    or invocation["state"] != "running"
+                ):
+                    raise InvocationForeign(
+                        f"{invocation_id} is not a running invocation of this session's attachment."
+                    )
+                attachment = await store.attachment(conn, session.attachment_id)
+                if attachment is None or attachment["state"] not in _SERVING:
+                    raise InvocationForeign("The attachment does not serve calls now.")
+                connections = await store.connections(conn, session.workspace_id)
+                exceptions = await store.live_exceptions(conn, session.workspace_id)
+            manifest = invocation["manifest"]
+            rules = _rules(manifest)
+            try:
+                needs = bindings.parse_needs(manifest.get("connections") or [])
+            except (RuleProblem, TemplateError, KeyError) as error:
+                raise RulesUnreadable(f"connections: {error}") from error
+            parent = telemetry.parse(traceparent)
+            await session.renew_idle().close()
+            session.activate(
+                invocation,
+                rules=rules,
+                needs=needs,
+                connections=tuple(Connection(**row) for row in connections),
+                exceptions={
+                    (row["name"], row["port"]): NetworkException(
+                        row["id"], row["name"], row["port"], row["address"], row["real_port"], row["ca_pem"]
+                    )
+                    for row in exceptions
+                },
+                parent_span=parent[1] if parent is not None and parent[0] == invocation["trace_id"] else None,
+            )
+        return {}
+
+    async def end(self, *, session_id: str, invocation_id: str, tenant_id: str | None = None) -> dict[str, Any]:
+        """Shuts the session's network, cuts what is open, and tells what left: {egress: […], denied: {…} | null}."""
+        session = self._session(session_id, tenant_id)
+        async with session.lock:
+            active = session.active
+            if active is None or active.id != invocation_id:
+                raise InvocationForeign(f"The session does not serve {invocation_id}.")
+            # First nothing new may leave, then what is open is cut; its outcome is still written.
+            session.active = None
+            await _cut(active.tasks)
+            await asyncio.gather(*session.lookups, return_exceptions=True)
+            if active.leases:
+                try:
+                    await self._outside.treasury.close_leases(active.context(), invocation_id=active.id)
+                except Problem as error:
+                    log.error("the leases of %s could not be closed: %s", active.id, error.problem_code)
+            return await active.ledger.close()
+
+    async def close_session(self, *, session_id: str, tenant_id: str | None = None) -> dict[str, Any]:
+        """Forgets the session: its sockets, CA and folder. Ends its invocation first."""
+        session = self._session(session_id, tenant_id)
+        if session.active is not None:
+            with contextlib.suppress(InvocationForeign):
+                await self.end(session_id=session_id, invocation_id=session.active.id)
+        self.sessions.pop(session_id, None)
+        await _cut(session.tasks)
+        for sock in session.sockets:
+            sock.close()
+        await asyncio.gather(*session.lookups, return_exceptions=True)
+        await session.idle.close()
+        _remove_bundle(session.folder)
+        return {}
+
+    async def status(self) -> dict[str, Any]:
+        """{sessions: [{session_id, attachment_id, invocation_id, connections, connected}]}."""
+        return {
+            "sessions": [
+                {
+                    "session_id": session.id,
+                    "tenant_id": session.tenant_id,
+                    "attachment_id": session.attachment_id,
+                    "invocation_id": session.active.id if session.active else None,
+                    "connections": session.open_connections,
+                    "connected": bool(session.sockets),
+                }
+                for session in self.sessions.values()
+            ]
+        }
+
+    def _session(self, session_id: str, tenant_id: str | None) -> Session:
+        session = self.sessions.get(session_id)
+        if session is None or tenant_id not in {None, session.tenant_id}:
+            raise SessionUnknown()
+        return session
+
+    async def _accept_handovers(self, net: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            conn, _ = await loop.sock_accept(net)
+            _keep(self._handovers, asyncio.create_task(self._handover(conn)))
+
+    async def _handover(self, conn: socket.socket) -> None:
+        """The launcher's message {session_id, token} with three sockets: 53/udp, 80, 443. One byte says yes."""
+        taken: list[socket.socket] = []
+        try:
+            async with asyncio.timeout(5):
+                await _readable(conn)
+                message, descriptors, _, _ = socket.recv_fds(conn, 4096, 8)
+                taken = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+                asked = json.loads(message)
+                session = self.sessions.get(str(asked.get("session_id")))
+                if not _right_sockets(taken) or session is None or not session.take_token(str(asked.get("token"))):
+                    log.warning("a handover of sockets was refused")
+                    return
+                await self._listen(session, taken)
+                taken = []
+                await asyncio.get_running_loop().sock_sendall(conn, ACK)
+        except (OSError, ValueError, AttributeError) as error:
+            log.warning("a handover of sockets failed: %s", type(error).__name__)
+        finally:
+            for sock in taken:
+                sock.close()
+            conn.close()
+
+    async def _listen(self, session: Session, sockets: list[socket.socket]) -> None:
+        lookups, plain, secure = sockets
+        for sock in sockets:
+            sock.setblocking(False)
+        session.sockets = sockets
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: Lookups(session), sock=lookups)
+        _keep(session.tasks, asyncio.create_task(_until_cancelled(transport)))
+        for listener, port in ((plain, 80), (secure, 443)):
+            _keep(session.tasks, asyncio.create_task(self._accept(session, listener, port)))
+
+    async def _accept(self, session: Session, listener: socket.socket, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        proxy = Proxy(session, self._outside)
+        while True:
+            try:
+                conn, _ = await loop.sock_accept(listener)
+            except OSError as error:
+                # Out of descriptors, or the connection was gone before it was taken: the listener itself still stands.
+                log.warning("accept failed: %s", type(error).__name__)
+                await asyncio.sleep(0.05)
+                continue
+            if session.open_connections >= 2 * self.limits.connections:
+                conn.close()
+                continue
+            active = session.active
+            _keep(active.tasks if active else session.tasks, asyncio.create_task(_serve(session, proxy, conn, port)))
+
+
+async def _serve(session: Session, proxy: Proxy, conn: socket.socket, port: int) -> None:
+    session.open_connections += 1
+    try:
+        await proxy.serve(conn, port)
+    except Exception:
+        # One connection's surprise must not stop the listener; nothing was sent without its row.
+        log.exception("a connection of session %s failed", session.id)
+    finally:
+        session.open_connections -= 1
+
+
+async def _until_cancelled(transport: asyncio.DatagramTransport) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        transport.close()
+
+
+async def _cut(tasks: set[asyncio.Task[None]]) -> None:
+    cut = list(tasks)
+    for task in cut:
+        task.cancel()
+    await asyncio.gather(*cut, return_exceptions=True)
+
+
+async def _readable(sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    sock.setblocking(False)
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def wake() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(sock, wake)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(sock)
+
+
+def _right_sockets(sockets: list[socket.socket]) -> bool:
+    """True for one datagram socket and two listening ones, all IPv4."""
+    if len(sockets) != 3 or any(sock.family != socket.AF_INET for sock in sockets):
+        return False
+    lookups, *listeners = sockets
+    return lookups.type == socket.SOCK_DGRAM and all(
+        sock.type == socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        for sock in listeners
+    )
+
+
+def _rules(manifest: dict[str, Any]) -> tuple[Rule, ...]:
+    try:
+        return parse_rules(manifest.get("outbound_domains") or [])
+    except RuleProblem as error:
+        raise RulesUnreadable(str(error)) from error
+
+
+def _write_bundle(folder: Path, bundle: bytes) -> Path:
+    """The CA bundle, readable for the attachment's uid: it holds certificates, no key."""
+    if not folder.is_dir():
+        folder.mkdir()
+        folder.chmod(0o755)
+    path = folder / BUNDLE
+    path.unlink(missing_ok=True)
+    path.write_bytes(bundle)
+    path.chmod(0o644)
+    return path
+
+
+def _remove_bundle(folder: Path) -> None:
+    # The host may keep things of its own beside it.
+    (folder / BUNDLE).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+async def run(
+    settings: Settings,
+    *,
+    make_context: MakeContext,
+    treasury: Treasury,
+    stop: asyncio.Event,
+    ready: asyncio.Event | None = None,
+) -> None:
+    """The role's main coroutine: serves until `stop` is set."""
+    broker = Broker(Paths(settings.home), make_context=make_context, treasury=treasury)
+    await broker.start()
+    if ready is not None:
+        ready.set()
+    try:
+        await stop.wait()
+    finally:
+        await broker.close()

@@ -1,0 +1,116 @@
+"""Use cases behind the broker's doors: network exceptions, and what left."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import ssl
+from typing import Any
+
+from worka.broker import actions, events, store
+from worka.broker.addresses import HostProblem, normalise_host
+from worka.broker.errors import ExceptionExists, ExceptionInvalid, ExceptionUnknown
+from worka.broker.schema import NewNetworkException
+from worka.kernel.context import Context, Resource
+from worka.kernel.ids import new_id
+
+_PEM = re.compile(r"(?:\s*-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+\Z")
+
+
+def _workspace(ctx: Context) -> str:
+    assert ctx.workspace_id is not None, "the door sets the workspace of this path"
+    return ctx.workspace_id
+
+
+async def create_exception(ctx: Context, new: NewNetworkException) -> dict[str, Any]:
+    """Records an exception. Raises ExceptionInvalid, ExceptionExists, Denied."""
+    workspace_id = _workspace(ctx)
+    facts = {"name": new.name, "port": new.port, "address": new.address, "real_port": new.real_port}
+    await ctx.require(
+        actions.NETWORK_EXCEPTION_CREATE, Resource("network_exception", "new", workspace_id, facts), **facts
+    )
+    row = {
+        "id": new_id("nex"),
+        "workspace_id": workspace_id,
+        "name": _name(new.name),
+        "port": new.port,
+        "address": _address(new.address),
+        "real_port": new.real_port,
+        "ca_pem": _ca(new),
+        "reason": new.reason,
+        "created_by": ctx.principal.id,
+    }
+    assert ctx.tenant_id is not None
+    async with ctx.transaction() as conn:
+        await store.lock_exceptions(conn, workspace_id)
+        for other in await store.live_exceptions(conn, workspace_id):
+            if (other["name"], other["port"]) == (row["name"], row["port"]):
+                raise ExceptionExists(f"{other['id']} is for {row['name']}:{row['port']}.", exception_id=other["id"])
+        found = await store.insert_exception(conn, ctx.tenant_id, row)
+        ctx.record(events.exception_created(found))
+    return found
+
+
+async def remove_exception(ctx: Context, exception_id: str) -> None:
+    """Ends an exception; calls that begin after this do not have it. Raises ExceptionUnknown, Denied."""
+    async with ctx.transaction() as conn:
+        row = await store.exception(conn, exception_id)
+    if row is None:
+        raise ExceptionUnknown()
+    resource = Resource("network_exception", exception_id, row["workspace_id"], {"name": row["name"]})
+    await ctx.require(actions.NETWORK_EXCEPTION_REMOVE, resource)
+    async with ctx.transaction() as conn:
+        removed = await store.remove_exception(conn, exception_id)
+        if removed is not None:
+            ctx.record(events.exception_removed(removed))
+
+
+async def list_exceptions(ctx: Context, after: str | None, limit: int) -> list[dict[str, Any]]:
+    """Up to `limit` exceptions, newest first."""
+    workspace_id = _workspace(ctx)
+    await ctx.require(actions.NETWORK_EXCEPTION_VIEW, Resource("workspace", workspace_id, workspace_id))
+    async with ctx.transaction() as conn:
+        return await store.exceptions_page(conn, workspace_id, after, limit)
+
+
+async def list_egress(
+    ctx: Context, after: str | None, limit: int, *, verdict: str | None = None, invocation_id: str | None = None
+) -> list[dict[str, Any]]:
+    """Up to `limit` egress rows, newest first."""
+    workspace_id = _workspace(ctx)
+    await ctx.require(actions.EGRESS_VIEW, Resource("workspace", workspace_id, workspace_id))
+    async with ctx.transaction() as conn:
+        return await store.egress_page(conn, workspace_id, after, limit, verdict, invocation_id)
+
+
+def _name(raw: str) -> str:
+    try:
+        return normalise_host(raw)
+    except HostProblem as problem:
+        raise ExceptionInvalid(f"name: {problem.detail}", field="name") from problem
+
+
+def _address(raw: str) -> str:
+    try:
+        address = ipaddress.ip_address(raw)
+    except ValueError as error:
+        raise ExceptionInvalid("address: a plain IPv4 or IPv6 address", field="address") from error
+    if address.is_multicast or address.is_unspecified or getattr(address, "scope_id", None):
+        raise ExceptionInvalid("address: an address of one machine", field="address")
+    return str(address)
+
+
+def _ca(new: NewNetworkException) -> str:
+    pem = new.ca_pem.strip()
+    if not pem:
+        if new.port == 443:
+            raise ExceptionInvalid("ca_pem: port 443 needs the CA to trust", field="ca_pem")
+        return ""
+    # Certificates only: a private key that was pasted along must not be stored.
+    if not _PEM.match(pem):
+        raise ExceptionInvalid("ca_pem: one or more PEM certificates and nothing else", field="ca_pem")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
+    except ssl.SSLError as error:
+        raise ExceptionInvalid("ca_pem: the certificate cannot be read", field="ca_pem") from error
+    return pem + "\n"

@@ -1,0 +1,162 @@
+"""Every query of the broker. The tenant is the transaction's (row-level security)."""
+
+# ruff: noqa: S608 - what is put together below is a constant list of columns
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from worka.kernel.db import Connection
+
+Row = dict[str, Any]
+_EGRESS = (
+    "id, workspace_id, attachment_id, invocation_id, session_id, host, port, kind, method, path, verdict, reason, rule,"
+    " count, address, status, bytes_out, bytes_in, duration_ms, opaque, exception_id, connection_id, lease_id,"
+    " trace_id, at, last_at"
+)
+_EXCEPTION = "id, workspace_id, name, port, address, real_port, ca_pem, reason, created_by, created_at, removed_at"
+
+
+async def attachment(conn: Connection, attachment_id: str) -> Row | None:
+    """The attachment with its release's manifest."""
+    cursor = await conn.execute(
+        "select a.id, a.workspace_id, a.release_id, a.pack, a.state, r.manifest, r.state as release_state"
+        " from worka.attachment a join worka.release r on r.tenant_id = a.tenant_id and r.id = a.release_id"
+        " where a.id = %s",
+        (attachment_id,),
+    )
+    return await cursor.fetchone()
+
+
+async def invocation(conn: Connection, invocation_id: str) -> Row | None:
+    """The invocation as far as rules and attribution need it, with the manifest of the release that it runs."""
+    cursor = await conn.execute(
+        "select i.id, i.workspace_id, i.attachment_id, i.side_effect, i.idempotency_key, i.originating_person, i.state,"
+        " i.trace_id, i.tool, r.manifest from worka.invocation i"
+        " join worka.release r on r.tenant_id = i.tenant_id and r.id = i.release_id where i.id = %s",
+        (invocation_id,),
+    )
+    return await cursor.fetchone()
+
+
+async def connections(conn: Connection, workspace_id: str) -> list[Row]:
+    """The workspace's connections, newest first."""
+    cursor = await conn.execute(
+        "select id, provider, host, port, state, secret_id, metadata from worka.connection"
+        " where workspace_id = %s order by id desc",
+        (workspace_id,),
+    )
+    return await cursor.fetchall()
+
+
+async def live_exceptions(conn: Connection, workspace_id: str) -> list[Row]:
+    """The network exceptions that hold now."""
+    cursor = await conn.execute(
+        f"select {_EXCEPTION} from worka.network_exception where workspace_id = %s and removed_at is null order by id",
+        (workspace_id,),
+    )
+    return await cursor.fetchall()
+
+
+async def exceptions_page(conn: Connection, workspace_id: str, after: str | None, limit: int) -> list[Row]:
+    """Exceptions, newest first, removed ones too."""
+    cursor = await conn.execute(
+        f"select {_EXCEPTION} from worka.network_exception where workspace_id = %s and (%s::text is null or id < %s)"
+        " order by id desc limit %s",
+        (workspace_id, after, after, limit),
+    )
+    return await cursor.fetchall()
+
+
+async def exception(conn: Connection, exception_id: str) -> Row | None:
+    """One exception."""
+    cursor = await conn.execute(f"select {_EXCEPTION} from worka.network_exception where id = %s", (exception_id,))
+    return await cursor.fetchone()
+
+
+async def insert_exception(conn: Connection, tenant_id: str, row: Mapping[str, Any]) -> Row:
+    """Writes an exception."""
+    cursor = await conn.execute(
+        "insert into worka.network_exception"
+        " (tenant_id, id, workspace_id, name, port, address, real_port, ca_pem, reason, created_by)"
+        " values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(name)s, %(port)s, %(address)s, %(real_port)s, %(ca_pem)s,"
+        f" %(reason)s, %(created_by)s) returning {_EXCEPTION}",
+        {**row, "tenant_id": tenant_id},
+    )
+    found = await cursor.fetchone()
+    assert found is not None
+    return found
+
+
+async def lock_exceptions(conn: Connection, workspace_id: str) -> None:
+    """One writer of a workspace's exceptions at a time: the check for a double one and the insert belong together."""
+    await conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 7))", (workspace_id,))
+
+
+async def remove_exception(conn: Connection, exception_id: str) -> Row | None:
+    """Ends an exception; None when it had ended already."""
+    cursor = await conn.execute(
+        "update worka.network_exception set removed_at = now() where id = %s and removed_at is null"
+        f" returning {_EXCEPTION}",
+        (exception_id,),
+    )
+    return await cursor.fetchone()
+
+
+async def insert_egress(conn: Connection, tenant_id: str, row: Mapping[str, Any]) -> None:
+    """Writes the first row of a destination and cause."""
+    await conn.execute(
+        "insert into worka.egress (tenant_id, id, workspace_id, attachment_id, invocation_id, session_id, host, port,"
+        " kind, method, path, verdict, reason, rule, count, address, opaque, exception_id, connection_id, lease_id,"
+        " trace_id)"
+        " values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(attachment_id)s, %(invocation_id)s, %(session_id)s,"
+        " %(host)s, %(port)s, %(kind)s, %(method)s, %(path)s, %(verdict)s, %(reason)s, %(rule)s, 1, %(address)s,"
+        " %(opaque)s, %(exception_id)s, %(connection_id)s, %(lease_id)s, %(trace_id)s)",
+        {**row, "tenant_id": tenant_id},
+    )
+
+
+async def repeat_egress(conn: Connection, egress_id: str, times: int, path: str | None, address: str | None) -> None:
+    """Counts a row up; the path and the address are those of the last request."""
+    await conn.execute(
+        "update worka.egress set count = count + %s, path = coalesce(%s, path), address = coalesce(%s, address),"
+        " last_at = clock_timestamp() where id = %s",
+        (times, path, address, egress_id),
+    )
+
+
+async def finish_egress(conn: Connection, egress_id: str, outcome: Mapping[str, Any]) -> None:
+    """Writes the outcome of the last request; bytes add up."""
+    await conn.execute(
+        "update worka.egress set status = %(status)s, reason = %(reason)s, bytes_out = bytes_out + %(bytes_out)s,"
+        " bytes_in = bytes_in + %(bytes_in)s, duration_ms = %(duration_ms)s, last_at = clock_timestamp()"
+        " where id = %(id)s",
+        {**outcome, "id": egress_id},
+    )
+
+
+async def egress_of(conn: Connection, invocation_id: str) -> list[Row]:
+    """The rows of one invocation, in order."""
+    cursor = await conn.execute(
+        f"select {_EGRESS} from worka.egress where invocation_id = %s order by id", (invocation_id,)
+    )
+    return await cursor.fetchall()
+
+
+async def egress(conn: Connection, egress_id: str) -> Row | None:
+    """One row."""
+    cursor = await conn.execute(f"select {_EGRESS} from worka.egress where id = %s", (egress_id,))
+    return await cursor.fetchone()
+
+
+async def egress_page(
+    conn: Connection, workspace_id: str, after: str | None, limit: int, verdict: str | None, invocation_id: str | None
+) -> list[Row]:
+    """A workspace's rows, newest first."""
+    cursor = await conn.execute(
+        f"select {_EGRESS} from worka.egress where workspace_id = %s and (%s::text is null or id < %s)"
+        " and (%s::text is null or verdict = %s) and (%s::text is null or invocation_id = %s)"
+        " order by id desc limit %s",
+        (workspace_id, after, after, verdict, verdict, invocation_id, invocation_id, limit),
+    )
+    return await cursor.fetchall()

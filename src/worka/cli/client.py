@@ -1,0 +1,127 @@
+"""HTTP client of the API, with the CLI's exit codes for problems."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+EXIT = {400: 2, 401: 4, 403: 5, 404: 3, 409: 7, 422: 2}
+WAITING = 6
+
+
+class Failed(Exception):
+    """A call failed: `body` is the problem, `exit_code` what the CLI ends with."""
+
+    def __init__(self, body: dict[str, Any], exit_code: int) -> None:
+        super().__init__(str(body.get("detail", "")))
+        self.body = body
+        self.exit_code = exit_code
+
+
+def config_path() -> Path:
+    """Where `worka login` keeps the address, the workspace and the token (0600)."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "worka" / "login.json"
+
+
+def saved_login() -> dict[str, Any]:
+    """The saved login, empty without one."""
+    try:
+        value = json.loads(config_path().read_text())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+class Client:
+    """One principal at one instance."""
+
+    def __init__(self, url: str, token: str | None = None, workspace: str | None = None, timeout: float = 180) -> None:
+        self.url = url.rstrip("/")
+        self.token = token
+        self.workspace = workspace
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self.http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False)
+
+    def call(self, method: str, path: str, body: Any = None, *, key: str | None = None, **query: Any) -> Any:
+        """Calls a route and returns its JSON. Raises Failed with the problem."""
+        answer = self.send(method, path, body, key=key, **query)
+        return answer.json() if answer.content else {}
+
+    def send(self, method: str, path: str, body: Any = None, *, key: str | None = None, **query: Any) -> httpx.Response:
+        """Like `call`, giving the whole answer (status 202 tells a wait from a result)."""
+        headers = {}
+        if method not in ("GET", "HEAD"):
+            # Every unsafe call carries a key, so that a repeat after a lost answer is the same request.
+            headers["Idempotency-Key"] = key or uuid.uuid4().hex
+        params = {name: value for name, value in query.items() if value is not None}
+        try:
+            answer = self.http.request(method, path, json=body, params=params, headers=headers)
+        except httpx.HTTPError as error:
+            raise Failed(
+                {
+                    "code": "no_server",
+                    "title": "Worka does not answer",
+                    "detail": f"{self.url}: {type(error).__name__}",
+                    "remedy": "Start it with `worka up`, or name it with --url or WORKA_URL.",
+                },
+                1,
+            ) from error
+        if answer.status_code >= 400:
+            try:
+                problem = answer.json()
+            except ValueError:
+                problem = {"code": "http_error", "detail": answer.text[:300], "status": answer.status_code}
+            exit_code = EXIT.get(answer.status_code, 1)
+            raise Failed(problem, WAITING if problem.get("code") == "approval_needed" else exit_code)
+        return answer
+
+    def get(self, path: str, **query: Any) -> Any:
+        """GET."""
+        return self.call("GET", path, **query)
+
+    def post(self, path: str, body: Any = None, *, key: str | None = None) -> Any:
+        """POST."""
+        return self.call("POST", path, body if body is not None else {}, key=key)
+
+    def pages(self, path: str, most: int = 200, **query: Any) -> list[dict[str, Any]]:
+        """Every item of a list, following the cursors up to `most` items."""
+        items: list[dict[str, Any]] = []
+        cursor = None
+        while len(items) < most:
+            page = self.get(path, cursor=cursor, limit=min(200, most), **query)
+            items += page["items"]
+            cursor = page.get("next")
+            if not cursor:
+                break
+        return items[:most]
+
+    def ws(self, rest: str = "") -> str:
+        """The path of the chosen workspace. Raises Failed when none is chosen."""
+        if not self.workspace:
+            mine = self.get("/v1/workspaces")["items"]
+            if len(mine) != 1:
+                names = ", ".join(f"{item['id']} ({item['name']})" for item in mine[:5]) or "none"
+                raise Failed(
+                    {
+                        "code": "workspace_required",
+                        "title": "Name the workspace",
+                        "detail": f"You are a member of {len(mine)}: {names}.",
+                        "remedy": "Pass --workspace, or set WORKA_WORKSPACE.",
+                    },
+                    2,
+                )
+            self.workspace = str(mine[0]["id"])
+        return f"/v1/workspaces/{self.workspace}{rest}"
+
+    def events(self, path: str) -> Iterator[dict[str, Any]]:
+        """Server-sent events of a stream, as they come."""
+        with self.http.stream("GET", path, timeout=None) as answer:
+            for line in answer.iter_lines():
+                if line.startswith("data:"):
+                    yield json.loads(line[5:])

@@ -1,0 +1,529 @@
+"""The commands. Each is a call of the API and a way to print its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from worka import __version__
+from worka.cli import output
+from worka.cli.client import Client, Failed, config_path, saved_login
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    help="Worka: operate governed AI work. Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 needs login, 5 denied, 6 waiting for approval, 7 conflict.",
+)
+
+
+def _group(name: str, text: str) -> typer.Typer:
+    group = typer.Typer(no_args_is_help=True, help=text)
+    app.add_typer(group, name=name)
+    return group
+
+
+task = _group("task", "Tasks: governed pieces of work.")
+approvals = _group("approvals", "Approvals: consent by a person before a decided action proceeds.")
+pack = _group("pack", "Packs: releases and attachments.")
+tool = _group("tool", "Tools of the packs attached to the workspace.")
+invocation = _group("invocation", "Invocations of tools.")
+view = _group("view", "Views of the workspace.")
+audit = _group("audit", "The audit ledger.")
+config = _group("config", "Settings of this machine.")
+
+
+class State:
+    """What the options before the verb chose."""
+
+    url: str = ""
+    token: str | None = None
+    workspace: str | None = None
+    form: str = "text"
+
+
+def client() -> Client:
+    """The client for the chosen instance and principal."""
+    return Client(State.url, State.token, State.workspace)
+
+
+def show(value: Any) -> bool:
+    """Machine output when asked for."""
+    return output.data(value, State.form)
+
+
+@app.callback()
+def chosen(
+    url: Annotated[str | None, typer.Option(envvar="WORKA_URL", help="address of the instance")] = None,
+    token: Annotated[
+        str | None, typer.Option(envvar="WORKA_TOKEN", help="credential; default: the saved login")
+    ] = None,
+    workspace: Annotated[
+        str | None, typer.Option("--workspace", "-w", envvar="WORKA_WORKSPACE", help="workspace id")
+    ] = None,
+    form: Annotated[
+        str, typer.Option("--output", "-o", envvar="WORKA_OUTPUT", help="text, json, ndjson or yaml")
+    ] = "text",
+) -> None:
+    """Options before the verb hold for every command."""
+    if form not in ("text", "json", "ndjson", "yaml"):
+        raise click.UsageError(f"--output {form} is not one of text, json, ndjson, yaml")
+    login = saved_login()
+    State.url = url or login.get("url") or running_url() or "http://127.0.0.1:8080"
+    State.token = token or login.get("token")
+    State.workspace = workspace or login.get("workspace")
+    State.form = form
+
+
+def running_url() -> str | None:
+    """The address of the instance that runs on this machine's WORKA_HOME."""
+    from worka.kernel.settings import default_home
+
+    try:
+        home = Path(os.environ.get("WORKA_HOME") or default_home())
+        return str(json.loads((home / "run" / "instance.json").read_text())["url"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+@app.command()
+def up() -> None:
+    """Start everything on this machine: embedded PostgreSQL, serve, worker, host, broker, launcher."""
+    from worka.kernel import settings, telemetry
+    from worka.kernel.errors import Problem
+    from worka.workers.supervisor import Supervisor
+
+    loaded = settings.load()
+    telemetry.configure("supervisor", None)
+
+    def ready(url: str) -> None:
+        output.talk.print(f"[green]✓[/] Worka answers at [bold]{url}[/]  (data: {loaded.home})")
+        setup = loaded.home / "run" / "setup-token"
+        if setup.exists():
+            output.talk.print(f"  first operator: the one-time setup token is in {setup}")
+
+    try:
+        asyncio.run(Supervisor(loaded).run(ready))
+    except Problem as problem:
+        output.problem(problem.body())
+        raise typer.Exit(1) from problem
+
+
+@app.command()
+def demo(
+    interactive: Annotated[bool, typer.Option(help="wait for a person to approve in the console")] = False,
+    form: Annotated[str, typer.Option("--output", "-o", help="text or json")] = "text",
+) -> None:
+    """Run a governed task end to end on real input, then leave the console running (DEMO_EXIT=1 ends it)."""
+    from worka.cli.demo import run as run_demo
+
+    raise typer.Exit(run_demo(interactive=interactive, as_json=form == "json" or State.form == "json"))
+
+
+@app.command()
+def login(
+    email: Annotated[str | None, typer.Option(help="sign in with a password")] = None,
+    with_token: Annotated[str | None, typer.Option("--with-token", help="keep an API token instead")] = None,
+) -> None:
+    """Sign in and keep the credential for this user (0600)."""
+    token = with_token
+    if token is None:
+        email = email or typer.prompt("E-mail", err=True)
+        password = os.environ.get("WORKA_PASSWORD_STDIN") and sys.stdin.readline().rstrip("\n")
+        password = password or typer.prompt("Password", hide_input=True, err=True)
+        token = Client(State.url).post("/v1/sessions", {"email": email, "password": password})["session_token"]
+    me = Client(State.url, token).get("/v1/me")
+    path = config_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "w") as file:
+        json.dump({"url": State.url, "token": token, "workspace": State.workspace}, file)
+    if not show(me):
+        output.talk.print("[green]✓[/] signed in")
+
+
+@app.command()
+def me() -> None:
+    """Who I am here and what I may do."""
+    value = client().get("/v1/me")
+    show(value) or output.record(value)
+
+
+@app.command()
+def changes(
+    since: Annotated[str | None, typer.Option(help="time (ISO 8601) or age such as 2h")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
+) -> None:
+    """What changed in this workspace: who, on whose behalf, what, before and after, and why."""
+    api = client()
+    value = api.get(api.ws("/changes"), since=since, limit=limit)
+    if not show(value):
+        output.table(
+            value["items"], ["at", "who", "on_behalf_of", "what", "subject_name", "subject"], "Nothing changed."
+        )
+
+
+@app.command()
+def attention() -> None:
+    """What needs me now."""
+    api = client()
+    value = api.get(api.ws("/attention"))
+    if not show(value):
+        output.table(value["items"], ["lane", "headline", "subject", "since"], "Nothing needs you now.")
+
+
+@app.command()
+def why(subject: str) -> None:
+    """Why something is as it is: any id (task_, inv_, apr_, att_, rel_, con_)."""
+    value = client().get(f"/v1/why/{subject}")
+    show(value) or output.explanation(value)
+
+
+@app.command()
+def doctor() -> None:
+    """Check the parts of this instance, and name the remedy of what is broken."""
+    from worka.cli.doctor import examine
+
+    found = examine(State.url)
+    if not show({"items": found}):
+        for check in found:
+            mark = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "failed": "[red]✗[/]"}[check["state"]]
+            output.out.print(f"{mark} {check['name']}: {check['detail']}")
+            if check.get("remedy"):
+                output.out.print(f"    [bold]remedy[/] {check['remedy']}")
+    raise typer.Exit(1 if any(check["state"] == "failed" for check in found) else 0)
+
+
+@config.command("show")
+def config_show() -> None:
+    """The effective settings, without secrets."""
+    from worka.kernel import settings
+
+    value = json.loads(settings.load().model_dump_json())
+    show(value) or output.record(value)
+
+
+# tasks --------------------------------------------------------------------------------------------------------------
+@task.command("create")
+def task_create(
+    workflow: str,
+    member: Annotated[str, typer.Option(help="id of the AI team member whose steps these are")],
+    inputs: Annotated[str, typer.Option("--input", help="inputs as a JSON object, or @file")] = "{}",
+    definition_version: Annotated[int | None, typer.Option("--definition-version", help="default: the newest")] = None,
+    wait: Annotated[bool, typer.Option(help="wait until it ends or waits for someone")] = False,
+) -> None:
+    """Start a task from a workflow definition."""
+    api = client()
+    body = {"workflow": workflow, "member_id": member, "inputs": read_json(inputs)}
+    if definition_version is not None:
+        body["version"] = definition_version
+    value = api.post(api.ws("/tasks"), body)
+    if wait:
+        value = wait_task(api, value["id"])
+    show(value) or output.record(value, skip=("steps", "inputs"))
+
+
+@task.command("list")
+def task_list(state: str | None = None, limit: int = 50) -> None:
+    """Tasks, newest first, with what they wait for."""
+    api = client()
+    value = api.get(api.ws("/tasks"), state=state, limit=limit)
+    if not show(value):
+        output.table(value["items"], ["id", "title", "state", "reason", "since"], "No tasks yet: worka task create.")
+
+
+@task.command("show")
+def task_show(task_id: str) -> None:
+    """One task with its steps."""
+    value = client().get(f"/v1/tasks/{task_id}")
+    if not show(value):
+        output.record(value, skip=("steps", "waits"))
+        output.table(
+            value.get("steps", []), ["position", "name", "kind", "state", "reason", "invocation_id"], "No steps."
+        )
+
+
+@task.command("why")
+def task_why(task_id: str) -> None:
+    """Why this task is still running, or how it ended."""
+    value = client().get(f"/v1/tasks/{task_id}/why")
+    show(value) or output.explanation(value)
+
+
+@task.command("wait")
+def task_wait(task_id: str, timeout: float = 300) -> None:
+    """Wait until the task ends (0), fails (1) or waits for someone (6)."""
+    value = wait_task(client(), task_id, timeout)
+    show(value) or output.record(value, skip=("steps", "inputs"))
+    raise typer.Exit({"succeeded": 0, "waiting": 6}.get(value["state"], 1))
+
+
+@task.command("cancel")
+def task_cancel(task_id: str) -> None:
+    """Cancel a task."""
+    value = client().post(f"/v1/tasks/{task_id}/cancel")
+    show(value) or output.record(value, skip=("steps", "inputs"))
+
+
+def wait_task(api: Client, task_id: str, timeout: float = 300) -> Any:
+    """Polls a task until it rests: ended, or waiting for someone."""
+    import time
+
+    deadline = time.monotonic() + timeout
+    while True:
+        value = api.get(f"/v1/tasks/{task_id}")
+        if value["state"] not in ("queued", "running", "retrying") or time.monotonic() > deadline:
+            return value
+        time.sleep(0.15)
+
+
+# approvals ----------------------------------------------------------------------------------------------------------
+@approvals.command("list")
+def approvals_list(state: str = "open", limit: int = 50) -> None:
+    """Approvals and what they block."""
+    api = client()
+    value = api.get(api.ws("/approvals"), state=state, limit=limit)
+    if not show(value):
+        output.table(value["items"], ["id", "title", "verb", "state", "since", "expires_at"], "No approvals are open.")
+
+
+@approvals.command("show")
+def approvals_show(approval_id: str) -> None:
+    """The card: the exact action, its digest and effect, what it blocks, who may decide."""
+    value = client().get(f"/v1/approvals/{approval_id}")
+    show(value) or output.record(value)
+
+
+@approvals.command("approve")
+def approvals_approve(approval_id: str, comment: str = "", digest: str | None = None, dry_run: bool = False) -> None:
+    """Approve exactly what the card shows."""
+    decide(approval_id, "approve", comment, digest, dry_run)
+
+
+@approvals.command("reject")
+def approvals_reject(approval_id: str, comment: str = "", digest: str | None = None, dry_run: bool = False) -> None:
+    """Reject it; what waited for it ends."""
+    decide(approval_id, "reject", comment, digest, dry_run)
+
+
+def decide(approval_id: str, decision: str, comment: str, digest: str | None, dry_run: bool) -> None:
+    """Sends one decision, bound to the digest that was read."""
+    api = client()
+    card = api.get(f"/v1/approvals/{approval_id}")
+    body = {"decision": decision, "digest": digest or card["digest"], "comment": comment}
+    if dry_run:
+        show({"would": body, "card": card}) or output.record({"would": decision, **card})
+        return
+    value = api.post(f"/v1/approvals/{approval_id}/decisions", body)
+    show(value) or output.record(value)
+
+
+# packs --------------------------------------------------------------------------------------------------------------
+@pack.command("register")
+def pack_register(
+    folder: Annotated[Path, typer.Argument(help="folder with worka/aip.json", exists=True, file_okay=False)],
+) -> None:
+    """Register a release: build its environment, probe it in the sandbox, freeze its tools."""
+    api = client()
+    value = register(api, folder)
+    show(value) or output.record(value, skip=("manifest", "tools", "probe", "packages"))
+    raise typer.Exit(0 if value["state"] == "released" else 1)
+
+
+def register(api: Client, folder: Path, key: str | None = None) -> Any:
+    """Sends a pack folder and waits until the release rests."""
+    import time
+
+    value = api.post(api.ws("/releases"), pack_body(folder), key=key)
+    while value["state"] not in ("released", "failed", "quarantined", "revoked"):
+        time.sleep(0.2)
+        value = api.get(f"/v1/releases/{value['id']}")
+    return value
+
+
+def pack_body(folder: Path) -> dict[str, Any]:
+    """The registration request of a folder: manifest, lock, and the files of a pack that is its own source."""
+    try:
+        manifest = json.loads((folder / "worka" / "aip.json").read_text())
+    except (OSError, ValueError) as error:
+        raise Failed(
+            {
+                "title": "The manifest cannot be read",
+                "detail": f"{folder}/worka/aip.json: {error}",
+                "remedy": "Correct the file.",
+            },
+            2,
+        ) from error
+    package = manifest.get("runtime", {}).get("package", {})
+    body: dict[str, Any] = {"manifest": manifest}
+    lock = folder / str(package.get("lock") or "requirements.lock")
+    if lock.is_file():
+        body["lock"] = lock.read_text()
+    if package.get("ecosystem") == "path":
+        body["files"] = {
+            str(path.relative_to(folder)): base64.b64encode(path.read_bytes()).decode()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+    return body
+
+
+@pack.command("list")
+def pack_list() -> None:
+    """Releases and attachments of the workspace."""
+    api = client()
+    value = {"releases": api.get(api.ws("/releases"))["items"], "attachments": api.get(api.ws("/attachments"))["items"]}
+    if not show(value):
+        output.table(
+            value["releases"],
+            ["id", "publisher", "name", "version", "state", "digest"],
+            "No releases: worka pack register.",
+        )
+        output.table(
+            value["attachments"], ["id", "pack", "mode", "state", "reason"], "Nothing is attached: worka pack attach."
+        )
+
+
+@pack.command("show")
+def pack_show(release_id: str) -> None:
+    """One release: its digest, source and frozen tools."""
+    value = client().get(f"/v1/releases/{release_id}")
+    show(value) or output.record(value)
+
+
+@pack.command("attach")
+def pack_attach(
+    release_id: str,
+    mount: Annotated[list[str] | None, typer.Option(help="NAME=PATH, what a mount of the manifest binds")] = None,
+    mode: str = "pinned",
+) -> None:
+    """Attach a release to the workspace (6: an approval is waited for)."""
+    api = client()
+    mounts = dict(item.split("=", 1) for item in mount or [] if "=" in item)
+    value = api.post(api.ws("/attachments"), {"release_id": release_id, "mode": mode, "mounts": mounts})
+    show(value) or output.record(value)
+    raise typer.Exit(0 if value["state"] == "attached" else 6)
+
+
+@tool.command("list")
+def tool_list() -> None:
+    """Tools that the workspace has."""
+    api = client()
+    value = api.get(api.ws("/tools"))
+    if not show(value):
+        output.table(value["items"], ["name", "side_effect", "description"], "No tools: attach a pack first.")
+
+
+@tool.command("call")
+def tool_call(
+    name: str,
+    arguments: Annotated[str, typer.Option("--arguments", "-a", help="JSON object, or @file")] = "{}",
+    key: str | None = None,
+) -> None:
+    """Call a tool, governed like every call (6: an approval is waited for; repeat with the same --key)."""
+    api = client()
+    answer = api.send("POST", api.ws(f"/tools/{name}/call"), {"arguments": read_json(arguments)}, key=key)
+    value = answer.json()
+    show(value) or output.record(value)
+    if answer.status_code == 202:
+        raise typer.Exit(6)
+    raise typer.Exit(0 if value.get("status") in ("ok", "succeeded") else 1)
+
+
+@invocation.command("show")
+def invocation_show(invocation_id: str) -> None:
+    """One invocation."""
+    value = client().get(f"/v1/invocations/{invocation_id}")
+    show(value) or output.record(value)
+
+
+@invocation.command("why")
+def invocation_why(invocation_id: str) -> None:
+    """The road the invocation travelled, with the failing leg open."""
+    value = client().get(f"/v1/invocations/{invocation_id}/why")
+    show(value) or output.explanation(value)
+
+
+@view.command("list")
+def view_list() -> None:
+    """Views of the workspace."""
+    api = client()
+    value = api.get(api.ws("/views"))
+    if not show(value):
+        output.table(value["items"], ["id", "name", "title", "revision"], "No views yet.")
+
+
+@view.command("show")
+def view_show(view_id: str, revision: int | None = None) -> None:
+    """A view's document."""
+    value = client().get(f"/v1/views/{view_id}", revision=revision)
+    if not show(value):
+        output.out.print(str((value.get("document") or {}).get("text", "")), markup=False)
+
+
+# audit --------------------------------------------------------------------------------------------------------------
+@audit.command("export")
+def audit_export(file: Path) -> None:
+    """Write the workspace's ledger, its seals and an offline verifier to a tar file."""
+    api = client()
+    answer = api.send("GET", api.ws("/audit/export"))
+    file.write_bytes(answer.content)
+    value = {"file": str(file), "bytes": len(answer.content)}
+    show(value) or output.record(value)
+
+
+@audit.command("verify")
+def audit_verify(
+    file: Annotated[Path | None, typer.Argument(help="an export; without it the platform's own ledger")] = None,
+) -> None:
+    """Verify a ledger: an export offline (no database, no server), or this workspace's on the platform."""
+    if file is not None:
+        from worka.audit.verify import verify_file
+
+        value = verify_file(file)
+    else:
+        api = client()
+        value = api.get(api.ws("/audit/verify"))
+    show(value) or output.record(value)
+    raise typer.Exit(0 if value.get("ok") else 1)
+
+
+def read_json(text: str) -> Any:
+    """A JSON object from the command line or from @file."""
+    try:
+        value = json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"not a JSON object: {error}") from error
+    if not isinstance(value, dict):
+        raise click.UsageError("a JSON object is needed, such as '{\"limit\": 20}'")
+    return value
+
+
+def run() -> None:
+    """Runs the command line and turns problems into exit codes."""
+    from worka.kernel.errors import Problem
+
+    try:
+        app()
+    except Failed as failed:
+        if State.form in ("json", "ndjson", "yaml"):
+            output.data(failed.body, State.form)
+        output.problem(failed.body)
+        sys.exit(failed.exit_code)
+    except Problem as problem:
+        output.problem(problem.body())
+        sys.exit(1)

@@ -1,0 +1,110 @@
+"""How results are printed: for people on a terminal, or `--output json|ndjson|yaml`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+out = Console(highlight=False)
+talk = Console(stderr=True, highlight=False)
+MARKS = {"ok": "[green]✓[/]", "failed": "[red]✗[/]", "not_reached": "[dim]·[/]", "unknown": "[yellow]?[/]"}
+
+
+def data(value: Any, form: str) -> bool:
+    """Prints machine output; False when a person should be shown something instead."""
+    if form == "json":
+        print(json.dumps(value, indent=2, ensure_ascii=False))
+    elif form == "ndjson":
+        for item in value["items"] if isinstance(value, dict) and "items" in value else [value]:
+            print(json.dumps(item, ensure_ascii=False))
+    elif form == "yaml":
+        yaml.safe_dump(value, sys.stdout, allow_unicode=True, sort_keys=False)
+    else:
+        return False
+    return True
+
+
+def table(items: list[dict[str, Any]], columns: list[str], empty: str) -> None:
+    """A table of some columns; `empty` is said when there is nothing."""
+    if not items:
+        talk.print(f"[dim]{empty}[/]")
+        return
+    view = Table(box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        view.add_column(column.split(".")[-1].replace("_", " "), overflow="fold")
+    for item in items:
+        view.add_row(*(escape(_short(_dig(item, column))) for column in columns))
+    out.print(view)
+
+
+def record(item: dict[str, Any], skip: tuple[str, ...] = ()) -> None:
+    """One thing, a line a field."""
+    for key, value in item.items():
+        if key not in skip and value not in (None, "", [], {}):
+            out.print(f"[dim]{escape(key.replace('_', ' ')):>20}[/]  {escape(_short(value, 2000))}")
+
+
+def explanation(why: dict[str, Any]) -> None:
+    """An Explanation, in the words that console and API use."""
+    out.print(f"[bold]{escape(why['headline'])}[/]")
+    out.print(
+        f"  [dim]{escape(why['subject'])} · {why['state']} · {why['reason']} · since {why['since']} · {why['layer']} ({why['incident_class']})[/]"
+    )
+    for leg in why.get("road", []):
+        out.print(f"  {MARKS.get(leg['state'], '·')} {escape(leg['name'])}  [dim]{escape(leg.get('detail') or '')}[/]")
+    for wait in why.get("waiting_on", []):
+        deadline = f", until {wait['deadline']}" if wait.get("deadline") else ", [yellow]no deadline[/]"
+        out.print(
+            f"  waiting on {wait['kind']} [bold]{escape(wait['name'])}[/] ({wait['ref']}) since {wait['since']}{deadline}"
+        )
+        who = ", ".join(wait.get("who") or []) or "nobody can at present"
+        out.print(
+            f"    who can clear it: {escape(who)}; you {'can' if wait.get('you_can') else 'cannot'}: {escape(wait.get('because') or '')}"
+        )
+    if why.get("last_error"):
+        error = why["last_error"]
+        out.print(
+            f"  [red]last error[/] {escape(error['code'])}: {escape(error['message'])} (attempt {error['attempt']})"
+        )
+    for change in why.get("changed_just_before", []):
+        out.print(
+            f"  changed just before: {change['at']} {escape(change['who'])} {escape(change['what'])} ({change['ref']})"
+        )
+    for link in why.get("evidence", []):
+        out.print(f"  [dim]evidence {escape(link['kind'])}: {escape(link['ref'])} {escape(link.get('label') or '')}[/]")
+    for step in why.get("next", []):
+        mark = "→" if step["allowed"] else "[dim]✗[/]"
+        note = "" if step["allowed"] else f" [dim]({escape(step.get('because') or '')})[/]"
+        out.print(f"  {mark} {escape(step['label'])}: {escape(step['command'])}{note}")
+    out.print(f"  [dim]{why['certainty']}, as of {why['observed_at']}[/]")
+
+
+def problem(body: dict[str, Any]) -> None:
+    """A problem with its remedy, on stderr."""
+    talk.print(
+        f"[red]✗[/] {escape(str(body.get('title') or body.get('code') or 'failed'))}: {escape(str(body.get('detail', '')))}"
+    )
+    if body.get("remedy"):
+        talk.print(f"  [bold]remedy[/] {escape(str(body['remedy']))}")
+    facts = [f"{key} {body[key]}" for key in ("decision_id", "approval_id", "request_id") if body.get(key)]
+    if facts:
+        talk.print(f"  [dim]{escape(' · '.join(facts))}[/]")
+
+
+def _dig(item: Any, path: str) -> Any:
+    for part in path.split("."):
+        item = item.get(part) if isinstance(item, dict) else None
+    return item
+
+
+def _short(value: Any, most: int = 120) -> str:
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,0 +1,109 @@
+"""The gate: allow, deny or ask, from the governance set alone. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+
+from worka.approvals.rules import parse_rules
+from worka.authorization import cedar
+from worka.authorization.cedar import Policies, Request
+from worka.kernel.context import Verdict
+from worka.kernel.reasons import Reason, register
+
+CURRENT_FLOOR = 1
+ERROR = "governance/error"
+_VERSION = re.compile(r"^floor\.(\d+)(?:\+(\d+))?$")
+
+register(
+    Reason("allowed", "governance", "authorization", "A role permits it, and no governance policy stands against it."),
+    Reason(
+        "approval_asked",
+        "governance",
+        "governance",
+        "It is permitted, and policy wants a person's consent first.",
+        check="worka decision show ID: the rule, and how many have to approve.",
+        remedy="It goes on when the approval is given.",
+    ),
+    Reason(
+        "denied_by_governance",
+        "governance",
+        "governance",
+        "A governance policy refuses this action, whoever asks.",
+        causes="The shipped floor, or a policy version of the tenant.",
+        check="worka decision show ID (owner, admin): the rule, its text on that day, and the inputs.",
+        remedy="Do it another way, or ask an owner about the policy; the shipped floor cannot be loosened.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The gate's answer. `approval_rules` are set for ask: every one of them applies."""
+
+    verdict: Verdict
+    rules: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    approval_rules: tuple[str, ...] = ()
+    remedy: str = ""
+
+
+def gate(request: Request, policies: Policies) -> Gate:
+    """Any error denies (Cedar skips a forbid that errors); any matching deny denies; else every matching ask asks."""
+    outcome = cedar.evaluate(request, policies)
+    if outcome.errors:
+        return Gate("deny", (ERROR,), (f"Policy could not be evaluated: {outcome.errors[0]}",), (), _DEFAULT_REMEDY)
+    if outcome.allowed:
+        return Gate("allow")
+    notes = {rule: policies.annotations[rule] for rule in outcome.matched}
+    denying = [rule for rule in outcome.matched if notes[rule].get("verdict") != "ask"]
+    if denying or not notes:
+        remedy = next((notes[rule]["remedy"] for rule in denying if notes[rule].get("remedy")), _DEFAULT_REMEDY)
+        return Gate(
+            "deny", tuple(denying) or (ERROR,), tuple(_reason(rule, notes[rule]) for rule in denying), (), remedy
+        )
+    return Gate(
+        "ask",
+        outcome.matched,
+        tuple(_reason(rule, notes[rule]) for rule in outcome.matched),
+        # In approvals' own words, so that equal rules are equal texts: of `approve:1` and `approve:2` the higher counts.
+        tuple(str(rule) for rule in parse_rules(notes[matched]["rule"] for matched in outcome.matched)),
+        "It goes on when the approval is given.",
+    )
+
+
+_DEFAULT_REMEDY = "Policy refuses this for everyone; an owner can say why, and change what the tenant itself added."
+
+
+def _reason(rule: str, notes: dict[str, str]) -> str:
+    return notes.get("reason") or f"Policy {rule} applies."
+
+
+@lru_cache(maxsize=8)
+def floor_text(number: int) -> str:
+    """The shipped set of this version. Raises LookupError for one that this build does not have."""
+    try:
+        return resources.files("worka.governance").joinpath("floors", f"{number}.cedar").read_text()
+    except FileNotFoundError as error:
+        raise LookupError(f"governance floor.{number} is not in this build") from error
+
+
+@lru_cache(maxsize=8)
+def floor(number: int = CURRENT_FLOOR) -> Policies:
+    """The shipped set, parsed; its ids begin with `governance/floor/`."""
+    return cedar.load(floor_text(number), "governance/floor")
+
+
+def version_name(floor_name: str, tenant_version: int) -> str:
+    """`floor.1`, or `floor.1+3` with the tenant's third version."""
+    return f"{floor_name}+{tenant_version}" if tenant_version else floor_name
+
+
+def parse_version(name: str) -> tuple[int, int]:
+    """(floor, tenant version) of `floor.1+3`. Raises ValueError."""
+    match = _VERSION.match(name)
+    if match is None:
+        raise ValueError(f"{name!r} is no policy version")
+    return int(match[1]), int(match[2] or 0)

@@ -1,0 +1,159 @@
+"""Cedar text cut into statements, so that an error can be located; and a tenant's policy checked one by one.
+
+Pure: the schema comes from the registered actions. Cedar's own validation errors carry a policy id and no line.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import cedarpy
+
+from worka.authorization import cedar
+from worka.authorization.cedar import Request
+from worka.authorization.vocabulary import VOCABULARY
+from worka.kernel import actions
+
+MOST_BYTES = 64_000
+MOST_STATEMENTS = 200
+_ALLOWED_NOTES = {"id", "verdict", "rule", "reason", "remedy"}
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One policy: its text, and the line (from 1) where it begins."""
+
+    text: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with the n-th statement (from 1)."""
+
+    statement: int
+    line: int
+    message: str
+
+    def shown(self) -> dict[str, object]:
+        """As the problem document holds it."""
+        return {"statement": self.statement, "line": self.line, "message": self.message}
+
+
+def split(text: str) -> list[Statement]:
+    """Cuts at every `;` outside of strings and comments. A rest without one is a statement too, and will not parse."""
+    found: list[Statement] = []
+    start = position = 0
+    while position < len(text):
+        char = text[position]
+        if char == '"':
+            position += 1
+            while position < len(text) and text[position] != '"':
+                position += 2 if text[position] == "\\" else 1
+        elif text.startswith("//", position):
+            end = text.find("\n", position)
+            position = len(text) if end < 0 else end
+        elif char == ";":
+            _add(found, text, start, position + 1)
+            start = position + 1
+        position += 1
+    _add(found, text, start, len(text))
+    return found
+
+
+def _add(found: list[Statement], text: str, start: int, end: int) -> None:
+    # Comments and blank lines before a statement are not part of it.
+    while start < end:
+        if text[start].isspace():
+            start += 1
+        elif text.startswith("//", start):
+            after = text.find("\n", start, end)
+            start = end if after < 0 else after + 1
+        else:
+            break
+    if piece := text[start:end].strip():
+        found.append(Statement(piece, text.count("\n", 0, start) + 1))
+
+
+def check(kind: str, text: str, parse_rule: object) -> list[Fault]:
+    """What is wrong with a tenant's policy of this kind (`access`, `governance`); empty when it can be saved.
+
+    Only forbids are taken: a tenant tightens, and nothing it writes can loosen the floor. `parse_rule` is approvals'
+    reader of `@rule` (raises ValueError)."""
+    if len(text.encode()) > MOST_BYTES:
+        return [Fault(0, 1, f"the text is larger than {MOST_BYTES} bytes")]
+    statements = split(text)
+    if len(statements) > MOST_STATEMENTS:
+        return [Fault(0, 1, f"more than {MOST_STATEMENTS} statements")]
+    faults: list[Fault] = []
+    ids: dict[str, int] = {}
+    for number, statement in enumerate(statements, 1):
+        said = _check_one(kind, statement.text, parse_rule, ids, number)
+        faults += [Fault(number, statement.line, message) for message in said]
+    return faults
+
+
+def _check_one(kind: str, text: str, parse_rule: object, ids: dict[str, int], number: int) -> list[str]:
+    result = cedarpy.validate_policies(text, cedar.schema())
+    if not result.validation_passed:
+        return [_plain(str(error)) for error in result.errors]
+    document = json.loads(cedarpy.policies_to_json_str(text))
+    if document.get("templates"):
+        return ["templates (?principal, ?resource) are not supported"]
+    (policy,) = document["staticPolicies"].values()
+    notes = policy.get("annotations") or {}
+    faults = _check_notes(kind, notes, parse_rule)
+    if policy["effect"] != "forbid":
+        faults.append("only `forbid` is accepted: a tenant's policy tightens, and never loosens the shipped floor")
+    own = notes.get("id")
+    if own is not None and ids.setdefault(own, number) != number:
+        faults.append(f"the id {own!r} stands in statement {ids[own]} too")
+    return faults or _trial(text)
+
+
+def _check_notes(kind: str, notes: dict[str, str | None], parse_rule: object) -> list[str]:
+    faults = []
+    if unknown := set(notes) - _ALLOWED_NOTES:
+        faults.append(f"unknown annotation {sorted(unknown)}; known are {sorted(_ALLOWED_NOTES)}")
+    verdict = notes.get("verdict")
+    if kind == "access":
+        if verdict not in (None, "deny"):
+            faults.append("an access policy denies; `ask` belongs to a governance policy")
+        return faults
+    if verdict not in ("ask", "deny"):
+        faults.append('a governance policy needs @verdict("ask") or @verdict("deny")')
+    if verdict == "ask":
+        try:
+            parse_rule(notes.get("rule") or "")  # type: ignore[operator]
+        except ValueError as error:
+            faults.append(f"@rule: {error}")
+    return faults
+
+
+def _plain(message: str) -> str:
+    """Cedar's message without its own policy numbers, which mean nothing to a reader."""
+    return message.replace("[policy0] ", "").replace("for policy `policy0`, ", "")
+
+
+def _trial(text: str) -> list[str]:
+    """Evaluates the statement for every action with ordinary and with extreme facts. The schema cannot see an overflow,
+    and a forbid that errors would be skipped by Cedar and make every such decision a deny."""
+    policies = cedar.load(text, "trial")
+    faults: list[str] = []
+    for number in (0, 1, 2**63 - 1, -(2**63)):
+        samples = {"String": "text", "Long": number, "Bool": number == 0, "Set<String>": ["text"]}
+        facts = {name: samples[kind] for name, kind in VOCABULARY.items()}
+        for action in actions.all_actions():
+            for given in (facts, {}):
+                request = Request(
+                    "person", "per_trial", True, ("owner",), (), action.name, action.resource_type, "trial", "ws_trial",
+                    "ten_trial", given, given,
+                )  # fmt: skip
+                for error in cedar.evaluate(request, policies).errors:
+                    message = _plain(error.split(": ", 1)[-1])
+                    if message not in faults:
+                        faults.append(f"evaluating it fails: {message}")
+        if faults:
+            return faults[:3]
+    return faults

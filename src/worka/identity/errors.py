@@ -1,0 +1,76 @@
+"""Problems of identity.
+
+Unauthenticated ── BadCredential, BadSignIn, UsedOrUnknownToken
+Conflict ── EmailTaken, AlreadySetUp        TooMany ── TooManySignIns
+Invalid ── WeakPassword                     NotFound ── TokenNotFound, TeamMemberNotFound      Denied ── NotYours
+"""
+
+from __future__ import annotations
+
+from worka.kernel.errors import Conflict, Denied, Invalid, NotFound, TooMany, Unauthenticated
+
+
+class BadCredential(Unauthenticated):
+    """The token is malformed, unknown, expired, revoked, or of a principal that is disabled. Never says which."""
+
+    code, title = "bad_credential", "This credential opens nothing"
+
+
+class BadSignIn(Unauthenticated):
+    """E-mail and password do not belong together. Never says which is wrong."""
+
+    code, title = "bad_sign_in", "E-mail or password is wrong"
+    default_remedy = "Check both; an owner can invite you again."
+
+
+class UsedOrUnknownToken(Unauthenticated):
+    """A setup token, link or invitation that is unknown, used or expired."""
+
+    code, title = "one_time_token_unusable", "This one-time token cannot be used"
+    default_remedy = "It works once and for a limited time: ask for a new one."
+
+
+class EmailTaken(Conflict):
+    """Somebody has this e-mail address already."""
+
+    code, title = "email_taken", "This e-mail address has an account"
+    default_remedy = "Sign in with it; to accept an invitation, use the password of that account."
+
+
+class AlreadySetUp(Conflict):
+    """The deployment has an operator."""
+
+    code, title = "already_set_up", "This deployment is set up"
+    default_remedy = "Sign in, or ask the operator for an invitation."
+
+
+class TooManySignIns(TooMany):
+    """More than ten tries in a minute for one e-mail address from one place."""
+
+    code, title = "too_many_sign_ins", "Too many sign-in attempts"
+
+
+class WeakPassword(Invalid):
+    """A password that is too short, too long, or the e-mail address."""
+
+    code, title = "weak_password", "This password is not acceptable"
+    default_remedy = "Use 10 to 1,024 characters that are not your e-mail address."
+
+
+class TokenNotFound(NotFound):
+    """No such API token for the caller."""
+
+    code, title = "token_not_found", "There is no such token here"
+
+
+class TeamMemberNotFound(NotFound):
+    """No such AI team member in the workspace."""
+
+    code, title = "team_member_not_found", "There is no such AI team member here"
+
+
+class NotYours(Denied):
+    """Credentials are made by people, for themselves or for an AI team member."""
+
+    code, title = "not_yours", "A credential is made by a person, for itself or for an AI team member"
+    default_remedy = "Sign in as a person; for somebody else, send an invitation."

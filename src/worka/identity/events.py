@@ -1,0 +1,77 @@
+"""What can have happened in identity. No token, no password, no hash in any of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from worka.kernel.events import Event
+
+
+def person_created(person_id: str, name: str, operator: bool) -> Event:
+    """identity.person.created: someone can sign in from now on."""
+    return Event("identity.person.created", person_id, name, after={"operator": operator}, lane="access")
+
+
+def session_opened(session_id: str, person_name: str, how: str) -> Event:
+    """identity.session.opened: someone signed in; `how` is password, link, setup or invitation."""
+    return Event("identity.session.opened", session_id, person_name, data={"how": how}, lane="access")
+
+
+def session_closed(session_id: str, person_name: str) -> Event:
+    """identity.session.closed: someone signed out."""
+    return Event("identity.session.closed", session_id, person_name, lane="access")
+
+
+def sign_in_refused(reason: str) -> Event:
+    """identity.sign_in.refused: a sign-in failed. The address tried is not recorded: people type passwords there."""
+    return Event("identity.sign_in.refused", "sign_in", "", data={"reason": reason}, lane="access")
+
+
+def link_created(person_id: str, name: str) -> Event:
+    """identity.sign_in_link.created: a one-time sign-in was handed out."""
+    return Event("identity.sign_in_link.created", person_id, name, lane="access")
+
+
+def team_member_created(row: dict[str, Any]) -> Event:
+    """identity.team_member.created: an AI team member exists, with these tools and this owner."""
+    return Event(
+        "identity.team_member.created",
+        row["id"],
+        row["name"],
+        after={"tools": row["tools"], "owner": row["owner_person_id"], "responsibility": row["responsibility"]},
+        lane="access",
+        workspace_id=row["workspace_id"],
+    )
+
+
+def team_member_changed(row: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> Event:
+    """identity.team_member.changed: its tools, instructions or whether it may act."""
+    return Event(
+        "identity.team_member.changed",
+        row["id"],
+        row["name"],
+        before=before,
+        after=after,
+        lane="access",
+        workspace_id=row["workspace_id"],
+    )
+
+
+def token_created(row: dict[str, Any]) -> Event:
+    """identity.token.created: an API token exists (its prefix only)."""
+    after = {"principal": row["principal_id"], "prefix": row["prefix"], "expires_at": str(row["expires_at"] or "never")}
+    return Event(
+        "identity.token.created", row["id"], row["name"], after=after, lane="access", workspace_id=row["workspace_id"]
+    )
+
+
+def token_revoked(row: dict[str, Any]) -> Event:
+    """identity.token.revoked: an API token opens nothing any more."""
+    return Event(
+        "identity.token.revoked",
+        row["id"],
+        row["name"],
+        before={"principal": row["principal_id"]},
+        lane="access",
+        workspace_id=row["workspace_id"],
+    )

@@ -1,0 +1,85 @@
+"""Pure rules of identity: the shape of tokens, passwords, tool names; the sign-in budget. No clock, no database."""
+
+from __future__ import annotations
+
+import base64
+import re
+import zlib
+from collections import OrderedDict, deque
+
+from worka.identity.errors import WeakPassword
+from worka.kernel.errors import Invalid
+
+PREFIXES = {"session": "wks", "api_token": "wkt", "invitation": "wki", "sign_in_link": "wkl", "setup": "wkst"}
+_TOKEN = re.compile(r"^(wks|wkt|wki|wkl|wkst)_([A-Za-z0-9_-]{43})([0-9a-f]{8})$")
+_TOOL = re.compile(r"^[a-z0-9][a-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*){2}$")
+_EMAIL = re.compile(r"^[^@\s\x00]{1,64}@[^@\s\x00]{1,190}$")
+
+
+def make_token(kind: str, random: bytes) -> str:
+    """`<prefix>_<43 characters><8 hex digits of CRC-32>` of 32 random bytes. The sum tells a typing error, and lets
+    scanners of leaked text know one of ours; it guards nothing."""
+    if len(random) != 32:
+        raise ValueError("a token has 32 random bytes")
+    body = base64.urlsafe_b64encode(random).rstrip(b"=").decode()
+    prefix = PREFIXES[kind]
+    return f"{prefix}_{body}{zlib.crc32(f'{prefix}_{body}'.encode()):08x}"
+
+
+def kind_of(token: str) -> str | None:
+    """The kind of a well-formed token with a right sum, else None."""
+    match = _TOKEN.match(token)
+    if match is None or f"{zlib.crc32(f'{match[1]}_{match[2]}'.encode()):08x}" != match[3]:
+        return None
+    return next(kind for kind, prefix in PREFIXES.items() if prefix == match[1])
+
+
+def check_password(password: str, email: str) -> None:
+    """Raises WeakPassword. Length is what counts (NIST SP 800-63B 3.1.1.2); no rules of composition."""
+    if not 10 <= len(password) <= 1024:
+        raise WeakPassword(f"It has {len(password)} characters.")
+    if password.casefold() == email.casefold():
+        raise WeakPassword("It is the e-mail address.")
+
+
+def check_email(email: str) -> str:
+    """The address as it is stored (lower case, without spaces around it). Raises Invalid."""
+    cleaned = email.strip().lower()
+    if not _EMAIL.match(cleaned):
+        raise Invalid("This is not an e-mail address.", code="bad_email", field="email")
+    return cleaned
+
+
+def check_tools(tools: list[str]) -> list[str]:
+    """The list without repetition, in order. Raises Invalid for what is no `publisher.pack.tool`."""
+    wrong = [name for name in tools if not _TOOL.match(name)]
+    if wrong:
+        raise Invalid(
+            f"These are no tool names (publisher.pack.tool): {', '.join(wrong[:5])}",
+            code="bad_tool_name",
+            field="tools",
+        )
+    return list(dict.fromkeys(tools))
+
+
+class Budget:
+    """At most `most` tries in `seconds` for one key, counted in this process's memory; the caller passes the time.
+
+    Old keys are dropped first, so an attacker with many addresses costs bounded memory."""
+
+    def __init__(self, most: int = 10, seconds: float = 60.0, keys: int = 10_000) -> None:
+        self.most, self.seconds, self.keys = most, seconds, keys
+        self._seen: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def take(self, key: str, at: float) -> float:
+        """0 when the try is within the budget (and counts it), else the seconds until the next is."""
+        seen = self._seen.setdefault(key, deque())
+        self._seen.move_to_end(key)
+        while seen and seen[0] <= at - self.seconds:
+            seen.popleft()
+        if len(seen) >= self.most:
+            return seen[0] + self.seconds - at
+        seen.append(at)
+        while len(self._seen) > self.keys:
+            self._seen.popitem(last=False)
+        return 0.0

@@ -1,0 +1,52 @@
+"""API shapes of identity."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=False)
+
+
+class SetUp(_Body):
+    """The first operator."""
+
+    token: str = Field(max_length=200)
+    email: str = Field(max_length=254)
+    password: str = Field(max_length=1024)
+    display_name: str = Field(min_length=1, max_length=120)
+
+
+class SignIn(_Body):
+    """E-mail and password."""
+
+    email: str = Field(max_length=254)
+    password: str = Field(max_length=1024)
+
+
+class NewTeamMember(_Body):
+    """An AI team member with the only tools it may call."""
+
+    name: str = Field(min_length=1, max_length=80)
+    responsibility: str = Field(min_length=1, max_length=2000)
+    instructions: str = Field("", max_length=20000)
+    tools: list[str] = Field(default_factory=list, max_length=500)
+    role: str = Field("member", pattern="^(member|viewer)$")
+
+
+class ChangedTeamMember(_Body):
+    """What changes; absent fields stay."""
+
+    responsibility: str | None = Field(None, min_length=1, max_length=2000)
+    instructions: str | None = Field(None, max_length=20000)
+    tools: list[str] | None = Field(None, max_length=500)
+    enabled: bool | None = None
+
+
+class NewToken(_Body):
+    """An API token for oneself, or for an AI team member."""
+
+    name: str = Field(min_length=1, max_length=80)
+    principal_id: str | None = Field(None, max_length=64)
+    expires_in_days: int | None = Field(None, ge=1, le=3650)

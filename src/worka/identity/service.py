@@ -1,0 +1,356 @@
+"""Use cases of identity: signing in and out, credentials, the first operator, AI team members."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from worka.identity import actions, events, rules, store
+from worka.identity.errors import (
+    AlreadySetUp,
+    BadCredential,
+    BadSignIn,
+    EmailTaken,
+    NotYours,
+    TeamMemberNotFound,
+    TokenNotFound,
+    TooManySignIns,
+    UsedOrUnknownToken,
+)
+from worka.identity.passwords import hash_password, verify
+from worka.kernel import redact
+from worka.kernel.clock import now
+from worka.kernel.context import Context, Principal, Resource, Sealer
+from worka.kernel.db import Database
+from worka.kernel.errors import Conflict
+from worka.kernel.ids import new_id
+
+PURPOSE = "credential"
+_SESSION_HOURS = 12
+_LINK = timedelta(minutes=10)
+_SETUP = timedelta(days=7)
+sign_in_budget = rules.Budget()
+
+
+@dataclass(frozen=True)
+class Credential:
+    """A live credential: who it is, and the tenant and workspace it is bound to (API tokens)."""
+
+    principal: Principal
+    id: str
+    tenant_id: str | None = None
+    workspace_id: str | None = None
+    kind: str = field(default="session")
+
+    @property
+    def credential_id(self) -> str:
+        """The same as `id`."""
+        return self.id
+
+
+def new_token(sealer: Sealer, kind: str) -> tuple[str, bytes]:
+    """A fresh token and the keyed hash that is stored. The token is masked in whatever this process writes."""
+    token = rules.make_token(kind, os.urandom(32))
+    redact.remember(token)
+    return token, sealer.hmac(PURPOSE, token.encode())
+
+
+async def authenticate(db: Database, sealer: Sealer, token: str) -> Credential:
+    """Whose credential a token is. Raises BadCredential, the same for every reason.
+
+    Only session and API tokens open doors: links, invitations, setup tokens and whatever a pack holds do not."""
+    kind = rules.kind_of(token)
+    if kind not in ("session", "api_token"):
+        raise BadCredential("The credential is unknown, expired or revoked.")
+    async with db.transaction(None) as conn:
+        row = await store.credential(conn, sealer.hmac(PURPOSE, token.encode()))
+        person = None
+        if row is not None and row["principal_kind"] == "person":
+            person = await store.person(conn, row["principal_id"])
+    if row is None or row["kind"] != kind:
+        raise BadCredential("The credential is unknown, expired or revoked.")
+    found = {
+        "id": row["credential_id"],
+        "tenant_id": row["tenant_id"],
+        "workspace_id": row["workspace_id"],
+        "kind": kind,
+    }
+    if row["principal_kind"] == "person":
+        if person is None:
+            raise BadCredential("The credential is unknown, expired or revoked.")
+        return Credential(
+            Principal("person", person["id"], person["display_name"], operator=person["operator"]), **found
+        )
+    if row["principal_kind"] == "team_member":
+        async with db.transaction(row["tenant_id"]) as conn:
+            member = await store.team_member(conn, row["principal_id"])
+        if member is None:
+            raise BadCredential("The credential is unknown, expired or revoked.")
+        return Credential(principal_of(member), **found)
+    # Packs, services and devices have no API credential at all (IDN-2, IDN-17), whatever a row says.
+    raise BadCredential("The credential is unknown, expired or revoked.")
+
+
+def principal_of(member: dict[str, Any]) -> Principal:
+    """The principal of a team member's row."""
+    return Principal(
+        kind="team_member",
+        id=member["id"],
+        name=member["name"],
+        tenant_id=member["tenant_id"],
+        owner_person_id=member["owner_person_id"],
+        tools=tuple(member["tools"]),
+    )
+
+
+def person_principal(row: dict[str, Any]) -> Principal:
+    """The principal of a person's row."""
+    return Principal("person", row["id"], row["display_name"], operator=row["operator"])
+
+
+async def open_session(ctx: Context, person: dict[str, Any], how: str) -> dict[str, Any]:
+    """Opens a session for a person within the open transaction: {session_token, expires_at, person_id}."""
+    hours = ctx.settings.http.session_hours if ctx.settings is not None else _SESSION_HOURS
+    until = now() + timedelta(hours=hours)
+    token, hmac = new_token(ctx.sealer, "session")
+    session_id = new_id("ses")
+    await store.create_session(ctx.conn, session_id, person["id"], hmac, until)
+    ctx.acting(person_principal(person)).record(events.session_opened(session_id, person["display_name"], how))
+    return {"session_token": token, "expires_at": until, "person_id": person["id"], "session_id": session_id}
+
+
+async def create_person(
+    ctx: Context, email: str, name: str, password: str, *, operator: bool = False
+) -> dict[str, Any]:
+    """Makes a person within the open transaction. Raises EmailTaken, WeakPassword, Invalid."""
+    email = rules.check_email(email)
+    rules.check_password(password, email)
+    if await store.person_by_email(ctx.conn, email) is not None:
+        raise EmailTaken(f"{email} has an account.")
+    row: dict[str, Any] = {
+        "id": new_id("per"),
+        "email": email,
+        "display_name": name.strip() or email,
+        "password_hash": await hash_password(password),
+        "operator": operator,
+        "enabled": True,
+    }
+    await store.create_person(ctx.conn, row)
+    ctx.acting(person_principal(row)).record(events.person_created(row["id"], row["display_name"], operator))
+    return row
+
+
+async def ensure_setup_token(db: Database, sealer: Sealer, home: Path) -> Path | None:
+    """Makes sure that a deployment without an operator has a setup token in `home/setup-token` (0600).
+
+    Returns the file, or None when the deployment is set up (and removes a file left over)."""
+    path = home / "setup-token"
+    async with db.transaction(None) as conn:
+        if await store.operator_exists(conn):
+            path.unlink(missing_ok=True)
+            return None
+        if path.exists() and await store.one_time_exists(conn, "setup"):
+            return path
+        token, hmac = new_token(sealer, "setup")
+        await store.create_one_time(conn, _one_time("setup", hmac, now() + _SETUP))
+    temporary = path.with_name(f".setup-token.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "w") as file:
+        file.write(token + "\n")
+    temporary.replace(path)
+    return path
+
+
+def _one_time(kind: str, hmac: bytes, until: datetime, **fields: Any) -> dict[str, Any]:
+    empty = dict.fromkeys(("person_id", "tenant_id", "workspace_id", "email", "role", "created_by"))
+    return {"id": new_id("ott"), "kind": kind, "hmac": hmac, "until": until, **empty, **fields}
+
+
+async def create_one_time(ctx: Context, kind: str, until: datetime, **fields: Any) -> str:
+    """A one-time token within the open transaction; returns it (it is shown once, only its keyed hash is kept)."""
+    token, hmac = new_token(ctx.sealer, kind)
+    await store.create_one_time(ctx.conn, _one_time(kind, hmac, until, created_by=ctx.principal.id, **fields))
+    return token
+
+
+async def take_one_time(ctx: Context, kind: str, token: str) -> dict[str, Any]:
+    """Uses up a one-time token within the open transaction. Raises UsedOrUnknownToken."""
+    row = None
+    if rules.kind_of(token) == kind:
+        row = await store.take_one_time(ctx.conn, kind, ctx.sealer.hmac(PURPOSE, token.encode()))
+    if row is None:
+        raise UsedOrUnknownToken("It is unknown, was used, or has expired.")
+    return row
+
+
+async def set_up(ctx: Context, token: str, email: str, password: str, name: str) -> dict[str, Any]:
+    """Makes the first operator and signs them in. Raises UsedOrUnknownToken, AlreadySetUp."""
+    async with ctx.transaction() as conn:
+        await take_one_time(ctx, "setup", token)
+        if await store.operator_exists(conn):
+            raise AlreadySetUp("There is an operator.")
+        person = await create_person(ctx, email, name, password, operator=True)
+        session = await open_session(ctx, person, "setup")
+    if ctx.settings is not None:
+        (Path(ctx.settings.home) / "setup-token").unlink(missing_ok=True)
+    return session
+
+
+async def sign_in(ctx: Context, email: str, password: str, address: str = "") -> dict[str, Any]:
+    """Signs a person in. Raises BadSignIn, TooManySignIns (with `retry_after`, seconds)."""
+    email = email.strip().lower()
+    wait = sign_in_budget.take(f"{email}\x00{address}", time.monotonic())
+    if wait > 0:
+        raise TooManySignIns(f"Try again in {int(wait) + 1} seconds.", retry_after=int(wait) + 1)
+    async with ctx.db.transaction(None) as conn:
+        row = await store.person_by_email(conn, email)
+    # Verified outside of any transaction: it takes long, and must take as long for nobody's address.
+    right = await verify(row["password_hash"] if row else None, password)
+    async with ctx.transaction():
+        if not right or row is None or not row["enabled"]:
+            ctx.record(events.sign_in_refused("wrong" if row is None or row["enabled"] else "disabled"))
+        else:
+            return await open_session(ctx, row, "password")
+    raise BadSignIn("They do not belong together, or the account is disabled.")
+
+
+async def sign_in_link(ctx: Context, base_url: str = "") -> dict[str, Any]:
+    """A one-time sign-in of the caller, for ten minutes: {token, url, expires_at}. Only a person has one."""
+    if ctx.principal.kind != "person":
+        raise NotYours("An AI team member does not sign in.")
+    until = now() + _LINK
+    async with ctx.transaction():
+        token = await create_one_time(ctx, "sign_in_link", until, person_id=ctx.principal.id)
+        ctx.record(events.link_created(ctx.principal.id, ctx.principal.name))
+    return {"token": token, "url": f"{base_url.rstrip('/')}/sign-in?link={token}", "expires_at": until}
+
+
+async def sign_in_by_link(ctx: Context, token: str) -> dict[str, Any]:
+    """Opens a session with a one-time link. Raises UsedOrUnknownToken."""
+    async with ctx.transaction() as conn:
+        row = await take_one_time(ctx, "sign_in_link", token)
+        person = await store.person(conn, row["person_id"])
+        if person is None or not person["enabled"]:
+            raise UsedOrUnknownToken("Its person is disabled.")
+        return await open_session(ctx, person, "link")
+
+
+async def sign_out(ctx: Context) -> None:
+    """Ends the session that the request came with; an API token is revoked by its id instead."""
+    if ctx.credential_id is None or not ctx.credential_id.startswith("ses_"):
+        raise NotYours(
+            "This request did not come with a session.", remedy="Revoke an API token with DELETE /v1/tokens/{id}."
+        )
+    async with ctx.transaction() as conn:
+        await store.revoke_session(conn, ctx.credential_id, ctx.principal.id)
+        ctx.record(events.session_closed(ctx.credential_id, ctx.principal.name))
+
+
+async def create_token(
+    ctx: Context, workspace_id: str, name: str, principal_id: str | None, expires_in_days: int | None
+) -> dict[str, Any]:
+    """An API token, shown once: for the caller, or for an AI team member. Raises NotYours, TeamMemberNotFound."""
+    if ctx.principal.kind != "person":
+        raise NotYours("Only a person makes credentials.")
+    workspace = Resource("workspace", workspace_id, workspace_id)
+    async with ctx.transaction() as conn:
+        kind, target = "person", ctx.principal.id
+        if principal_id in (None, ctx.principal.id):
+            await ctx.require(actions.TOKEN_CREATE, workspace)
+        elif str(principal_id).startswith("per_"):
+            raise NotYours("A person's token is made by that person.")
+        else:
+            await ctx.require(actions.TOKEN_ISSUE, workspace)
+            member = await store.team_member(conn, str(principal_id))
+            if member is None or member["workspace_id"] != workspace_id:
+                raise TeamMemberNotFound(f"{principal_id} is no AI team member of this workspace.")
+            kind, target = "team_member", member["id"]
+        token, hmac = new_token(ctx.sealer, "api_token")
+        row = await store.create_api_token(
+            conn,
+            {
+                "tenant_id": ctx.tenant_id,
+                "id": new_id("tok"),
+                "workspace_id": workspace_id,
+                "principal_kind": kind,
+                "principal_id": target,
+                "name": name,
+                "prefix": token[:8],
+                "token_hmac": hmac,
+                "created_by": ctx.principal.id,
+                "expires_at": now() + timedelta(days=expires_in_days) if expires_in_days else None,
+            },
+        )
+        ctx.record(events.token_created(row))
+    return {"token": token, "token_id": row["id"], "principal_id": target, "expires_at": row["expires_at"]}
+
+
+async def revoke_token(ctx: Context, token_id: str) -> None:
+    """Revokes an API token: one's own, or (with that right) a team member's. Raises TokenNotFound."""
+    async with ctx.transaction() as conn:
+        row = await store.api_token(conn, token_id)
+        own = row is not None and row["principal_kind"] == "person" and row["principal_id"] == ctx.principal.id
+        if row is None or (row["principal_kind"] == "person" and not own):
+            raise TokenNotFound(f"{token_id} is not one of yours.")
+        if not own:
+            await ctx.require(actions.TOKEN_REVOKE, Resource("token", token_id, row["workspace_id"]))
+        if await store.revoke_api_token(conn, token_id) is not None:
+            ctx.record(events.token_revoked(row))
+
+
+async def create_team_member(ctx: Context, workspace_id: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """Makes an AI team member owned by the caller, within the open transaction; the caller has checked the right to,
+    and gives it its role. `fields`: name, responsibility, instructions, tools. Raises Conflict, Invalid."""
+    if ctx.principal.kind != "person":
+        raise NotYours("An AI team member has an owning person: a person adds it.")
+    row = await store.create_team_member(
+        ctx.conn,
+        {
+            **fields,
+            "tools": rules.check_tools(fields["tools"]),
+            "tenant_id": ctx.tenant_id,
+            "id": new_id("tmb"),
+            "workspace_id": workspace_id,
+            "owner_person_id": ctx.principal.id,
+            "created_by": ctx.principal.id,
+        },
+    )
+    if row is None:
+        raise Conflict(f"The workspace has an AI team member called {fields['name']}.", code="team_member_name_taken")
+    ctx.record(events.team_member_created(row))
+    return row
+
+
+async def change_team_member(
+    ctx: Context, workspace_id: str, member_id: str, changes: dict[str, Any]
+) -> dict[str, Any]:
+    """Changes tools, words or whether it may act; holds for its very next call. Raises TeamMemberNotFound."""
+    async with ctx.transaction() as conn:
+        row = await store.team_member(conn, member_id)
+        if row is None or row["workspace_id"] != workspace_id:
+            raise TeamMemberNotFound(f"{member_id} is no AI team member of this workspace.")
+        await ctx.require(
+            actions.TEAM_MEMBER_CHANGE, Resource("team_member", member_id, workspace_id, {"name": row["name"]})
+        )
+        if changes.get("tools") is not None:
+            changes["tools"] = rules.check_tools(changes["tools"])
+        fields = ("tools", "instructions", "responsibility", "enabled")
+        after = {name: changes[name] if changes.get(name) is not None else row[name] for name in fields}
+        different = [name for name in fields if after[name] != row[name]]
+        changed = await store.change_team_member(conn, member_id, after)
+        assert changed is not None
+        if different:
+            words = {name: ({n: o[n] for n in different}) for name, o in (("before", row), ("after", after))}
+            ctx.record(events.team_member_changed(row, words["before"], words["after"]))
+        return changed
+
+
+async def warm_up() -> None:
+    """Computes the dummy hash once, so that the first sign-in is not the slow one."""
+    await asyncio.shield(verify(None, "warm-up"))

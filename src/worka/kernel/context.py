@@ -1,0 +1,210 @@
+"""The Context every use case receives: who acts, for whom, where, in which transaction; and the three protocols that
+domains plug in (authorizer, audit recorder, sealer). "Everything -> authorization" and "everything -> audit" are two
+methods on this one object, not imports."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
+
+from worka.kernel import events as event_rows
+from worka.kernel import failpoints
+from worka.kernel.db import Connection, Database
+from worka.kernel.errors import Denied
+from worka.kernel.events import Event, Subscribers
+
+PrincipalKind = Literal["person", "team_member", "service_account", "device", "attachment", "platform"]
+Verdict = Literal["allow", "deny", "ask"]
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who acts. `tenant_id` is None for people (they belong to the deployment) and the platform."""
+
+    kind: PrincipalKind
+    id: str
+    name: str
+    tenant_id: str | None = None
+    operator: bool = False
+    owner_person_id: str | None = None
+    tools: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Resource:
+    """What is acted on. `attrs` are the facts that policy may look at."""
+
+    type: str
+    id: str
+    workspace_id: str | None = None
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One answer of the façade, with the record's id."""
+
+    id: str
+    verdict: Verdict
+    layer: str
+    rules: tuple[str, ...]
+    reasons: tuple[str, ...]
+    approval_rules: tuple[str, ...]
+    policy_version: str
+    remedy: str
+
+
+class Authorizer(Protocol):
+    """`governance.facade` implements it: access, then governance, one decision record."""
+
+    async def decide(self, ctx: Context, action: str, resource: Resource, context: dict[str, Any]) -> Decision: ...
+
+
+class Recorder(Protocol):
+    """`audit.recorder` implements it: the last statement of the transaction."""
+
+    async def flush(self, conn: Connection, ctx: Context, entries: list[Event]) -> None: ...
+
+
+class Sealer(Protocol):
+    """`treasury` implements it. Seals under the tenant's data key with `purpose` as associated data."""
+
+    async def seal(self, ctx: Context, purpose: str, plaintext: bytes) -> bytes: ...
+
+    async def open(self, ctx: Context, purpose: str, sealed: bytes) -> bytes: ...
+
+    def hmac(self, purpose: str, data: bytes) -> bytes: ...
+
+    async def audit_key(self, conn: Connection, tenant_id: str) -> bytes: ...
+
+
+@dataclass
+class Context:
+    """Passed to every use case. Copies made by `acting` share the open transaction and its collected events."""
+
+    principal: Principal
+    tenant_id: str | None
+    db: Database
+    authorizer: Authorizer
+    recorder: Recorder
+    sealer: Sealer
+    subscribers: Subscribers
+    workspace_id: str | None = None
+    originating_person: str | None = None
+    trace_id: str = field(default_factory=lambda: os.urandom(16).hex())
+    span_id: str = field(default_factory=lambda: os.urandom(8).hex())
+    credential_id: str | None = None
+    tx: Transaction | None = field(default=None, repr=False)
+    settings: Any = field(default=None, repr=False)
+
+    @property
+    def conn(self) -> Connection:
+        """The open transaction's connection."""
+        if self.tx is None:
+            raise RuntimeError("no transaction is open: use `async with ctx.transaction()`")
+        return self.tx.conn
+
+    @property
+    def traceparent(self) -> str:
+        """W3C trace context of this request."""
+        return f"00-{self.trace_id}-{self.span_id}-01"
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Joins the open transaction, or opens one. On the outermost exit the events and then the audit rows are
+        written, the audit statement last, and all of it commits together or not at all."""
+        if self.tx is not None:
+            yield self.tx.conn
+            return
+        person = self.principal.id if self.principal.kind == "person" else self.originating_person
+        async with self.db.transaction(self.tenant_id, person) as conn:
+            self.tx = Transaction(conn)
+            try:
+                yield conn
+                await self._flush(self.tx)
+            finally:
+                after, self.tx = self.tx.after_commit, None
+        for point in after:
+            failpoints.hit(point)
+
+    async def _flush(self, tx: Transaction) -> None:
+        by_tenant: dict[int, tuple[Context, list[Event]]] = {}
+        for source, event in tx.events:
+            by_tenant.setdefault(id(source.principal), (source, []))[1].append(event)
+        # Each actor's rows carry its own name; the audit statement of all of them comes last.
+        for source, group in by_tenant.values():
+            await event_rows.store(tx.conn, source, group)
+        for source, group in by_tenant.values():
+            await source.recorder.flush(tx.conn, source, group)
+        if tx.events:
+            failpoints.hit("audit.flushed.before_commit")
+        for point in tx.before_commit:
+            failpoints.hit(point)
+
+    async def decide(self, action: str, resource: Resource, **context: Any) -> Decision:
+        """The façade's answer, recorded, without raising."""
+        return await self.authorizer.decide(self, action, resource, context)
+
+    async def require(self, action: str, resource: Resource, **context: Any) -> Decision:
+        """Like `decide`, but a deny raises Denied with the decision id. The answer is allow or ask."""
+        decision = await self.authorizer.decide(self, action, resource, context)
+        if decision.verdict == "deny":
+            raise Denied(
+                f"{self.principal.name or self.principal.id} may not {action} this {resource.type}: "
+                + "; ".join(decision.reasons),
+                remedy=decision.remedy or None,
+                decision_id=decision.id,
+                action=action,
+                resource_type=resource.type,
+                layer=decision.layer,
+            )
+        return decision
+
+    def record(self, event: Event) -> None:
+        """Collects an event for the open transaction: an audit entry and an event row, committed with the change."""
+        if self.tx is None:
+            raise RuntimeError("record needs the transaction of the change it records")
+        self.tx.events.append((self, event))
+
+    async def publish(self, topic: str, payload: dict[str, Any]) -> None:
+        """Runs in-transaction subscribers."""
+        await self.subscribers.publish(self, topic, payload)
+
+    def failpoint(self, name: str) -> None:
+        """Dies at `*.before_commit` just before COMMIT (all rows written), at `*.after_commit` just after it."""
+        if self.tx is None:
+            failpoints.hit(name)
+        elif name.endswith(".after_commit"):
+            self.tx.after_commit.append(name)
+        else:
+            self.tx.before_commit.append(name)
+
+    def acting(
+        self,
+        principal: Principal,
+        *,
+        originating_person: str | None = None,
+        workspace_id: str | None = None,
+        tenant_id: str | None = None,
+    ) -> Context:
+        """The same request carried on as another principal (for example a team member), in the same transaction."""
+        return replace(
+            self,
+            principal=principal,
+            originating_person=originating_person if originating_person is not None else self.originating_person,
+            workspace_id=workspace_id or self.workspace_id,
+            tenant_id=tenant_id or self.tenant_id,
+        )
+
+
+@dataclass
+class Transaction:
+    """What one transaction has collected."""
+
+    conn: Connection
+    events: list[tuple[Context, Event]] = field(default_factory=list)
+    before_commit: list[str] = field(default_factory=list)
+    after_commit: list[str] = field(default_factory=list)

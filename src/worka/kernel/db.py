@@ -1,0 +1,78 @@
+"""The pool and the transaction: the tenant is set per transaction, and without it the application sees no row."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from worka.kernel.errors import Unavailable
+
+Connection = psycopg.AsyncConnection[DictRow]
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database does not answer."""
+
+    code = "database_unavailable"
+    title = "The database does not answer"
+
+
+class Database:
+    """A pool of connections of one role. `dsn` is a libpq URL.
+
+    `reserve` is a second, small pool for what must be written while the caller's transaction holds a connection of the
+    first (a denial is recorded on its own): whoever uses it waits for nothing else, so it cannot deadlock."""
+
+    def __init__(self, dsn: str, app_name: str, *, size: int = 8, reserve: int = 2) -> None:
+        self.dsn = dsn
+        self.reserve = Database(dsn, app_name, size=reserve, reserve=0) if reserve else None
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            dsn,
+            min_size=min(1, reserve),
+            max_size=size,
+            open=False,
+            timeout=10,
+            max_idle=120,
+            check=AsyncConnectionPool.check_connection,
+            kwargs={"row_factory": dict_row, "application_name": app_name, "connect_timeout": 5},
+        )
+
+    async def open(self) -> None:
+        """Opens the pool; does not wait for the database (readyz tells)."""
+        await self._pool.open(wait=False)
+        if self.reserve is not None:
+            await self.reserve.open()
+
+    async def close(self) -> None:
+        """Closes the pool."""
+        if self.reserve is not None:
+            await self.reserve.close()
+        await self._pool.close(timeout=5)
+
+    @asynccontextmanager
+    async def transaction(self, tenant_id: str | None, person_id: str | None = None) -> AsyncIterator[Connection]:
+        """One transaction under one tenant (None: rows of no tenant are visible). Raises DatabaseUnavailable."""
+        try:
+            async with self._pool.connection() as conn, conn.transaction():
+                await conn.execute(
+                    "select set_config('worka.tenant', %s, true), set_config('worka.person', %s, true)",
+                    (tenant_id or "", person_id or ""),
+                )
+                yield conn
+        except (PoolTimeout, psycopg.OperationalError) as error:
+            raise DatabaseUnavailable(f"The database did not answer: {type(error).__name__}.") from error
+
+    @asynccontextmanager
+    async def listen(self, channel: str) -> AsyncIterator[Connection]:
+        """A connection of its own, in autocommit, that listens on a channel."""
+        conn: Any = await psycopg.AsyncConnection.connect(self.dsn, autocommit=True, row_factory=dict_row)
+        try:
+            await conn.execute(psycopg.sql.SQL("listen {}").format(psycopg.sql.Identifier(channel)))
+            yield conn
+        finally:
+            await conn.close()

@@ -1,0 +1,89 @@
+"""Events: what has happened, recorded with the change itself; and in-transaction subscribers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from psycopg.types.json import Jsonb
+
+if TYPE_CHECKING:
+    from worka.kernel.context import Context
+    from worka.kernel.db import Connection
+
+LANES = ("capability", "access", "secrets", "policy", "sharing", "services", "config", "work")
+CHANNEL = "worka_events"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened. `type` is noun.noun.verbed; no secrets, no arguments in any field."""
+
+    type: str
+    subject: str
+    subject_name: str = ""
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+    cause: dict[str, Any] | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    lane: str = "work"
+    workspace_id: str | None = None
+
+
+Handler = Callable[["Context", dict[str, Any]], Awaitable[None]]
+
+
+class Subscribers:
+    """Handlers that run inside the publisher's transaction: what they write commits with it, or not at all."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, list[Handler]] = {}
+
+    def on(self, topic: str, handler: Handler) -> None:
+        """Registers a handler; the same handler twice is registered once."""
+        handlers = self._handlers.setdefault(topic, [])
+        if handler not in handlers:
+            handlers.append(handler)
+
+    async def publish(self, ctx: Context, topic: str, payload: dict[str, Any]) -> None:
+        """Runs the topic's handlers in order of registration."""
+        for handler in self._handlers.get(topic, []):
+            await handler(ctx, payload)
+
+
+async def store(conn: Connection, ctx: Context, events: list[Event]) -> None:
+    """Writes event rows and wakes the readers at commit."""
+    if ctx.tenant_id is None:
+        return
+    async with conn.cursor() as cursor:
+        await cursor.executemany(
+            "insert into worka.event (tenant_id, workspace_id, type, lane, subject, subject_name, actor_kind, actor_id,"
+            " actor_name, on_behalf_of, before, after, cause, data, trace_id)"
+            " values (%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s)",
+            [
+                (
+                    ctx.tenant_id,
+                    event.workspace_id or ctx.workspace_id,
+                    event.type,
+                    event.lane,
+                    event.subject,
+                    event.subject_name,
+                    ctx.principal.kind,
+                    ctx.principal.id,
+                    ctx.principal.name,
+                    ctx.originating_person if ctx.originating_person != ctx.principal.id else None,
+                    _json(event.before),
+                    _json(event.after),
+                    _json(event.cause),
+                    Jsonb(event.data),
+                    ctx.trace_id,
+                )
+                for event in events
+            ],
+        )
+    await conn.execute("select pg_notify(%s, %s)", (CHANNEL, ctx.tenant_id))
+
+
+def _json(value: dict[str, Any] | None) -> Jsonb | None:
+    return None if value is None else Jsonb(value)

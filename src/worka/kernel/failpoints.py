@@ -1,0 +1,79 @@
+"""Named failpoints at every commit and effect of the road (decisions.md 28).
+
+`WORKA_FAILPOINT=name` kills this process with SIGKILL when it reaches the name; only with `WORKA_TESTING=1`, refused
+otherwise at start. `WORKA_FAILPOINT_FILE` names a file that is created first: a failpoint fires once per file, so that a
+restarted process goes on, and a test can prove that the fault hit. `WORKA_FAILPOINT_DIR` arms them while a system runs:
+a file of the failpoint's name in that folder kills the first process that reaches it, once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+CATALOGUE: dict[str, str] = {
+    "approval.consumed.before_commit": "the approval is marked used, not yet committed",
+    "approval.decided.after_commit": "the decision and the resumption are committed, nobody was told yet",
+    "approval.decided.before_commit": "the decision and the resumption are written, not yet committed",
+    "approval.requested.before_commit": "the approval and the typed wait are written, not yet committed",
+    "audit.flushed.before_commit": "the audit rows are written, not yet committed",
+    "audit.sealed.before_write": "the checkpoint is signed, not yet in the object store",
+    "attachment.created.before_commit": "the attachment is written, not yet committed",
+    "broker.egress.before_commit": "the egress row is written, not yet committed; nothing was dialled",
+    "broker.egress.before_dial": "the egress row is committed; nothing was dialled",
+    "broker.egress.after_answer": "the outside answered; the pack has not seen it",
+    "connection.created.before_commit": "the connection is written, not yet committed",
+    "pack.invocation.after_effect": "the pack answered; the outcome is not committed",
+    "pack.invocation.after_intent": "the intent is committed; the pack was not called",
+    "pack.invocation.intent.before_commit": "the intent is written, not yet committed",
+    "pack.invocation.outcome.before_commit": "the outcome is written, not yet committed",
+    "release.stage.before_commit": "a stage of the registration is written, not yet committed",
+    "step.intent.before_commit": "the step's intent is written, not yet committed",
+    "step.outcome.before_commit": "the step's outcome is written, not yet committed",
+    "task.claimed.after_commit": "the task is claimed; no step ran",
+    "task.created.before_commit": "the task is written, not yet committed",
+    "task.finished.before_commit": "the task's end is written, not yet committed",
+    "task.resumed.before_commit": "the next segment is enqueued, not yet committed",
+    "task.waiting.before_commit": "the typed wait is written, not yet committed",
+    "treasury.lease.before_commit": "the lease is written, not yet committed",
+    "view.published.before_commit": "the revision is written, not yet committed",
+}
+
+
+def check_environment() -> None:
+    """Refuses to start with a failpoint set outside tests, or with an unknown one."""
+    name = os.environ.get("WORKA_FAILPOINT")
+    armed = "WORKA_FAILPOINT_DIR" in os.environ
+    if name is None and not armed:
+        return
+    if os.environ.get("WORKA_TESTING") != "1":
+        raise SystemExit("WORKA_FAILPOINT is set outside tests: unset it (it kills the process on purpose).")
+    if name is not None and name not in CATALOGUE:
+        raise SystemExit(f"WORKA_FAILPOINT={name} is not in the catalogue of failpoints.")
+
+
+def hit(name: str) -> None:
+    """Dies here, without clean-up, when this failpoint is armed. Costs one dictionary look-up otherwise."""
+    if os.environ.get("WORKA_TESTING") != "1":
+        return
+    folder = os.environ.get("WORKA_FAILPOINT_DIR")
+    if folder is not None:
+        try:
+            # The rename disarms it for everyone, and stays as the proof that the fault hit.
+            os.rename(os.path.join(folder, name), os.path.join(folder, name + ".hit"))
+        except OSError:
+            return
+    elif os.environ.get("WORKA_FAILPOINT") != name or not _first():
+        return
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _first() -> bool:
+    proof = os.environ.get("WORKA_FAILPOINT_FILE")
+    if not proof:
+        return True
+    try:
+        os.close(os.open(proof, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+    except FileExistsError:
+        return False
+    return True

@@ -1,0 +1,54 @@
+"""What routes share: the request's Context, cursor pages, and nothing else of HTTP."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Any
+
+from fastapi import Query, Request
+
+from worka.kernel.context import Context
+from worka.kernel.errors import BadRequest, Unauthenticated
+
+
+def context(request: Request) -> Context:
+    """Dependency: the Context that the door made for this request."""
+    ctx = getattr(request.state, "ctx", None)
+    if not isinstance(ctx, Context):
+        raise Unauthenticated("This needs a signed-in principal.")
+    return ctx
+
+
+class BadCursor(BadRequest):
+    """The cursor is not one of ours."""
+
+    code = "bad_cursor"
+    title = "The cursor cannot be read"
+    default_remedy = "Use the `next` value of the page before, or leave the cursor out."
+
+
+class Page:
+    """Dependency: `limit` (1 to 200, default 50) and `cursor` of a list. `after` is the decoded cursor, a list of keys."""
+
+    def __init__(self, limit: int = Query(50, ge=1, le=200), cursor: str | None = Query(None, max_length=400)) -> None:
+        self.limit = limit
+        self.after: list[Any] | None = None
+        if cursor:
+            try:
+                value = json.loads(base64.urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)))
+            except (ValueError, binascii.Error) as error:
+                raise BadCursor("The cursor is not one that this list gave out.") from error
+            if not isinstance(value, list) or not all(isinstance(part, str | int) for part in value):
+                raise BadCursor("The cursor is not one that this list gave out.")
+            self.after = value
+
+    def answer(self, rows: list[dict[str, Any]], *key: str) -> dict[str, Any]:
+        """`rows` holds up to limit + 1 rows: the extra one says that there is more. `key` are the columns of the cursor."""
+        items, more = rows[: self.limit], len(rows) > self.limit
+        following = None
+        if more:
+            raw = json.dumps([items[-1][column] for column in key]).encode()
+            following = base64.urlsafe_b64encode(raw).decode().rstrip("=")
+        return {"items": items, "next": following}

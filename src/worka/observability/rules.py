@@ -1,0 +1,99 @@
+"""Pure decisions of observability: how ages are read, what is healthy, how a change is said in one line."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from worka.kernel.reasons import Reason, register
+from worka.observability.errors import BadSince
+
+ALIVE_SECONDS: Final = 10.0
+"""A process that gave no sign of life for longer is down; its row is forgotten after an hour."""
+FORGOTTEN_SECONDS: Final = 3600.0
+_AGE = re.compile(r"(\d{1,6})([smhd])")
+_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+WORST: Final = ("down", "degraded", "unknown", "paused", "healthy")
+
+
+def since(text: str | None, at: datetime) -> datetime | None:
+    """A moment from an ISO 8601 time with zone, or from an age (`2h`). None stays None. Raises BadSince."""
+    if not text:
+        return None
+    age = _AGE.fullmatch(text)
+    if age:
+        return at - timedelta(seconds=int(age[1]) * _UNIT[age[2]])
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadSince(f"{text[:60]!r} is neither a time nor an age.") from error
+    if moment.tzinfo is None:
+        raise BadSince(f"{text[:60]!r} has no zone.")
+    return moment
+
+
+def process_state(seconds_silent: float | None) -> tuple[str, str]:
+    """(health, reason) from the age of the last sign of life; None: there never was one."""
+    if seconds_silent is None:
+        return "unknown", "process_never_seen"
+    return ("healthy", "process_alive") if seconds_silent <= ALIVE_SECONDS else ("down", "process_silent")
+
+
+def worst(states: list[str]) -> str:
+    """A parent shows the worst of its children; without children nothing is known."""
+    return min(states, key=WORST.index) if states else "unknown"
+
+
+def one_line(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
+    """The difference as one line: `state queued → running, attempt 1`."""
+    before, after = before or {}, after or {}
+    parts = []
+    for key in [*after, *(key for key in before if key not in after)]:
+        old, new = before.get(key), after.get(key)
+        if old == new:
+            continue
+        words = key.replace("_", " ")
+        if old is None:
+            parts.append(f"{words} {_short(new)}")
+        elif new is None:
+            # Several events say only what is new: a key that is not named again was not removed.
+            continue
+        else:
+            parts.append(f"{words} {_short(old)} → {_short(new)}")
+    return ", ".join(parts)[:300]
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def sentence(event: dict[str, Any]) -> str:
+    """`Ada, on behalf of Bo: task resumed “Release notes”`."""
+    noun, verb = event["type"].rsplit(".", 2)[-2:]
+    who = event["actor_name"] or event["actor_id"]
+    behalf = f" for {event['on_behalf_name']}" if event.get("on_behalf_name") else ""
+    name = f" “{event['subject_name']}”" if event["subject_name"] else ""
+    return f"{who}{behalf} {verb.replace('_', ' ')} {noun.replace('_', ' ')}{name}"
+
+
+def _reason(code: str, meaning: str, causes: str, check: str, remedy: str) -> Reason:
+    return Reason(code, "observability", "platform", meaning, causes, check, remedy)
+
+
+register(
+    _reason(
+        "process_alive", "The process gave a sign of life within the last ten seconds.", "It runs.",
+        "GET /v1/platform shows the age of the last sign.", "Nothing to do.",
+    ),
+    _reason(
+        "process_silent", "The process gave no sign of life for more than ten seconds.",
+        "It was killed, stopped, or lost the database.", "`worka doctor`, and its log under log/ of WORKA_HOME.",
+        "`worka up` starts it again by itself; read its log if it keeps ending.",
+    ),
+    _reason(
+        "process_never_seen", "No sign of life of this process is known.", "It was not started yet.",
+        "GET /v1/platform lists the processes.", "Start it: `worka up` runs them all.",
+    ),
+)  # fmt: skip

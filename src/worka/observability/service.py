@@ -1,0 +1,208 @@
+"""Use cases of observability: changes, attention, health. All read, none change anything."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from worka.approvals import service as approvals
+from worka.kernel.clock import now
+from worka.kernel.context import Context, Resource
+from worka.observability import actions, rules, store
+from worka.workflows.explain import shown_state
+
+Row = dict[str, Any]
+ROLES = ("serve", "worker", "broker")
+"""Roles with a database, which beat; host and launcher have none and are asked over their sockets by `worka doctor`."""
+
+
+async def _require(ctx: Context) -> str:
+    assert ctx.workspace_id is not None
+    await ctx.require(actions.OBSERVE.name, Resource("workspace", ctx.workspace_id, ctx.workspace_id))
+    return ctx.workspace_id
+
+
+async def changes(
+    ctx: Context,
+    *,
+    before: tuple[str, int] | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    lanes: list[str] | None = None,
+    actor: str | None = None,
+    subject: str | None = None,
+    limit: int = 50,
+) -> list[Row]:
+    """What was committed in the workspace, newest first (up to limit + 1 rows): who, for whom, what, before, after,
+    cause. `before` is the (xid, id) of the last row of the page before."""
+    async with ctx.transaction() as conn:
+        workspace_id = await _require(ctx)
+        rows = await store.changes(
+            conn,
+            workspace_id,
+            before=before,
+            since=since,
+            until=until,
+            lanes=lanes,
+            actor=actor,
+            subject=subject,
+            limit=limit + 1,
+        )
+    return [change(row) for row in rows]
+
+
+def change(row: Row) -> Row:
+    """One change as the doors show it."""
+    return {
+        "id": row["id"],
+        "xid": row["xid"],
+        "cursor": f"{row['xid']}-{row['id']}",
+        "at": row["at"],
+        "type": row["type"],
+        "lane": row["lane"],
+        "sentence": rules.sentence(row),
+        "diff": rules.one_line(row["before"], row["after"]),
+        "subject": {"id": row["subject"], "name": row["subject_name"]},
+        "actor": {"kind": row["actor_kind"], "id": row["actor_id"], "name": row["actor_name"]},
+        "on_behalf_of": {"id": row["on_behalf_of"], "name": row["on_behalf_name"]} if row["on_behalf_of"] else None,
+        "before": row["before"],
+        "after": row["after"],
+        "cause": row["cause"],
+        "data": row["data"],
+        "trace_id": row["trace_id"],
+    }
+
+
+async def attention(ctx: Context) -> Row:
+    """What needs this reader now: {items: [{kind, ref, title, state, reason, since, headline, mine}], counts,
+    observed_at}. `mine`: this reader can clear it."""
+    async with ctx.transaction() as conn:
+        workspace_id = await _require(ctx)
+        items: list[Row] = []
+        for approval in await approvals.listing(ctx, workspace_id, "open", None, 100):
+            mine = approval["eligibility"]["eligible"]
+            who = "you" if mine else " or ".join(approval["who_could"]) or "nobody who is here now"
+            headline = f"“{approval['title']}” waits for {who}"
+            since, reason = approval["created_at"], approval["reason"]
+            items.append(_item("approval", approval["id"], approval["title"], "open", reason, since, headline, mine))
+        at = now()
+        for task in await store.unfinished_tasks(conn, workspace_id, 200):
+            state, reason = shown_state(task, at)
+            items.append(
+                _item(
+                    "task",
+                    task["id"],
+                    task["title"],
+                    state,
+                    reason,
+                    task["since"],
+                    _task_line(task, state),
+                    state == "unknown",
+                )
+            )
+        for pack in await store.failing_packs(conn, workspace_id):
+            headline = f"{pack['pack']} failed {pack['times']}× in 24 h ({pack['reason'].replace('_', ' ')})"
+            items.append(
+                _item(
+                    "invocation",
+                    pack["newest"],
+                    pack["pack"],
+                    "failed",
+                    pack["reason"],
+                    pack["first_at"],
+                    headline,
+                    False,
+                )
+            )
+        for row in await store.held_or_broken(conn, workspace_id):
+            headline = f"{row['title']} is {row['state'].replace('_', ' ')}"
+            items.append(
+                _item(row["kind"], row["id"], row["title"], row["state"], row["reason"], row["since"], headline, False)
+            )
+        for process in _health(await store.processes(conn))["processes"]:
+            if process["health"] != "healthy":
+                items.append(
+                    _item(
+                        "process",
+                        process["id"],
+                        process["role"],
+                        process["health"],
+                        process["reason"],
+                        process["beat_at"],
+                        process["headline"],
+                        False,
+                    )
+                )
+    counts: dict[str, int] = {}
+    for item in items:
+        counts[item["kind"]] = counts.get(item["kind"], 0) + 1
+    items.sort(key=lambda item: (not item["mine"], item["since"] is None, item["since"]))
+    return {"items": items, "counts": counts, "observed_at": at}
+
+
+def _item(
+    kind: str, ref: str, title: str, state: str, reason: str, since: datetime | None, headline: str, mine: bool
+) -> Row:
+    return {
+        "kind": kind,
+        "ref": ref,
+        "title": title,
+        "state": state,
+        "reason": reason,
+        "since": since,
+        "headline": headline,
+        "mine": mine,
+    }
+
+
+def _task_line(task: Row, state: str) -> str:
+    message = str((task["error"] or {}).get("message") or "")
+    line = {
+        "waiting": "waits for an approval",
+        "unknown": "nobody knows whether its effect happened: look and decide",
+        "retrying": "is tried again",
+        "stalled": "shows no progress",
+        "queued": "waits for a worker",
+        "failed": f"failed: {message or task['reason'].replace('_', ' ')}",
+    }[state]
+    return f"{task['title']} {line}"[:300]
+
+
+async def processes(ctx: Context) -> Row:
+    """The health of our own processes, from their signs of life. {state, processes: […], observed_at}."""
+    async with ctx.db.transaction(None) as conn:
+        return _health(await store.processes(conn))
+
+
+def _health(rows: list[Row]) -> Row:
+    found: list[Row] = []
+    for role in ROLES:
+        mine = [row for row in rows if row["role"] == role]
+        # A killed process leaves its row behind; once another of its role lives, the old one is history.
+        living = [row for row in mine if row["silent"] <= rules.ALIVE_SECONDS]
+        newest = max(mine, key=lambda row: row["beat_at"], default=None)
+        shown = living or ([newest] if newest else [])
+        found += [_process(row, role) for row in shown] or [_process(None, role)]
+    found += [_process(row, row["role"]) for row in rows if row["role"] not in ROLES]
+    return {"state": rules.worst([row["health"] for row in found]), "processes": found, "observed_at": now()}
+
+
+def _process(row: Row | None, role: str) -> Row:
+    health, reason = rules.process_state(row["silent"] if row else None)
+    words = {
+        "healthy": f"{role} is alive",
+        "down": f"{role} gave no sign of life for {int(row['silent']) if row else 0} s",
+        "unknown": f"{role} was never seen",
+    }
+    return {
+        "id": row["id"] if row else f"{role}",
+        "role": role,
+        "pid": row["pid"] if row else None,
+        "build": row["build"] if row else None,
+        "started_at": row["started_at"] if row else None,
+        "beat_at": row["beat_at"] if row else None,
+        "health": health,
+        "reason": reason,
+        "headline": words[health],
+        "detail": row["detail"] if row else {},
+    }

@@ -1,0 +1,17 @@
+"""What runs later, or on another domain's event."""
+
+from __future__ import annotations
+
+from worka.kernel.events import Subscribers
+from worka.packs.service import attachments, releases
+
+REGISTER = "pack.register"
+"""The engine's name of the registration job; positional arguments: tenant id, release id."""
+
+run_registration = releases.run_registration
+
+
+def subscribe(subscribers: Subscribers) -> None:
+    """Decisions and connections move attachments in their own transaction."""
+    subscribers.on("approval.decided", attachments.approval_decided)
+    subscribers.on("connection.activated", attachments.connection_activated)

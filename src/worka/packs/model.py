@@ -1,0 +1,73 @@
+"""States of releases, attachments and invocations (contracts.md 6)."""
+
+from __future__ import annotations
+
+from worka.kernel.states import State, StateMachine, machine
+
+RELEASE_ROAD = ("draft", "built", "published", "registered", "probed", "released")
+
+RELEASE = machine(
+    StateMachine(
+        name="release",
+        states=[
+            State("draft", reasons=("waiting_for_build",)),
+            State("built", reasons=("waiting_for_publication",)),
+            State("published", reasons=("waiting_for_identity",)),
+            State("registered", reasons=("waiting_for_probe",)),
+            State("probed", reasons=("waiting_for_release",)),
+            State("released", reasons=("release_in_service",)),
+            State("failed", reasons=("build_failed", "publication_failed", "identity_refused", "probe_failed", "tools_differ", "host_unavailable")),
+            State("quarantined", reasons=("release_quarantined",)),
+            State("revoked", terminal=True),
+        ],
+        transitions=[
+            *zip(RELEASE_ROAD, RELEASE_ROAD[1:], strict=False),
+            *((state, "failed") for state in RELEASE_ROAD[:-1]),
+            ("failed", "draft"),
+            ("released", "revoked"), ("released", "quarantined"), ("quarantined", "released"), ("quarantined", "revoked"),
+            ("revoked", "quarantined"),
+        ],
+    )
+)  # fmt: skip
+
+ATTACHMENT = machine(
+    StateMachine(
+        name="attachment",
+        states=[
+            State("requested", reasons=("attachment_being_prepared",)),
+            State("awaiting_approval", reasons=("waiting_for_approver",)),
+            State("awaiting_connection", reasons=("waiting_for_connection",)),
+            State("attached", reasons=("attachment_in_service",)),
+            State("updating", reasons=("attachment_being_prepared",)),
+            State("held", reasons=("tool_definition_changed",)),
+            State("suspended", reasons=("release_quarantined",)),
+            State("detached", terminal=True),
+        ],
+        transitions=[
+            ("requested", "awaiting_approval"), ("requested", "awaiting_connection"), ("requested", "attached"),
+            ("awaiting_approval", "awaiting_connection"), ("awaiting_approval", "attached"), ("awaiting_approval", "detached"),
+            ("awaiting_connection", "attached"), ("awaiting_connection", "detached"), ("requested", "detached"),
+            ("attached", "updating"), ("updating", "attached"), ("attached", "held"), ("held", "held"), ("held", "attached"),
+            ("held", "detached"), ("attached", "suspended"), ("held", "suspended"), ("suspended", "attached"),
+            ("suspended", "held"), ("suspended", "detached"), ("attached", "detached"),
+        ],
+    )
+)  # fmt: skip
+
+INVOCATION = machine(
+    StateMachine(
+        name="invocation",
+        states=[
+            State("running", reasons=("call_under_way",)),
+            State("unknown", reasons=("outcome_lost", "effect_uncertain")),
+            State("succeeded", terminal=True),
+            State("failed", terminal=True),
+        ],
+        transitions=[("running", "succeeded"), ("running", "failed"), ("running", "unknown")],
+    )
+)
+
+SERVING = frozenset({"attached", "held"})
+"""States of an attachment in which (unchanged) tools are served."""
+WHOLE_SERVER = "server instructions"
+"""The name under which an attachment is held when what changed concerns every tool."""

@@ -1,0 +1,161 @@
+"""HTTP for packs, no logic."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Response
+
+from worka.kernel.context import Context, Resource
+from worka.kernel.explanation import Explanation
+from worka.kernel.http import Page, context
+from worka.packs import actions, explain, schema, service, store
+from worka.packs.service import reading
+
+router = APIRouter(prefix="/v1", tags=["packs"])
+Caller = Annotated[Context, Depends(context)]
+Paged = Annotated[Page, Depends()]
+
+
+@router.post("/workspaces/{workspace_id}/releases", status_code=202)
+async def register(workspace_id: str, body: schema.RegisterRelease, ctx: Caller) -> dict[str, Any]:
+    """Checks the manifest and lock and starts the registration; GET the release to follow it."""
+    row = await service.register(ctx, body.manifest, lock_text=body.lock, files=body.files, place=body.place)
+    return schema.release(row)
+
+
+@router.get("/workspaces/{workspace_id}/releases")
+async def list_releases(workspace_id: str, ctx: Caller, page: Paged) -> dict[str, Any]:
+    """The tenant's releases, newest first."""
+    await ctx.require(actions.VIEW.name, Resource("pack", "*", workspace_id))
+    async with ctx.transaction() as conn:
+        rows = await store.releases(conn, page.after[0] if page.after else None, page.limit + 1)
+    return page.answer(rows, "id")
+
+
+@router.get("/releases/{release_id}")
+async def get_release(release_id: str, ctx: Caller) -> dict[str, Any]:
+    """One release with its manifest, its frozen tools and its packages."""
+    return schema.release(await reading.release(ctx, release_id))
+
+
+@router.get("/releases/{release_id}/why")
+async def why_release(release_id: str, ctx: Caller) -> Explanation:
+    """Why the release is in its state."""
+    return await explain.explain_release(ctx, release_id)
+
+
+@router.post("/releases/{release_id}/revoke")
+async def revoke_release(release_id: str, body: schema.Why, ctx: Caller) -> dict[str, Any]:
+    """No new attachment of this release; existing ones run."""
+    await service.revoke(ctx, release_id, body.reason)
+    return schema.release(await reading.release(ctx, release_id))
+
+
+@router.post("/releases/{release_id}/quarantine")
+async def quarantine_release(release_id: str, body: schema.Why, ctx: Caller) -> dict[str, Any]:
+    """Nothing of this release runs any more."""
+    await service.quarantine(ctx, release_id, body.reason)
+    return schema.release(await reading.release(ctx, release_id))
+
+
+@router.post("/workspaces/{workspace_id}/attachments", status_code=201)
+async def attach(workspace_id: str, body: schema.AttachRelease, ctx: Caller, response: Response) -> dict[str, Any]:
+    """Attaches a release: 201 when it serves, 202 when it waits for an approval or a connection."""
+    row = await service.attach(ctx, body.release_id, mode=body.mode, mounts=body.mounts)
+    response.status_code = 201 if row["state"] == "attached" else 202
+    return schema.attachment(row)
+
+
+@router.get("/workspaces/{workspace_id}/attachments")
+async def list_attachments(workspace_id: str, ctx: Caller, page: Paged) -> dict[str, Any]:
+    """The workspace's attachments, newest first."""
+    await ctx.require(actions.VIEW.name, Resource("pack", "*", workspace_id))
+    async with ctx.transaction() as conn:
+        rows = await store.attachments(conn, workspace_id, page.after[0] if page.after else None, page.limit + 1)
+    for row in rows:
+        row["mounts"] = [{key: value for key, value in mount.items() if key != "clone"} for mount in row["mounts"]]
+    return page.answer(rows, "id")
+
+
+@router.get("/attachments/{attachment_id}")
+async def get_attachment(attachment_id: str, ctx: Caller) -> dict[str, Any]:
+    """One attachment."""
+    return schema.attachment(await reading.attachment(ctx, attachment_id))
+
+
+@router.get("/attachments/{attachment_id}/why")
+async def why_attachment(attachment_id: str, ctx: Caller) -> Explanation:
+    """Why the attachment is in its state."""
+    return await explain.explain_attachment(ctx, attachment_id)
+
+
+@router.delete("/attachments/{attachment_id}")
+async def detach(attachment_id: str, ctx: Caller, body: schema.Why | None = None) -> dict[str, Any]:
+    """Takes the pack from the workspace."""
+    await reading.attachment(ctx, attachment_id)
+    return schema.attachment(await service.detach(ctx, attachment_id, body.reason if body else ""))
+
+
+@router.post("/attachments/{attachment_id}/resolve")
+async def resolve_attachment(attachment_id: str, body: schema.Why, ctx: Caller) -> dict[str, Any]:
+    """Lets the held tools serve again, if the server lists the approved definitions."""
+    await reading.attachment(ctx, attachment_id)
+    return schema.attachment(await service.resolve_held(ctx, attachment_id, body.reason))
+
+
+@router.get("/workspaces/{workspace_id}/tools")
+async def list_tools(workspace_id: str, ctx: Caller) -> dict[str, Any]:
+    """Every tool of the attached packs, complete."""
+    await ctx.require(actions.VIEW.name, Resource("pack", "*", workspace_id))
+    async with ctx.transaction() as conn:
+        rows = await store.serving(conn, workspace_id)
+    return {"items": schema.tools(rows), "next": None}
+
+
+@router.post("/workspaces/{workspace_id}/tools/{tool}/call")
+async def call(
+    workspace_id: str,
+    tool: str,
+    body: schema.ToolCall,
+    ctx: Caller,
+    response: Response,
+    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+) -> dict[str, Any]:
+    """Calls a tool: 200 with how it ended, or 202 with the approval that it waits for."""
+    response.status_code, answer = await service.call(ctx, tool, body.arguments, idempotency_key)
+    return answer
+
+
+@router.get("/workspaces/{workspace_id}/invocations")
+async def list_invocations(
+    workspace_id: str,
+    ctx: Caller,
+    page: Paged,
+    state: Annotated[str | None, Query(pattern="^(running|succeeded|failed|unknown)$")] = None,
+    task_id: str | None = None,
+) -> dict[str, Any]:
+    """The workspace's invocations, newest first."""
+    await ctx.require(actions.INVOCATION_VIEW.name, Resource("invocation", "*", workspace_id))
+    async with ctx.transaction() as conn:
+        rows = await store.invocations(
+            conn, workspace_id, page.after[0] if page.after else None, page.limit + 1, state, task_id
+        )
+    return page.answer(rows, "id")
+
+
+@router.get("/invocations/{invocation_id}")
+async def get_invocation(invocation_id: str, ctx: Caller) -> dict[str, Any]:
+    """One invocation with its egress rows; the result only for whoever made the call."""
+    row = await reading.invocation(ctx, invocation_id)
+    async with ctx.transaction() as conn:
+        egress = await store.egress_of(conn, invocation_id)
+        mine = ctx.principal.id in (row["initiator_id"], row["originating_person"])
+        result = await service.result_of(ctx, row) if mine else None
+    return {**schema.invocation(row), "egress": egress, "result": result}
+
+
+@router.get("/invocations/{invocation_id}/why")
+async def why_invocation(invocation_id: str, ctx: Caller) -> Explanation:
+    """The road of the call, with the failing leg open."""
+    return await explain.explain_invocation(ctx, invocation_id)

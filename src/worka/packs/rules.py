@@ -1,0 +1,303 @@
+"""Pure decisions of packs: digests and pins, what differs, what an attachment needs, which leg of the road failed."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jsonschema
+
+from worka.kernel import canonical, reasons
+from worka.kernel.reasons import Reason, register
+from worka.packs.manifest import Manifest
+
+EFFECT_CLASSES = {
+    "read_only": "reads only",
+    "write": "writes inside its own world",
+    "external_side_effect": "has an effect at an outside system",
+    "destructive": "may destroy",
+}
+
+
+def tool_pin(tool: Mapping[str, Any]) -> str:
+    """SHA-256 over what a caller was shown of a tool (decisions.md 21). What a server left out and null are the same."""
+    return canonical.sha256_hex(
+        {key: tool.get(key) for key in ("name", "description", "input_schema", "output_schema", "annotations")}
+    )
+
+
+def server_pin(instructions: str | None) -> str:
+    """SHA-256 over the server's instructions."""
+    return canonical.sha256_hex({"instructions": instructions})
+
+
+def release_digest(manifest: Mapping[str, Any], lock_text: str, tree_digest: str) -> str:
+    """SHA-256 over the canonical manifest, the lock and the file tree (decisions.md 9)."""
+    return canonical.sha256_hex(
+        {"manifest": dict(manifest), "lock": lock_text, "tree": tree_digest, "format": "worka.release.v1"}
+    )
+
+
+def contents_digest(manifest: Mapping[str, Any], lock_text: str, files: Mapping[str, str]) -> str:
+    """SHA-256 over what was handed in: manifest, lock and (path -> SHA-256) of the tree."""
+    return canonical.sha256_hex({"manifest": dict(manifest), "lock": lock_text, "files": dict(files)})
+
+
+def freeze(manifest: Manifest, probed: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The tools as they are served from now on: what was probed, with the classes that the manifest declares."""
+    declared = manifest.declared_tools
+    found = []
+    for tool in probed:
+        known = declared.get(tool["name"])
+        shown = {key: tool.get(key) for key in ("name", "description", "input_schema", "output_schema", "annotations")}
+        found.append(
+            {
+                **shown,
+                "side_effect": known.side_effect if known else "destructive",
+                "idempotent": known.idempotent if known else False,
+                "pin": tool_pin(shown),
+            }
+        )
+    return found
+
+
+def tool_differences(manifest: Manifest, probed: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Where the declared tools and the listed ones differ: [{tool, field, declared, found, diff}], readable. Empty: equal.
+
+    What the manifest leaves out of a tool (its description, a schema) is not compared. `discover` differs in nothing.
+    """
+    if manifest.tools == "discover":
+        return []
+    listed = {tool["name"]: tool for tool in probed}
+    found: list[dict[str, Any]] = []
+    for name, tool in manifest.declared_tools.items():
+        if name not in listed:
+            near = difflib.get_close_matches(name, listed, n=1)
+            hint = f"; it lists {near[0]}" if near else ""
+            found.append(_difference(name, "name", name, None, f"declared, but the server does not list it{hint}"))
+            continue
+        for key in ("description", "input_schema", "output_schema"):
+            if key in tool.model_fields_set and getattr(tool, key) != listed[name].get(key):
+                found.append(
+                    _difference(
+                        name,
+                        key,
+                        getattr(tool, key),
+                        listed[name].get(key),
+                        diff(getattr(tool, key), listed[name].get(key)),
+                    )
+                )
+    for name in listed:
+        if name not in manifest.declared_tools:
+            found.append(_difference(name, "name", None, name, "listed by the server, but not declared"))
+    return found
+
+
+def _difference(tool: str, field: str, declared: Any, found: Any, text: str) -> dict[str, Any]:
+    return {"tool": tool, "field": field, "declared": declared, "found": found, "diff": text}
+
+
+def diff(before: Any, after: Any, old: str = "declared", new: str = "listed") -> str:
+    """A unified diff of two values, as lines a person reads."""
+    return "\n".join(difflib.unified_diff(_lines(before), _lines(after), old, new, lineterm="", n=2))[:8000]
+
+
+def _lines(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return value.splitlines()
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).splitlines()
+
+
+def attach_facts(manifest: Manifest, tools: Sequence[Mapping[str, Any]], mounts: Iterable[str]) -> dict[str, Any]:
+    """What policy may look at when a release is attached (words of the authorization vocabulary)."""
+    hosts = [item if isinstance(item, str) else item.host for item in manifest.outbound_domains]
+    return {
+        "pack": manifest.pack,
+        "publisher": manifest.publisher,
+        "version": manifest.version,
+        "network": bool(hosts),
+        "hosts": hosts,
+        "writes": any(tool["side_effect"] != "read_only" for tool in tools),
+        "host_services": bool(manifest.host_services),
+        "tools": [tool["name"] for tool in tools],
+        "mounts": sorted(mounts),
+    }
+
+
+def attach_effect(facts: Mapping[str, Any], needs: Sequence[Mapping[str, Any]]) -> str:
+    """What attaching gives the pack, in one sentence a person decides on."""
+    parts = []
+    if facts["network"]:
+        parts.append(f"reach {', '.join(facts['hosts'])} through the broker")
+    if facts["writes"]:
+        parts.append("offer tools that write")
+    if facts["host_services"]:
+        parts.append("use host services")
+    if facts["mounts"]:
+        parts.append(f"read a clone of {', '.join(facts['mounts'])}")
+    for need in needs:
+        parts.append(
+            f"have the {need['provider']} credential placed on its requests to {need['endpoint']} by the broker"
+        )
+    return f"{facts['pack']} {facts['version']} may " + ("; ".join(parts) if parts else "read what callers give it")
+
+
+def connection_needs(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """[{provider, access, required, host, port, endpoint}] of a manifest; endpoint is host:port of the injection."""
+    ports = {
+        (item if isinstance(item, str) else item["host"]): (None if isinstance(item, str) else item.get("port"))
+        for item in manifest.get("outbound_domains", [])
+    }
+    found = []
+    for need in manifest.get("connections", []):
+        host = (need.get("inject") or {}).get("host")
+        port = ports.get(host) or 443
+        found.append(
+            {
+                "provider": need["provider"],
+                "access": need.get("access", ""),
+                "required": need.get("required", True),
+                "host": host,
+                "port": port,
+                "endpoint": f"{host}:{port}" if host else "",
+            }
+        )
+    return found
+
+
+def input_errors(schema: Mapping[str, Any] | None, value: Any) -> list[dict[str, str]]:
+    """[{pointer, message}] where a value does not fit a JSON Schema; at most ten. Values are not repeated in the text."""
+    if not schema:
+        return []
+    validator = jsonschema.Draft202012Validator(
+        dict(schema), format_checker=jsonschema.FormatChecker(formats=("date-time", "email"))
+    )
+    found = []
+    for error in sorted(validator.iter_errors(value), key=lambda e: list(map(str, e.absolute_path)))[:10]:
+        pointer = "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in error.absolute_path)
+        found.append({"pointer": pointer, "message": _complaint(error)})
+    return found
+
+
+def _complaint(error: jsonschema.ValidationError) -> str:
+    want = error.validator_value
+    return {
+        "required": f"these fields are required: {', '.join(want) if isinstance(want, list) else want}",
+        "additionalProperties": "an unknown field is here",
+        "type": f"must be of type {want}",
+        "enum": f"must be one of {want}",
+        "minimum": f"must be at least {want}",
+        "maximum": f"must be at most {want}",
+        "minLength": f"must have at least {want} characters",
+        "maxLength": f"must have at most {want} characters",
+        "pattern": f"must match {want}",
+    }.get(str(error.validator), f"does not satisfy {error.validator}")
+
+
+def failing_layer(outcome: Mapping[str, Any], egress: Sequence[Mapping[str, Any]]) -> tuple[str, str, str]:
+    """(layer, reason, message) of a call that did not succeed.
+
+    A pack only knows that "it did not work". If the broker refused something during the call, or the outside answered
+    with an error, that is why: the pack's own words stay in the message. What broke the pack itself (a crash, a limit)
+    is not explained by the network.
+    """
+    reason = str(outcome.get("reason") or "tool_error")
+    layer = str(outcome.get("layer") or _layer_of(reason, "pack"))
+    message = str(outcome.get("message") or "")
+    if reason != "tool_error":
+        return layer, reason, message
+    refused = [row for row in egress if row["verdict"] == "denied"]
+    if refused:
+        last = refused[-1]
+        return (
+            _layer_of(last["reason"], "broker"),
+            last["reason"],
+            f"{last['host']}:{last['port']} was refused ({last['reason']}). {message}".strip(),
+        )
+    for row in reversed(egress):
+        if _layer_of(row["reason"], "broker") in {"upstream", "connection"}:
+            return (
+                _layer_of(row["reason"], "upstream"),
+                row["reason"],
+                f"{row['host']}:{row['port']}: {row['reason']}. {message}".strip(),
+            )
+        if row["status"] is not None and row["status"] >= 400:
+            return "upstream", "upstream_error", f"{row['host']} answered {row['status']}. {message}".strip()
+    return layer, reason, message
+
+
+def _layer_of(code: str, otherwise: str) -> str:
+    known = reasons.get(code)
+    return known.layer if known is not None else otherwise
+
+
+def effect_uncertain(side_effect: str, outcome: Mapping[str, Any], egress: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a failed call may have had its effect outside all the same: a writing request left, and the pack did not
+    live to say what came of it. A tool that answered with an error knows, and is believed."""
+    if side_effect == "read_only" or outcome.get("reason") == "tool_error":
+        return False
+    return any(row["verdict"] == "allowed" and (row["method"] or "GET") not in {"GET", "HEAD"} for row in egress)
+
+
+def _pack(code: str, layer: str, meaning: str, causes: str, remedy: str, check: str = "") -> Reason:
+    return Reason(code, "packs", layer, meaning, causes, check or "GET /v1/invocations/{invocation_id}/why", remedy)
+
+
+def _release(code: str, layer: str, meaning: str, causes: str, remedy: str) -> Reason:
+    return Reason(code, "packs", layer, meaning, causes, "GET /v1/releases/{release_id}/why", remedy)
+
+
+def _attachment(code: str, layer: str, meaning: str, causes: str, remedy: str) -> Reason:
+    return Reason(code, "packs", layer, meaning, causes, "GET /v1/attachments/{attachment_id}/why", remedy)
+
+
+REASONS = (
+    _release("waiting_for_build", "publication", "The release is about to be built from its lock.", "A registration was asked for just now.", "Wait; if it stays, see that the worker and the host run (`worka doctor`)."),
+    _release("waiting_for_publication", "publication", "The environment is built; its digest is about to be recorded.", "", "Wait."),
+    _release("waiting_for_identity", "publication", "The digest is recorded; the pack's identity is about to be claimed.", "", "Wait."),
+    _release("waiting_for_probe", "publication", "The server is about to be started in the sandbox, without network, to list its tools.", "", "Wait."),
+    _release("waiting_for_release", "publication", "The tools are known and compared; the release is about to be offered.", "", "Wait."),
+    _release("release_in_service", "publication", "The release can be attached.", "", ""),
+    _release("release_revoked", "publication", "No new attachment of this release is made; existing ones run.", "Someone revoked it.", "Attach another release."),
+    _release("release_quarantined", "publication", "Nothing of this release runs.", "Someone quarantined it, or its files no longer match its digest.", "See who and why in the changes; attach another release."),
+    _release("build_failed", "publication", "The environment could not be built.", "A hash that does not match, a package without a wheel, an index that does not answer.", "Read the error; correct the lock and register again."),
+    _release("publication_failed", "publication", "The digest of the release could not be recorded.", "The files changed between build and digest.", "Register again."),
+    _release("identity_refused", "publication", "The publisher's name belongs to another workspace of this tenant.", "The name was taken there first.", "Use a publisher name of your own."),
+    _release("probe_failed", "publication", "The server did not list its tools in the sandbox.", "It crashed, needs network or a mount to start, or wrote no MCP.", "Read the output tail in the error; try the server alone."),
+    _release("tools_differ", "publication", "The server lists other tools than the manifest declares.", "The manifest was written for another version.", "Compare the difference in the error; correct the manifest, or write \"discover\"."),
+    _pack("host_unavailable", "platform", "The pack host did not answer.", "It is not running, or was restarted during the call.", "`worka doctor` names what is down."),
+    _attachment("attachment_being_prepared", "publication", "The attachment is being prepared.", "It was asked for just now.", "Wait."),
+    _attachment("waiting_for_connection", "connection", "A connection that the pack needs is not there or not active.", "Nobody connected the provider yet, or its approval is open.", "Connect the provider for the named endpoint; the attachment goes on by itself."),
+    _attachment("attachment_in_service", "publication", "The attachment serves calls.", "", ""),
+    _attachment("attachment_rejected", "approval", "The approval to attach was not given.", "It was rejected, expired or was withdrawn.", "Ask again, with what the approver missed."),
+    _attachment("attachment_removed", "publication", "Someone detached the pack.", "", "Attach it again."),
+    _pack("call_under_way", "pack", "The call is running.", "", "Wait; it ends at its deadline."),
+    _pack("call_succeeded", "pack", "The tool answered.", "", ""),
+    _pack("outcome_lost", "platform", "The process that waited for the answer died; nobody recorded the outcome.", "A crash between call and record.", "Look at the outside system by the idempotency key; then retry or give up."),
+    _pack("effect_uncertain", "pack", "The call failed after a writing request had left; the effect may be there.", "A crash or time-out after the request.", "Look at the outside system by the idempotency key."),
+    _pack("output_invalid", "pack", "The answer does not fit the tool's output schema.", "A defect of the pack.", "Report it to the publisher; attach another release."),
+    _pack("upstream_error", "upstream", "The outside system answered with an error.", "A wrong argument, a missing right, or an outage there.", "See the status in the egress row."),
+)  # fmt: skip
+RUNTIME_REASONS = (
+    _pack("sandbox_unavailable", "sandbox", "There is no working sandbox, so the pack was not started.", "The launcher is down, or user namespaces are off.", "`worka doctor` names the missing part; a pack never runs without it."),
+    _pack("broker_unavailable", "broker", "The broker did not open the session's network, so the pack was not started.", "The broker is not running, or was restarted.", "`worka doctor` names what is down; then call again."),
+    _pack("no_free_session", "capacity", "Every session that this attachment or tenant may hold is busy.", "Many calls at once, or calls that hang.", "Call again later; the operator can raise packs.sessions_per_attachment."),
+    _pack("digest_mismatch", "sandbox", "The installed files are not those of the release; the pack was not started.", "Someone or something changed the environment.", "Register the release again; find out who changed the files."),
+    _pack("handshake_failed", "pack", "The server started but did not complete the MCP handshake.", "It crashed at start, or speaks another protocol.", "Read the output tail."),
+    _pack("pack_crashed", "pack", "The server ended by itself during the call.", "A defect of the pack, or memory.", "Read the output tail and the exit code."),
+    _pack("pack_signalled", "pack", "The server was ended by a signal during the call.", "A limit of the sandbox, or a defect in native code.", "Read the signal and the limits of the invocation."),
+    _pack("pack_out_of_memory", "pack", "The server needed more memory than it may have.", "A large input, or a leak.", "Raise limits.memory in the manifest, or send less."),
+    _pack("pack_timeout", "pack", "The server did not answer before the deadline.", "It hangs, or waits for something outside.", "See the egress rows; raise limits.timeout in the manifest."),
+    _pack("malformed_output", "pack", "The server wrote something that is no MCP message.", "A print to stdout, or a broken library.", "See the quoted line; report it to the publisher."),
+    _pack("oversize_output", "pack", "The answer was larger than it may be.", "A question without a limit.", "Ask for less, or raise limits.output in the manifest."),
+    _pack("tool_definition_changed", "pack", "The server lists this tool with another definition than the one that was approved.", "The server chooses its tools at run time, or was changed.", "Compare the difference; accept it or detach the pack."),
+    _pack("tool_error", "pack", "The tool answered with an error.", "See its message.", "Correct the arguments."),
+    _pack("protocol_error", "pack", "The server refused the request at the protocol.", "A tool that it does not know, or arguments that it refuses.", "See the message."),
+)  # fmt: skip
+register(*REASONS)
+for _reason in RUNTIME_REASONS:
+    # The runtime names these; whoever registered one first has said what it means.
+    if reasons.get(_reason.code) is None:
+        register(_reason)

@@ -1,0 +1,72 @@
+"""The packs domain's side of `run/host.sock`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from worka.kernel import ipc
+
+_BUILD_SECONDS = 900.0
+_PROBE_SECONDS = 180.0
+_SHORT_SECONDS = 30.0
+_START_SECONDS = 60.0
+
+
+class HostClient:
+    """Calls of the host of one instance. Every method raises the host's Problem, or PeerUnavailable (503)."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.socket = Path(run_dir) / "host.sock"
+
+    async def build(
+        self,
+        *,
+        release_id: str,
+        package: dict[str, Any],
+        lock_text: str,
+        tree_path: str | None = None,
+        command: list[str] | None = None,
+        traceparent: str | None = None,
+    ) -> dict[str, Any]:
+        """{env_path, entry, tree_digest, file_count, installed: [{name, version}]}."""
+        args = {
+            "release_id": release_id, "package": package, "lock_text": lock_text, "tree_path": tree_path, "command": command,
+        }  # fmt: skip
+        return await self._call("build", args, _BUILD_SECONDS, traceparent)
+
+    async def probe(self, *, session: dict[str, Any], traceparent: str | None = None) -> dict[str, Any]:
+        """{server_info, instructions, protocol, tools: [{name, description, input_schema, output_schema, annotations}]}."""
+        return await self._call("probe", {"session": session}, _PROBE_SECONDS, traceparent)
+
+    async def invoke(
+        self,
+        *,
+        session: dict[str, Any],
+        tool: str,
+        arguments: dict[str, Any],
+        timeout_seconds: float,
+        meta: dict[str, Any],
+        traceparent: str | None = None,
+    ) -> dict[str, Any]:
+        """The outcome. Waiting for a free session and for the answer are bounded by `timeout_seconds` each."""
+        args = {
+            "session": session, "tool": tool, "arguments": arguments, "timeout_seconds": timeout_seconds, "meta": meta,
+        }  # fmt: skip
+        return await self._call("invoke", args, 2 * timeout_seconds + _START_SECONDS, traceparent or meta.get("traceparent"))
+
+    async def drop(self, *, attachment_id: str) -> dict[str, Any]:
+        """{dropped}: how many sessions were ended."""
+        return await self._call("drop", {"attachment_id": attachment_id}, _SHORT_SECONDS, None)
+
+    async def status(self) -> dict[str, Any]:
+        """{sessions: […], isolation: {driver, cgroup, uid_separated, seccomp}}."""
+        return await self._call("status", {}, _SHORT_SECONDS, None)
+
+    async def verify(self, *, env_path: str, tree_digest: str) -> dict[str, Any]:
+        """{intact, message}: every file hashed again."""
+        return await self._call("verify", {"env_path": env_path, "tree_digest": tree_digest}, _BUILD_SECONDS, None)
+
+    async def _call(self, op: str, args: dict[str, Any], timeout: float, traceparent: str | None) -> dict[str, Any]:
+        answer: dict[str, Any] = await ipc.call_unix(self.socket, op, args, timeout=timeout, traceparent=traceparent)
+        return answer

@@ -1,0 +1,82 @@
+"""Digests of environments and of tool definitions. Everything that is pinned is pinned by one of these."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from worka.kernel import canonical
+
+_CHUNK = 1024 * 1024
+
+
+def walk(root: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """(path below root with `/`, lstat) of everything but folders, in byte order of the whole path's parts."""
+    stack = [""]
+    while stack:
+        folder = stack.pop()
+        with os.scandir(root / folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name.encode())
+        for entry in found:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                stack.append(path)
+            else:
+                yield path, entry.stat(follow_symlinks=False)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def portable(path: str) -> bool:
+    """Whether a file is the same wherever this environment is built: not bytecode, not the tie to the interpreter."""
+    parts = path.split("/")
+    return "__pycache__" not in parts and path != "pyvenv.cfg" and not (len(parts) == 2 and path.startswith("bin/python"))
+
+
+def tree(root: Path, keep: Callable[[str], bool] = lambda _: True) -> tuple[str, int]:
+    """(SHA-256 over the sorted lines `mode path hash`, number of files). A link's hash is over where it points."""
+    lines = []
+    for path, status in walk(root):
+        if not keep(path):
+            continue
+        if stat.S_ISLNK(status.st_mode):
+            mode, content = "link", hashlib.sha256(os.readlink(root / path).encode()).hexdigest()
+        else:
+            mode = "0555" if status.st_mode & 0o100 else "0444"
+            content = file_sha256(root / path)
+        lines.append(f"{mode} {path} {content}\n")
+    whole = hashlib.sha256()
+    for line in sorted(lines):
+        whole.update(line.encode("utf-8", "surrogateescape"))
+    return whole.hexdigest(), len(lines)
+
+
+def surface(root: Path) -> str:
+    """SHA-256 over path, mode, owner, size, inode and change time of everything: cheap, and nobody but root can forge it."""
+    whole = hashlib.sha256()
+    for line in sorted(
+        f"{path} {s.st_mode:o} {s.st_uid} {s.st_size} {s.st_ino} {s.st_ctime_ns}\n" for path, s in walk(root)
+    ):
+        whole.update(line.encode("utf-8", "surrogateescape"))
+    return whole.hexdigest()
+
+
+def definition_pin(tool: dict[str, Any]) -> str:
+    """Pin of a tool as `probe` lists it: over name, description, schemas and annotations."""
+    kept = ("name", "description", "input_schema", "output_schema", "annotations")
+    return canonical.sha256_hex({key: tool.get(key) for key in kept})
+
+
+def server_pin(probe: dict[str, Any]) -> str:
+    """Pin of what the server says of itself to a model: its name and instructions. Its version may move."""
+    return canonical.sha256_hex(
+        {"name": (probe.get("server_info") or {}).get("name"), "instructions": probe.get("instructions")}
+    )

@@ -1,0 +1,262 @@
+"""The `host` role: `python -m worka.packs.runtime.host` serves `run/host.sock`. No database, no way out, no root.
+
+Ops: `build`, `probe`, `invoke`, `drop`, `status`, `verify`. An invocation never raises for what goes wrong with the pack: every
+failure is an outcome with its reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from worka.kernel import ipc, settings, telemetry
+from worka.kernel.errors import BadRequest, Problem
+from worka.kernel.paths import Paths
+from worka.kernel.settings import PackSettings
+from worka.packs.runtime import build, digest, launching, outcome
+from worka.packs.runtime.build import Builder, Stamp
+from worka.packs.runtime.errors import DigestMismatch, ProbeFailed, SandboxUnavailable
+from worka.packs.runtime.outcome import CallFailed, Ending
+from worka.packs.runtime.pins import Pins
+from worka.packs.runtime.pool import Pool
+from worka.packs.runtime.sessions import Session
+from worka.packs.runtime.spec import SessionSpec
+
+_START_SECONDS = 30.0
+_PROBE_SECONDS = 60.0
+
+
+class Host:
+    """All packs of one home."""
+
+    def __init__(self, paths: Paths, config: PackSettings) -> None:
+        self.paths = paths
+        self.builder = Builder(paths.home)
+        self.pins = Pins(paths.envs / "pins")
+        self.pool = Pool(
+            per_attachment=config.sessions_per_attachment,
+            per_tenant=config.sessions_per_tenant,
+            idle_seconds=config.idle_seconds,
+        )
+
+    async def handle(self, op: str, args: dict[str, Any], traceparent: str | None) -> Any:
+        """One call of `host.sock`."""
+        ops: dict[str, Callable[..., Awaitable[Any]]] = {
+            "build": self.builder.build,
+            "probe": self.probe,
+            "invoke": self.invoke,
+            "drop": self.drop,
+            "status": self.status,
+            "verify": self.verify,
+        }
+        if op not in ops:
+            raise BadRequest(f"The host has no operation {op}.")
+        meta = args.get("meta")
+        carried = traceparent or (meta.get("traceparent") if isinstance(meta, dict) else None)
+        trace_id, parent = telemetry.parse(carried) or (os.urandom(16).hex(), None)
+        with telemetry.span(trace_id, f"host.{op}", parent) as span_id:
+            if op == "invoke" and isinstance(meta, dict):
+                args = args | {"meta": meta | {"traceparent": f"00-{trace_id}-{span_id}-01"}}
+            try:
+                return await ops[op](**args)
+            except TypeError as error:
+                raise BadRequest(f"{op}: {error}") from error
+
+    async def probe(self, *, session: dict[str, Any]) -> dict[str, Any]:
+        """Starts the server without network and lists what it is. Raises ProbeFailed (its code is the reason)."""
+        spec = SessionSpec.read(session).model_copy(update={"network": False, "pins": {}, "server_pin": None})
+        probed = Session(spec, self.paths, self.pins)
+        try:
+            async with self.pool.slot(spec, _PROBE_SECONDS):
+                await probed.start(await self._intact(spec, cold=True), _PROBE_SECONDS)
+            assert probed.listing is not None
+            self.pins.remember(probed.listing)
+            return probed.listing.as_dict()
+        except CallFailed as failure:
+            ending = failure.ending
+            tail = probed.stderr_tail
+            if ending.reason == "sandbox_unavailable":
+                raise SandboxUnavailable(ending.message, remedy=ending.remedy or None, stderr_tail=tail[-4000:]) from failure
+            raise ProbeFailed(
+                ending.message,
+                code=ending.reason,
+                stderr_tail=tail[-4000:],
+                stray_stdout=probed.stray_stdout,
+                exit_code=ending.exit_code,
+                signal=ending.signal,
+            ) from failure
+        finally:
+            await probed.close()
+
+    async def invoke(
+        self, *, session: dict[str, Any], tool: str, arguments: dict[str, Any], timeout_seconds: float, meta: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The outcome of one call; `timeout_seconds` bounds the call itself, not a cold start before it."""
+        spec = SessionSpec.read(session)
+        try:
+            async with self.pool.slot(spec, timeout_seconds):
+                return await self._invoke(spec, tool, arguments, timeout_seconds, meta)
+        except CallFailed as failure:
+            return outcome.failed(failure.ending)
+        except DigestMismatch as problem:
+            # What still runs of it was started from files that are not trusted any more.
+            for warm in [other for other in self.pool.sessions if other.spec.env_path == spec.env_path]:
+                self.pool.discard(warm)
+            return outcome.failed(Ending("digest_mismatch", problem.detail, remedy=problem.remedy))
+
+    async def _invoke(
+        self, spec: SessionSpec, tool: str, arguments: dict[str, Any], timeout: float, meta: dict[str, Any]
+    ) -> dict[str, Any]:
+        invocation_id = str(meta.get("invocation_id") or "")
+        stamp = await self._intact(spec, cold=False)
+        session = self.pool.take(spec)
+        temperature = "warm"
+        if session is not None:
+            try:
+                await session.begin(invocation_id, meta.get("traceparent"))
+            except Problem:
+                # A broker that was started anew does not know the old session. Nothing was sent yet: start over.
+                self.pool.discard(session)
+                session = None
+        if session is None:
+            temperature = "cold"
+            session = Session(spec, self.paths, self.pins)
+            self.pool.admit(session)
+            try:
+                stamp = await self._intact(spec, cold=True)
+                await session.start(stamp, _START_SECONDS)
+                await session.begin(invocation_id, meta.get("traceparent"))
+            except CallFailed as failure:
+                self.pool.discard(session)
+                return outcome.failed(failure.ending, **self._seen(session, temperature))
+            except Problem as problem:
+                self.pool.discard(session)
+                if isinstance(problem, DigestMismatch):
+                    raise
+                ending = Ending("broker_unavailable", problem.detail, remedy=problem.remedy)
+                return outcome.failed(ending, **self._seen(session, temperature))
+            except BaseException:
+                self.pool.discard(session)
+                raise
+        return await self._call(session, tool, arguments, timeout, meta, temperature)
+
+    async def _call(
+        self, session: Session, tool: str, arguments: dict[str, Any], timeout: float, meta: dict[str, Any], temperature: str
+    ) -> dict[str, Any]:
+        began = time.perf_counter()
+        failure: CallFailed | None = None
+        result: Any = None
+        left: dict[str, Any] = {"egress": [], "denied": None}
+        try:
+            sent = {key: value for key, value in meta.items() if value is not None}
+            result = await session.call(tool, arguments, sent, timeout)
+        except CallFailed as failed:
+            failure = failed
+        finally:
+            call_ms = round((time.perf_counter() - began) * 1000, 3)
+            if session.ended.done():
+                # Dead before its network is shut: what it left running must not answer for another invocation.
+                await session.close()
+            closed = False
+            with contextlib.suppress(Problem):
+                left = await session.end(str(meta.get("invocation_id") or ""))
+                closed = True
+            if not closed:
+                # The broker could not say that this invocation is over, so this session serves no other.
+                self.pool.discard(session)
+        more = self._seen(session, temperature) | left | {"call_ms": call_ms}
+        self.pool.give_back(session)
+        if failure is not None:
+            if failure.ending.reason == "tool_definition_changed":
+                more["held"] = session.differences.of(tool)
+            return outcome.failed(failure.ending, **more)
+        return outcome.answered(result, **more, held=session.differences.other())
+
+    @staticmethod
+    def _seen(session: Session, temperature: str) -> dict[str, Any]:
+        return {
+            "session": temperature,
+            "handshake_ms": session.handshake_ms if temperature == "cold" else None,
+            "stderr_tail": session.stderr_tail,
+            "stray_stdout": session.stray_stdout,
+            "isolation": session.isolation,
+        }
+
+    async def _intact(self, spec: SessionSpec, *, cold: bool) -> Stamp:
+        """The stamp, if the environment is what was registered. Raises DigestMismatch.
+
+        Warm: the stamp. Cold: also every file's owner, size, inode and change time, which only root can forge; if they
+        moved (a restored backup), or there is no second uid to keep the pack from its files, everything is hashed again.
+        """
+        env = Path(os.path.realpath(spec.env_path))
+        if env.parent != Path(os.path.realpath(self.paths.envs)):
+            raise DigestMismatch("The environment is not one that this host built.")
+        stamp = build.read_stamp(env)
+        expected = spec.tree_digest or stamp.tree_digest
+        if stamp.tree_digest != expected:
+            raise DigestMismatch(f"The environment {env.name} is not the release's.")
+        if not cold:
+            return stamp
+        try:
+            same = await asyncio.to_thread(digest.surface, env) == stamp.surface
+            separated = bool((await launching.check(self.paths.launcher_socket)).get("uid_separated"))
+            return stamp if same and separated else await asyncio.to_thread(build.verify_full, env, expected)
+        except OSError as error:
+            raise DigestMismatch(f"The environment {env.name} cannot be read: {error}") from error
+
+    async def verify(self, *, env_path: str, tree_digest: str) -> dict[str, Any]:
+        """Hashes an environment in full: {intact, message}."""
+        try:
+            await asyncio.to_thread(build.verify_full, Path(env_path), tree_digest)
+        except (DigestMismatch, OSError) as problem:
+            return {"intact": False, "message": str(problem)}
+        return {"intact": True, "message": ""}
+
+    async def drop(self, *, attachment_id: str) -> dict[str, Any]:
+        """Ends the attachment's sessions: {dropped}."""
+        return {"dropped": await self.pool.drop(attachment_id)}
+
+    async def status(self) -> dict[str, Any]:
+        """{sessions, isolation}."""
+        return {"sessions": self.pool.describe(), "isolation": await launching.check(self.paths.launcher_socket)}
+
+
+async def serve(home: Path, config: PackSettings, stop: asyncio.Event) -> None:
+    """Serves `home/run/host.sock` until `stop` is set."""
+    paths = Paths(home)
+    for folder in (paths.run, paths.envs):
+        folder.mkdir(parents=True, exist_ok=True)
+    host = Host(paths, config)
+    server = await ipc.serve_unix(paths.host_socket, host.handle)
+    try:
+        await stop.wait()
+    finally:
+        server.close()
+        await host.pool.close()
+
+
+async def _main() -> None:
+    loaded = settings.load()
+    telemetry.configure("host", Paths(loaded.home).log)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await serve(loaded.home, loaded.packs, stop)
+
+
+def main() -> int:
+    """The role's entry; WORKA_HOME and the settings say where."""
+    asyncio.run(_main())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Definition pins: what a server lists now against what was approved, and a difference that a person can read.
+
+A pin is a hash; to show what changed, the host keeps each definition it has listed in a probe under its own hash.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from worka.packs import rules
+
+SERVER = "server instructions"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a server says of itself, in the form of the op `probe`."""
+
+    server_info: dict[str, Any]
+    instructions: str | None
+    protocol: str
+    tools: list[dict[str, Any]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The answer of `probe`."""
+        return {
+            "server_info": self.server_info,
+            "instructions": self.instructions,
+            "protocol": self.protocol,
+            "tools": self.tools,
+        }
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Tool name -> readable difference; `whole` is set when the server's instructions changed, which concerns every tool."""
+
+    tools: dict[str, str] = field(default_factory=dict)
+    whole: str | None = None
+
+    def of(self, tool: str) -> dict[str, str] | None:
+        """Why this tool is held, or None: {tool, diff}."""
+        if self.whole is not None:
+            return {"tool": SERVER, "diff": self.whole}
+        if tool in self.tools:
+            return {"tool": tool, "diff": self.tools[tool]}
+        return None
+
+    def other(self) -> dict[str, str] | None:
+        """Some tool that is held, for the record of a call to one that is not."""
+        return next(({"tool": tool, "diff": diff} for tool, diff in sorted(self.tools.items())), None)
+
+
+class Pins:
+    """Compares, and remembers definitions below `home/envs/pins`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def remember(self, listing: Listing) -> None:
+        """Keeps what was listed, by pin. A full disk costs the old side of a later difference, nothing else."""
+        with contextlib.suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for tool in listing.tools:
+                self._keep(rules.tool_pin(tool), tool)
+            self._keep(rules.server_pin(listing.instructions), {"instructions": listing.instructions})
+
+    def _keep(self, pin: str, value: dict[str, Any]) -> None:
+        path = self.folder / f"{pin}.json"
+        if not path.exists():
+            fresh = path.with_suffix(".fresh")
+            fresh.write_text(json.dumps(value))
+            fresh.rename(path)
+
+    def _recall(self, pin: str) -> Any:
+        with contextlib.suppress(OSError, ValueError):
+            return json.loads((self.folder / f"{pin}.json").read_text())
+        return None
+
+    def compare(self, listing: Listing, pins: dict[str, str], server_pin: str | None) -> Differences:
+        """No pins: nothing was approved yet (a probe), so nothing differs."""
+        if not pins:
+            return Differences()
+        found: dict[str, str] = {}
+        listed = {tool["name"]: tool for tool in listing.tools}
+        for name in pins.keys() | listed.keys():
+            if name not in listed:
+                found[name] = "The server does not list this tool any more."
+            elif name not in pins:
+                found[name] = "The server lists this tool, but it was not there when the release was registered."
+            elif rules.tool_pin(listed[name]) != pins[name]:
+                found[name] = _diff(self._recall(pins[name]), listed[name])
+        whole = None
+        if server_pin is not None and rules.server_pin(listing.instructions) != server_pin:
+            whole = _diff(self._recall(server_pin), {"instructions": listing.instructions})
+        return Differences(found, whole)
+
+
+def _diff(before: Any, after: dict[str, Any]) -> str:
+    if not isinstance(before, dict):
+        return "It differs from what was approved (the earlier text is not kept here). Now:\n" + json.dumps(after, indent=2)[:6000]
+    parts = []
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) != after.get(key):
+            parts.append(f"{key}:\n" + rules.diff(before.get(key), after.get(key), "approved", "listed now"))
+    return "\n".join(parts)[:8000]

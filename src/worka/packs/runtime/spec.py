@@ -1,0 +1,129 @@
+"""The session spec as the packs domain hands it over, checked, and the sandbox request made of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from worka.kernel import canonical
+from worka.packs.runtime.errors import SpecInvalid
+from worka.packs.sandbox.spec import BROKER_INSIDE, CA_INSIDE
+
+_CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS")
+
+
+class Limits(BaseModel):
+    """Bounds of a session: MiB, seconds, counts; `output_bytes` bounds one line of stdout, that is one answer."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    memory_mb: int = Field(512, ge=16)
+    cpu_seconds: int = Field(300, ge=1)
+    processes: int = Field(64, ge=1)
+    files: int = Field(256, ge=16)
+    disk_mb: int = Field(64, ge=1)
+    cpus: float = Field(1.0, gt=0)
+    timeout_seconds: float = Field(60.0, gt=0, le=3600)
+    output_bytes: int = Field(8 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)
+
+
+class Mount(BaseModel):
+    """A folder of the host bound read-only."""
+
+    name: str = ""
+    source: str
+    target: str
+    mode: str = "ro"
+
+
+class SessionSpec(BaseModel):
+    """One pack of one attachment as it is to be run. `digest` is the release's; `tree_digest` that of its files."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    session_key: str
+    tenant_id: str
+    workspace_id: str
+    attachment_id: str | None = None
+    release_id: str = ""
+    digest: str
+    tree_digest: str | None = None
+    env_path: str
+    command: list[str] = Field(min_length=1)
+    env: dict[str, str] = Field(default_factory=dict)
+    uid: int
+    mounts: list[Mount] = Field(default_factory=list)
+    limits: Limits = Field(default_factory=lambda: Limits())
+    network: bool = False
+    publisher: str = ""
+    pack: str = ""
+    pins: dict[str, str] = Field(default_factory=dict)
+    server_pin: str | None = None
+
+    @classmethod
+    def read(cls, raw: Any) -> SessionSpec:
+        """Raises SpecInvalid, naming the field."""
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            raise SpecInvalid(f"session.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+    @property
+    def key(self) -> str:
+        """Two calls share a warm session only if everything a session is made of is the same."""
+        return canonical.sha256_hex(self.model_dump(mode="json", exclude={"limits": {"timeout_seconds"}}))
+
+    @property
+    def owner(self) -> str:
+        """Whose sessions are counted together: the attachment, or the release of a probe."""
+        return self.attachment_id or f"probe:{self.release_id}"
+
+    def sandbox_request(
+        self, session_id: str, *, token: str, ca_bundle_path: str | None, broker_socket: str | None, runtime_roots: list[str]
+    ) -> dict[str, Any]:
+        """What the launcher is sent."""
+        return {
+            "session_id": session_id,
+            "token": token,
+            "uid": self.uid,
+            "command": self.command,
+            "env": self.environment(session_id, ca=ca_bundle_path is not None, broker=broker_socket is not None),
+            "env_path": self.env_path,
+            "mounts": [mount.model_dump() for mount in self.mounts],
+            "limits": self.limits.model_dump(exclude={"timeout_seconds", "output_bytes"}),
+            "network": self.network,
+            "ca_bundle_path": ca_bundle_path,
+            "broker_socket": broker_socket,
+            "runtime_roots": runtime_roots,
+        }
+
+    def environment(self, session_id: str, *, ca: bool, broker: bool) -> dict[str, str]:
+        """The pack's whole environment: nothing of the host's, the manifest's own, then ours, which it cannot replace."""
+        ours = {
+            "WORKA_PACK_SESSION_ID": session_id,
+            "WORKA_PACK_TENANT": self.publisher,
+            "WORKA_PACK_NAME": self.pack,
+            "HOME": "/tmp",  # noqa: S108 - the sandbox's own
+            "TMPDIR": "/tmp",  # noqa: S108
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONNOUSERSITE": "1",
+        }
+        if broker:
+            ours["WORKA_BROKER_SOCKET"] = BROKER_INSIDE
+        if ca:
+            ours |= dict.fromkeys(_CA_VARIABLES, CA_INSIDE)
+        theirs = {key: value for key, value in self.env.items() if not key.startswith("WORKA_")}
+        # git refuses a repository of another owner: what is bound belongs to the platform's user.
+        count = theirs.get("GIT_CONFIG_COUNT", "0")
+        number = int(count) if count.isdigit() else 0
+        git = {
+            "GIT_CONFIG_COUNT": str(number + 1),
+            f"GIT_CONFIG_KEY_{number}": "safe.directory",
+            f"GIT_CONFIG_VALUE_{number}": "*",
+            "GIT_OPTIONAL_LOCKS": "0",
+            "GIT_TERMINAL_PROMPT": "0",
+        }
+        base = {"PATH": f"{self.env_path}/bin:/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
+        return base | theirs | git | ours

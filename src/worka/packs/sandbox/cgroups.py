@@ -1,0 +1,192 @@
+"""Limits of a group of processes: cgroup v2, cgroup v1 (memory, pids, cpu), or rlimits alone where neither can be written.
+
+A group lives below the launcher's own cgroup, so that whatever confines the launcher confines its packs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_V1 = ("memory", "pids", "cpu")
+_PERIOD_US = 100_000
+
+
+def _write(path: Path, value: str | int) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, str(value).encode())
+    finally:
+        os.close(fd)
+
+
+def _counter(path: Path, key: str) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        for line in path.read_text().splitlines():
+            name, _, value = line.partition(" ")
+            if name == key:
+                return int(value)
+    return 0
+
+
+@dataclass
+class Group:
+    """One session's group: the folders it has in each hierarchy; empty when limits are rlimits only."""
+
+    driver: str
+    folders: dict[str, Path] = field(default_factory=dict)
+
+    def enter(self) -> None:
+        """Moves the calling process in. Raises OSError."""
+        for folder in set(self.folders.values()):
+            _write(folder / "cgroup.procs", 0)
+
+    def out_of_memory(self) -> bool:
+        """Whether the kernel killed a process of this group for its memory."""
+        folder = self.folders.get("memory")
+        if folder is None:
+            return False
+        events = folder / ("memory.events" if self.driver == "v2" else "memory.oom_control")
+        return _counter(events, "oom_kill") > 0
+
+    def pids(self) -> list[int]:
+        """Every process of the group."""
+        found: set[int] = set()
+        for folder in set(self.folders.values()):
+            with contextlib.suppress(OSError):
+                found |= {int(line) for line in (folder / "cgroup.procs").read_text().split()}
+        return sorted(found - {0})
+
+    def kill(self) -> None:
+        """SIGKILL to every process, and again while a fork bomb outruns us (bounded: pids are limited)."""
+        for folder in set(self.folders.values()):
+            with contextlib.suppress(OSError):
+                _write(folder / "cgroup.kill", 1)
+        for _ in range(50):
+            left = self.pids()
+            if not left:
+                return
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def remove(self) -> bool:
+        """Removes the folders; False while a killed process is still being taken down."""
+        gone = True
+        for folder in set(self.folders.values()):
+            try:
+                folder.rmdir()
+            except FileNotFoundError:
+                pass
+            except OSError:
+                gone = False
+        return gone
+
+
+class Cgroups:
+    """Finds out once what can be written here, then makes groups."""
+
+    def __init__(self, root: Path = Path("/sys/fs/cgroup")) -> None:
+        self._bases: dict[str, Path] = {}
+        self.driver = "rlimits"
+        with contextlib.suppress(OSError, ValueError):
+            own = {}
+            for line in Path("/proc/self/cgroup").read_text().splitlines():
+                _, controllers, path = line.split(":", 2)
+                for name in controllers.split(","):
+                    own[name] = path.lstrip("/")
+            if (root / "cgroup.controllers").exists():
+                self._use_v2(root / own.get("", ""))
+            else:
+                self._use_v1(root, own)
+
+    @property
+    def describe(self) -> str:
+        """For people and records, e.g. `v1:cpu,memory,pids`."""
+        return f"{self.driver}:{','.join(sorted(self._bases))}" if self._bases else "rlimits"
+
+    def _use_v1(self, root: Path, own: dict[str, str]) -> None:
+        for name in _V1:
+            # A container may see its own group as the root of the hierarchy.
+            for base in (root / name / own.get(name, ""), root / name):
+                probe = base / f"worka-probe-{os.getpid()}"
+                try:
+                    probe.mkdir()
+                    probe.rmdir()
+                except OSError:
+                    continue
+                self._bases[name] = base
+                break
+        if self._bases:
+            self.driver = "v1"
+
+    def _use_v2(self, base: Path) -> None:
+        # Processes may only live in leaves once controllers are handed down: the launcher moves into one of its own.
+        leaf = base / "worka-launcher"
+        leaf.mkdir(exist_ok=True)
+        _write(leaf / "cgroup.procs", 0)
+        available = (base / "cgroup.controllers").read_text().split()
+        for name in _V1:
+            if name in available:
+                with contextlib.suppress(OSError):
+                    _write(base / "cgroup.subtree_control", f"+{name}")
+                    self._bases[name] = base
+        if self._bases:
+            self.driver = "v2"
+
+    def sweep(self) -> None:
+        """Removes what a launcher that was killed left: empty groups named after a process that is no more."""
+        for base in set(self._bases.values()):
+            for folder in base.glob("worka-*-*"):
+                owner = folder.name.split("-")[1]
+                if owner.isdigit() and not os.path.exists(f"/proc/{owner}"):
+                    Group(self.driver, {"": folder}).kill()
+                    with contextlib.suppress(OSError):
+                        folder.rmdir()
+
+    def make(self, name: str, *, memory_mb: int, processes: int, cpus: float) -> Group:
+        """A new group with its limits: memory (with no swap beside it), processes, and processor share.
+
+        Raises OSError when a limit cannot be set: a limit that was promised is in force or nothing starts.
+        """
+        group = Group(self.driver)
+        memory = memory_mb * 1024 * 1024
+        try:
+            for controller, base in self._bases.items():
+                folder = base / f"worka-{name}"
+                folder.mkdir(exist_ok=True)
+                group.folders[controller] = folder
+                if self.driver == "v2":
+                    _write_v2(folder, controller, memory, processes, cpus)
+                else:
+                    _write_v1(folder, controller, memory, processes, cpus)
+        except OSError:
+            group.remove()
+            raise
+        return group
+
+
+def _write_v1(folder: Path, controller: str, memory: int, processes: int, cpus: float) -> None:
+    if controller == "memory":
+        _write(folder / "memory.limit_in_bytes", memory)
+        with contextlib.suppress(FileNotFoundError):  # without swap accounting there is no such file
+            _write(folder / "memory.memsw.limit_in_bytes", memory)
+    elif controller == "pids":
+        _write(folder / "pids.max", processes)
+    else:
+        _write(folder / "cpu.cfs_period_us", _PERIOD_US)
+        _write(folder / "cpu.cfs_quota_us", int(cpus * _PERIOD_US))
+
+
+def _write_v2(folder: Path, controller: str, memory: int, processes: int, cpus: float) -> None:
+    if controller == "memory":
+        _write(folder / "memory.max", memory)
+        with contextlib.suppress(FileNotFoundError):
+            _write(folder / "memory.swap.max", 0)
+    elif controller == "pids":
+        _write(folder / "pids.max", processes)
+    else:
+        _write(folder / "cpu.max", f"{int(cpus * _PERIOD_US)} {_PERIOD_US}")

@@ -1,0 +1,372 @@
+"""The launcher: `python -m worka.packs.sandbox.launcher`, the only process that keeps root. One verb: start a pack.
+
+`run/launcher.sock` is SOCK_SEQPACKET, one connection per session. The host sends one JSON message with three descriptors
+(stdin, stdout, stderr) and gets `{"started": pid, "isolation": {…}}`, then `{"exited", "signal", "oom", "set_up"}`; or
+`{"refused": reason, "message", "remedy"}`. Closing the connection kills everything the session started. `{"op": "check"}`
+answers with what isolation is in force here. Single-threaded on purpose: it forks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import selectors
+import shutil
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from worka.packs.sandbox import etc, seccomp
+from worka.packs.sandbox.cgroups import Cgroups, Group
+from worka.packs.sandbox.namespaces import StepFailed, become_pack
+from worka.packs.sandbox.spec import Allowed, LaunchSpec, SpecRefused, read
+
+MAX_MESSAGE = 256 * 1024
+# bubblewrap's outer process and its pid 1 count as processes of the group.
+OWN_PROCESSES = 2
+_INSTALL = "apt-get install -y bubblewrap"
+
+
+@dataclass(eq=False)
+class Session:
+    """One connection of the host and what was started for it."""
+
+    conn: socket.socket
+    pid: int = 0
+    pidfd: int = -1
+    status: int = -1
+    group: Group | None = None
+    spec: LaunchSpec | None = None
+    said: bytes = b""
+    started: bool = False
+    failed: bool = False
+    killed: bool = False
+
+
+class Launcher:
+    """Owns every sandbox of one home. `serve` runs until SIGTERM."""
+
+    def __init__(self, allowed: Allowed, socket_path: Path, net_socket: Path, *, peer_uid: int) -> None:
+        self.allowed = allowed
+        self.socket_path = socket_path
+        self.net_socket = net_socket
+        self.peer_uid = peer_uid
+        self.cgroups = Cgroups()
+        self.cgroups.sweep()
+        self.bwrap = shutil.which("bwrap", path="/usr/bin:/bin:/usr/local/bin:/usr/sbin:/sbin") or ""
+        self.etc = etc.make(allowed.home)
+        self.filter = seccomp.assemble() if seccomp.supported() else b""
+        self.separate_uid = os.geteuid() == 0
+        self.selector = selectors.DefaultSelector()
+        self.sessions: set[Session] = set()
+        self.dying: list[tuple[Group, float]] = []
+        self.counter = 0
+        self.stopping = False
+
+    @property
+    def isolation(self) -> dict[str, Any]:
+        """What is in force for every pack started here."""
+        return {
+            "driver": "bwrap" if self.bwrap else "none",
+            "cgroup": self.cgroups.describe,
+            "uid_separated": self.separate_uid,
+            "seccomp": bool(self.filter),
+        }
+
+    def serve(self) -> None:
+        """Listens until told to stop; then kills what is left and returns."""
+        with contextlib.suppress(FileNotFoundError):
+            self.socket_path.unlink()
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listener.bind(str(self.socket_path))
+        os.chmod(self.socket_path, 0o600)
+        if self.separate_uid:
+            os.chown(self.socket_path, self.peer_uid, -1)
+        listener.listen(128)
+        listener.setblocking(False)
+        wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        self._watch(wake_read, lambda: os.read(wake_read, 512))
+        self._watch(listener, lambda: self._accept(listener))
+        try:
+            while not self.stopping:
+                for key, _ in self.selector.select(0.05 if self.dying else None):
+                    key.data()
+                self._bury()
+        finally:
+            listener.close()
+            for session in list(self.sessions):
+                self._kill(session)
+            self._drain()
+            with contextlib.suppress(OSError):
+                self.socket_path.unlink()
+
+    def _stop(self, _number: int, _frame: Any) -> None:
+        self.stopping = True
+
+    def _watch(self, what: Any, act: Callable[[], Any]) -> None:
+        self.selector.register(what, selectors.EVENT_READ, act)
+
+    def _unwatch(self, what: Any) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            self.selector.unregister(what)
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            conn, _ = listener.accept()
+        except OSError:
+            return
+        _pid, uid, _gid = struct.unpack("3i", conn.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if uid != self.peer_uid:
+            conn.close()
+            return
+        conn.setblocking(False)
+        session = Session(conn)
+        self.sessions.add(session)
+        self._watch(conn, lambda: self._heard(session))
+
+    def _heard(self, session: Session) -> None:
+        """The first message starts a pack; after it, silence is all that is expected, and the end means the end."""
+        descriptors: list[int] = []
+        try:
+            message, descriptors, flags, _ = socket.recv_fds(session.conn, MAX_MESSAGE, 8)
+        except BlockingIOError:
+            return
+        except OSError:
+            message, flags = b"", 0
+        try:
+            if not message or session.spec is not None or session.pid:
+                if not message:
+                    self._close(session)
+                return
+            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+                raise SpecRefused("the request is too long")
+            try:
+                asked = json.loads(message)
+            except ValueError as error:
+                raise SpecRefused("the request is not JSON") from error
+            if isinstance(asked, dict) and asked.get("op") == "check":
+                self._tell(session, self.isolation | {"sessions": sum(1 for other in self.sessions if other.pid)})
+                return
+            if len(descriptors) != 3:
+                raise SpecRefused("three descriptors are needed: stdin, stdout, stderr")
+            self._start(session, read(asked, self.allowed), descriptors)
+        except SpecRefused as error:
+            self._refuse(session, "spec_refused", f"The launcher refuses this: {error}.", "")
+        except StepFailed as error:
+            self._refuse(session, error.reason, error.message, error.remedy)
+        except OSError as error:
+            self._refuse(session, "sandbox_unavailable", f"The sandbox could not be made: {error}.", "worka doctor")
+        finally:
+            for fd in descriptors:
+                os.close(fd)
+
+    def _start(self, session: Session, spec: LaunchSpec, standard: list[int]) -> None:
+        if not self.bwrap:
+            raise StepFailed("bubblewrap is not installed, and nothing is started without it.", _INSTALL)
+        if not self.filter:
+            raise StepFailed(f"There is no system-call filter for {os.uname().machine}.", "Use x86_64 or aarch64.")
+        session.spec = spec
+        self.counter += 1
+        broker = self._broker() if spec.network else None
+        status_read = status_write = -1
+        try:
+            session.group = self.cgroups.make(
+                f"{os.getpid()}-{self.counter}",
+                memory_mb=spec.limits.memory_mb,
+                processes=spec.limits.processes + OWN_PROCESSES,
+                cpus=spec.limits.cpus,
+            )
+            status_read, status_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            os.set_blocking(status_write, True)
+            session.pid = os.fork()
+            if session.pid == 0:
+                self._child(spec, session.group, broker, standard, status_write)
+            session.pidfd = os.pidfd_open(session.pid)
+            session.status, status_read = status_read, -1
+        finally:
+            if broker is not None:
+                broker.close()
+            for fd in (status_read, status_write):
+                if fd >= 0:
+                    os.close(fd)
+            if session.pid == 0 and session.group is not None:
+                session.group.remove()
+        self._watch(session.status, lambda: self._status(session))
+        self._watch(session.pidfd, lambda: self._ended(session))
+
+    def _child(
+        self, spec: LaunchSpec, group: Group, broker: socket.socket | None, standard: list[int], status: int
+    ) -> None:
+        try:
+            become_pack(
+                spec,
+                bwrap=self.bwrap,
+                etc=self.etc,
+                filter_program=self.filter,
+                group=group,
+                broker=broker,
+                standard=standard,
+                status=status,
+                separate_uid=self.separate_uid,
+            )
+        except StepFailed as error:
+            failure = {"failed": error.reason, "message": error.message, "remedy": error.remedy}
+        except BaseException as error:
+            failure = {"failed": "sandbox_unavailable", "message": f"{type(error).__name__}: {error}", "remedy": ""}
+        with contextlib.suppress(OSError):
+            os.write(status, json.dumps(failure).encode() + b"\n")
+        os._exit(111)
+
+    def _broker(self) -> socket.socket:
+        """Connected before the fork, as this process: the pack's uid never needs to reach the socket."""
+        conn = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            conn.settimeout(1)
+            conn.connect(str(self.net_socket))
+        except OSError as error:
+            conn.close()
+            raise StepFailed(f"The broker does not answer: {error}.", "worka doctor", "broker_unavailable") from error
+        return conn
+
+    def _status(self, session: Session) -> None:
+        """Lines of the child: our failure, or bubblewrap's own `child-pid` and `exit-code` (see bwrap(1))."""
+        try:
+            chunk = os.read(session.status, 4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            chunk = b""
+        if not chunk:
+            self._unwatch(session.status)
+            return
+        session.said = (session.said + chunk)[-16_384:]
+        if b'"failed"' in session.said and not session.failed:
+            session.failed = True
+        elif b'"child-pid"' in session.said and not session.started:
+            session.started = True
+            assert session.spec is not None
+            limits = session.spec.limits.as_dict()
+            self._tell(session, {"started": session.pid, "isolation": self.isolation | {"limits": limits}})
+
+    def _ended(self, session: Session) -> None:
+        self._unwatch(session.pidfd)
+        with contextlib.suppress(BlockingIOError, OSError):
+            while chunk := os.read(session.status, 4096):
+                session.said = (session.said + chunk)[-16_384:]
+        _, code = os.waitpid(session.pid, 0)
+        oom = session.group.out_of_memory() if session.group else False
+        session.pid = 0
+        exited: int | None = os.waitstatus_to_exitcode(code)
+        killed_by: int | None = None
+        if exited is not None and (exited < 0 or exited > 128):
+            # bubblewrap turns a signal of the pack into 128 + n, as shells do.
+            killed_by, exited = (-exited if exited < 0 else exited - 128), None
+        failure = next((line for line in _lines(session.said) if "failed" in line), None)
+        if failure is not None:
+            self._refuse(session, failure["failed"], str(failure.get("message")), str(failure.get("remedy")))
+            return
+        set_up = any("exit-code" in line for line in _lines(session.said)) or session.killed or oom
+        self._tell(session, {"exited": exited, "signal": killed_by, "oom": oom, "set_up": set_up})
+        self._close(session)
+
+    def _refuse(self, session: Session, reason: str, message: str, remedy: str) -> None:
+        self._tell(session, {"refused": reason, "message": message, "remedy": remedy})
+        self._close(session)
+
+    def _tell(self, session: Session, what: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):
+            session.conn.send(json.dumps(what).encode())
+
+    def _kill(self, session: Session) -> None:
+        session.killed = True
+        if session.pidfd >= 0 and session.pid:
+            # By descriptor: a pid could have been given to somebody else.
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(session.pidfd, signal.SIGKILL)
+        if session.group is not None:
+            session.group.kill()
+
+    def _close(self, session: Session) -> None:
+        """Ends the session: kills the group, reaps, gives every descriptor back."""
+        if session not in self.sessions:
+            return
+        self._kill(session)
+        if session.pid:
+            os.waitpid(session.pid, 0)
+            session.pid = 0
+        self.sessions.discard(session)
+        for fd in (session.status, session.pidfd):
+            if fd >= 0:
+                self._unwatch(fd)
+                os.close(fd)
+        session.status = session.pidfd = -1
+        self._unwatch(session.conn)
+        session.conn.close()
+        if session.group is not None and not session.group.remove():
+            self.dying.append((session.group, time.monotonic() + 10))
+
+    def _bury(self) -> None:
+        """Groups whose killed processes the kernel was still taking down."""
+        left = []
+        for group, until in self.dying:
+            group.kill()
+            if not group.remove() and time.monotonic() < until:
+                left.append((group, until))
+        self.dying = left
+
+    def _drain(self) -> None:
+        for session in list(self.sessions):
+            self._close(session)
+        until = time.monotonic() + 3
+        while self.dying and time.monotonic() < until:
+            self._bury()
+            time.sleep(0.01)
+
+
+def _lines(said: bytes) -> list[dict[str, Any]]:
+    """The JSON objects in what the child said; bubblewrap spreads one over several lines."""
+    found, decoder, text = [], json.JSONDecoder(), said.decode(errors="replace")
+    at = text.find("{")
+    while at >= 0:
+        try:
+            value, end = decoder.raw_decode(text, at)
+        except ValueError:
+            break
+        if isinstance(value, dict):
+            found.append(value)
+        at = text.find("{", end)
+    return found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """`--home`, `--uid` (who may ask), `--uid-base`, `--mount-root` (more folders that may be bound)."""
+    parser = argparse.ArgumentParser(prog="worka.packs.sandbox.launcher", description=__doc__)
+    parser.add_argument("--home", type=Path, default=os.environ.get("WORKA_HOME"), required="WORKA_HOME" not in os.environ)
+    parser.add_argument("--uid", type=int, default=os.geteuid(), help="the only uid that may ask")
+    parser.add_argument("--uid-base", type=int, default=int(os.environ.get("WORKA_PACKS__UID_BASE") or 200_000))
+    parser.add_argument("--mount-root", type=Path, action="append", default=[])
+    options = parser.parse_args(arguments)
+    home = Path(os.path.realpath(options.home))
+    run = home / "run"
+    run.mkdir(parents=True, exist_ok=True)
+    prefix = Path(os.path.realpath(sys.base_prefix))
+    runtime = (prefix,) if prefix != Path("/usr") and len(prefix.parts) > 2 else ()
+    allowed = Allowed(home, options.uid_base, tuple(options.mount_root), runtime)
+    launcher = Launcher(allowed, run / "launcher.sock", run / "broker-net.sock", peer_uid=options.uid)
+    launcher.serve()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

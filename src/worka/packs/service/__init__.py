@@ -1,0 +1,26 @@
+"""The use cases of packs, split by what they are about."""
+
+from __future__ import annotations
+
+from worka.packs.service.attachments import attach, connection_activated, detach, resolve_held
+from worka.packs.service.calls import call
+from worka.packs.service.invocation import Prepared, close_invocation, open_invocation, prepare, result_of, run
+from worka.packs.service.releases import quarantine, register, revoke, run_registration
+
+__all__ = [
+    "Prepared",
+    "attach",
+    "call",
+    "close_invocation",
+    "connection_activated",
+    "detach",
+    "open_invocation",
+    "prepare",
+    "quarantine",
+    "register",
+    "resolve_held",
+    "result_of",
+    "revoke",
+    "run",
+    "run_registration",
+]

@@ -1,0 +1,340 @@
+"""Giving a release to a workspace, governed: requested -> (approval) -> (connection) -> attached; and taking it back.
+
+What an approver decides on is fixed by a digest: the release, the mounts with the revision that each clone has, what the
+pack may reach, and which credential the broker would place on which endpoint. The grants of those credentials are made in
+the commit in which the attachment begins to serve, and end with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from worka.approvals import service as approvals
+from worka.kernel import canonical
+from worka.kernel.context import Context, Resource
+from worka.kernel.ids import new_id
+from worka.kernel.paths import Paths
+from worka.packs import actions, events, model, rules, store
+from worka.packs import manifest as manifests
+from worka.packs.errors import AlreadyAttached, AttachmentNotFound, MountInvalid, ReleaseNotFound, ReleaseNotUsable
+from worka.packs.runtime import clone
+from worka.packs.service.releases import drop_quietly
+from worka.treasury import service as treasury
+
+Row = dict[str, Any]
+log = logging.getLogger("worka.packs")
+SUBJECT = "attachment"
+
+
+async def attach(ctx: Context, release_id: str, *, mode: str = "pinned", mounts: dict[str, str] | None = None) -> Row:
+    """The new attachment: attached, or waiting for an approval or a connection. `mounts` is name -> path of a git
+    repository on this machine, one for each mount of the manifest, chosen by the caller.
+
+    Raises ReleaseNotFound, Denied, ReleaseNotUsable, AlreadyAttached, MountInvalid.
+    """
+    assert ctx.tenant_id is not None and ctx.workspace_id is not None
+    async with ctx.transaction() as conn:
+        release = await store.release(conn, release_id)
+    if release is None:
+        raise ReleaseNotFound(f"There is no release {release_id}.")
+    manifest, _notices = manifests.read(release["manifest"])
+    facts = rules.attach_facts(manifest, release["tools"], (mounts or {}).keys())
+    decision = await ctx.require(
+        actions.ATTACH.name,
+        Resource("pack", manifest.pack, ctx.workspace_id, {**facts, "release": release_id, "mode": mode}),
+    )
+    _usable(release)
+    attachment_id = new_id("att")
+    bound = await _clone_all(ctx, attachment_id, manifest, mounts or {})
+    try:
+        async with ctx.transaction() as conn:
+            await store.lock_pack(conn, ctx.workspace_id, manifest.pack)
+            if (other := await store.attachment_of(conn, ctx.workspace_id, manifest.pack)) is not None:
+                raise AlreadyAttached(f"{manifest.pack} is attached as {other['id']}.", attachment_id=other["id"])
+            release = await store.release_for_update(conn, release_id)
+            assert release is not None
+            _usable(release)
+            row = {
+                "tenant_id": ctx.tenant_id, "id": attachment_id, "workspace_id": ctx.workspace_id, "release_id": release_id,
+                "pack": manifest.pack, "mode": mode, "uid": ctx.settings.packs.uid_base + await store.next_uid(conn),
+                "mounts": bound, "digest": release["digest"], "created_by": ctx.principal.id,
+            }  # fmt: skip
+            await store.insert_attachment(conn, row)
+            ctx.record(
+                events.attachment(
+                    events.ATTACHMENT_REQUESTED, row, None, "requested", "attachment_being_prepared", release=release_id,
+                    version=release["version"], mounts=[{key: mount[key] for key in ("name", "source", "revision")} for mount in bound],
+                )
+            )  # fmt: skip
+            if decision.verdict == "ask":
+                approval = await _ask(ctx, row, release, facts, decision)
+                await store.set_attachment_approval(conn, attachment_id, approval["id"])
+                await _move(
+                    ctx,
+                    {**row, "state": "requested"},
+                    "awaiting_approval",
+                    "waiting_for_approver",
+                    {"kind": "approval", "id": approval["id"]},
+                )
+            else:
+                await _serve_or_wait(
+                    ctx, {**row, "state": "requested"}, release, {"kind": "decision", "id": decision.id}
+                )
+            ctx.failpoint("attachment.created.before_commit")
+            found = await store.attachment(conn, attachment_id)
+            assert found is not None
+            return found
+    except BaseException:
+        await asyncio.to_thread(_discard, ctx, attachment_id, bound)
+        raise
+
+
+def _usable(release: Row) -> None:
+    if release["state"] != "released":
+        raise ReleaseNotUsable(
+            f"{release['publisher']}.{release['name']} {release['version']} is {release['state']} ({release['reason']}).",
+            release_id=release["id"], state=release["state"], reason=release["reason"],
+        )  # fmt: skip
+
+
+async def _clone_all(
+    ctx: Context, attachment_id: str, manifest: manifests.Manifest, chosen: dict[str, str]
+) -> list[Row]:
+    wanted = {mount.name: mount for mount in manifest.runtime.mounts}
+    if unknown := sorted(set(chosen) - set(wanted)):
+        raise MountInvalid(f"{manifest.pack} has no mount {', '.join(unknown)}; it has: {', '.join(wanted) or 'none'}.")
+    if missing := sorted(set(wanted) - set(chosen)):
+        raise MountInvalid(f"{manifest.pack} needs a path for {', '.join(missing)}.")
+    home = ctx.settings.home.resolve()
+    bound: list[Row] = []
+    for name, mount in wanted.items():
+        source = Path(chosen[name])
+        if not source.is_absolute() or "\0" in chosen[name]:
+            raise MountInvalid(f"The path of {name} is not absolute.", mount=name)
+        try:
+            resolved = source.resolve()
+            # The instance's own files hold keys and other tenants' clones.
+            if resolved == home or home in resolved.parents or resolved in home.parents:
+                raise MountInvalid(f"The path of {name} lies in the data directory of Worka, or around it.", mount=name)
+            made = await asyncio.to_thread(clone.make, resolved, Paths(ctx.settings.home).clones / attachment_id / name)
+        except clone.CloneFailed as failure:
+            await asyncio.to_thread(_discard, ctx, attachment_id, bound)
+            raise MountInvalid(f"{name}: {failure}.", mount=name, reason=failure.reason) from failure
+        except OSError as error:
+            await asyncio.to_thread(_discard, ctx, attachment_id, bound)
+            raise MountInvalid(
+                f"{name}: {type(error).__name__} at this path.", mount=name, reason="source_unreadable"
+            ) from error
+        bound.append(
+            {
+                "name": name, "source": str(source), "target": mount.target, "mode": "ro", "clone": str(made.path),
+                "revision": made.revision, "commits": made.commits,
+            }
+        )  # fmt: skip
+    return bound
+
+
+def _discard(ctx: Context, attachment_id: str, bound: list[Row]) -> None:
+    root = Paths(ctx.settings.home).clones
+    for mount in bound:
+        clone.remove(root, Path(mount["clone"]))
+    clone.remove(root, root / attachment_id)
+
+
+async def _ask(ctx: Context, row: Row, release: Row, facts: Row, decision: Any) -> Row:
+    needs = [need for need in rules.connection_needs(release["manifest"]) if need["endpoint"]]
+    action = {
+        "action": actions.ATTACH.name,
+        "attachment": row["id"],
+        "release": release["id"],
+        "release_digest": release["digest"],
+        "workspace": row["workspace_id"],
+        "mode": row["mode"],
+        "mounts": [{key: mount[key] for key in ("name", "source", "target", "revision")} for mount in row["mounts"]],
+        "outbound_domains": release["manifest"].get("outbound_domains", []),
+        "host_services": release["manifest"].get("host_services", []),
+        "connections": needs,
+        "tools": [{key: tool[key] for key in ("name", "side_effect", "pin")} for tool in release["tools"]],
+        "initiator": f"{ctx.principal.kind}:{ctx.principal.id}",
+        "originating_person": ctx.originating_person,
+    }
+    return await approvals.request(
+        ctx,
+        boundary=actions.ATTACH.name,
+        action=actions.ATTACH.name,
+        subject_type=SUBJECT,
+        subject_id=row["id"],
+        title=f"Attach {row['pack']} {release['version']}",
+        effect=rules.attach_effect(facts, needs),
+        digest=canonical.sha256_hex(action),
+        card={
+            **action,
+            "pack": row["pack"],
+            "version": release["version"],
+            "description": release["manifest"]["description"],
+        },
+        arguments=None,
+        rules=list(decision.approval_rules),
+        decision_id=decision.id,
+        policy_version=decision.policy_version,
+        blocks=[{"kind": "attachment", "id": row["id"], "name": f"{row['pack']} in this workspace"}],
+        expires_in=timedelta(hours=ctx.settings.approvals.expires_hours),
+    )
+
+
+async def approval_decided(ctx: Context, payload: dict[str, Any]) -> None:
+    """In the transaction of the decision: the attachment goes on, or ends. Not ours: nothing happens."""
+    if payload["subject_type"] != SUBJECT:
+        return
+    conn = ctx.conn
+    row = await store.attachment_for_update(conn, payload["subject_id"])
+    if row is None or row["state"] != "awaiting_approval" or row["approval_id"] != payload["approval_id"]:
+        return
+    cause = {"kind": "approval", "id": payload["approval_id"]}
+    release = await store.release(conn, row["release_id"])
+    assert release is not None
+    if payload["state"] != "approved" or release["state"] != "released":
+        reason = "attachment_rejected" if payload["state"] != "approved" else "release_revoked"
+        await _move(ctx, row, "detached", reason, cause, kind=events.ATTACHMENT_DETACHED)
+        return
+    await approvals.consume(ctx, payload["approval_id"], row["id"])
+    await _serve_or_wait(ctx, row, release, cause)
+
+
+async def connection_activated(ctx: Context, payload: dict[str, Any]) -> None:
+    """In the transaction in which a connection became active: what waited for it goes on by itself."""
+    workspace = payload.get("workspace_id") or ctx.workspace_id
+    if workspace is None:
+        return
+    for row in await store.awaiting_connection(ctx.conn, workspace):
+        release = await store.release(ctx.conn, row["release_id"])
+        assert release is not None
+        if release["state"] == "released":
+            await _serve_or_wait(ctx, row, release, {"kind": "connection", "id": payload["connection_id"]})
+
+
+async def _serve_or_wait(ctx: Context, row: Row, release: Row, cause: Row) -> None:
+    """Grants what is there; serves if nothing required is missing."""
+    missing: list[Row] = []
+    for need in rules.connection_needs(release["manifest"]):
+        found = await store.active_connection(
+            ctx.conn, row["workspace_id"], need["provider"], need["host"], need["port"]
+        )
+        if found is None:
+            if need["required"]:
+                missing.append(need)
+        elif found["secret_id"] is not None and need["endpoint"]:
+            if not await store.grant_exists(ctx.conn, found["secret_id"], row["id"], need["endpoint"]):
+                await treasury.grant_for_attachment(
+                    ctx,
+                    found["secret_id"],
+                    attachment_id=row["id"],
+                    workspace_id=row["workspace_id"],
+                    endpoint=need["endpoint"],
+                    cause=cause,
+                )
+    if missing:
+        if row["state"] != "awaiting_connection":
+            await _move(
+                ctx,
+                row,
+                "awaiting_connection",
+                "waiting_for_connection",
+                cause,
+                missing=[f"{n['provider']} at {n['endpoint']}" for n in missing],
+            )
+        return
+    await _move(ctx, row, "attached", "attachment_in_service", cause, kind=events.ATTACHMENT_CREATED, uid=row["uid"])
+    await ctx.publish(
+        "attachment.attached", {"attachment_id": row["id"], "pack": row["pack"], "workspace_id": row["workspace_id"]}
+    )
+
+
+async def _move(
+    ctx: Context,
+    row: Row,
+    state: str,
+    reason: str,
+    cause: Row | None,
+    *,
+    kind: str = events.ATTACHMENT_MOVED,
+    **data: Any,
+) -> None:
+    model.ATTACHMENT.check(row["state"], state)
+    await store.move_attachment(ctx.conn, row["id"], state, reason)
+    ctx.record(events.attachment(kind, row, row["state"], state, reason, cause, **data))
+
+
+async def detach(ctx: Context, attachment_id: str, why: str) -> Row:
+    """Takes the pack from the workspace: its grants end in the same commit, its sessions and clones right after it."""
+    row = await _own(ctx, attachment_id)
+    await ctx.require(
+        actions.DETACH.name,
+        Resource("attachment", attachment_id, row["workspace_id"], {"pack": row["pack"], "state": row["state"]}),
+    )
+    async with ctx.transaction() as conn:
+        row = await store.attachment_for_update(conn, attachment_id) or row
+        await _move(ctx, row, "detached", "attachment_removed", None, kind=events.ATTACHMENT_DETACHED, why=why)
+        await treasury.revoke_grants_of_attachment(ctx, attachment_id, row["workspace_id"])
+        await approvals.end_for(ctx, attachment_id, "withdrawn")
+        ctx.failpoint("attachment.created.before_commit")
+        found = await store.attachment(conn, attachment_id)
+        assert found is not None
+    await drop_quietly(ctx, attachment_id)
+    await asyncio.to_thread(_discard, ctx, attachment_id, row["mounts"])
+    return found
+
+
+async def hold(ctx: Context, attachment_id: str, tool: str, difference: Any) -> None:
+    """In the caller's transaction: this tool's definition is another one now. Unchanged tools keep serving."""
+    row = await store.attachment_for_update(ctx.conn, attachment_id)
+    if row is None or row["state"] not in model.SERVING:
+        return
+    if (row["held"] or {}).get(tool) == difference:
+        return
+    held = {**(row["held"] or {}), tool: difference}
+    await store.set_held(ctx.conn, attachment_id, held)
+    await _move(
+        ctx,
+        row,
+        "held",
+        "tool_definition_changed",
+        {"kind": "tool", "id": f"{row['pack']}.{tool}"},
+        kind=events.ATTACHMENT_HELD,
+        tool=tool,
+    )
+
+
+async def resolve_held(ctx: Context, attachment_id: str, why: str) -> Row:
+    """The difference was looked at and is gone (the server lists the approved definition again): all tools serve again.
+
+    A new definition is never accepted in place: it is a new release. If the server still lists another definition, the
+    next call holds the attachment again.
+    """
+    row = await _own(ctx, attachment_id)
+    await ctx.require(
+        actions.RELEASE_HELD.name,
+        Resource("attachment", attachment_id, row["workspace_id"], {"pack": row["pack"], "state": row["state"]}),
+    )
+    async with ctx.transaction() as conn:
+        row = await store.attachment_for_update(conn, attachment_id) or row
+        model.ATTACHMENT.check(row["state"], "attached")
+        await store.set_held(conn, attachment_id, None)
+        await _move(ctx, row, "attached", "attachment_in_service", None, why=why)
+        ctx.failpoint("attachment.created.before_commit")
+        found = await store.attachment(conn, attachment_id)
+        assert found is not None
+    await drop_quietly(ctx, attachment_id)
+    return found
+
+
+async def _own(ctx: Context, attachment_id: str) -> Row:
+    async with ctx.transaction() as conn:
+        row = await store.attachment(conn, attachment_id)
+    if row is None:
+        raise AttachmentNotFound(f"There is no attachment {attachment_id}.")
+    return row

@@ -1,0 +1,375 @@
+"""One governed call of one tool, the same for everyone: prepare (may it?) -> open (intent) -> run (call) -> close (outcome).
+
+The four are apart because their transactions are: the intent commits before anything happens outside, together with what
+the caller commits (a task's step, an approval's consumption); the call holds no transaction; the outcome commits with what
+follows from it. A crash between intent and outcome leaves a running row, never a guess.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from worka.approvals import service as approvals
+from worka.kernel import canonical, failpoints, telemetry
+from worka.kernel.context import Context, Decision, Resource
+from worka.kernel.errors import Problem, Unavailable
+from worka.kernel.events import Event
+from worka.kernel.ids import new_id
+from worka.kernel.redact import text
+from worka.packs import actions, events, model, rules, store
+from worka.packs.errors import AttachmentNotUsable, InputInvalid, ToolHeld, ToolNotFound
+from worka.packs.service import attachments, hosting
+
+Row = dict[str, Any]
+RESULT = "packs.invocation.result"
+LONGEST_TEXT = 4000
+LARGEST_ARGUMENTS = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A call that passed every check but the approval. `decision.verdict` is allow or ask.
+
+    `digest` is the approval digest (decisions.md 14): equal digests are the same action. `card` is what an approver is
+    shown without arguments; `arguments_bytes` are the canonical arguments, to be sealed.
+    """
+
+    tool: str
+    tool_name: str
+    arguments: dict[str, Any]
+    arguments_bytes: bytes
+    args_digest: str
+    definition: Row
+    attachment: Row
+    release: Row
+    decision: Decision
+    digest: str
+    boundary: str
+    title: str
+    effect: str
+    card: Row
+    destinations: list[str]
+    timeout_seconds: float
+
+    @property
+    def side_effect(self) -> str:
+        """The tool's declared class."""
+        return str(self.definition["side_effect"])
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether the same key may be sent again: reading is, an effect is when the manifest says so."""
+        return bool(self.definition["idempotent"]) or self.side_effect == "read_only"
+
+
+async def prepare(ctx: Context, tool: str, arguments: dict[str, Any]) -> Prepared:
+    """Resolves `publisher.pack.tool` in the workspace, validates the arguments, and asks for the decision.
+
+    Opens a transaction, or joins the caller's. Raises ToolNotFound, AttachmentNotUsable, ToolHeld, InputInvalid, Denied.
+    """
+    assert ctx.workspace_id is not None
+    attachment, release, definition = await resolve(ctx, tool)
+    raw = _arguments(definition, tool, arguments)
+    hosts, destinations, connections = await _destinations(ctx, attachment, release, definition)
+    args_digest = canonical.sha256_hex(arguments)
+    decision = await ctx.require(
+        actions.INVOKE.name,
+        Resource(
+            "tool",
+            tool,
+            ctx.workspace_id,
+            {
+                "tool": tool, "pack": attachment["pack"], "publisher": release["publisher"], "version": release["version"],
+                "release": release["id"], "side_effect": definition["side_effect"], "idempotent": definition["idempotent"],
+                "network": bool(hosts), "hosts": hosts,
+            },
+        ),
+        digest=args_digest,
+        args_bytes=len(raw),
+    )  # fmt: skip
+    action = {
+        "action": actions.INVOKE.name, "tool": tool, "arguments": arguments, "release": release["id"],
+        "release_digest": release["digest"], "tool_pin": definition["pin"], "attachment": attachment["id"],
+        "workspace": ctx.workspace_id, "connections": connections, "destinations": destinations,
+        "initiator": f"{ctx.principal.kind}:{ctx.principal.id}", "originating_person": ctx.originating_person,
+    }  # fmt: skip
+    where = f" at {', '.join(destinations)}" if destinations and definition["side_effect"] != "read_only" else ""
+    shown = {key: value for key, value in action.items() if key != "arguments"}
+    limits = release["manifest"]["runtime"].get("limits") or {}
+    return Prepared(
+        tool=tool,
+        tool_name=definition["name"],
+        arguments=arguments,
+        arguments_bytes=raw,
+        args_digest=args_digest,
+        definition=definition,
+        attachment=attachment,
+        release=release,
+        decision=decision,
+        digest=canonical.sha256_hex(action),
+        boundary=f"tool.{definition['side_effect']}",
+        title=f"Call {tool}",
+        effect=f"{tool} {rules.EFFECT_CLASSES[definition['side_effect']]}{where}",
+        card={
+            **shown, "args_digest": args_digest, "side_effect": definition["side_effect"], "idempotent": definition["idempotent"],
+            "description": definition["description"], "pack": attachment["pack"], "version": release["version"],
+        },
+        destinations=destinations,
+        timeout_seconds=float(limits.get("timeout") or ctx.settings.packs.call_timeout_seconds),
+    )  # fmt: skip
+
+
+async def resolve(ctx: Context, tool: str) -> tuple[Row, Row, Row]:
+    """(attachment, release, frozen definition) of a tool in the workspace. Raises ToolNotFound, AttachmentNotUsable, ToolHeld."""
+    assert ctx.workspace_id is not None
+    publisher, _, rest = tool.partition(".")
+    pack, _, name = rest.partition(".")
+    if not (publisher and pack and name):
+        raise ToolNotFound(f"{tool[:100]!r} is not of the form publisher.pack.tool.")
+    async with ctx.transaction() as conn:
+        attachment = await store.attachment_of(conn, ctx.workspace_id, f"{publisher}.{pack}")
+        release = None if attachment is None else await store.release(conn, attachment["release_id"])
+    if attachment is None or release is None:
+        raise ToolNotFound(f"No pack {publisher}.{pack} is attached to this workspace.", tool=tool)
+    definition = next((item for item in release["tools"] if item["name"] == name), None)
+    if definition is None:
+        raise ToolNotFound(f"{publisher}.{pack} {release['version']} has no tool {name}.", tool=tool)
+    if attachment["state"] not in model.SERVING or release["state"] not in ("released", "revoked"):
+        reason = attachment["reason"] if attachment["state"] not in model.SERVING else release["reason"]
+        raise AttachmentNotUsable(
+            f"{attachment['pack']} is {attachment['state']} ({reason}).",
+            attachment_id=attachment["id"], state=attachment["state"], reason=reason,
+        )  # fmt: skip
+    if attachment["state"] == "held" and {name, model.WHOLE_SERVER} & set(attachment["held"] or {}):
+        raise ToolHeld(
+            f"The definition of {tool} differs from the one that was approved.",
+            attachment_id=attachment["id"],
+            tool=tool,
+        )
+    return attachment, release, definition
+
+
+def _arguments(definition: Row, tool: str, arguments: dict[str, Any]) -> bytes:
+    try:
+        raw = canonical.dumps(arguments)
+    except Exception as error:
+        raise InputInvalid("The arguments are not plain JSON.", tool=tool, errors=[]) from error
+    if len(raw) > LARGEST_ARGUMENTS:
+        raise InputInvalid(
+            f"The arguments have {len(raw)} bytes; {LARGEST_ARGUMENTS} is the most.", tool=tool, errors=[]
+        )
+    if complaints := rules.input_errors(definition["input_schema"], arguments):
+        first = complaints[0]
+        raise InputInvalid(f"{first['pointer'] or 'arguments'}: {first['message']}.", tool=tool, errors=complaints)
+    return raw
+
+
+async def _destinations(
+    ctx: Context, attachment: Row, release: Row, definition: Row
+) -> tuple[list[str], list[str], list[Row]]:
+    """(declared hosts, where this pack's credentials go, which connections back it) as they are now."""
+    items = release["manifest"].get("outbound_domains", [])
+    hosts = [item if isinstance(item, str) else item["host"] for item in items]
+    connections: list[Row] = []
+    async with ctx.transaction() as conn:
+        for need in rules.connection_needs(release["manifest"]):
+            found = await store.active_connection(
+                conn, attachment["workspace_id"], need["provider"], need["host"], need["port"]
+            )
+            if found is not None:
+                connections.append(
+                    {
+                        "id": found["id"],
+                        "provider": need["provider"],
+                        "name": found["name"],
+                        "endpoint": need["endpoint"],
+                    }
+                )
+    return hosts, sorted({item["endpoint"] for item in connections if item["endpoint"]}) or sorted(hosts), connections
+
+
+async def open_invocation(
+    ctx: Context,
+    prepared: Prepared,
+    *,
+    idempotency_key: str,
+    task_id: str | None = None,
+    step_id: str | None = None,
+    approval_id: str | None = None,
+) -> Row:
+    """The intent, in the caller's transaction: a running invocation. `approval_id` is consumed for this key: a retry under
+    the same key is the same use. Running invocations of the key are ended as unknown (their caller is gone).
+
+    Raises what `approvals.consume` raises. Nothing may be called before this is committed.
+    """
+    conn = ctx.conn
+    assert ctx.tenant_id is not None
+    for lost in await store.lose_invocations(conn, idempotency_key):
+        ctx.record(lost_event(lost))
+    invocation_id = new_id("inv")
+    if approval_id is not None:
+        await approvals.consume(ctx, approval_id, idempotency_key)
+    row = await store.insert_invocation(
+        conn,
+        {
+            "tenant_id": ctx.tenant_id, "id": invocation_id, "workspace_id": prepared.attachment["workspace_id"],
+            "attachment_id": prepared.attachment["id"], "release_id": prepared.release["id"],
+            "release_digest": prepared.release["digest"], "pack": prepared.attachment["pack"], "tool": prepared.tool,
+            "side_effect": prepared.side_effect, "initiator_kind": ctx.principal.kind, "initiator_id": ctx.principal.id,
+            "originating_person": ctx.originating_person, "decision_id": prepared.decision.id, "approval_id": approval_id,
+            "task_id": task_id, "step_id": step_id, "idempotency_key": idempotency_key, "args_digest": prepared.args_digest,
+            "trace_id": ctx.trace_id,
+        },
+    )  # fmt: skip
+    ctx.record(
+        events.invocation(
+            events.INVOCATION_STARTED, row, {"state": "running"}, attachment=row["attachment_id"], release=row["release_id"],
+            release_digest=row["release_digest"], decision=row["decision_id"], approval=approval_id, args_digest=row["args_digest"],
+            side_effect=row["side_effect"], attempt=row["attempt"], idempotency_key=idempotency_key, step=step_id,
+        )
+    )  # fmt: skip
+    ctx.failpoint("pack.invocation.intent.before_commit")
+    return row
+
+
+async def run(ctx: Context, prepared: Prepared, row: Row) -> Row:
+    """Calls the tool through the host and returns its outcome (the host's form). No transaction may be open.
+
+    Never raises for what goes wrong with the call: a host that is down is an outcome too (layer platform).
+    """
+    if ctx.tx is not None:
+        raise RuntimeError("a call never runs inside a transaction")
+    failpoints.hit("pack.invocation.after_intent")
+    try:
+        with telemetry.span(
+            ctx.trace_id, "pack.invoke", ctx.span_id, tool=prepared.tool, invocation_id=row["id"]
+        ) as span_id:
+            outcome: Row = await hosting.client(ctx).invoke(
+                session=hosting.session(ctx, prepared.release, prepared.attachment),
+                tool=prepared.tool_name,
+                arguments=prepared.arguments,
+                timeout_seconds=prepared.timeout_seconds,
+                meta={
+                    "invocation_id": row["id"],
+                    "idempotency_key": row["idempotency_key"],
+                    "traceparent": f"00-{ctx.trace_id}-{span_id}-01",
+                },
+            )
+    except Unavailable as problem:
+        outcome = {"status": "failed", "layer": "platform", "reason": "host_unavailable", "message": problem.detail}
+    except Problem as problem:
+        outcome = {"status": "failed", "layer": "sandbox", "reason": problem.problem_code, "message": problem.detail}
+    failpoints.hit("pack.invocation.after_effect")
+    return outcome
+
+
+async def close_invocation(ctx: Context, row: Row, outcome: Row) -> Row:
+    """The outcome, in the caller's transaction or one of its own: state, leg, sealed result. Returns the row as it is now.
+
+    Once: an invocation that is not running any more keeps what it has (a late answer of a retried call).
+    """
+    async with ctx.transaction() as conn:
+        now = await store.invocation_for_update(conn, row["id"])
+        assert now is not None
+        if now["state"] != "running":
+            return now
+        release = await store.release(conn, row["release_id"])
+        assert release is not None
+        egress = await store.egress_of(conn, row["id"])
+        definition = next((tool for tool in release["tools"] if row["tool"] == f"{row['pack']}.{tool['name']}"), None)
+        columns = await _outcome_columns(ctx, row, definition, outcome, egress)
+        model.INVOCATION.check("running", columns["state"])
+        await store.finish_invocation(conn, row["id"], columns)
+        if outcome.get("held"):
+            held = outcome["held"]
+            await attachments.hold(ctx, row["attachment_id"], str(held["tool"]), held.get("diff"))
+        ctx.record(
+            events.invocation(
+                events.INVOCATION_FINISHED, row,
+                {"state": columns["state"], "reason": columns["reason"], "layer": columns["layer"]},
+                result_digest=columns["result_digest"], effect=columns["effect_id"], validated=columns["validated"],
+                egress=[item["id"] for item in egress],
+            )
+        )  # fmt: skip
+        ctx.failpoint("pack.invocation.outcome.before_commit")
+        found = await store.invocation(conn, row["id"])
+        assert found is not None
+        return found
+
+
+async def _outcome_columns(ctx: Context, row: Row, definition: Row | None, outcome: Row, egress: list[Row]) -> Row:
+    status = outcome.get("status")
+    result = {
+        "structured": outcome.get("structured"), "text": outcome.get("text") or "", "is_structured": bool(outcome.get("is_structured")),
+    }  # fmt: skip
+    layer: str | None = None
+    reason, message = "call_succeeded", ""
+    state = "succeeded"
+    validated: bool | None = None
+    if status == "ok":
+        schema = None if definition is None else definition["output_schema"]
+        if schema:
+            complaints = rules.input_errors(schema, result["structured"])
+            validated = bool(result["is_structured"]) and not complaints
+            if not validated:
+                state, layer, reason = "failed", "pack", "output_invalid"
+                message = (
+                    f"{complaints[0]['pointer'] or 'result'}: {complaints[0]['message']}"
+                    if complaints
+                    else "no structured content"
+                )
+        else:
+            validated = False
+    else:
+        layer, reason, message = rules.failing_layer(outcome, egress)
+        state = "failed"
+        if rules.effect_uncertain(row["side_effect"], outcome, egress):
+            state, message, reason = "unknown", f"{reason}: {message}", "effect_uncertain"
+    sealed: bytes | None = None
+    digest: str | None = None
+    if status in ("ok", "tool_error"):
+        digest = canonical.sha256_hex(result)
+        sealed = await ctx.sealer.seal(ctx, f"{RESULT}:{row['id']}", json.dumps(result, ensure_ascii=False).encode())
+    structured = result["structured"] if isinstance(result["structured"], dict) else {}
+    effect = structured.get("effect_id") if row["side_effect"] != "read_only" and state == "succeeded" else None
+    stray = outcome.get("stray_stdout")
+    return {
+        "state": state, "reason": reason, "layer": layer, "message": text(message)[:LONGEST_TEXT],
+        "stderr_tail": text(str(outcome.get("stderr_tail") or ""))[-LONGEST_TEXT:],
+        "stray_stdout": None if not stray else text(str(stray))[:LONGEST_TEXT],
+        "isolation": {
+            **(outcome.get("isolation") or {}),
+            **{key: outcome[key] for key in ("exit_code", "signal") if outcome.get(key) is not None},
+        },
+        "session": outcome.get("session"), "handshake_ms": outcome.get("handshake_ms"), "call_ms": outcome.get("call_ms"),
+        "result_sealed": sealed, "result_digest": digest, "validated": validated,
+        "effect_id": effect if isinstance(effect, str) and len(effect) <= 200 else None,
+    }  # fmt: skip
+
+
+async def result_of(ctx: Context, row: Row) -> Row:
+    """{structured, text, is_structured} of an invocation; empty when it has none. Joins or opens a transaction."""
+    if row["result_sealed"] is None:
+        return {"structured": None, "text": "", "is_structured": False}
+    async with ctx.transaction():
+        opened = await ctx.sealer.open(ctx, f"{RESULT}:{row['id']}", bytes(row["result_sealed"]))
+    found: Row = json.loads(opened)
+    return found
+
+
+def lost_event(row: Row) -> Event:
+    """The end of an invocation whose caller is gone."""
+    return events.invocation(
+        events.INVOCATION_FINISHED, row, {"state": "unknown", "reason": "outcome_lost", "layer": "platform"}
+    )
+
+
+def call_key(ctx: Context, key: str) -> str:
+    """The key that goes outside for a caller's key: of this principal only, and it tells nobody what the caller wrote."""
+    digest = canonical.sha256_hex(
+        {"tenant": ctx.tenant_id, "principal": f"{ctx.principal.kind}:{ctx.principal.id}", "key": key}
+    )
+    return "call_" + base64.b32encode(bytes.fromhex(digest)).decode().lower()[:40]

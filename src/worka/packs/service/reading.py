@@ -1,0 +1,51 @@
+"""Reading what is there, for those who may: whoever may not see a thing is told that there is no such thing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from worka.kernel.context import Context, Resource
+from worka.packs import actions, store
+from worka.packs.errors import AttachmentNotFound, InvocationNotFound, ReleaseNotFound
+
+Row = dict[str, Any]
+
+
+async def release(ctx: Context, release_id: str) -> Row:
+    """A release, seen from the caller's workspace (a release serves its whole tenant). Raises ReleaseNotFound."""
+    async with ctx.transaction() as conn:
+        row = await store.release(conn, release_id)
+    if row is not None:
+        pack = f"{row['publisher']}.{row['name']}"
+        for workspace in dict.fromkeys([ctx.workspace_id or row["workspace_id"], row["workspace_id"]]):
+            decision = await ctx.decide(actions.VIEW.name, Resource("pack", pack, workspace, {"pack": pack}))
+            if decision.verdict != "deny":
+                return row
+    raise ReleaseNotFound(f"There is no release {release_id}.")
+
+
+async def attachment(ctx: Context, attachment_id: str) -> Row:
+    """An attachment. Raises AttachmentNotFound."""
+    async with ctx.transaction() as conn:
+        row = await store.attachment(conn, attachment_id)
+    if row is not None:
+        decision = await ctx.decide(
+            actions.VIEW.name, Resource("pack", row["pack"], row["workspace_id"], {"pack": row["pack"]})
+        )
+        if decision.verdict != "deny":
+            return row
+    raise AttachmentNotFound(f"There is no attachment {attachment_id}.")
+
+
+async def invocation(ctx: Context, invocation_id: str) -> Row:
+    """An invocation, without its result. Raises InvocationNotFound."""
+    async with ctx.transaction() as conn:
+        row = await store.invocation(conn, invocation_id)
+    if row is not None:
+        resource = Resource(
+            "invocation", invocation_id, row["workspace_id"], {"tool": row["tool"], "pack": row["pack"]}
+        )
+        decision = await ctx.decide(actions.INVOCATION_VIEW.name, resource)
+        if decision.verdict != "deny":
+            return row
+    raise InvocationNotFound(f"There is no invocation {invocation_id}.")

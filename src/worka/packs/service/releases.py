@@ -1,0 +1,326 @@
+"""Registering a release: from a manifest to tools that can be attached, one committed stage after another.
+
+draft -> built -> published -> registered -> probed -> released. The manifest is checked before anything is written; the
+rest is a job, so that it survives its process: it reads where the release stands and goes on from there. A failure names
+its stage; the same registration sent again begins anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from packaging.utils import canonicalize_name
+
+from worka.kernel import telemetry
+from worka.kernel.context import Context, Resource
+from worka.kernel.errors import Problem
+from worka.kernel.ids import new_id
+from worka.kernel.paths import Paths
+from worka.kernel.redact import redact, text
+from worka.packs import actions, events, model, rules, store, trees
+from worka.packs import manifest as manifests
+from worka.packs.errors import LockInvalid, ManifestInvalid, ReleaseNotFound, VersionTaken
+from worka.packs.runtime.record import read_lock
+from worka.packs.service import hosting
+
+Row = dict[str, Any]
+log = logging.getLogger("worka.packs")
+
+
+class StageFailed(Exception):
+    """A stage did not do: the reason code, a sentence, and what to show."""
+
+    def __init__(self, reason: str, message: str, **more: Any) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.more = more
+
+
+async def register(
+    ctx: Context, raw: Any, *, lock_text: str = "", files: dict[str, str] | None = None, place: str = manifests.PLACE
+) -> Row:
+    """The release of this manifest, as a draft that a worker builds; the one that is there when the same was sent before.
+
+    Raises ManifestInvalid, LockInvalid (before anything is written), Denied, VersionTaken.
+    """
+    manifest, notices = manifests.read(raw, place=place)
+    package = manifest.runtime.package
+    if package is None:
+        raise ManifestInvalid(errors=[_unsupported(manifest).body()], warnings=[notice.body() for notice in notices])
+    _check_lock(package, lock_text)
+    tree = trees.decode(files or {}) if package.ecosystem == "path" else {}
+    if package.ecosystem == "path" and not tree:
+        raise LockInvalid("A `path` package is sent along as `files`.", code="tree_invalid")
+    document = manifest.model_dump(mode="json", by_alias=True, exclude_none=True)
+    contents = rules.contents_digest(document, lock_text, trees.digests(tree))
+    facts = {
+        "pack": manifest.pack, "publisher": manifest.publisher, "version": manifest.version, "source": package.ecosystem,
+    }  # fmt: skip
+    await ctx.require(actions.REGISTER.name, Resource("pack", manifest.pack, ctx.workspace_id, facts))
+    if tree:
+        await asyncio.to_thread(trees.keep, Paths(ctx.settings.home).objects, contents, tree)
+    source: Row = {
+        "contents": contents, "ecosystem": package.ecosystem, "files": trees.digests(tree), "attempt": 1,
+        "warnings": [notice.body() for notice in notices],
+    }  # fmt: skip
+    async with ctx.transaction() as conn:
+        assert ctx.tenant_id is not None
+        await store.lock_identity(conn, ctx.tenant_id, manifest.publisher)
+        there = await store.release_of(conn, manifest.publisher, manifest.name, manifest.version)
+        if there is not None and there["source"]["contents"] == contents and there["state"] != "failed":
+            return there
+        holder = await store.publisher_workspace(conn, manifest.publisher)
+        if holder is not None and holder != ctx.workspace_id:
+            raise VersionTaken(
+                f"The publisher {manifest.publisher} belongs to another workspace of this tenant.", code="publisher_taken",
+                remedy="Use a publisher name of your own.",
+            )  # fmt: skip
+        if there is not None:
+            # What was never published may still change under its version; what was published may not.
+            if there["source"]["contents"] != contents and (
+                there["state"] != "failed" or there["failed_stage"] not in ("draft", "built")
+            ):
+                raise VersionTaken(
+                    f"{manifest.pack} {manifest.version} is registered with other contents.", release_id=there["id"]
+                )
+            model.RELEASE.check(there["state"], "draft")
+            source["attempt"] = int(there["source"].get("attempt", 1)) + 1
+            await store.redraft_release(conn, there["id"], document, lock_text, source)
+            release_id = there["id"]
+        else:
+            release_id = new_id("rel")
+            await store.insert_release(
+                conn,
+                {
+                    "tenant_id": ctx.tenant_id, "id": release_id, "workspace_id": ctx.workspace_id, "publisher": manifest.publisher,
+                    "name": manifest.name, "version": manifest.version, "manifest": document, "lock_text": lock_text,
+                    "source": source, "created_by": ctx.principal.id,
+                },
+            )  # fmt: skip
+        row = await store.release(conn, release_id)
+        assert row is not None
+        await store.enqueue_registration(conn, ctx.tenant_id, release_id, source["attempt"])
+        ctx.record(
+            events.release(
+                events.RELEASE_REGISTERED,
+                row,
+                there["state"] if there else None,
+                "draft",
+                "waiting_for_build",
+                contents=contents,
+            )
+        )
+        ctx.failpoint("release.stage.before_commit")
+        return row
+
+
+def _check_lock(package: manifests.Package, lock_text: str) -> None:
+    if package.ecosystem == "npm":
+        return
+    lock = read_lock(lock_text)
+    if package.ecosystem == "pypi":
+        pinned = lock.pins.get(canonicalize_name(package.name))
+        if pinned is None:
+            raise LockInvalid(f"{package.lock} does not pin {package.name} itself.")
+        if pinned != package.version:
+            raise LockInvalid(f"{package.lock} pins {package.name} {pinned}, the manifest says {package.version}.")
+
+
+def _unsupported(manifest: manifests.Manifest) -> manifests.Notice:
+    way = "image" if manifest.runtime.image is not None else "command"
+    return manifests.Notice(
+        f"/runtime/{way}",
+        f"this installation builds packages only, not runtime.{way}",
+        "give runtime.package with a hashed lock",
+    )
+
+
+async def run_registration(ctx: Context, release_id: str) -> Row:
+    """Takes a release through its stages, each committed by itself. Run by the worker as the platform. Returns the release.
+
+    Safe to run twice and after a crash: every stage is decided by the committed state. Never raises for a release that
+    fails; it becomes `failed` with the stage, the reason, a message and the redacted output tail.
+    """
+    while True:
+        async with ctx.transaction() as conn:
+            row = await store.release(conn, release_id)
+        if row is None:
+            raise ReleaseNotFound(f"There is no release {release_id}.")
+        stage = row["state"]
+        if stage not in _STAGES:
+            return row
+        following, reason, work = _STAGES[stage]
+        try:
+            with telemetry.span(ctx.trace_id, f"pack.release.{stage}", ctx.span_id, release_id=release_id):
+                columns = await work(ctx, row)
+        except StageFailed as failure:
+            await _move(
+                ctx,
+                row,
+                "failed",
+                failure.reason,
+                failed_stage=stage,
+                error=_error(failure.reason, str(failure), failure.more),
+            )
+        except Problem as problem:
+            code = (
+                "host_unavailable" if problem.problem_code in ("process_unavailable", "internal") else _FAILURES[stage]
+            )
+            more = {"code": problem.problem_code, "remedy": problem.remedy, **problem.extra}
+            await _move(ctx, row, "failed", code, failed_stage=stage, error=_error(code, problem.detail, more))
+        else:
+            await _move(ctx, row, following, reason, **columns)
+
+
+async def _build(ctx: Context, row: Row) -> Row:
+    package = row["manifest"]["runtime"]["package"]
+    tree_path: str | None = None
+    if package["ecosystem"] == "path":
+        root, contents = Paths(ctx.settings.home).objects, row["source"]["contents"]
+        if not await asyncio.to_thread(trees.intact, root, contents, row["source"]["files"]):
+            raise StageFailed(
+                "build_failed", "The files that were sent are not there any more, or changed; register again."
+            )
+        tree_path = str(trees.place(root, contents))
+    built = await hosting.client(ctx).build(
+        release_id=row["id"],
+        package=package,
+        lock_text=row["lock_text"],
+        tree_path=tree_path,
+        command=row["manifest"]["runtime"].get("command"),
+        traceparent=ctx.traceparent,
+    )
+    return {
+        "env_path": built["env_path"],
+        "entry": built["entry"],
+        "tree_digest": built["tree_digest"],
+        "packages": built["installed"],
+    }
+
+
+async def _publish(_ctx: Context, row: Row) -> Row:
+    return {"digest": rules.release_digest(row["manifest"], row["lock_text"], row["tree_digest"])}
+
+
+async def _claim_identity(ctx: Context, row: Row) -> Row:
+    async with ctx.transaction() as conn:
+        holder = await store.publisher_workspace(conn, row["publisher"])
+    if holder != row["workspace_id"]:
+        raise StageFailed(
+            "identity_refused", f"The publisher {row['publisher']} belongs to another workspace of this tenant."
+        )
+    return {}
+
+
+async def _probe(ctx: Context, row: Row) -> Row:
+    manifest, _notices = manifests.read(row["manifest"])
+    probed = await hosting.client(ctx).probe(session=hosting.session(ctx, row, None), traceparent=ctx.traceparent)
+    differences = rules.tool_differences(manifest, probed["tools"])
+    if differences:
+        tools = sorted({item["tool"] for item in differences})
+        raise StageFailed(
+            "tools_differ", f"The server and the manifest differ in {', '.join(tools)}.", differences=differences
+        )
+    if not probed["tools"]:
+        raise StageFailed("probe_failed", "The server lists no tool.")
+    return {
+        "tools": rules.freeze(manifest, probed["tools"]),
+        "server_pin": rules.server_pin(probed.get("instructions")),
+        "probe": {
+            "server_info": probed.get("server_info"),
+            "protocol": probed.get("protocol"),
+            "instructions": probed.get("instructions"),
+        },
+    }
+
+
+async def _release(_ctx: Context, _row: Row) -> Row:
+    return {}
+
+
+_STAGES = {
+    "draft": ("built", "waiting_for_publication", _build),
+    "built": ("published", "waiting_for_identity", _publish),
+    "published": ("registered", "waiting_for_probe", _claim_identity),
+    "registered": ("probed", "waiting_for_release", _probe),
+    "probed": ("released", "release_in_service", _release),
+}
+_FAILURES = {
+    "draft": "build_failed", "built": "publication_failed", "published": "identity_refused", "registered": "probe_failed",
+    "probed": "probe_failed",
+}  # fmt: skip
+
+
+def _error(code: str, message: str, more: dict[str, Any]) -> Row:
+    return {"code": code, "message": text(message)[:4000], **redact(more)}
+
+
+async def _move(ctx: Context, row: Row, state: str, reason: str, **columns: Any) -> None:
+    async with ctx.transaction() as conn:
+        now = await store.release_for_update(conn, row["id"])
+        # Another worker was faster: what it committed stands, and the loop reads it.
+        if now is None or now["state"] != row["state"] or now["since"] != row["since"]:
+            return
+        model.RELEASE.check(row["state"], state)
+        await store.move_release(conn, row["id"], state, reason, **columns)
+        ctx.record(events.release(events.RELEASE_MOVED, row, row["state"], state, reason))
+        ctx.failpoint("release.stage.before_commit")
+
+
+async def revoke(ctx: Context, release_id: str, why: str) -> Row:
+    """Lets no new attachment of the release be made; existing ones run (decisions.md 21)."""
+    return await _withdraw(ctx, release_id, actions.REVOKE.name, "revoked", "release_revoked", why)
+
+
+async def quarantine(ctx: Context, release_id: str, why: str) -> Row:
+    """Stops everything of the release: its attachments are suspended in the same commit, their sessions dropped after it."""
+    row = await _withdraw(ctx, release_id, actions.QUARANTINE.name, "quarantined", "release_quarantined", why)
+    for attachment_id in row.pop("suspended"):
+        await drop_quietly(ctx, attachment_id)
+    return row
+
+
+async def _withdraw(ctx: Context, release_id: str, action: str, state: str, reason: str, why: str) -> Row:
+    async with ctx.transaction() as conn:
+        row = await store.release(conn, release_id)
+    if row is None:
+        raise ReleaseNotFound(f"There is no release {release_id}.")
+    pack = f"{row['publisher']}.{row['name']}"
+    await ctx.require(
+        action,
+        Resource("pack", pack, row["workspace_id"], {"pack": pack, "release": release_id, "version": row["version"]}),
+    )
+    suspended: list[str] = []
+    async with ctx.transaction() as conn:
+        row = await store.release_for_update(conn, release_id)
+        assert row is not None
+        model.RELEASE.check(row["state"], state)
+        await store.move_release(conn, release_id, state, reason)
+        ctx.record(events.release(events.RELEASE_MOVED, row, row["state"], state, reason, why=why))
+        if state == "quarantined":
+            for attachment in await store.attachments_of_release(conn, release_id, ["attached", "held"]):
+                model.ATTACHMENT.check(attachment["state"], "suspended")
+                await store.move_attachment(conn, attachment["id"], "suspended", reason)
+                ctx.record(
+                    events.attachment(
+                        events.ATTACHMENT_MOVED,
+                        attachment,
+                        attachment["state"],
+                        "suspended",
+                        reason,
+                        {"kind": "release", "id": release_id},
+                    )
+                )
+                suspended.append(attachment["id"])
+        ctx.failpoint("release.stage.before_commit")
+    return {**row, "state": state, "reason": reason, "suspended": suspended}
+
+
+async def drop_quietly(ctx: Context, attachment_id: str) -> None:
+    """Ends the warm sessions of an attachment. The next call checks the attachment anyway, so a host that is down is fine."""
+    try:
+        await hosting.client(ctx).drop(attachment_id=attachment_id)
+    except Problem:
+        log.warning("the sessions of %s could not be dropped", attachment_id)

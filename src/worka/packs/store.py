@@ -1,0 +1,370 @@
+"""Every query of packs. Each takes the open connection first; row-level security keeps the tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from worka.kernel.db import Connection
+
+Row = dict[str, Any]
+
+_RELEASE_SHORT = (
+    "id, workspace_id, publisher, name, version, state, reason, since, failed_stage, error, digest, server_pin, packages,"
+    " created_by, created_at, source->'warnings' as warnings, manifest->>'display_name' as display_name,"
+    " manifest->>'description' as description"
+)
+_INVOCATION_SHORT = (
+    "id, workspace_id, attachment_id, release_id, pack, tool, side_effect, initiator_kind, initiator_id, originating_person,"
+    " decision_id, approval_id, task_id, step_id, attempt, args_digest, state, reason, since, layer, message, session,"
+    " handshake_ms, call_ms, validated, effect_id, trace_id, started_at, ended_at"
+)
+
+
+def _json(value: Any) -> Jsonb | None:
+    return None if value is None else Jsonb(value)
+
+
+# releases -----------------------------------------------------------------------------------------------------------
+async def lock_identity(conn: Connection, tenant_id: str, publisher: str) -> None:
+    """Registrations under one publisher are decided one after another: holds until the end of the transaction."""
+    await conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 11))", (f"{tenant_id}/{publisher}",))
+
+
+async def publisher_workspace(conn: Connection, publisher: str) -> str | None:
+    """The workspace that registered under this publisher first."""
+    cursor = await conn.execute(
+        "select workspace_id from worka.release where publisher = %s order by id limit 1", (publisher,)
+    )
+    row = await cursor.fetchone()
+    return None if row is None else str(row["workspace_id"])
+
+
+async def insert_release(conn: Connection, row: Row) -> None:
+    """A draft."""
+    await conn.execute(
+        "insert into worka.release (tenant_id, id, workspace_id, publisher, name, version, manifest, lock_text, source, state,"
+        " reason, created_by) values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(publisher)s, %(name)s, %(version)s,"
+        " %(manifest)s, %(lock_text)s, %(source)s, 'draft', 'waiting_for_build', %(created_by)s)",
+        {**row, "manifest": Jsonb(row["manifest"]), "source": Jsonb(row["source"])},
+    )
+
+
+async def redraft_release(conn: Connection, release_id: str, manifest: Row, lock_text: str, source: Row) -> None:
+    """A failed release begins again, with what was handed in now."""
+    await conn.execute(
+        "update worka.release set manifest = %s, lock_text = %s, source = %s, state = 'draft', reason = 'waiting_for_build',"
+        " since = clock_timestamp(), failed_stage = null, error = null, digest = null, tree_digest = null, env_path = null,"
+        " entry = null, tools = '[]', server_pin = null, probe = null, packages = '[]' where id = %s",
+        (Jsonb(manifest), lock_text, Jsonb(source), release_id),
+    )
+
+
+async def release(conn: Connection, release_id: str) -> Row | None:
+    """A release."""
+    cursor = await conn.execute("select * from worka.release where id = %s", (release_id,))
+    return await cursor.fetchone()
+
+
+async def release_for_update(conn: Connection, release_id: str) -> Row | None:
+    """A release, locked until the end of the transaction."""
+    cursor = await conn.execute("select * from worka.release where id = %s for update", (release_id,))
+    return await cursor.fetchone()
+
+
+async def release_of(conn: Connection, publisher: str, name: str, version: str) -> Row | None:
+    """The release of an identity and version, locked."""
+    cursor = await conn.execute(
+        "select * from worka.release where publisher = %s and name = %s and version = %s for update",
+        (publisher, name, version),
+    )
+    return await cursor.fetchone()
+
+
+async def releases(conn: Connection, after: str | None, limit: int) -> list[Row]:
+    """The tenant's releases, newest first."""
+    cursor = await conn.execute(
+        f"select {_RELEASE_SHORT} from worka.release where (%s::text is null or id < %s) order by id desc limit %s",
+        (after, after, limit),
+    )
+    return await cursor.fetchall()
+
+
+async def move_release(conn: Connection, release_id: str, state: str, reason: str, **columns: Any) -> None:
+    """A new state, and what was learned on the way. `columns` are names of this module, never of a caller's input."""
+    names = [name for name in columns if name in _RELEASE_COLUMNS]
+    assert len(names) == len(columns), columns
+    sets = "".join(f", {name} = %({name})s" for name in names)
+    values = {
+        name: Jsonb(columns[name]) if name in _RELEASE_JSON and columns[name] is not None else columns[name]
+        for name in names
+    }
+    await conn.execute(
+        f"update worka.release set state = %(state)s, reason = %(reason)s, since = clock_timestamp(){sets} where id = %(id)s",
+        {**values, "state": state, "reason": reason, "id": release_id},
+    )
+
+
+_RELEASE_JSON = frozenset({"error", "entry", "tools", "probe", "packages", "source"})
+_RELEASE_COLUMNS = _RELEASE_JSON | {"failed_stage", "digest", "tree_digest", "env_path", "server_pin"}
+
+
+async def enqueue_registration(conn: Connection, tenant_id: str, release_id: str, attempt: int) -> None:
+    """Hands the registration to the engine in this transaction."""
+    await conn.execute(
+        "select worka.enqueue_job('pack.register', %s, %s, %s)",
+        (tenant_id, release_id, f"pack.register:{release_id}:{attempt}"),
+    )
+
+
+# attachments --------------------------------------------------------------------------------------------------------
+async def next_uid(conn: Connection) -> int:
+    """The next number of the attachments' uid range, from 0."""
+    cursor = await conn.execute("select nextval('worka.attachment_uid') as n")
+    row = await cursor.fetchone()
+    assert row is not None
+    return int(row["n"])
+
+
+async def lock_pack(conn: Connection, workspace_id: str, pack: str) -> None:
+    """One attachment of a pack per workspace is made at a time: the check and the insert belong together."""
+    await conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 13))", (f"{workspace_id}/{pack}",))
+
+
+async def insert_attachment(conn: Connection, row: Row) -> None:
+    """A new attachment, requested."""
+    await conn.execute(
+        "insert into worka.attachment (tenant_id, id, workspace_id, release_id, pack, mode, state, reason, uid, mounts, digest,"
+        " created_by) values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(release_id)s, %(pack)s, %(mode)s, 'requested',"
+        " 'attachment_being_prepared', %(uid)s, %(mounts)s, %(digest)s, %(created_by)s)",
+        {**row, "mounts": Jsonb(row["mounts"])},
+    )
+
+
+async def attachment(conn: Connection, attachment_id: str) -> Row | None:
+    """An attachment."""
+    cursor = await conn.execute("select * from worka.attachment where id = %s", (attachment_id,))
+    return await cursor.fetchone()
+
+
+async def attachment_for_update(conn: Connection, attachment_id: str) -> Row | None:
+    """An attachment, locked until the end of the transaction."""
+    cursor = await conn.execute("select * from worka.attachment where id = %s for update", (attachment_id,))
+    return await cursor.fetchone()
+
+
+async def attachment_of(conn: Connection, workspace_id: str, pack: str) -> Row | None:
+    """The attachment of a pack in a workspace that is not detached."""
+    cursor = await conn.execute(
+        "select * from worka.attachment where workspace_id = %s and pack = %s and state <> 'detached' order by id desc limit 1",
+        (workspace_id, pack),
+    )
+    return await cursor.fetchone()
+
+
+async def attachments(conn: Connection, workspace_id: str, after: str | None, limit: int) -> list[Row]:
+    """A workspace's attachments, newest first, with the release's version and state."""
+    cursor = await conn.execute(
+        "select a.id, a.workspace_id, a.release_id, a.pack, a.mode, a.state, a.reason, a.since, a.mounts, a.held,"
+        " a.approval_id, a.digest, a.created_by, a.created_at, r.version, r.state as release_state"
+        " from worka.attachment a join worka.release r on r.id = a.release_id"
+        " where a.workspace_id = %s and (%s::text is null or a.id < %s) order by a.id desc limit %s",
+        (workspace_id, after, after, limit),
+    )
+    return await cursor.fetchall()
+
+
+async def serving(conn: Connection, workspace_id: str) -> list[Row]:
+    """The attachments of a workspace that serve calls, with their release."""
+    cursor = await conn.execute(
+        "select a.id as attachment_id, a.pack, a.state, a.held, r.id as release_id, r.version, r.state as release_state,"
+        " r.tools, r.manifest->>'display_name' as display_name"
+        " from worka.attachment a join worka.release r on r.id = a.release_id"
+        " where a.workspace_id = %s and a.state in ('attached', 'held') order by a.pack",
+        (workspace_id,),
+    )
+    return await cursor.fetchall()
+
+
+async def awaiting_connection(conn: Connection, workspace_id: str) -> list[Row]:
+    """The attachments of a workspace that wait for a connection, locked, oldest first."""
+    cursor = await conn.execute(
+        "select * from worka.attachment where workspace_id = %s and state = 'awaiting_connection' order by id for update",
+        (workspace_id,),
+    )
+    return await cursor.fetchall()
+
+
+async def attachments_of_release(conn: Connection, release_id: str, states: Sequence[str]) -> list[Row]:
+    """The attachments of a release in some states, locked."""
+    cursor = await conn.execute(
+        "select * from worka.attachment where release_id = %s and state = any(%s) order by id for update",
+        (release_id, list(states)),
+    )
+    return await cursor.fetchall()
+
+
+async def move_attachment(conn: Connection, attachment_id: str, state: str, reason: str) -> None:
+    """A new state."""
+    await conn.execute(
+        "update worka.attachment set state = %s, reason = %s, since = clock_timestamp() where id = %s",
+        (state, reason, attachment_id),
+    )
+
+
+async def set_attachment_approval(conn: Connection, attachment_id: str, approval_id: str) -> None:
+    """The approval that it waits for."""
+    await conn.execute("update worka.attachment set approval_id = %s where id = %s", (approval_id, attachment_id))
+
+
+async def set_held(conn: Connection, attachment_id: str, held: Mapping[str, Any] | None) -> None:
+    """The tools whose definitions differ: {tool: {before, after, diff}}."""
+    await conn.execute("update worka.attachment set held = %s where id = %s", (_json(held), attachment_id))
+
+
+# connections and grants, read where an attachment needs to know ------------------------------------------------------
+async def active_connection(
+    conn: Connection, workspace_id: str, provider: str, host: str | None, port: int
+) -> Row | None:
+    """The newest active connection of a provider, for the endpoint where one is named."""
+    cursor = await conn.execute(
+        "select id, provider, name, host, port, secret_id from worka.connection where workspace_id = %s and provider = %s"
+        " and state = 'active' and (%s::text is null or (host = %s and port = %s))"
+        " and (secret_id is null or exists (select 1 from worka.secret s where s.id = secret_id"
+        " and s.state in ('active', 'rotating'))) order by id desc limit 1",
+        (workspace_id, provider, host, host, port),
+    )
+    return await cursor.fetchone()
+
+
+async def grant_exists(conn: Connection, secret_id: str, attachment_id: str, endpoint: str) -> bool:
+    """Whether the secret is granted to the attachment for this endpoint."""
+    cursor = await conn.execute(
+        "select 1 from worka.secret_grant where secret_id = %s and attachment_id = %s and endpoint = %s and revoked_at is null",
+        (secret_id, attachment_id, endpoint),
+    )
+    return await cursor.fetchone() is not None
+
+
+# invocations --------------------------------------------------------------------------------------------------------
+async def lock_key(conn: Connection, tenant_id: str, key: str) -> None:
+    """Calls under one idempotency key are opened one after another: holds until the end of the transaction."""
+    await conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 17))", (f"{tenant_id}/{key}",))
+
+
+async def insert_invocation(conn: Connection, row: Row) -> Row:
+    """The intent: a running invocation. `attempt` counts the invocations of its idempotency key."""
+    cursor = await conn.execute(
+        "insert into worka.invocation (tenant_id, id, workspace_id, attachment_id, release_id, release_digest, pack, tool,"
+        " side_effect, initiator_kind, initiator_id, originating_person, decision_id, approval_id, task_id, step_id,"
+        " idempotency_key, attempt, args_digest, state, reason, trace_id)"
+        " values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(attachment_id)s, %(release_id)s, %(release_digest)s, %(pack)s,"
+        " %(tool)s, %(side_effect)s, %(initiator_kind)s, %(initiator_id)s, %(originating_person)s, %(decision_id)s,"
+        " %(approval_id)s, %(task_id)s, %(step_id)s, %(idempotency_key)s,"
+        " 1 + (select count(*) from worka.invocation where idempotency_key = %(idempotency_key)s), %(args_digest)s,"
+        " 'running', 'call_under_way', %(trace_id)s) returning *",
+        row,
+    )
+    found = await cursor.fetchone()
+    assert found is not None
+    return found
+
+
+async def lose_invocations(conn: Connection, key: str) -> list[Row]:
+    """Ends the running invocations of a key as unknown: whoever waited for them is gone. Returns them."""
+    cursor = await conn.execute(
+        "update worka.invocation set state = 'unknown', reason = 'outcome_lost', layer = 'platform',"
+        " message = 'the process that waited for the answer is gone', since = clock_timestamp(), ended_at = clock_timestamp()"
+        " where idempotency_key = %s and state = 'running' returning *",
+        (key,),
+    )
+    return await cursor.fetchall()
+
+
+async def invocation(conn: Connection, invocation_id: str) -> Row | None:
+    """An invocation."""
+    cursor = await conn.execute("select * from worka.invocation where id = %s", (invocation_id,))
+    return await cursor.fetchone()
+
+
+async def invocation_for_update(conn: Connection, invocation_id: str) -> Row | None:
+    """An invocation, locked until the end of the transaction."""
+    cursor = await conn.execute("select * from worka.invocation where id = %s for update", (invocation_id,))
+    return await cursor.fetchone()
+
+
+async def newest_of_key(conn: Connection, key: str) -> Row | None:
+    """The last invocation under an idempotency key."""
+    cursor = await conn.execute(
+        "select * from worka.invocation where idempotency_key = %s order by id desc limit 1", (key,)
+    )
+    return await cursor.fetchone()
+
+
+async def invocations(
+    conn: Connection, workspace_id: str, after: str | None, limit: int, state: str | None, task_id: str | None
+) -> list[Row]:
+    """A workspace's invocations, newest first, without results."""
+    cursor = await conn.execute(
+        f"select {_INVOCATION_SHORT} from worka.invocation where workspace_id = %s and (%s::text is null or id < %s)"
+        " and (%s::text is null or state = %s) and (%s::text is null or task_id = %s) order by id desc limit %s",
+        (workspace_id, after, after, state, state, task_id, task_id, limit),
+    )
+    return await cursor.fetchall()
+
+
+async def finish_invocation(conn: Connection, invocation_id: str, row: Row) -> None:
+    """The outcome."""
+    await conn.execute(
+        "update worka.invocation set state = %(state)s, reason = %(reason)s, layer = %(layer)s, message = %(message)s,"
+        " stderr_tail = %(stderr_tail)s, stray_stdout = %(stray_stdout)s, isolation = %(isolation)s, session = %(session)s,"
+        " handshake_ms = %(handshake_ms)s, call_ms = %(call_ms)s, result_sealed = %(result_sealed)s,"
+        " result_digest = %(result_digest)s, validated = %(validated)s, effect_id = %(effect_id)s,"
+        " since = clock_timestamp(), ended_at = clock_timestamp() where id = %(id)s",
+        {**row, "isolation": Jsonb(row["isolation"]), "id": invocation_id},
+    )
+
+
+async def egress_of(conn: Connection, invocation_id: str) -> list[Row]:
+    """What left during an invocation, or tried to, in order."""
+    cursor = await conn.execute(
+        "select id, host, port, kind, method, path, verdict, reason, rule, count, status, bytes_out, bytes_in, duration_ms,"
+        " exception_id, connection_id, lease_id, at from worka.egress where invocation_id = %s order by id",
+        (invocation_id,),
+    )
+    return await cursor.fetchall()
+
+
+async def decision(conn: Connection, decision_id: str) -> Row | None:
+    """The decision that a call stands on, as far as its explanation shows it."""
+    cursor = await conn.execute(
+        "select id, verdict, layer, rules, reasons, approval_rules, access_version, governance_version, remedy, at"
+        " from worka.decision where id = %s",
+        (decision_id,),
+    )
+    return await cursor.fetchone()
+
+
+async def changes_before(conn: Connection, workspace_id: str, before: datetime, most: int = 3) -> list[Row]:
+    """Up to `most` changes of capability, access, secrets, policy or settings in the workspace, in the day before a moment."""
+    cursor = await conn.execute(
+        "select type, subject, subject_name, actor_name, actor_id, at from worka.event where workspace_id = %s and at < %s"
+        " and at > %s - interval '1 day' and lane in ('capability', 'access', 'secrets', 'policy', 'config', 'services')"
+        " order by at desc limit %s",
+        (workspace_id, before, before, most),
+    )
+    return await cursor.fetchall()
+
+
+async def same_failures(conn: Connection, workspace_id: str, tool: str, reason: str, apart_from: str) -> int:
+    """How often this tool failed for the same reason in this workspace within the last day."""
+    cursor = await conn.execute(
+        "select count(*) as n from worka.invocation where workspace_id = %s and tool = %s and reason = %s and id <> %s"
+        " and state = 'failed' and started_at > now() - interval '1 day'",
+        (workspace_id, tool, reason, apart_from),
+    )
+    row = await cursor.fetchone()
+    return int(row["n"]) if row else 0

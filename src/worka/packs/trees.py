@@ -1,0 +1,79 @@
+"""The file tree of a `path` package: what was sent along, kept by its digest until it is built. Blocking; no code of it runs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from worka.packs.errors import LockInvalid
+
+MOST_FILES = 500
+MOST_BYTES = 3 * 1024 * 1024
+
+
+def decode(files: Mapping[str, str]) -> dict[str, bytes]:
+    """path -> contents of what was sent as base64. Raises LockInvalid for a path that leaves the tree, or too much."""
+    if len(files) > MOST_FILES:
+        raise LockInvalid(f"The tree has {len(files)} files; {MOST_FILES} is the most.", code="tree_invalid")
+    found: dict[str, bytes] = {}
+    total = 0
+    for name, text in files.items():
+        path = PurePosixPath(name)
+        bad = path.is_absolute() or ".." in path.parts or str(path) != name or not name.isprintable() or len(name) > 300
+        if bad or name in {"", "."} or any(part.startswith(".git") for part in path.parts):
+            raise LockInvalid(f"{name[:80]!r} is not a plain relative path.", code="tree_invalid")
+        try:
+            found[name] = base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise LockInvalid(f"{name} is not base64.", code="tree_invalid") from error
+        total += len(found[name])
+        if total > MOST_BYTES:
+            raise LockInvalid(f"The tree has more than {MOST_BYTES} bytes.", code="tree_invalid")
+    return found
+
+
+def digests(files: Mapping[str, bytes]) -> dict[str, str]:
+    """path -> SHA-256, in hex."""
+    return {name: hashlib.sha256(contents).hexdigest() for name, contents in sorted(files.items())}
+
+
+def place(root: Path, contents: str) -> Path:
+    """Where the tree of a contents digest lies."""
+    return root / "trees" / contents
+
+
+def keep(root: Path, contents: str, files: Mapping[str, bytes]) -> None:
+    """Writes the tree, all of it or nothing; a tree that is there already is the same one."""
+    target = place(root, contents)
+    if target.is_dir():
+        return
+    scratch = target.with_name(f".{contents}.{os.getpid()}")
+    shutil.rmtree(scratch, ignore_errors=True)
+    for name, data in files.items():
+        path = scratch / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        path.chmod(0o644)
+    try:
+        scratch.rename(target)
+    except OSError:
+        # Another request wrote the same tree meanwhile.
+        shutil.rmtree(scratch, ignore_errors=True)
+        if not target.is_dir():
+            raise
+
+
+def intact(root: Path, contents: str, known: Mapping[str, str]) -> bool:
+    """Whether the tree still is what was sent: the same files with the same hashes, and nothing else."""
+    base = place(root, contents)
+    here = {
+        path.relative_to(base).as_posix(): path.read_bytes()
+        for path in sorted(base.rglob("*"))
+        if path.is_file() and not path.is_symlink()
+    }
+    return digests(here) == dict(known)

@@ -1,0 +1,31 @@
+"""HTTP for realtime."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query
+from fastapi.responses import StreamingResponse
+
+from worka.kernel.context import Context
+from worka.kernel.http import context
+from worka.realtime.stream import begin, stream
+
+router = APIRouter(tags=["realtime"])
+Ctx = Annotated[Context, Depends(context)]
+
+
+@router.get("/v1/workspaces/{workspace_id}/events", response_class=StreamingResponse)
+async def events(
+    workspace_id: str,
+    ctx: Ctx,
+    last_event_id: Annotated[str | None, Header(max_length=60)] = None,
+    after: Annotated[str | None, Query(max_length=60, description="like Last-Event-ID, for the first request")] = None,
+) -> StreamingResponse:
+    """Committed events of the workspace as server-sent events; with Last-Event-ID, from just after that one."""
+    start = await begin(ctx, last_event_id or after)
+    return StreamingResponse(
+        stream(ctx.db, ctx, start),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )

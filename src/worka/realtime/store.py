@@ -1,0 +1,57 @@
+"""Every query of realtime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from worka.kernel.db import Connection
+
+Row = dict[str, Any]
+
+
+async def newest(conn: Connection) -> tuple[str, int]:
+    """The cursor of now: everything committed so far lies before it."""
+    cursor = await conn.execute("select pg_snapshot_xmin(pg_current_snapshot())::text as xid")
+    row = await cursor.fetchone()
+    assert row is not None
+    return str(row["xid"]), 0
+
+
+async def after(conn: Connection, workspace_id: str, xid: str, event_id: int, limit: int) -> list[Row]:
+    """Committed events after the cursor, in the order of commits, below the oldest running transaction."""
+    cursor = await conn.execute(
+        "select e.id, e.xid::text as xid, e.type, e.lane, e.subject, e.subject_name, e.actor_kind, e.actor_id,"
+        " e.actor_name,"
+        " e.on_behalf_of, p.display_name as on_behalf_name, e.before, e.after, e.cause, e.data, e.trace_id, e.at"
+        " from worka.event e left join worka.person p on p.id = e.on_behalf_of"
+        " where e.workspace_id = %s and (e.xid, e.id) > (%s::xid8, %s) and e.xid <"
+        " pg_snapshot_xmin(pg_current_snapshot())"
+        " order by e.xid, e.id limit %s",
+        (workspace_id, xid, event_id, limit),
+    )
+    return await cursor.fetchall()
+
+
+async def held_back(conn: Connection, workspace_id: str, xid: str, event_id: int) -> bool:
+    """Whether committed events wait for an older transaction to end."""
+    cursor = await conn.execute(
+        "select exists (select 1 from worka.event where workspace_id = %s and (xid, id) > (%s::xid8, %s)) as waiting",
+        (workspace_id, xid, event_id),
+    )
+    row = await cursor.fetchone()
+    return bool(row and row["waiting"])
+
+
+async def may_still_read(
+    conn: Connection, workspace_id: str, kind: str, principal_id: str, credential_id: str | None
+) -> bool:
+    """Whether the reader is still a member of the workspace and its API token, if it uses one, still lives."""
+    cursor = await conn.execute(
+        "select exists (select 1 from worka.membership where workspace_id = %s and principal_kind = %s and"
+        " principal_id = %s)"
+        " and not exists (select 1 from worka.api_token where id = %s and (revoked_at is not null or expires_at"
+        " <= now())) as may",
+        (workspace_id, kind, principal_id, credential_id),
+    )
+    row = await cursor.fetchone()
+    return bool(row and row["may"])

@@ -1,0 +1,382 @@
+"""What the pages show: the answers of the same use cases as the API's routes, in the reader's Context, with names put
+beside ids. Nothing is decided here, and nothing is read that the API would not give this reader."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any, Final
+
+from worka import identity
+from worka.approvals import service as approvals_of
+from worka.governance import service as governance
+from worka.kernel import ids
+from worka.kernel.clock import now
+from worka.kernel.context import Context
+from worka.kernel.errors import BadRequest, Problem
+from worka.kernel.http import Page
+from worka.observability import explain as observed
+from worka.observability import rules as ages
+from worka.observability import service as observability
+from worka.packs import routes as packs
+from worka.views import service as views_of
+from worka.web import words
+from worka.workflows import service as workflows
+from worka.workspaces import service as workspaces_of
+
+Row = dict[str, Any]
+SPANS: Final = {"15m": "15 minutes", "1h": "1 hour", "24h": "24 hours", "7d": "7 days"}
+_LANE_OF: Final = {
+    "approval": "approvals", "task": "tasks", "invocation": "packs", "attachment": "capability",
+    "connection": "capability", "release": "capability", "process": "services", "secret": "secrets", "audit": "evidence",
+}  # fmt: skip
+# Of an approval's card: what has its own place on the page, or says nothing to a person.
+_CARD_ELSEWHERE: Final = {"action", "tool", "workspace", "initiator", "originating_person", "args_digest", "task_title"}
+_CARD_WORDS: Final = {
+    "description": "What it does", "tool": "Tool", "pack": "Pack", "version": "Version", "release": "Release",
+    "release_digest": "Release digest", "attachment": "Attachment", "destinations": "Goes to", "connections": "Connections",
+    "side_effect": "Side effect", "idempotent": "Safe to repeat", "tool_pin": "Tool definition", "mode": "Mode",
+    "mounts": "Files it reads", "outbound_domains": "May reach", "host_services": "Host services", "tools": "Tools",
+    "task": "Task", "step": "Step",
+}  # fmt: skip
+BURST: Final = timedelta(seconds=60)
+
+
+# signing in ---------------------------------------------------------------------------------------------------------
+async def sign_in(ctx: Context, email: str, password: str, address: str) -> Row:
+    """A session by password. Raises BadSignIn, TooManySignIns."""
+    return await identity.sign_in(ctx, email, password, address)
+
+
+async def sign_in_by_link(ctx: Context, link: str) -> Row:
+    """A session by one-time link. Raises UsedOrUnknownToken."""
+    return await identity.sign_in_by_link(ctx, link)
+
+
+async def sign_out(ctx: Context) -> None:
+    """Ends the reader's session."""
+    await identity.sign_out(ctx)
+
+
+# what frames every page ---------------------------------------------------------------------------------------------
+async def workspaces(ctx: Context) -> list[Row]:
+    """The reader's workspaces: [{workspace_id, name, tenant_name, role}]."""
+    return [{**row, "workspace_id": row["id"]} for row in await workspaces_of.my_workspaces(ctx)]
+
+
+async def shell(ctx: Context) -> Row:
+    """Who reads, where, in which role, and how many decisions wait here."""
+    mine = await workspaces(ctx)
+    here = next((row for row in mine if row["workspace_id"] == ctx.workspace_id), None)
+    waiting: int | str = 0
+    if ctx.workspace_id:
+        try:
+            found = await approvals_of.listing(ctx, ctx.workspace_id, "open", None, 99)
+            waiting = "99+" if len(found) > 99 else len(found)
+        except Problem:
+            waiting = 0  # the number beside a word is not worth a page
+    return {
+        "me": {"id": ctx.principal.id, "name": ctx.principal.name, "kind": ctx.principal.kind},
+        "workspaces": mine,
+        "workspace": here or {},
+        "role": here["role"] if here else "",
+        "open_approvals": waiting,
+    }
+
+
+async def _names(ctx: Context) -> dict[str, str]:
+    """Names of the workspace's people and team members by id; an id without one stays an id."""
+    if ctx.workspace_id is None:
+        return {}
+    try:
+        return {row["principal_id"]: row["name"] for row in await workspaces_of.members(ctx, ctx.workspace_id)}
+    except Problem:
+        return {}
+
+
+def _paged(page: Page, rows: list[Row], *key: str) -> Row:
+    answer = page.answer(rows, *key)
+    return {"entries": answer["items"], "next": answer["next"]}
+
+
+def _after(page: Page) -> str | None:
+    return str(page.after[0]) if page.after else None
+
+
+# attention ----------------------------------------------------------------------------------------------------------
+async def attention(ctx: Context) -> Row:
+    """What needs the reader: {lanes: [{key, title, text, entries}], sentence, as_of}, or {problem} when it is unknown."""
+    try:
+        found = await observability.attention(ctx)
+    except Problem as problem:
+        if problem.status < 500:
+            raise
+        return {"problem": problem.body(ctx.trace_id), "lanes": [], "as_of": now()}
+    lanes: dict[str, list[Row]] = {}
+    for item in found["items"]:
+        subject = item["ref"]
+        target = words.href(subject, ctx.workspace_id)
+        if not target and ids.check(subject):
+            target = f"/w/{ctx.workspace_id}/why/{subject}"
+        lanes.setdefault(_LANE_OF.get(item["kind"], "evidence"), []).append(
+            {**item, "href": target, "you_can": item["mine"]}
+        )
+    mine = sum(1 for item in found["items"] if item["mine"])
+    total = len(found["items"])
+    return {
+        "lanes": [
+            {"key": key, "title": title, "text": text, "entries": lanes[key]}
+            for key, (title, text) in words.ATTENTION.items()
+            if key in lanes
+        ],
+        "sentence": _sentence(mine, total),
+        "as_of": found["observed_at"],
+    }
+
+
+def _sentence(mine: int, total: int) -> str:
+    things = "1 thing" if total == 1 else f"{total} things"
+    if not mine:
+        return f"{things} to look at. None of it needs your decision."
+    verb = "needs" if mine == 1 else "need"
+    return f"{mine} of {things} {verb} your decision." if total > 1 else "1 thing needs your decision."
+
+
+# tasks --------------------------------------------------------------------------------------------------------------
+async def tasks(ctx: Context, states: list[str] | None, cursor: str | None) -> Row:
+    """Tasks, newest first, with what each waits for: {entries, next}."""
+    page = Page(limit=50, cursor=cursor)
+    found = _paged(page, await workflows.listing(ctx, _after(page), page.limit, states), "id")
+    names = await _names(ctx)
+    at = now()
+    for row in found["entries"]:
+        # The list and the page of a task say the same word: running is legal only inside the step's window.
+        row["state"], row["reason"] = observability.shown_state(row, at)
+        row["waiting"] = row.get("waiting_on") or []
+        row["member_name"] = names.get(row["member_id"])
+    return found
+
+
+async def task(ctx: Context, task_id: str) -> Row:
+    """A task with its steps."""
+    row = await workflows.get(ctx, task_id)
+    names = await _names(ctx)
+    return {
+        **row,
+        "member_name": names.get(row["member_id"]),
+        "originating_name": names.get(row["originating_person"] or ""),
+    }
+
+
+# approvals ----------------------------------------------------------------------------------------------------------
+async def approvals(ctx: Context, show: str, cursor: str | None) -> Row:
+    """Approvals, newest first: {entries, next}."""
+    page = Page(limit=50, cursor=cursor)
+    assert ctx.workspace_id is not None
+    state = "open" if show == "open" else None
+    rows = await approvals_of.listing(ctx, ctx.workspace_id, state, page.after, page.limit)
+    found = _paged(page, rows, "id")
+    found["entries"] = [
+        _approval(row) for row in found["entries"] if show != "decided" or row["state"] != "open"
+    ]
+    return found
+
+
+async def approval(ctx: Context, approval_id: str) -> Row:
+    """The card of one approval."""
+    return _approval(await approvals_of.show(ctx, approval_id))
+
+
+def _approval(row: Row) -> Row:
+    card = row.get("card") or {}
+    origin = row.get("originating_person") or {}
+    requester = row.get("requester") or {"kind": "", "id": "", "name": ""}
+    missing = row.get("missing") or []
+    return {
+        **row,
+        "call": card.get("tool"),
+        "details": [(label, card[key]) for key, label in _CARD_WORDS.items() if _tells(card, key)]
+        + [
+            (words.spoken(key).capitalize(), item)
+            for key, item in card.items()
+            if key not in _CARD_WORDS and key not in _CARD_ELSEWHERE and item not in (None, "", [], {})
+        ],
+        "blocks": [{"ref": item.get("id"), "kind": item.get("kind"), "name": item.get("name")} for item in row["blocks"]],
+        "requester": requester,
+        "originating_name": origin.get("name") if origin.get("id") != requester.get("id") else "",
+        "may_decide": row.get("who_could") or [],
+        "votes": [
+            {**vote, "name": (vote.get("person") or {}).get("name", "")} for vote in row.get("votes") or []
+        ],
+        "missing": "; ".join(missing),
+        "you": {"can": row["eligibility"]["eligible"], "because": row["eligibility"]["because"]},
+        "verb": row["eligibility"].get("verb") or row["verb"],
+        "arguments_because": row.get("arguments_hidden"),
+        "raw": {key: item for key, item in row.items() if key != "arguments"},
+    }
+
+
+def _tells(card: Row, key: str) -> bool:
+    return key not in _CARD_ELSEWHERE and card.get(key) not in (None, "", [], {})
+
+
+async def decide(ctx: Context, approval_id: str, decision: str, digest: str, comment: str) -> Row:
+    """Approves or rejects exactly what has this digest. Raises NotEligible, NotOpen, DigestChanged."""
+    return await approvals_of.decide(ctx, approval_id, decision, digest, comment)
+
+
+# invocations --------------------------------------------------------------------------------------------------------
+async def invocations(ctx: Context, failed: bool, cursor: str | None) -> Row:
+    """Calls of pack tools, newest first: {entries, next}. `failed`: only those that failed."""
+    assert ctx.workspace_id is not None
+    answer = await packs.list_invocations(
+        ctx.workspace_id, ctx, Page(limit=50, cursor=cursor), "failed" if failed else None, None
+    )
+    entries = [
+        {
+            **row,
+            "tool_name": row["tool"],
+            "took": row["call_ms"] / 1000 if row.get("call_ms") is not None else None,
+        }
+        for row in answer["items"]
+    ]
+    return {"entries": entries, "next": answer["next"]}
+
+
+async def invocation(ctx: Context, invocation_id: str) -> Row:
+    """One call with what left during it. The result itself is not shown here: it may be large, and is the caller's."""
+    row = {key: item for key, item in (await packs.get_invocation(invocation_id, ctx)).items() if key != "result"}
+    names = await _names(ctx)
+    leases = {}
+    for sent in row["egress"]:
+        if sent.get("lease_id"):
+            leases[sent["lease_id"]] = {"id": sent["lease_id"], "endpoint": f"{sent['host']}:{sent['port']}"}
+    return {
+        **row,
+        "tool_name": row["tool"],
+        "initiator_name": names.get(row["initiator_id"]),
+        "originating_name": names.get(row["originating_person"] or "")
+        if row["originating_person"] != row["initiator_id"]
+        else "",
+        "leases": list(leases.values()),
+        "raw": row,
+    }
+
+
+# changes ------------------------------------------------------------------------------------------------------------
+async def changes(ctx: Context, chosen: dict[str, str], cursor: str | None) -> Row:
+    """Changes in bursts (within a minute, of one cause or by one actor): {bursts: [{at, cause, entries}], next}.
+    `chosen`: lane, actor (a name or an id), subject (an id), since (an age or a time); empty: no limit."""
+    page = Page(limit=60, cursor=cursor)
+    before = None
+    if page.after is not None:
+        if len(page.after) != 2 or not all(str(part).isdigit() for part in page.after):
+            raise BadRequest("The cursor is not one that this list gave out.", code="bad_cursor")
+        before = (str(page.after[0]), int(page.after[1]))
+    actor: str | None = chosen["actor"] or None
+    if actor and not ids.check(actor):
+        named = [who for who, name in (await _names(ctx)).items() if name.casefold() == actor.casefold()]
+        actor = named[0] if named else actor
+    rows = await observability.changes(
+        ctx,
+        before=before,
+        since=ages.since(chosen["since"], now()),
+        lanes=[chosen["lane"]] if chosen["lane"] else None,
+        actor=actor,
+        subject=chosen["subject"] or None,
+        limit=page.limit,
+    )
+    answer = page.answer(rows, "xid", "id")
+    return {"bursts": bursts([_change(row) for row in answer["items"]]), "next": answer["next"]}
+
+
+def _change(row: Row) -> Row:
+    noun, _, verb = row["type"].rpartition(".")
+    return {
+        **row,
+        "verb": words.spoken(verb),
+        "noun": words.spoken(noun.rpartition(".")[2]),
+        "subject": row["subject"]["id"],
+        "subject_name": row["subject"]["name"],
+        "actor_kind": row["actor"]["kind"],
+        "actor_id": row["actor"]["id"],
+        "actor_name": row["actor"]["name"],
+        "on_behalf_of_name": (row["on_behalf_of"] or {}).get("name") or "",
+    }
+
+
+def bursts(rows: list[Row]) -> list[Row]:
+    """Neighbours of one trace, or of one actor within a minute, as one group. Newest first, as given."""
+    found: list[Row] = []
+    for row in rows:
+        last = found[-1]["entries"][-1] if found else None
+        together = last is not None and (
+            last["trace_id"] == row["trace_id"]
+            or (last["actor_id"] == row["actor_id"] and abs(last["at"] - row["at"]) <= BURST)
+        )
+        if together:
+            found[-1]["entries"].append(row)
+        else:
+            found.append({"at": row["at"], "entries": [row]})
+    for burst in found:
+        causes = {(row["cause"] or {}).get("id") for row in burst["entries"]}
+        burst["cause"] = burst["entries"][0]["cause"] if len(causes) == 1 else None
+    return found
+
+
+# views, decisions, anything -----------------------------------------------------------------------------------------
+async def views(ctx: Context) -> Row:
+    """The views of the workspace: {entries}."""
+    return {"entries": (await views_of.listing(ctx, None, 100))[:100]}
+
+
+async def view(ctx: Context, view_id: str, revision: int | None) -> Row:
+    """One revision of a view, with its history."""
+    row = await views_of.get(ctx, view_id, revision)
+    shown = row["shown"]
+    names = await _names(ctx)
+    return {
+        **{key: item for key, item in row.items() if key not in ("shown", "history")},
+        "newest": row["revision"],
+        "revision": shown["revision"],
+        "document": shown["document"],
+        "task_id": shown["task_id"],
+        "invocation_id": shown["invocation_id"],
+        "created_by": shown["created_by"],
+        "created_by_name": names.get(shown["created_by"]),
+        "revised_at": shown["created_at"],
+        "revisions": row["history"],
+    }
+
+
+async def decision(ctx: Context, decision_id: str) -> Row:
+    """A decision, as much of it as this reader may see."""
+    row = await governance.decision(ctx, decision_id)
+    names = await _names(ctx)
+    return {
+        **row,
+        "principal_name": names.get(row.get("principal_id") or ""),
+        "originating_name": names.get(row.get("originating_person") or ""),
+    }
+
+
+async def why(ctx: Context, subject: str) -> Row:
+    """The Explanation of anything: the same object that the API and the CLI give."""
+    return (await observed.why(ctx, subject)).model_dump()
+
+
+async def find(ctx: Context, text: str) -> list[Row]:
+    """Tasks, approvals and views whose name holds the words, newest first; at most a few dozen are looked through."""
+    assert ctx.workspace_id is not None
+    wanted = re.sub(r"\s+", " ", text).casefold()
+    found: list[Row] = []
+    for kind, icon, rows in (
+        ("Task", "tasks", await workflows.listing(ctx, None, 100, None)),
+        ("Approval", "approvals", await approvals_of.listing(ctx, ctx.workspace_id, None, None, 100)),
+        ("View", "views", await views_of.listing(ctx, None, 100)),
+    ):
+        for row in rows:
+            if wanted in row["title"].casefold():
+                target = words.href(row["id"], ctx.workspace_id)
+                found.append({"kind": kind, "icon": icon, "id": row["id"], "title": row["title"], "state": row.get("state"), "href": target})  # noqa: E501
+    return found[:30]

@@ -1,0 +1,173 @@
+"""Pages as responses: the template environment, the headers of a page, and problems as pages."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import ChainableUndefined, Environment, FileSystemLoader
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from worka.kernel import reasons
+from worka.kernel.clock import now
+from worka.web import markdown, words
+
+HERE = Path(__file__).parent
+# Only our own files, no inline script or style; a page may be framed by nobody and post only to us.
+POLICY = (
+    "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; img-src 'self'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    # Not no-referrer: under it a browser sends `Origin: null` with our own forms, and the origin check would refuse them.
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+THEMES = ("light", "dark")
+# What a program asks for is answered to a program, even when a browser asks.
+_NOT_PAGES = re.compile(r"^/(v1|static|livez|readyz|metrics|openapi\.json|docs)(/|$)")
+_WORKSPACE = re.compile(r"^/w/(ws_[0-9a-z]{26})(/|$)")
+
+
+class Files(StaticFiles):
+    """Static files. An address that carries the content's digest never changes: a browser may keep it for ever."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        fixed = scope.get("query_string", b"").startswith(b"v=") or path.endswith(".woff2")
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if fixed else "no-cache"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+
+static_app = Files(directory=HERE / "static")
+
+
+@cache
+def asset(name: str) -> str:
+    """The address of a static file, with its content's digest."""
+    return f"/static/{name}?v={hashlib.sha256((HERE / 'static' / name).read_bytes()).hexdigest()[:12]}"
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        # A field that a use case does not answer is an empty place on the page, not a broken page.
+        undefined=ChainableUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        relative=words.relative,
+        absolute=words.absolute,
+        clock=words.clock_time,
+        moment=words.moment,
+        duration=words.duration,
+        spoken=words.spoken,
+        short=words.short,
+        pretty=_pretty,
+        markdown=markdown.render,
+    )
+    environment.globals.update(
+        asset=asset,
+        status=words.status,
+        href=words.href,
+        difference=words.difference,
+        in_a_line=words.in_a_line,
+        kind_of_principal=words.kind_of_principal,
+        meaning=lambda code: reasons.get(str(code)),
+        now=now,
+    )
+    return environment
+
+
+environment = _environment()
+
+
+def theme_of(request: Request) -> str:
+    """The reader's own choice of light or dark; empty to follow the system. Read here, so the first paint is right."""
+    chosen = request.cookies.get("worka_theme", "")
+    return chosen if chosen in THEMES else ""
+
+
+def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """Renders a template as a page with the headers every page has."""
+    body = environment.get_template(template).render(
+        request=request,
+        path=request.url.path,
+        theme=theme_of(request),
+        trace_id=request.scope.get("state", {}).get("trace_id", ""),
+        **values,
+    )
+    return HTMLResponse(body, status, headers=HEADERS)
+
+
+def redirect(target: str) -> RedirectResponse:
+    """After a change: see the page of what was changed."""
+    return RedirectResponse(target, 303, headers={"Cache-Control": "no-store", "Referrer-Policy": "same-origin"})
+
+
+def local(target: str | None) -> str:
+    """A path of this console, or `/`: never an address somewhere else (an open redirect)."""
+    target = target or "/"
+    safe = re.fullmatch(r"/(?![/\\])[A-Za-z0-9_\-./?=&%+:~]*", target) and not target.startswith("/sign-")
+    return target if safe else "/"
+
+
+def wants_page(request: Request) -> bool:
+    """Whether this request is a person looking at the console, so that a problem is answered as a page."""
+    return not _NOT_PAGES.match(request.url.path) and "text/html" in request.headers.get("accept", "")
+
+
+def problem_page(request: Request, body: dict[str, Any]) -> Response:
+    """A problem (its RFC 9457 body) as a page: not found, forbidden, changed meanwhile, failed. 401 leads to sign-in."""
+    status = int(body.get("status", 500))
+    state = request.scope.get("state", {})
+    if status == 401:
+        return _to_sign_in(request)
+    match = _WORKSPACE.match(request.url.path)
+    workspace_id = match.group(1) if match and state.get("ctx") is not None and status != 404 else None
+    answer = page(
+        request,
+        "problem.html",
+        status,
+        problem=body,
+        kind={403: "forbidden", 404: "not_found", 409: "changed", 422: "invalid", 429: "slow", 503: "away"}.get(
+            status, "failed" if status >= 500 else "invalid"
+        ),
+        workspace_id=workspace_id,
+        at=now(),
+    )
+    if "retry_after" in body:
+        answer.headers["Retry-After"] = str(body["retry_after"])
+    return answer
+
+
+def _to_sign_in(request: Request) -> Response:
+    if request.method != "GET":
+        return redirect("/sign-in")
+    # A strict cookie is not sent when the reader follows a link from another site. One step from our own page sends it.
+    if request.headers.get("sec-fetch-site") == "cross-site":
+        return page(request, "onward.html", 200, target=local(_target(request)))
+    return redirect(f"/sign-in?next={quote(local(_target(request)), safe='')}")
+
+
+def _target(request: Request) -> str:
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")

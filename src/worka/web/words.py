@@ -1,0 +1,198 @@
+"""How things are said: states as icon, word and tone; times; which page an id has. Pure presentation, no decisions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+from worka.kernel import ids
+from worka.kernel.clock import now
+
+
+class Status(NamedTuple):
+    """A state as a person sees it: an icon's name, a word, a tone (ok, wait, run, bad, warn, off, unknown)."""
+
+    icon: str
+    word: str
+    tone: str
+
+
+_TONES: Final[dict[str, tuple[str, str]]] = {
+    "ok": (
+        "check",
+        "succeeded approved attached allowed allow active released registered healthy ok published built probed done"
+        " satisfied trusted",
+    ),
+    "wait": ("hourglass", "waiting open ask awaiting_approval awaiting_connection requested rotating confirm_needed"),
+    "run": ("dot", "running updating deploying"),
+    "bad": ("cross", "failed rejected denied deny revoked broken quarantined down destroyed"),
+    "warn": ("warn", "stalled retrying held expired degraded superseded suspended missing stale"),
+    "off": ("minus", "queued cancelled paused deferred withdrawn detached not_reached not_used draft consumed"),
+    "unknown": ("question", "unknown"),
+}
+_BY_STATE: Final = {state: (icon, tone) for tone, (icon, states) in _TONES.items() for state in states.split()}
+_OWN_ICON: Final = {"queued": "queue", "paused": "pause", "retrying": "retry", "cancelled": "slash", "running": "play"}
+
+# Lanes of the attention page and of changes: the order in which they are shown, and what they are called.
+ATTENTION: Final = {
+    "approvals": ("Waiting for a decision", "Nothing runs past these until a person decides."),
+    "tasks": ("Stuck or failing work", "Tasks that stopped, stalled, or keep retrying."),
+    "packs": ("Failing packs", "Invocations that failed, grouped by pack."),
+    "capability": ("Capability on hold", "Packs and connections that wait or are held."),
+    "services": ("Degraded parts of the platform", "Processes that are silent or report trouble."),
+    "secrets": ("Secrets and consents", "Expiring, broken or revoked."),
+    "sharing": ("Newly reachable from outside", "Things that became public."),
+    "evidence": ("Audit and backup", "The ledger or a backup needs a look."),
+}
+CHANGES: Final = {
+    "work": "Work",
+    "capability": "Capability",
+    "access": "Access",
+    "secrets": "Secrets",
+    "policy": "Policy",
+    "sharing": "Sharing",
+    "services": "Services",
+    "config": "Configuration",
+}
+_PAGES: Final = {
+    "task": "tasks",
+    "apr": "approvals",
+    "inv": "invocations",
+    "view": "views",
+    "dec": "decisions",
+}
+_EXPLAINED: Final = {"att", "conn", "proc", "rel", "sec", "step", "wait"}
+_KINDS: Final = {"person": "person", "team_member": "team member", "service_account": "service account",
+                 "attachment": "pack", "platform": "Worka", "device": "device"}
+
+
+def status(state: str | None) -> Status:
+    """The icon, word and tone of a state. A state nobody told us about keeps its own word, in a neutral tone."""
+    state = state or "unknown"
+    icon, tone = _BY_STATE.get(state, ("minus", "off"))
+    return Status(_OWN_ICON.get(state, icon), spoken(state).capitalize(), tone)
+
+
+def spoken(code: Any) -> str:
+    """`waiting_for_approval` → `waiting for approval`."""
+    return str(code or "").replace("_", " ").strip()
+
+
+def kind_of_principal(kind: str | None) -> str:
+    """The glossary's word for a kind of principal."""
+    return _KINDS.get(kind or "", spoken(kind))
+
+
+def moment(value: Any) -> datetime | None:
+    """A time from a datetime or an ISO 8601 text; None when there is none."""
+    if isinstance(value, str) and value:
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return None
+    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def relative(value: Any, at: datetime | None = None) -> str:
+    """`3 h ago`, `in 20 min`, `just now`."""
+    when = moment(value)
+    if when is None:
+        return ""
+    seconds = ((at or now()) - when).total_seconds()
+    if abs(seconds) < 5:
+        return "just now"
+    text = duration(abs(seconds))
+    return f"{text} ago" if seconds > 0 else f"in {text}"
+
+
+def duration(seconds: Any) -> str:
+    """A length of time with the one unit that matters."""
+    if not isinstance(seconds, int | float):
+        return ""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    for size, unit, limit in ((1, "s", 90), (60, "min", 90), (3600, "h", 48)):
+        if seconds < size * limit:
+            whole = seconds / size
+            return f"{whole:.1f} {unit}" if unit == "s" and whole < 10 and whole % 1 else f"{whole:.0f} {unit}"
+    return f"{seconds / 86400:.0f} d"
+
+
+def absolute(value: Any) -> str:
+    """`23 Nov 2026, 11:05:07 UTC`."""
+    when = moment(value)
+    return f"{when.day} {when:%b %Y, %H:%M:%S} UTC" if when else ""
+
+
+def clock_time(value: Any) -> str:
+    """`11:05:07` today, with the day otherwise."""
+    when = moment(value)
+    if when is None:
+        return ""
+    return f"{when:%H:%M:%S}" if when.date() == now().date() else f"{when.day} {when:%b %H:%M}"
+
+
+def href(subject: str | None, workspace_id: str | None) -> str:
+    """The page of a thing, by the prefix of its id; empty when it has none."""
+    if not subject or not workspace_id or not ids.check(subject):
+        return ""
+    prefix = ids.prefix_of(subject)
+    if prefix in _PAGES:
+        return f"/w/{workspace_id}/{_PAGES[prefix]}/{subject}"
+    if prefix in _EXPLAINED:
+        return f"/w/{workspace_id}/why/{subject}"
+    return f"/w/{subject}/attention" if prefix == "ws" else ""
+
+
+def short(value: Any, keep: int = 12) -> str:
+    """The beginning of a digest or the telling end of an id."""
+    text = str(value or "")
+    if ids.check(text):
+        head, _, tail = text.partition("_")
+        return f"{head}_…{tail[-6:]}"
+    text = re.sub(r"^sha256:", "", text)
+    return text if len(text) <= keep else f"{text[:keep]}…"
+
+
+def difference(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Field by field, what a change did: [{field, before, after, kind: added|removed|changed|same}]."""
+    old, new = dict(before or {}), dict(after or {})
+    rows = []
+    for field in [*old, *(key for key in new if key not in old)]:
+        left, right = old.get(field), new.get(field)
+        if field not in old:
+            kind = "added"
+        elif field not in new:
+            kind = "removed"
+        else:
+            kind = "same" if left == right else "changed"
+        rows.append({"field": field, "before": left, "after": right, "kind": kind})
+    return rows
+
+
+def in_a_line(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> str:
+    """The difference in one line: `state: open → approved`. Empty when there is nothing to compare."""
+    parts = []
+    for row in difference(before, after):
+        if row["kind"] == "changed":
+            parts.append(f"{spoken(row['field'])}: {_brief(row['before'])} → {_brief(row['after'])}")
+        elif row["kind"] == "added" and not before:
+            parts.append(f"{spoken(row['field'])}: {_brief(row['after'])}")
+    more = len(parts) - 3
+    return " · ".join(parts[:3]) + (f" · {more} more" if more > 0 else "")
+
+
+def _brief(value: Any) -> str:
+    if value is None or value == "":
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | dict):
+        return f"{len(value)} {'entries' if len(value) != 1 else 'entry'}"
+    text = str(value)
+    text = short(text) if ids.check(text) or re.fullmatch(r"(sha256:)?[0-9a-f]{40,64}", text) else text
+    return text if len(text) <= 60 else text[:57] + "…"

@@ -1,0 +1,22 @@
+"""`python -m worka.workers.migrate`: the short process that alone reads the migrator's address (from its stdin)."""
+
+from __future__ import annotations
+
+import sys
+
+from psycopg.conninfo import conninfo_to_dict
+
+from worka.kernel.migrate import migrate
+from worka.workflows.adapters.dbos_engine import migrate_engine
+
+
+def main() -> None:
+    """Reads three libpq URLs (migrator, application, engine), a line each, and brings both schemas up to date."""
+    migrator, app, engine = (line.strip() for line in sys.stdin.read().splitlines()[:3])
+    engine_role = str(conninfo_to_dict(engine)["user"])
+    migrate_engine(migrator, engine_role)
+    migrate(migrator, app_role=str(conninfo_to_dict(app)["user"]), engine_role=engine_role)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,340 @@
+"""`worka up`: starts PostgreSQL, migrates, then runs serve, worker, host, broker and launcher, and restarts what dies.
+
+As root, everything but the launcher runs as the system user `worka`, and PostgreSQL as `worka-db`. As an ordinary user
+everything runs under that user (weaker isolation between packs; each invocation records it).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import pwd
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from worka.kernel import failpoints
+from worka.kernel.errors import Conflict, Unavailable
+from worka.kernel.paths import Paths
+from worka.kernel.postgres import EmbeddedPostgres
+from worka.kernel.settings import Settings
+from worka.workers.wiring import build_id, publish_urls
+
+log = logging.getLogger("worka.supervisor")
+USER = "worka"
+ROLES = ("launcher", "broker", "host", "worker", "serve")
+MODULES = {
+    "launcher": "worka.packs.sandbox.launcher",
+    "broker": "worka.workers.broker",
+    "host": "worka.packs.runtime.host",
+    "worker": "worka.workers.worker",
+    "serve": "worka.api.serve",
+}
+
+
+class AlreadyRunning(Conflict):
+    """Another supervisor holds this home."""
+
+    code = "already_running"
+    title = "Worka already runs on this WORKA_HOME"
+    default_remedy = "Use the running one (`worka doctor`), stop it, or set another WORKA_HOME."
+
+
+class RoleFailed(Unavailable):
+    """A role did not become ready."""
+
+    code = "role_failed"
+    title = "A process of Worka did not become ready"
+
+
+@dataclass
+class Role:
+    """One supervised process."""
+
+    name: str
+    process: asyncio.subprocess.Process | None = None
+    starts: int = 0
+    started_at: float = 0.0
+    last_exit: str = ""
+    task: asyncio.Task[None] | None = field(default=None, repr=False)
+
+
+class Supervisor:
+    """Owns the processes of one home."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.paths = Paths(settings.home)
+        self.roles = {name: Role(name) for name in ROLES}
+        self.user = pwd.getpwnam(USER) if os.geteuid() == 0 else None
+        self.stopping = asyncio.Event()
+        self.port = settings.http.port
+        self.postgres: EmbeddedPostgres | None = None
+        self._lock: IO[str] | None = None
+
+    async def run(self, ready: Any = None) -> None:
+        """Runs until SIGTERM or SIGINT. `ready(url)` is called once the door answers."""
+        failpoints.check_environment()
+        self._prepare_home()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stopping.set)
+        try:
+            await self._database()
+            self.port = free_port(self.settings.http.host, self.settings.http.port)
+            for role in self.roles.values():
+                role.task = asyncio.create_task(self._keep(role))
+            await self._ready()
+            self._write_instance()
+            if ready is not None:
+                ready(self.url)
+            await self.stopping.wait()
+        finally:
+            await self._shutdown()
+
+    @property
+    def url(self) -> str:
+        """The console's address."""
+        return f"http://{self.settings.http.host}:{self.port}"
+
+    def _prepare_home(self) -> None:
+        home = self.paths.home
+        home.mkdir(parents=True, exist_ok=True)
+        # Packs' users pass through home to their environments; what is secret has its own closed folder.
+        os.chmod(home, 0o755)
+        modes = {
+            "run": 0o711,
+            "envs": 0o755,
+            "clones": 0o755,
+            "sessions": 0o755,
+            "objects": 0o700,
+            "keys": 0o700,
+            "log": 0o750,
+        }
+        for name, mode in modes.items():
+            folder = home / name
+            folder.mkdir(exist_ok=True)
+            os.chmod(folder, mode)
+            if self.user:
+                os.chown(folder, self.user.pw_uid, self.user.pw_gid)
+        self.paths.checkpoints.mkdir(exist_ok=True)
+        if self.user:
+            os.chown(self.paths.checkpoints, self.user.pw_uid, self.user.pw_gid)
+        # What root itself reads and writes stays out of folders that the roles' user owns.
+        admin = self.paths.admin
+        admin.mkdir(exist_ok=True, mode=0o700)
+        self._lock = (admin / "supervisor.lock").open("a+")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise AlreadyRunning(f"A supervisor holds {home}.") from error
+
+    async def _database(self) -> None:
+        configured = self.settings.database
+        if configured.url is not None:
+            if configured.engine_url is None or configured.migrator_url is None:
+                raise Unavailable(
+                    "WORKA_DATABASE__URL is set, but not ENGINE_URL and MIGRATOR_URL.",
+                    remedy="Set all three; `worka database set-up` makes the roles once from an admin's address.",
+                    code="database_settings",
+                )
+            app, engine, migrator = (
+                value.get_secret_value() for value in (configured.url, configured.engine_url, configured.migrator_url)
+            )
+        else:
+            self.postgres = EmbeddedPostgres(self.settings.home)
+            urls = await asyncio.to_thread(self.postgres.start)
+            app, engine, migrator = urls.app, urls.engine, urls.migrator
+            publish_urls(self.settings, {"url": app, "engine_url": engine}, self.user.pw_uid if self.user else None)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "worka.workers.migrate",
+            stdin=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=self._environment(),
+            **self._as_user("migrate"),
+        )
+        _, errors = await process.communicate(f"{migrator}\n{app}\n{engine}\n".encode())
+        if process.returncode != 0:
+            tail = errors.decode(errors="replace").strip().splitlines()[-1:]
+            raise RoleFailed(f"The migration ended with {process.returncode}: {' '.join(tail)}")
+
+    async def _keep(self, role: Role) -> None:
+        """Starts a role and starts it again when it ends, with a growing pause when it ends at once."""
+        pause = 0.2
+        while not self.stopping.is_set():
+            with open_own(self.paths.log / f"{role.name}.log", os.O_APPEND) as output:
+                role.process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-m",
+                    MODULES[role.name],
+                    *(["--uid", str(self.user.pw_uid)] if role.name == "launcher" and self.user else []),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env=self._environment(),
+                    **self._as_user(role.name),
+                )
+            role.starts += 1
+            role.started_at = time.monotonic()
+            self._write_processes()
+            code = await role.process.wait()
+            if self.stopping.is_set():
+                return
+            role.last_exit = f"signal {-code}" if code < 0 else f"exit {code}"
+            log.warning("%s ended (%s); starting it again", role.name, role.last_exit)
+            pause = 0.2 if time.monotonic() - role.started_at > 5 else min(pause * 2, 10)
+            await asyncio.sleep(pause)
+
+    async def _ready(self) -> None:
+        deadline = time.monotonic() + 60
+        sockets = [self.paths.launcher_socket, self.paths.broker_socket, self.paths.host_socket]
+        while time.monotonic() < deadline and not self.stopping.is_set():
+            if all(path.exists() for path in sockets) and await answers(self.settings.http.host, self.port):
+                return
+            for role in self.roles.values():
+                if role.starts >= 4:
+                    raise RoleFailed(
+                        f"The {role.name} process ends right after its start ({role.last_exit}).",
+                        remedy=f"Read {self.paths.log / (role.name + '.log')}: "
+                        + last_line(self.paths.log / f"{role.name}.log"),
+                    )
+            await asyncio.sleep(0.05)
+        if not self.stopping.is_set():
+            raise RoleFailed(
+                "Not every process became ready within 60 s.", remedy=f"Read the logs under {self.paths.log}."
+            )
+
+    async def _shutdown(self) -> None:
+        self.stopping.set()
+        for name in reversed(ROLES):
+            process = self.roles[name].process
+            if process is not None and process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.terminate()
+        for role in self.roles.values():
+            if role.process is not None:
+                try:
+                    await asyncio.wait_for(role.process.wait(), 8)
+                except TimeoutError:
+                    with contextlib.suppress(ProcessLookupError):
+                        role.process.kill()
+                    await role.process.wait()
+            if role.task is not None:
+                role.task.cancel()
+        if self.postgres is not None:
+            await asyncio.to_thread(self.postgres.stop)
+        with contextlib.suppress(OSError):
+            (self.paths.run / "instance.json").unlink()
+        if self._lock is not None:
+            self._lock.close()
+
+    def _environment(self) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if _passes(key)}
+        kept |= {
+            "WORKA_HOME": str(self.settings.home),
+            "WORKA_HTTP__PORT": str(self.port),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "HOME": str(self.paths.run),
+        }
+        # Only the short migration process is told how to change the schema, and by its stdin.
+        kept.pop("WORKA_DATABASE__MIGRATOR_URL", None)
+        return kept
+
+    def _as_user(self, role: str) -> dict[str, Any]:
+        if self.user is None or role == "launcher":
+            return {"cwd": "/"}
+        return {"cwd": "/", "user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []}
+
+    def _write_processes(self) -> None:
+        state = {
+            name: {
+                "pid": role.process.pid if role.process else None,
+                "starts": role.starts,
+                "last_exit": role.last_exit,
+            }
+            for name, role in self.roles.items()
+        }
+        write_json(self.paths.run / "processes.json", state)
+
+    def _write_instance(self) -> None:
+        instance = {"url": self.url, "build": build_id(), "home": str(self.settings.home), "pid": os.getpid()}
+        write_json(self.paths.run / "instance.json", instance)
+
+
+def _passes(key: str) -> bool:
+    return key.startswith(("WORKA_", "UV_", "PIP_", "PYTHON", "LC_", "npm_config_", "FAKETIME")) or key in {
+        "PATH",
+        "LANG",
+        "TZ",
+        "LD_PRELOAD",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "REQUESTS_CA_BUNDLE",
+        "HTTPS_PROXY",
+        "HTTP_PROXY",
+        "NO_PROXY",
+        "https_proxy",
+        "http_proxy",
+        "no_proxy",
+    }
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a small JSON file in one step, readable by everyone on the machine (it holds no secret)."""
+    temporary = path.with_suffix(".tmp")
+    temporary.unlink(missing_ok=True)
+    with open_own(temporary, os.O_EXCL) as file:
+        file.write(json.dumps(value).encode())
+        os.fchmod(file.fileno(), 0o644)
+    temporary.replace(path)
+
+
+def open_own(path: Path, flags: int) -> IO[bytes]:
+    """Opens a file for writing in a folder that a less trusted user owns: a link planted there is refused, not followed."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o640), "ab")
+
+
+def last_line(path: Path) -> str:
+    """The last line of a log that is not empty, for an error message."""
+    try:
+        lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        return ""
+    return lines[-1][:300] if lines else ""
+
+
+def free_port(host: str, wanted: int) -> int:
+    """The wanted port, or the next free one."""
+    for port in range(wanted, wanted + 200) if wanted else (0,):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise Unavailable(f"No free port from {wanted} on.", code="no_free_port", remedy="Set WORKA_HTTP__PORT.")
+
+
+async def answers(host: str, port: int) -> bool:
+    """Whether the door answers `/readyz` with 200."""
+    try:
+        async with asyncio.timeout(3):
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            await writer.drain()
+            line = await reader.readline()
+            writer.close()
+            return b" 200 " in line
+    except (OSError, TimeoutError):
+        return False

@@ -1,0 +1,125 @@
+"""The `worker` role: the durable engine, the reaper, leases and heartbeat, and the expiry of approvals.
+
+It may touch the database (application and engine role) and the host's socket; it serves nothing and dials nothing else.
+`python -m worka.workers.worker`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from worka.approvals import jobs as approvals
+from worka.kernel import failpoints, settings, telemetry
+from worka.kernel.errors import Problem
+from worka.kernel.settings import Settings
+from worka.observability.heartbeat import Heartbeat
+from worka.packs import service as packs
+from worka.views import service as views
+from worka.workers.wiring import Runtime, build_id, database_url
+from worka.workflows.adapters.dbos_engine import DbosEngine
+from worka.workflows.reaper import Reaper
+from worka.workflows.segment import Work
+
+log = logging.getLogger("worka.worker")
+SWEEP_SECONDS = 1.0
+EXPIRY_SECONDS = 5.0
+
+
+class Worker:
+    """One worker process. `start`, then `stop`; `run` does both around a stop signal."""
+
+    def __init__(self, config: Settings) -> None:
+        self.runtime = Runtime(config, "worker")
+        self.lease = config.workflows.lease_seconds
+        self.heartbeat = Heartbeat(self.runtime.db, "worker", build_id(), detail=self._detail)
+        self.work = Work(self.runtime, worker=self.heartbeat.id, lease=self.lease, publish_view=views.publish)
+        self.engine: DbosEngine | None = None
+        self.reaper: Reaper | None = None
+        self._loops: list[asyncio.Task[None]] = []
+
+    def _detail(self) -> dict[str, Any]:
+        return {"claims": self.work.held}
+
+    async def start(self) -> None:
+        """Opens the pool, starts the engine (it takes up its own unfinished runs) and the loops."""
+        config = self.runtime.settings
+        await self.runtime.db.open()
+        await self.heartbeat.beat()
+        self.engine = engine = DbosEngine(
+            database_url(config, "engine_url"),
+            executor=f"worker-{config.workflows.slot}",
+            loop=asyncio.get_running_loop(),
+            work=self.work,
+            jobs={"pack.register": self._register_pack},
+            concurrency=config.workflows.concurrency,
+        )
+        await asyncio.to_thread(engine.start)
+        self.reaper = Reaper(self.runtime, lease=self.lease, knows=engine.knows)
+        self._loops = [
+            asyncio.create_task(self.heartbeat.run()),
+            asyncio.create_task(_every(self.lease / 4, "renew leases", self.work.renew)),
+            asyncio.create_task(_every(SWEEP_SECONDS, "sweep", self.reaper.sweep)),
+            asyncio.create_task(_every(EXPIRY_SECONDS, "expire approvals", self._expire)),
+        ]
+        log.info("the worker takes tasks")
+
+    async def stop(self) -> None:
+        """Gives its claims back and ends; another worker goes on with them at once."""
+        for loop in self._loops:
+            loop.cancel()
+        if self.engine is not None:
+            await asyncio.to_thread(self.engine.stop)
+        with contextlib.suppress(Problem):
+            await self.work.let_go()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        await self.runtime.db.close()
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT."""
+        stopping = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        await self.start()
+        try:
+            await stopping.wait()
+        finally:
+            await self.stop()
+
+    async def _register_pack(self, tenant_id: str, release_id: str) -> None:
+        await packs.run_registration(self.runtime.platform_context(tenant_id), release_id)
+
+    async def _expire(self) -> None:
+        await approvals.expire_due(self.runtime.platform_context())
+
+
+async def _every(seconds: float, name: str, act: Callable[[], Awaitable[Any]]) -> None:
+    """Runs `act` again and again; what it meets is logged, and the next round tries anew."""
+    while True:
+        try:
+            await act()
+        except Problem as problem:
+            log.warning("could not %s: %s", name, problem.problem_code)
+        except Exception:
+            log.exception("could not %s", name)
+        await asyncio.sleep(seconds)
+
+
+def main() -> None:
+    """The process."""
+    failpoints.check_environment()
+    config = settings.load()
+    worker = Worker(config)
+    telemetry.configure("worker", worker.runtime.paths.log)
+    asyncio.run(worker.run())
+    # Engine threads may still wait for coroutines of the loop that has ended: nothing of theirs is lost by going now.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Durable engines behind workflows. One today: DBOS Transact on our own PostgreSQL."""

@@ -1,0 +1,88 @@
+"""States of tasks and steps, and what each non-terminal one may give as its reason (spec/explanation.md)."""
+
+from __future__ import annotations
+
+from worka.kernel.states import State, StateMachine, machine
+
+TASK = machine(
+    StateMachine(
+        name="task",
+        states=[
+            State("queued", reasons=("queued_waiting_for_worker",)),
+            State("running", reasons=("running_step",)),
+            State("waiting", reasons=("waiting_for_approval",)),
+            State("retrying", reasons=("worker_lost", "retrying")),
+            # Never stored: it is what a running task is called once it is silent for longer than its step may take.
+            State("stalled", reasons=("stalled",)),
+            State("unknown", reasons=("unknown_outcome",)),
+            State("succeeded", terminal=True),
+            State("failed", terminal=True),
+            State("cancelled", terminal=True),
+        ],
+        transitions=[
+            ("queued", "running"),
+            ("queued", "retrying"),
+            ("queued", "cancelled"),
+            ("queued", "failed"),
+            ("running", "waiting"),
+            ("running", "retrying"),
+            ("running", "unknown"),
+            ("running", "running"),
+            ("running", "succeeded"),
+            ("running", "failed"),
+            ("running", "cancelled"),
+            ("retrying", "running"),
+            ("retrying", "retrying"),
+            ("retrying", "cancelled"),
+            ("retrying", "failed"),
+            ("waiting", "queued"),
+            ("waiting", "failed"),
+            ("waiting", "cancelled"),
+            ("running", "stalled"),
+            ("stalled", "running"),
+            ("stalled", "retrying"),
+            ("stalled", "cancelled"),
+            ("unknown", "queued"),
+            ("unknown", "failed"),
+            ("unknown", "cancelled"),
+        ],
+    )
+)
+
+STEP = machine(
+    StateMachine(
+        name="step",
+        states=[
+            State("queued", reasons=("not_reached", "queued_waiting_for_worker", "retrying")),
+            State("running", reasons=("running_step",)),
+            State("waiting", reasons=("waiting_for_approval",)),
+            State("unknown", reasons=("unknown_outcome",)),
+            State("succeeded", terminal=True),
+            State("failed", terminal=True),
+            State("cancelled", terminal=True),
+        ],
+        transitions=[
+            ("queued", "running"),
+            ("queued", "waiting"),
+            ("queued", "succeeded"),
+            ("queued", "failed"),
+            ("queued", "cancelled"),
+            ("running", "running"),
+            ("running", "succeeded"),
+            ("running", "failed"),
+            ("running", "waiting"),
+            ("running", "queued"),
+            ("running", "unknown"),
+            ("running", "cancelled"),
+            ("waiting", "queued"),
+            ("waiting", "failed"),
+            ("waiting", "cancelled"),
+            ("unknown", "queued"),
+            ("unknown", "succeeded"),
+            ("unknown", "failed"),
+            ("unknown", "cancelled"),
+        ],
+    )
+)
+
+ENDED = frozenset({"succeeded", "failed", "cancelled"})

@@ -1,0 +1,425 @@
+"""Pure decisions of workflows: what a definition may hold, how references resolve, why a state is what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Final
+
+import jsonschema
+from pydantic import ValidationError
+
+from worka.kernel import canonical
+from worka.kernel.reasons import Reason, register
+from worka.workflows.errors import DefinitionInvalid, InputsInvalid, ReferenceMissing
+from worka.workflows.schema import Definition, PublishViewStep, ToolStep
+
+REFERENCES: Final = ("$input", "$step", "$task", "$join")
+TASK_FIELDS: Final = ("id", "title", "workspace_id", "trace_id")
+MAX_DEFINITION_BYTES: Final = 256 * 1024
+MAX_INPUT_BYTES: Final = 64 * 1024
+MAX_DEPTH: Final = 32
+
+_ABSENT: Final = object()
+
+# A call that broke before the pack could answer: worth another try where trying twice is safe.
+BROKEN: Final = frozenset({"handshake_failed", "host_unavailable", "pack_crashed", "pack_signalled", "pack_timeout"})
+MAX_TRIES: Final = 3
+"""How often a step that is safe to repeat is tried before it fails."""
+MAX_REOFFERS: Final = 10
+"""How often a task without any progress is offered again before it fails visibly (a poison task must not run for
+ever)."""
+
+
+def digest(definition: Definition) -> str:
+    """SHA-256 over the canonical definition."""
+    return canonical.sha256_hex(definition.model_dump(mode="json"))
+
+
+def read(document: dict[str, Any]) -> Definition:
+    """The definition in `document`, fully checked. Raises DefinitionInvalid with `errors` [{field, message}]."""
+    try:
+        size = len(canonical.dumps(document))
+    except Exception as error:
+        raise DefinitionInvalid("The definition is not plain JSON.") from error
+    if size > MAX_DEFINITION_BYTES:
+        raise DefinitionInvalid(f"The definition has {size} bytes; {MAX_DEFINITION_BYTES} is the most.")
+    try:
+        definition = Definition.model_validate(document)
+    except ValidationError as error:
+        raise DefinitionInvalid(
+            "Some fields are not acceptable.",
+            errors=[
+                {"field": ".".join(str(part) for part in item["loc"]), "message": item["msg"]}
+                for item in error.errors()
+            ],
+        ) from error
+    errors = list(_complaints(definition))
+    if errors:
+        raise DefinitionInvalid("; ".join(item["message"] for item in errors[:3]), errors=errors)
+    return definition
+
+
+def _complaints(definition: Definition) -> Iterator[dict[str, str]]:
+    schema = definition.inputs
+    if schema.get("type") != "object":
+        yield {"field": "inputs.type", "message": "inputs must be a JSON Schema of type object"}
+    if any("$ref" in item and not str(item["$ref"]).startswith("#") for item in _objects(schema)):
+        yield {"field": "inputs", "message": "inputs may refer only to itself ($ref must begin with #)"}
+    try:
+        jsonschema.Draft202012Validator.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        yield {"field": "inputs", "message": f"inputs is not a JSON Schema: {error.message}"}
+    inputs = set(schema.get("properties") or {})
+    declared = {tool for member in definition.members for tool in member.tools}
+    if len(definition.steps) > definition.limits.steps:
+        yield {"field": "limits.steps", "message": f"{len(definition.steps)} steps are more than limits.steps allows"}
+    yield from _reference_complaints(definition.title, "title", inputs, set(), allowed=("$input", "$join"))
+    seen: set[str] = set()
+    for index, step in enumerate(definition.steps):
+        where = f"steps.{index}"
+        if step.name in seen:
+            yield {"field": f"{where}.name", "message": f"two steps are called {step.name}"}
+        if isinstance(step, ToolStep):
+            if step.tool not in declared:
+                yield {"field": f"{where}.tool", "message": f"no member declares the tool {step.tool}"}
+            yield from _reference_complaints(step.arguments, f"{where}.arguments", inputs, seen)
+        else:
+            for part in ("title", "document", "links"):
+                yield from _reference_complaints(getattr(step, part), f"{where}.{part}", inputs, seen)
+        seen.add(step.name)
+
+
+def _reference_complaints(
+    template: Any, field: str, inputs: set[str], steps: set[str], allowed: tuple[str, ...] = REFERENCES, depth: int = 0
+) -> Iterator[dict[str, str]]:
+    if depth > MAX_DEPTH:
+        yield {"field": field, "message": f"nested deeper than {MAX_DEPTH}"}
+        return
+    if isinstance(template, list):
+        for index, item in enumerate(template):
+            yield from _reference_complaints(item, f"{field}.{index}", inputs, steps, allowed, depth + 1)
+        return
+    if not isinstance(template, dict):
+        return
+    kind = next((key for key in template if key.startswith("$")), None)
+    if kind is None:
+        for key, item in template.items():
+            yield from _reference_complaints(item, f"{field}.{key}", inputs, steps, allowed, depth + 1)
+    elif kind not in allowed or set(template) - {kind, "path" if kind == "$step" else kind}:
+        yield {"field": field, "message": f"{sorted(template)} is not a reference; known here: {', '.join(allowed)}"}
+    elif kind == "$input" and template[kind] not in inputs:
+        yield {"field": field, "message": f"there is no input {template[kind]!r}"}
+    elif kind == "$step" and template[kind] not in steps:
+        yield {"field": field, "message": f"no earlier step is called {template[kind]!r}"}
+    elif kind == "$step" and not isinstance(template.get("path", ""), str):
+        yield {"field": field, "message": "path must be a text"}
+    elif kind == "$task" and template[kind] not in TASK_FIELDS:
+        yield {"field": field, "message": f"a task has no field {template[kind]!r}"}
+    elif kind == "$join":
+        if not isinstance(template[kind], list):
+            yield {"field": field, "message": "$join takes a list"}
+        else:
+            yield from _reference_complaints(template[kind], field, inputs, steps, allowed, depth + 1)
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+        for item in value.values():
+            yield from _objects(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _objects(item)
+
+
+_formats = jsonschema.FormatChecker(formats=())
+
+
+@_formats.checks("date-time", raises=ValueError)
+def _is_time(value: object) -> bool:
+    if not isinstance(value, str):
+        return True
+    if datetime.fromisoformat(value).tzinfo is None:
+        raise ValueError("a time needs its zone")
+    return True
+
+
+def check_inputs(definition: Definition, inputs: dict[str, Any]) -> dict[str, Any]:
+    """The inputs with top-level defaults filled in. Raises InputsInvalid with `errors` [{field, message}]."""
+    schema = {"additionalProperties": False, **definition.inputs}
+    filled = dict(inputs)
+    for name, rule in (definition.inputs.get("properties") or {}).items():
+        if name not in filled and isinstance(rule, dict) and "default" in rule:
+            filled[name] = rule["default"]
+    errors = [
+        {"field": ".".join(str(part) for part in error.absolute_path) or "inputs", "message": error.message[:300]}
+        for error in jsonschema.Draft202012Validator(schema, format_checker=_formats).iter_errors(filled)
+    ]
+    if errors:
+        raise InputsInvalid("; ".join(f"{item['field']}: {item['message']}" for item in errors[:3]), errors=errors[:20])
+    try:
+        size = len(canonical.dumps(filled))
+    except Exception as error:
+        raise InputsInvalid("The inputs are not plain JSON.") from error
+    if size > MAX_INPUT_BYTES:
+        raise InputsInvalid(f"The inputs have {size} bytes; {MAX_INPUT_BYTES} is the most.")
+    return filled
+
+
+def resolve(template: Any, *, inputs: dict[str, Any], results: dict[str, Any], task: dict[str, Any]) -> Any:
+    """`template` with its references replaced. Raises ReferenceMissing, naming the reference, never the values around
+    it."""
+    value = _resolve(template, inputs, results, task)
+    return None if value is _ABSENT else value
+
+
+def _resolve(template: Any, inputs: dict[str, Any], results: dict[str, Any], task: dict[str, Any]) -> Any:
+    if isinstance(template, list):
+        items = (_resolve(item, inputs, results, task) for item in template)
+        return [item for item in items if item is not _ABSENT]
+    if not isinstance(template, dict):
+        return template
+    if "$input" in template:
+        return inputs.get(template["$input"], _ABSENT)
+    if "$task" in template:
+        return task[template["$task"]]
+    if "$step" in template:
+        name = template["$step"]
+        if name not in results:
+            raise ReferenceMissing(f"The step {name!r} has no result.")
+        return _walk(results[name], template.get("path", ""), name)
+    if "$join" in template:
+        parts = (_resolve(item, inputs, results, task) for item in template["$join"])
+        return "".join(words(part) for part in parts if part is not _ABSENT)
+    pairs = ((key, _resolve(item, inputs, results, task)) for key, item in template.items())
+    return {key: item for key, item in pairs if item is not _ABSENT}
+
+
+def _walk(value: Any, path: str, step: str) -> Any:
+    for part in path.split(".") if path else ():
+        if isinstance(value, dict) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            raise ReferenceMissing(f"The result of step {step!r} has nothing at {path!r} (looked for {part!r}).")
+    return value
+
+
+def words(value: Any) -> str:
+    """A value as text: numbers and truth values as JSON writes them, None as nothing, objects as canonical JSON."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: ""}[value]
+    if isinstance(value, int | float):
+        return str(value)
+    return canonical.dumps(value).decode()
+
+
+def steps_named(template: Any) -> set[str]:
+    """Names of the steps that a template refers to."""
+    return {str(item["$step"]) for item in _objects(template) if "$step" in item}
+
+
+def title(definition: Definition, inputs: dict[str, Any]) -> str:
+    """What a task of this definition and these inputs is called, at most 200 characters, on one line."""
+    text = words(resolve(definition.title, inputs=inputs, results={}, task={})) or definition.name.replace("-", " ")
+    return " ".join(text.split())[:200]
+
+
+def may_call(definition: Definition, member_name: str, tool: str) -> bool:
+    """Whether this definition lets this team member call this tool (an undeclared one is refused at run time)."""
+    return any(tool in member.tools for member in definition.members if member.name in ("*", member_name))
+
+
+def may_take_part(definition: Definition, member_name: str) -> bool:
+    """Whether this definition lets this team member take part."""
+    return any(member.name in ("*", member_name) for member in definition.members)
+
+
+def idempotency_key(task_id: str, step_name: str) -> str:
+    """Made of task and step (decisions.md 12), the same over every retry. Printable ASCII, at most 100 characters."""
+    return f"{task_id}:{step_name}"
+
+
+def step_seconds(step: ToolStep | PublishViewStep) -> int:
+    """How long the step may be silent."""
+    return step.seconds
+
+
+def _reason(code: str, layer: str, meaning: str, causes: str, check: str, remedy: str) -> Reason:
+    return Reason(code, "workflows", layer, meaning, causes, check, remedy)
+
+
+register(
+    _reason(
+        "queued_waiting_for_worker",
+        "capacity",
+        "The task is ready and waits for a worker to take it.",
+        "Every worker is busy, or none runs.",
+        "`GET /v1/platform` lists the processes and their last sign of life.",
+        "Start a worker (`worka up` supervises one), or wait for running tasks to end.",
+    ),
+    _reason(
+        "not_reached",
+        "platform",
+        "An earlier step is not finished.",
+        "Steps run in order.",
+        "`worka task show` lists the steps.",
+        "Clear what the earlier step waits for.",
+    ),
+    _reason(
+        "running_step",
+        "platform",
+        "A worker runs a step, and its last progress is inside the step's expected window.",
+        "Work is going on.",
+        "`worka task show` names the step and the worker.",
+        "Wait, or cancel the task.",
+    ),
+    _reason(
+        "stalled",
+        "platform",
+        "A step has been silent for longer than it may take.",
+        "A pack hangs, a worker was stopped, or the window in the definition is too short.",
+        "Look at the invocation of the step, and at the worker's last sign of life.",
+        "It is offered to another worker once its lease has passed; cancel the task if the step cannot end.",
+    ),
+    _reason(
+        "waiting_for_approval",
+        "approval",
+        "A rule asks for a person's approval of exactly this action.",
+        "Governance asks at this boundary.",
+        "Open the approval: it names who may decide and what is missing.",
+        "An eligible person approves or rejects it.",
+    ),
+    _reason(
+        "retrying",
+        "pack",
+        "A step failed in a way that is safe to repeat and is tried again with the same key.",
+        "The pack crashed or did not answer in time, and its manifest says that the tool is idempotent.",
+        "Look at the invocation of the failed try.",
+        "Nothing, unless it keeps failing: then look at the pack.",
+    ),
+    _reason(
+        "worker_lost",
+        "platform",
+        "The worker that ran this task fell silent; the task is offered to another.",
+        "The worker was killed, stopped, or lost the database.",
+        "`worka doctor` shows workers and their last sign of life.",
+        "Nothing: finished steps do not run again, and a step in flight repeats only where that is safe.",
+    ),
+    _reason(
+        "unknown_outcome",
+        "upstream",
+        "The effect of a step may or may not have happened: nobody recorded its outcome.",
+        "The worker or the pack died between the intent and the outcome, and the tool is not declared idempotent.",
+        "Look at the outside system for the idempotency key of the step.",
+        "Resolve the task: `retry` with the same key, or end it as failed.",
+    ),
+    _reason(
+        "all_steps_done",
+        "platform",
+        "Every step of the definition is finished.",
+        "The last step's outcome was recorded.",
+        "`worka task show` lists the steps and their results.",
+        "Nothing to do.",
+    ),
+    _reason(
+        "step_done",
+        "platform",
+        "The step's outcome is recorded.",
+        "The call came back with a result.",
+        "Open the step's invocation.",
+        "Nothing to do.",
+    ),
+    _reason(
+        "step_failed",
+        "pack",
+        "A step ended without success, and the definition has no other way on.",
+        "The pack answered with an error, or the call was refused on its way.",
+        "Open the invocation: the failing leg of its road is marked.",
+        "Remove the cause, then start a new task.",
+    ),
+    _reason(
+        "step_refused",
+        "governance",
+        "Policy does not allow a step.",
+        "The team member, the person behind it or the attachment lacks the right, or a rule denies it.",
+        "Open the decision: it names the rule and its inputs.",
+        "Ask for the right, or change the policy; then start a new task.",
+    ),
+    _reason(
+        "definition_refused",
+        "governance",
+        "The definition does not allow what a step wants to do.",
+        "An undeclared tool, member or reference.",
+        "Compare the step with `members` of its definition.",
+        "Save a corrected version and start a new task.",
+    ),
+    _reason(
+        "approval_rejected",
+        "approval",
+        "The approval that a step needed was rejected.",
+        "A person said no.",
+        "Open the approval: it holds who rejected it and why.",
+        "Talk to the person; start a new task when the cause is removed.",
+    ),
+    _reason(
+        "approval_expired",
+        "approval",
+        "Nobody decided the approval that a step needed in time.",
+        "No eligible person saw it.",
+        "Open the approval: it names who could have decided.",
+        "Start the task again and tell the approvers.",
+    ),
+    _reason(
+        "approval_withdrawn",
+        "approval",
+        "The approval that a step needed was withdrawn.",
+        "The requester took it back.",
+        "Open the approval.",
+        "Start a new task.",
+    ),
+    _reason(
+        "limit_reached",
+        "capacity",
+        "The task used up the time or the steps that its definition allows.",
+        "The limits are too small, or a step is too slow.",
+        "Compare `limits` of the definition with the task's steps.",
+        "Save a version with other limits and start a new task.",
+    ),
+    _reason(
+        "given_up",
+        "platform",
+        "The task was offered again and again and no worker made progress.",
+        "A step kills its worker each time.",
+        "Read the log of the worker at the times of the offers.",
+        "Remove the cause, then start a new task.",
+    ),
+    _reason(
+        "cancelled_by_person",
+        "platform",
+        "A person ended the task.",
+        "Somebody who may change the workspace cancelled it.",
+        "The changes of the workspace name who and why.",
+        "Start a new task when it is wanted after all.",
+    ),
+    _reason(
+        "task_ended",
+        "platform",
+        "The task ended before this step was reached.",
+        "An earlier step failed, or a person cancelled.",
+        "`worka task why` explains the task's end.",
+        "Remove the cause, then start a new task.",
+    ),
+    _reason(
+        "resolved_as_failed",
+        "upstream",
+        "A person looked and ended a task whose outcome was unknown.",
+        "The outside system shows that the effect is not wanted twice, or did not happen.",
+        "The changes name who and why.",
+        "Start a new task when the cause is removed.",
+    ),
+)

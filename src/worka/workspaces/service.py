@@ -1,0 +1,275 @@
+"""Use cases of workspaces: tenants, invitations, members, AI team members' places, and what the caller may do."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from worka import identity
+from worka.identity import rules as person_rules
+from worka.identity import service as people
+from worka.identity.errors import BadSignIn
+from worka.identity.passwords import verify
+from worka.kernel.clock import now
+from worka.kernel.context import Context, Principal, Resource
+from worka.kernel.errors import Invalid
+from worka.kernel.ids import new_id
+from worka.workspaces import actions, events, rules, store
+from worka.workspaces.errors import AlreadyMember, LastOwner, MemberNotFound, SlugTaken, WorkspaceNotFound
+
+_INVITATION = timedelta(days=7)
+
+
+def place(workspace_id: str) -> Resource:
+    """The workspace as a resource."""
+    return Resource("workspace", workspace_id, workspace_id)
+
+
+async def create_tenant(ctx: Context, slug: str, name: str, workspace_name: str, owner_email: str) -> dict[str, Any]:
+    """Makes a tenant with a workspace and an owner's invitation: {tenant_id, workspace_id, invitation_token}.
+
+    The operator gets no role in it. Raises SlugTaken, Invalid."""
+    tenant_id, workspace_id = new_id("ten"), new_id("ws")
+    slug = rules.check_slug(slug)
+    email = person_rules.check_email(owner_email)
+    platform = ctx.acting(ctx.principal)
+    platform.tenant_id = None  # tenants are made outside of every tenant
+    async with platform.transaction() as conn:
+        await platform.require(actions.TENANT_CREATE, Resource("tenant", tenant_id, None, {"name": slug}))
+        inside = platform.acting(ctx.principal, tenant_id=tenant_id, workspace_id=workspace_id)
+        await store.enter_tenant(conn, tenant_id)
+        by = {"tenant_id": tenant_id, "created_by": ctx.principal.id}
+        if not await store.create_tenant(conn, {**by, "slug": slug, "name": name}):
+            raise SlugTaken(f"There is a tenant {slug}.")
+        row = {**by, "id": workspace_id, "slug": rules.slug_of(workspace_name), "name": workspace_name}
+        await store.create_workspace(conn, row)
+        token = await people.create_one_time(
+            inside,
+            "invitation",
+            now() + _INVITATION,
+            tenant_id=tenant_id,
+            workspace_id=workspace_id,
+            email=email,
+            role="owner",
+        )
+        inside.record(events.tenant_created(tenant_id, name))
+        inside.record(events.workspace_created(row))
+        inside.record(events.invited(workspace_id, "owner", False))
+    return {"tenant_id": tenant_id, "workspace_id": workspace_id, "invitation_token": token}
+
+
+async def invite(ctx: Context, workspace_id: str, email: str, role: str, approver: bool) -> dict[str, Any]:
+    """An invitation, shown once: {invitation_token, expires_at}. Only an owner invites owners."""
+    email = person_rules.check_email(email)
+    until = now() + _INVITATION
+    async with ctx.transaction():
+        await ctx.require(actions.MEMBER_INVITE, place(workspace_id), role=role)
+        token = await people.create_one_time(
+            ctx,
+            "invitation",
+            until,
+            tenant_id=ctx.tenant_id,
+            workspace_id=workspace_id,
+            email=email,
+            role=rules.pack_role(role, approver),
+        )
+        ctx.record(events.invited(workspace_id, role, approver))
+    return {"invitation_token": token, "expires_at": until, "role": role, "approver": approver}
+
+
+async def accept(ctx: Context, token: str, password: str, display_name: str) -> dict[str, Any]:
+    """Accepts an invitation and signs in: {person_id, session_token, expires_at, workspace_id}.
+
+    A new address gets an account with this password; for a known one the password must be the account's (an
+    invitation is no way into somebody's account). Raises UsedOrUnknownToken, BadSignIn, AlreadyMember, WeakPassword."""
+    async with ctx.transaction() as conn:
+        row = await people.take_one_time(ctx, "invitation", token)
+        known = await identity.store.person_by_email(conn, row["email"])
+        if known is None:
+            person = await identity.create_person(ctx, row["email"], display_name, password)
+        elif known["enabled"] and await verify(known["password_hash"], password):
+            person = known
+        else:
+            raise BadSignIn("The invited address has an account: its password is needed.")
+        await store.enter_tenant(conn, row["tenant_id"])
+        who = Principal("person", person["id"], person["display_name"], operator=person["operator"])
+        inside = ctx.acting(who, tenant_id=row["tenant_id"], workspace_id=row["workspace_id"])
+        role, approver = rules.unpack_role(row["role"])
+        member = await store.add_member(
+            conn,
+            {
+                "tenant_id": row["tenant_id"],
+                "workspace_id": row["workspace_id"],
+                "principal_kind": "person",
+                "principal_id": person["id"],
+                "role": role,
+                "approver": approver,
+                "created_by": row["created_by"],
+            },
+        )
+        if member is None:
+            raise AlreadyMember(f"{person['display_name']} is a member of this workspace.")
+        inside.record(events.member_added(row["workspace_id"], member, person["display_name"]))
+        session = await identity.open_session(inside, person, "invitation")
+    return {**session, "workspace_id": row["workspace_id"], "tenant_id": row["tenant_id"]}
+
+
+async def my_workspaces(ctx: Context) -> list[dict[str, Any]]:
+    """The workspaces that the caller is a member of, over all its tenants, with its role."""
+    async with ctx.db.transaction(None) as conn:
+        mine = await store.memberships_of(conn, ctx.principal.kind, ctx.principal.id)
+    found = []
+    for tenant_id in dict.fromkeys(row["tenant_id"] for row in mine):
+        async with ctx.db.transaction(tenant_id) as conn:
+            for row in (entry for entry in mine if entry["tenant_id"] == tenant_id):
+                workspace = await store.workspace(conn, row["workspace_id"])
+                if workspace is not None:
+                    found.append({**shown(workspace), "role": row["role"]})
+    return found
+
+
+def shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A workspace as the API shows it."""
+    keys = ("id", "tenant_id", "slug", "name", "tenant_slug", "tenant_name", "created_at")
+    return {key: row[key] for key in keys}
+
+
+async def workspace(ctx: Context, workspace_id: str) -> dict[str, Any]:
+    """One workspace. Raises WorkspaceNotFound."""
+    async with ctx.transaction() as conn:
+        row = await store.workspace(conn, workspace_id)
+        if row is None:
+            raise WorkspaceNotFound(f"{workspace_id} is not a workspace of yours.")
+        await ctx.require(actions.WORKSPACE_VIEW, place(workspace_id))
+        return shown(row)
+
+
+async def me(ctx: Context) -> dict[str, Any]:
+    """Who the caller is: principal, credential, and where it is a member."""
+    principal = ctx.principal
+    answer: dict[str, Any] = {
+        "id": principal.id,
+        "kind": principal.kind,
+        "name": principal.name,
+        "operator": principal.operator,
+        "credential_id": ctx.credential_id,
+        "tenant_id": ctx.tenant_id,
+        "workspaces": await my_workspaces(ctx),
+    }
+    if principal.kind == "team_member":
+        answer |= {"owner_person_id": principal.owner_person_id, "tools": list(principal.tools)}
+    return answer
+
+
+async def members(ctx: Context, workspace_id: str) -> list[dict[str, Any]]:
+    """Everyone in the workspace, with role, approver mark and owner (of AI team members). Complete, never cut."""
+    async with ctx.transaction() as conn:
+        await ctx.require(actions.MEMBER_VIEW, place(workspace_id))
+        rows = await store.members(conn, workspace_id)
+    keys = (
+        "principal_kind",
+        "principal_id",
+        "name",
+        "email",
+        "role",
+        "approver",
+        "enabled",
+        "owner_person_id",
+        "created_at",
+    )
+    return [{key: row[key] for key in keys} for row in rows]
+
+
+async def change_member(
+    ctx: Context, workspace_id: str, principal_id: str, role: str | None, approver: bool | None
+) -> dict[str, Any]:
+    """Changes a member's role or names it an approver; holds for the next call. Raises MemberNotFound, LastOwner."""
+    async with ctx.transaction() as conn:
+        before, name = await _member(ctx, workspace_id, principal_id)
+        new_role = role or before["role"]
+        new_mark = before["approver"] if approver is None else approver
+        # Both ends of a change count: taking the role of owner away needs an owner as much as giving it.
+        touched = "owner" if "owner" in (new_role, before["role"]) else new_role
+        await ctx.require(actions.MEMBER_CHANGE, place(workspace_id), role=touched)
+        if before["principal_kind"] != "person" and (new_role not in ("member", "viewer") or new_mark):
+            raise Invalid(
+                "An AI team member is a member or a viewer, and approves nothing.", code="role_not_for_team_members"
+            )
+        if before["role"] == "owner" and new_role != "owner" and await store.lock_owners(conn, workspace_id) < 2:
+            raise LastOwner(f"{name} is the only owner.")
+        after = await store.change_member(
+            conn, workspace_id, before["principal_kind"], principal_id, new_role, new_mark
+        )
+        if after != before:
+            ctx.record(events.member_changed(workspace_id, name, before, after))
+            await ctx.publish("membership.changed", {"workspace_id": workspace_id, "principal_id": principal_id})
+    return {"principal_id": principal_id, "role": new_role, "approver": new_mark}
+
+
+async def remove_member(ctx: Context, workspace_id: str, principal_id: str) -> None:
+    """Takes a member out and revokes its tokens of this workspace. Raises MemberNotFound, LastOwner."""
+    async with ctx.transaction() as conn:
+        before, name = await _member(ctx, workspace_id, principal_id)
+        await ctx.require(actions.MEMBER_REMOVE, place(workspace_id), role=before["role"])
+        if before["role"] == "owner" and await store.lock_owners(conn, workspace_id) < 2:
+            raise LastOwner(f"{name} is the only owner.")
+        await store.remove_member(conn, workspace_id, before["principal_kind"], principal_id)
+        revoked = await identity.store.revoke_tokens_of(conn, workspace_id, before["principal_kind"], principal_id)
+        ctx.record(events.member_removed(workspace_id, name, before, len(revoked)))
+        await ctx.publish("membership.changed", {"workspace_id": workspace_id, "principal_id": principal_id})
+
+
+async def _member(ctx: Context, workspace_id: str, principal_id: str) -> tuple[dict[str, Any], str]:
+    kind = "team_member" if principal_id.startswith("tmb_") else "person"
+    row = await store.membership(ctx.conn, workspace_id, kind, principal_id)
+    if row is None:
+        raise MemberNotFound(f"{principal_id} is not in this workspace.")
+    look_up = identity.store.person if kind == "person" else identity.store.team_member
+    who = await look_up(ctx.conn, principal_id) or {}
+    return row, str(who.get("display_name") or who.get("name") or principal_id)
+
+
+async def add_team_member(ctx: Context, workspace_id: str, fields: dict[str, Any], role: str) -> dict[str, Any]:
+    """Adds an AI team member, owned by the caller, with a role and the only tools it may call."""
+    async with ctx.transaction() as conn:
+        await ctx.require(identity.actions.TEAM_MEMBER_CREATE, place(workspace_id), name=fields["name"], role=role)
+        row = await people.create_team_member(ctx, workspace_id, fields)
+        member = await store.add_member(
+            conn,
+            {
+                "tenant_id": ctx.tenant_id,
+                "workspace_id": workspace_id,
+                "principal_kind": "team_member",
+                "principal_id": row["id"],
+                "role": role,
+                "approver": False,
+                "created_by": ctx.principal.id,
+            },
+        )
+        assert member is not None
+        ctx.record(events.member_added(workspace_id, member, row["name"]))
+    return team_member_shown({**row, "role": role})
+
+
+def team_member_shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A team member as the API shows it."""
+    keys = (
+        "id",
+        "workspace_id",
+        "name",
+        "responsibility",
+        "instructions",
+        "tools",
+        "owner_person_id",
+        "enabled",
+        "created_at",
+    )
+    return {**{key: row[key] for key in keys}, "role": row.get("role")}
+
+
+async def team_members(ctx: Context, workspace_id: str, after: list[Any] | None, limit: int) -> list[dict[str, Any]]:
+    """The AI team members of a workspace, by id; up to limit + 1 of them."""
+    async with ctx.transaction() as conn:
+        await ctx.require(identity.actions.TEAM_MEMBER_VIEW, place(workspace_id))
+        rows = await identity.store.team_members(conn, workspace_id, after, limit + 1)
+    return [team_member_shown(row) for row in rows]

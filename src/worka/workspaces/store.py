@@ -1,0 +1,134 @@
+"""Every query of workspaces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from worka.kernel.db import Connection
+
+Row = dict[str, Any]
+
+
+async def enter_tenant(conn: Connection, tenant_id: str) -> None:
+    """Goes on with this transaction inside a tenant that it has just made, or been invited to."""
+    await conn.execute("select set_config('worka.tenant', %s, true)", (tenant_id,))
+
+
+async def memberships_of(conn: Connection, principal_kind: str, principal_id: str) -> list[Row]:
+    """Where a principal is a member, over all tenants: tenant_id, workspace_id, role. Ids only."""
+    cursor = await conn.execute(
+        "select * from worka.memberships_of(%s, %s) order by tenant_id, workspace_id", (principal_kind, principal_id)
+    )
+    return await cursor.fetchall()
+
+
+async def roles_of(conn: Connection, workspace_id: str, principal_kind: str, principal_id: str) -> list[str]:
+    """The roles of a principal in a workspace of the tenant: its role, and `approver` if it is a named one."""
+    row = await membership(conn, workspace_id, principal_kind, principal_id)
+    if row is None:
+        return []
+    return [row["role"], "approver"] if row["approver"] else [row["role"]]
+
+
+async def roles_everywhere(conn: Connection, principal_kind: str, principal_id: str) -> list[str]:
+    """The roles that a principal holds in every workspace of the tenant: what counts for a tenant-wide change."""
+    cursor = await conn.execute(
+        "select m.role from worka.membership m where m.principal_kind = %s and m.principal_id = %s group by m.role"
+        " having count(*) = (select count(*) from worka.workspace)",
+        (principal_kind, principal_id),
+    )
+    return [row["role"] for row in await cursor.fetchall()]
+
+
+async def membership(conn: Connection, workspace_id: str, principal_kind: str, principal_id: str) -> Row | None:
+    """One membership."""
+    cursor = await conn.execute(
+        "select * from worka.membership where workspace_id = %s and principal_kind = %s and principal_id = %s",
+        (workspace_id, principal_kind, principal_id),
+    )
+    return await cursor.fetchone()
+
+
+async def members(conn: Connection, workspace_id: str) -> list[Row]:
+    """Every membership of a workspace with a name to show; complete, since who can do what depends on it (AUT-12)."""
+    cursor = await conn.execute(
+        "select m.*, coalesce(p.display_name, t.name, m.principal_id) as name, p.email,"
+        " coalesce(p.enabled, t.enabled, true) as enabled, t.owner_person_id from worka.membership m"
+        " left join worka.person p on m.principal_kind = 'person' and p.id = m.principal_id"
+        " left join worka.team_member t on m.principal_kind = 'team_member' and t.tenant_id = m.tenant_id"
+        " and t.id = m.principal_id where m.workspace_id = %s order by m.created_at, m.principal_id",
+        (workspace_id,),
+    )
+    return await cursor.fetchall()
+
+
+async def add_member(conn: Connection, row: Row) -> Row | None:
+    """Inserts a membership; None if there is one."""
+    cursor = await conn.execute(
+        "insert into worka.membership (tenant_id, workspace_id, principal_kind, principal_id, role, approver,"
+        " created_by) values (%(tenant_id)s, %(workspace_id)s, %(principal_kind)s, %(principal_id)s, %(role)s,"
+        " %(approver)s, %(created_by)s) on conflict do nothing returning *",
+        row,
+    )
+    return await cursor.fetchone()
+
+
+async def change_member(
+    conn: Connection, workspace_id: str, kind: str, principal_id: str, role: str, approver: bool
+) -> Row:
+    """Writes role and approver mark."""
+    cursor = await conn.execute(
+        "update worka.membership set role = %s, approver = %s where workspace_id = %s and principal_kind = %s"
+        " and principal_id = %s returning *",
+        (role, approver, workspace_id, kind, principal_id),
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return row
+
+
+async def remove_member(conn: Connection, workspace_id: str, kind: str, principal_id: str) -> None:
+    """Deletes a membership."""
+    await conn.execute(
+        "delete from worka.membership where workspace_id = %s and principal_kind = %s and principal_id = %s",
+        (workspace_id, kind, principal_id),
+    )
+
+
+async def lock_owners(conn: Connection, workspace_id: str) -> int:
+    """How many owners a workspace has; locks them, so that two of them cannot leave at once."""
+    cursor = await conn.execute(
+        "select principal_id from worka.membership where workspace_id = %s and role = 'owner' order by principal_id"
+        " for update",
+        (workspace_id,),
+    )
+    return len(await cursor.fetchall())
+
+
+async def create_tenant(conn: Connection, row: Row) -> bool:
+    """Inserts a tenant (tenant_id, slug, name, created_by); entered before. False: the slug is taken."""
+    cursor = await conn.execute(
+        "insert into worka.tenant (tenant_id, slug, name, created_by)"
+        " values (%(tenant_id)s, %(slug)s, %(name)s, %(created_by)s) on conflict (slug) do nothing",
+        row,
+    )
+    return cursor.rowcount == 1
+
+
+async def create_workspace(conn: Connection, row: Row) -> None:
+    """Inserts a workspace (tenant_id, id, slug, name, created_by)."""
+    await conn.execute(
+        "insert into worka.workspace (tenant_id, id, slug, name, created_by)"
+        " values (%(tenant_id)s, %(id)s, %(slug)s, %(name)s, %(created_by)s)",
+        row,
+    )
+
+
+async def workspace(conn: Connection, workspace_id: str) -> Row | None:
+    """A workspace of the tenant, with the tenant's name."""
+    cursor = await conn.execute(
+        "select w.*, t.slug as tenant_slug, t.name as tenant_name from worka.workspace w"
+        " join worka.tenant t on t.tenant_id = w.tenant_id where w.id = %s",
+        (workspace_id,),
+    )
+    return await cursor.fetchone()

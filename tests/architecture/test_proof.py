@@ -1,0 +1,127 @@
+"""The tags, the mutations and the list of capabilities agree, and the judge of `make prove` is strict."""
+
+from __future__ import annotations
+
+import ast
+import importlib.machinery
+import importlib.util
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.plugins import catalogue
+from tests.plugins.capabilities import failed_by
+
+
+def _marks() -> Iterator[tuple[str, str, str | None]]:
+    """(file:line, code, part) of every `capability(…)` mark in the tests, read without running them."""
+    for path in sorted((catalogue.CHECKOUT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "capability":
+                part = next((k.value.value for k in node.keywords if isinstance(k.value, ast.Constant)), None)
+                for code in node.args:
+                    if isinstance(code, ast.Constant):
+                        yield f"{path.relative_to(catalogue.CHECKOUT)}:{node.lineno}", str(code.value), part
+
+
+def test_every_tag_names_a_capability() -> None:
+    known = catalogue.capabilities()
+    assert not [f"{where}: {code}" for where, code, _ in _marks() if code not in known]
+
+
+def test_what_is_missing_is_named_for_exactly_the_partly_covered() -> None:
+    parts: dict[str, list[str | None]] = {}
+    for _, code, part in _marks():
+        parts.setdefault(code, []).append(part)
+    partly = {code for code, found in parts.items() if all(found)}
+    assert set(catalogue.partly()) == partly, "tests/partly.toml names what is missing, for exactly these codes"
+
+
+def test_the_guarding_codes_exist_and_stand_once() -> None:
+    codes = catalogue.guarding()
+    assert set(codes) <= set(catalogue.capabilities())
+    assert len(codes) == len(set(codes))
+
+
+def test_every_mutation_applies_removes_code_and_expects_a_test_that_is_there() -> None:
+    known = catalogue.capabilities()
+    for mutation in catalogue.mutations():
+        name = mutation.path.name
+        assert mutation.code in known, name
+        targets = [line[6:] for line in mutation.path.read_text().splitlines() if line.startswith("+++ b/")]
+        assert targets, f"{name} changes nothing"
+        assert all(target.startswith(("src/", "packs/")) for target in targets), f"{name} changes {targets}"
+        command = ["git", "-c", "core.autocrlf=false", "apply", "--check", str(mutation.path)]
+        applied = subprocess.run(command, cwd=catalogue.CHECKOUT, capture_output=True, text=True)
+        assert applied.returncode == 0, f"{name} does not apply: {applied.stderr}"
+        for test in mutation.expects:
+            path, _, function = test.partition("::")
+            body = (catalogue.CHECKOUT / path).read_text()
+            last = function.split("::")[-1].split("[")[0]
+            assert f"def {last}(" in body, f"{name} expects {test}, which is not there"
+
+
+# ---------------------------------------------------------------- the judge
+
+
+def _prove() -> ModuleType:
+    loader = importlib.machinery.SourceFileLoader("prove", str(catalogue.CHECKOUT / "scripts" / "prove"))
+    spec = importlib.util.spec_from_loader("prove", loader)
+    assert spec
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def _run(*tests: tuple[str, str, str], exit_code: int = 1, uncollected: int = 0) -> dict[str, Any]:
+    rows = [{"id": name, "outcome": outcome, "by": by, "message": []} for name, outcome, by in tests]
+    return {"exit": exit_code, "uncollected": uncollected, "tests": rows}
+
+
+def _mutation(*expects: str) -> catalogue.Mutation:
+    return catalogue.Mutation(Path("BRK-2-x.patch"), "BRK-2", expects, "")
+
+
+def test_a_mutation_is_proven_when_the_expected_test_fails_by_its_own_assertion() -> None:
+    judged = _prove().judge(_mutation("t::a"), _run(("t::a[1]", "failed", "assertion"), ("t::b", "passed", "")))
+    assert judged == (True, "t::a[1] fails by its own assertion")
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        _run(("t::a", "passed", ""), exit_code=0),
+        _run(("t::a", "error", "ImportError")),
+        _run(("t::a", "error", "assertion")),
+        _run(("t::a", "failed", "timeout")),
+        _run(("t::a", "failed", "KeyError")),
+        _run(("t::a", "skipped", "")),
+        _run(("t::b", "failed", "assertion"), ("t::a", "passed", "")),
+        _run(("t::b", "failed", "assertion")),
+        _run(("t::a", "failed", "assertion"), uncollected=1),
+        _run(("t::a", "failed", "assertion"), exit_code=3),
+        _run(exit_code=5),
+    ],
+)
+def test_a_mutation_is_not_proven_by_anything_else(run: dict[str, Any]) -> None:
+    proven, why = _prove().judge(_mutation("t::a"), run)
+    assert not proven, why
+
+
+def test_without_an_expectation_any_tagged_test_may_fail_but_only_by_assertion() -> None:
+    judge = _prove().judge
+    assert judge(_mutation(), _run(("t::a", "passed", ""), ("t::b", "failed", "assertion")))[0]
+    assert not judge(_mutation(), _run(("t::a", "failed", "timeout"), ("t::b", "failed", "KeyError")))[0]
+
+
+def test_what_broke_a_test_is_told_apart() -> None:
+    assert failed_by(AssertionError()) == "assertion"
+    assert failed_by(pytest.fail.Exception("DID NOT RAISE")) == "assertion"
+    assert failed_by(pytest.fail.Exception("Timeout (>1.0s) from pytest-timeout.")) == "timeout"
+    assert failed_by(KeyError("a")) == "KeyError"
+    assert failed_by(ExceptionGroup("two", [AssertionError(), AssertionError()])) == "assertion"
+    assert failed_by(ExceptionGroup("two", [AssertionError(), KeyError()])) == "ExceptionGroup"

@@ -1,0 +1,198 @@
+"""The broker's doors: network exceptions, the list of what left, and the broker's part of a "why"."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+
+from tests.broker.world import CANARY, HOST, INJECT, Nobody, Notebook, World
+from worka.broker import explain
+from worka.broker.routes import router
+from worka.kernel.context import Context, Decision, Principal, Resource
+from worka.kernel.errors import Denied, NotFound, Problem
+from worka.kernel.events import Subscribers
+
+
+class Gate(Nobody):
+    """Allows what is in `may`, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.may = {"network_exception.create", "network_exception.remove", "network_exception.view", "egress.view"}
+        self.asked: list[tuple[str, Resource]] = []
+
+    async def decide(self, ctx: Context, action: str, resource: Resource, context: dict[str, Any]) -> Decision:
+        self.asked.append((action, resource))
+        return Decision("dec_1", "allow" if action in self.may else "deny", "authorization", (), (), (), "1", "")
+
+
+@pytest.fixture
+def gate() -> Gate:
+    """The authorizer of these tests."""
+    return Gate()
+
+
+@pytest.fixture
+def person(world: World, gate: Gate) -> Context:
+    """An admin of the workspace."""
+    return Context(
+        Principal("person", "per_1", "Ada"), world.tenant_id, world.db, gate, world.notebook, Nobody(), Subscribers(),
+        world.workspace_id,
+    )  # fmt: skip
+
+
+@pytest.fixture
+async def http(world: World, person: Context) -> AsyncIterator[httpx.AsyncClient]:
+    """The doors over HTTP, the way the api mounts them."""
+    app = FastAPI()
+
+    @app.middleware("http")
+    async def enter(request: Request, call_next: Any) -> Response:
+        request.state.ctx = replace(person, trace_id=os.urandom(16).hex())
+        answer: Response = await call_next(request)
+        return answer
+
+    @app.exception_handler(Problem)
+    async def problem(request: Request, error: Problem) -> Response:
+        return JSONResponse(error.body(), error.status)
+
+    app.include_router(router)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        yield client
+
+
+def new(world: World, **changed: Any) -> dict[str, Any]:
+    return {
+        "name": HOST, "port": 443, "address": "127.0.0.1", "real_port": world.outside.tracker,
+        "ca_pem": world.outside.authority.pem.decode(), "reason": "the demo's tracker", **changed,
+    }  # fmt: skip
+
+
+async def test_an_exception_is_recorded_audited_used_and_taken_back(world: World, http: httpx.AsyncClient) -> None:
+    await world.declare(HOST, connections=INJECT)
+    await world.connect()
+    path = f"/v1/workspaces/{world.workspace_id}/network-exceptions"
+    box = await world.box()
+    async with box.invoking():
+        assert (await box.fetch(f"https://{HOST}/issues"))["status"] == 502
+    made = await http.post(path, json=new(world, name="Tracker.Worka.TEST."))
+    assert made.status_code == 201, made.text
+    assert (made.json()["name"], made.json()["created_by"]) == (HOST, "per_1")
+    async with box.invoking() as call:
+        assert (await box.fetch(f"https://{HOST}/issues"))["status"] == 200
+    (row,) = await world.egress(call.id)
+    assert row["exception_id"] == made.json()["id"]
+    assert (await http.post(path, json=new(world))).status_code == 409
+    assert (await http.delete(f"/v1/network-exceptions/{made.json()['id']}")).status_code == 204
+    assert (await http.delete("/v1/network-exceptions/nex_none")).status_code == 404
+    async with box.invoking():
+        assert (await box.fetch(f"https://{HOST}/issues"))["status"] == 502
+    listed = (await http.get(path)).json()
+    assert [item["removed_at"] is not None for item in listed["items"]] == [True]
+    types = [entry.type for entry in world.notebook.entries if entry.type.startswith("network")]
+    assert types == ["network.exception.created", "network.exception.removed"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"name": "127.0.0.1"}, "name"),
+        ({"name": "user@tracker.test"}, "name"),
+        ({"address": "tracker.test"}, "address"),
+        ({"address": "0.0.0.0"}, "address"),
+        ({"address": "224.0.0.1"}, "address"),
+        ({"ca_pem": ""}, "ca_pem"),
+        ({"ca_pem": "hello"}, "ca_pem"),
+        ({"ca_pem": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"}, "ca_pem"),
+        ({"ca_pem": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"}, "ca_pem"),
+    ],
+)
+async def test_a_bad_exception_is_refused_by_its_field(
+    world: World, http: httpx.AsyncClient, changed: dict[str, Any], field: str
+) -> None:
+    answer = await http.post(f"/v1/workspaces/{world.workspace_id}/network-exceptions", json=new(world, **changed))
+    assert (answer.status_code, answer.json()["code"]) == (422, "network_exception_invalid")
+    assert answer.json()["field"] == field
+
+
+async def test_only_who_may_records_or_removes_an_exception(world: World, http: httpx.AsyncClient, gate: Gate) -> None:
+    path = f"/v1/workspaces/{world.workspace_id}/network-exceptions"
+    found = await world.exempt(HOST, 443, 1)
+    gate.may = {"network_exception.view"}
+    assert (await http.post(path, json=new(world))).status_code == 403
+    assert (await http.delete(f"/v1/network-exceptions/{found}")).status_code == 403
+    assert [action for action, _ in gate.asked] == ["network_exception.create", "network_exception.remove"]
+    (row,) = await world.rows("select * from worka.network_exception")
+    assert row["removed_at"] is None
+
+
+@pytest.mark.capability("BRK-10", part="what left")
+async def test_what_left_is_listed_in_pages(world: World, http: httpx.AsyncClient, gate: Gate) -> None:
+    await world.declare(HOST, connections=INJECT)
+    await world.exempt(HOST, 443, world.outside.tracker)
+    await world.connect()
+    box = await world.box()
+    async with box.invoking() as call:
+        await box.fetch(f"https://{HOST}/issues")
+        await box.fetch(f"https://{CANARY}/")
+        await box.fetch("http://1.1.1.1/")
+    path = f"/v1/workspaces/{world.workspace_id}/egress"
+    first = (await http.get(path, params={"limit": 2})).json()
+    second = (await http.get(path, params={"limit": 2, "cursor": first["next"]})).json()
+    assert [row["host"] for row in first["items"] + second["items"]] == ["1.1.1.1", CANARY, HOST]
+    assert second["next"] is None
+    denied = (await http.get(path, params={"verdict": "denied", "invocation_id": call.id})).json()
+    assert {row["reason"] for row in denied["items"]} == {"raw_address", "undeclared_destination"}
+    assert (await http.get(path, params={"cursor": "???"})).status_code == 400
+    gate.may = set()
+    assert (await http.get(path)).status_code == 403
+
+
+@pytest.mark.capability("BRK-12", "XPL-4")
+async def test_a_refusal_is_explained_with_the_broken_leg_open(world: World, person: Context, gate: Gate) -> None:
+    await world.declare(HOST, connections=INJECT)
+    await world.exempt(HOST, 443, world.outside.tracker)
+    await world.connect()
+    box = await world.box()
+    assert [leg.state for leg in await explain.legs(person, "inv_none")] == ["not_reached", "not_reached"]
+    async with box.invoking() as call:
+        await box.fetch(f"https://{HOST}/issues")
+    assert [leg.state for leg in await explain.legs(person, call.id)] == ["ok", "ok"]
+    async with box.invoking() as call:
+        await box.fetch(f"https://{CANARY}/")
+    broker, upstream = await explain.legs(person, call.id)
+    assert (broker.state, upstream.state) == ("failed", "not_reached")
+    assert CANARY in broker.detail
+    why = await explain.explain(person, str(broker.ref))
+    assert (why.state, why.reason, why.layer) == ("denied", "undeclared_destination", "broker")
+    assert why.incident_class == "pack invocation"
+    assert "Declare the destination" in why.next[0].label
+    async with box.invoking() as call:
+        world.treasury.grants.clear()
+        await box.fetch(f"https://{HOST}/issues")
+    (broker, _) = await explain.legs(person, call.id)
+    assert (await explain.explain(person, str(broker.ref))).incident_class == "connection"
+    with pytest.raises(NotFound):
+        await explain.explain(person, "egr_none")
+    gate.may = set()
+    with pytest.raises(Denied):
+        await explain.explain(person, str(broker.ref))
+
+
+@pytest.mark.capability("DEP-10", part="the broker's rows")
+async def test_another_tenant_sees_and_changes_nothing(world: World, person: Context) -> None:
+    found = await world.exempt(HOST, 443, 1)
+    other = replace(person, tenant_id="ten_other", recorder=Notebook())
+    from worka.broker import service
+
+    with pytest.raises(Problem) as problem:
+        await service.remove_exception(other, found)
+    assert problem.value.status == 404
+    assert await service.list_exceptions(other, None, 10) == []
+    assert await service.list_egress(other, None, 10) == []

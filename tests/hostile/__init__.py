@@ -1,0 +1,1 @@
+"""Hostile cases: what must not get through, judged from outside."""

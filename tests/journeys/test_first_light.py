@@ -1,0 +1,162 @@
+"""The journey: one governed task end to end, and the link that every layer of the road left behind."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import urllib.parse
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.instance import Instance, make_repository
+
+pytestmark = pytest.mark.timeout(420)
+STAGES = ["start", "people", "packs", "outside system", "approvals", "task", "refused road", "evidence"]
+
+
+@pytest.mark.capability("OPS-1")
+@pytest.mark.capability("TSK-1")
+def test_the_demo_runs_its_seven_stages_on_public_routes(demo_report: dict[str, Any]) -> None:
+    assert list(demo_report["timings"]) == STAGES
+    assert demo_report["counts"]["effects"] == 1
+    assert demo_report["verdicts"]["self_approval"] != "internal"
+
+
+@pytest.mark.capability("BRK-2")
+def test_the_refused_road_leaves_zero_hits_at_a_live_canary(demo_report: dict[str, Any]) -> None:
+    assert demo_report["counts"]["canary_hits"] == 0
+    assert demo_report["verdicts"]["refused_road"] == "undeclared_destination"
+
+
+@pytest.mark.capability("AUD-7")
+def test_the_exported_ledger_verifies_apart_and_tampered_copies_do_not(demo_report: dict[str, Any]) -> None:
+    verdicts = demo_report["verdicts"]
+    assert verdicts["ledger"] == "verified"
+    assert re.search(r"lane \d+ seq \d+", verdicts["ledger_changed"])
+    assert "seal" in verdicts["ledger_cut"] or "checkpoint" in verdicts["ledger_cut"]
+
+
+def test_one_trace_id_joins_every_link_of_the_road(instance: Instance, demo_report: dict[str, Any]) -> None:
+    task = demo_report["ids"]["task"]
+    (row,) = instance.rows("select tenant_id, trace_id, workspace_id from worka.task where id = %s", task)
+    trace, tenant = row["trace_id"], row["tenant_id"]
+    links = {
+        "decision": "select count(*) n from worka.decision where tenant_id = %s and trace_id = %s",
+        "event of the start": "select count(*) n from worka.event where tenant_id = %s and trace_id = %s and type like 'workflow.task.%%'",
+        "audit entry": "select count(*) n from worka.audit_entry where tenant_id = %s and position(%s::text in convert_from(body, 'UTF8')) > 0",
+        "approval": "select count(*) n from worka.approval where tenant_id = %s and trace_id = %s and consumed_at is not null",
+        "invocation": "select count(*) n from worka.invocation where tenant_id = %s and trace_id = %s and state = 'succeeded'",
+        "egress row": "select count(*) n from worka.egress where tenant_id = %s and trace_id = %s and verdict = 'allowed' and status is not null",
+        "lease": "select count(*) n from worka.lease where tenant_id = %s and trace_id = %s and used_count > 0",
+    }
+    for name, query in links.items():
+        (found,) = instance.rows(query, tenant, trace)
+        assert found["n"] > 0, f"the road left no {name}"
+    (steps,) = instance.rows(
+        "select count(*) filter (where s.state = 'succeeded') n, count(distinct r.step_id) receipts from worka.step s"
+        " left join worka.step_receipt r on r.tenant_id = s.tenant_id and r.step_id = s.id where s.task_id = %s",
+        task,
+    )
+    assert (steps["n"], steps["receipts"]) == (5, 5)
+    spans = [json.loads(line) for line in (instance.home / "log" / "traces.jsonl").read_text().splitlines() if trace in line]
+    assert {"serve", "worker", "host", "broker"} <= {span["role"] for span in spans}
+
+
+@pytest.mark.capability("GOV-13")
+@pytest.mark.capability("AUT-4")
+def test_each_call_of_the_task_names_initiator_pack_release_decision_and_attachment(
+    instance: Instance, demo_report: dict[str, Any]
+) -> None:
+    ids = demo_report["ids"]
+    rows = instance.rows("select * from worka.invocation where task_id = %s order by id", ids["task"])
+    assert [row["tool"].rsplit(".", 1)[-1] for row in rows] == ["git_log", "fetch", "compose_release_notes", "publish_notes"]
+    for row in rows:
+        assert (row["initiator_kind"], row["initiator_id"]) == ("team_member", ids["member"])
+        assert row["originating_person"] == ids["owner"]
+        assert row["decision_id"].startswith("dec_")
+        assert row["attachment_id"] in ids.values()
+        assert row["release_id"] in ids.values()
+        assert len(row["release_digest"]) >= 64
+
+
+def spellings(secret: str) -> set[bytes]:
+    """The ways a secret is usually written down."""
+    raw = secret.encode()
+    return {
+        raw,
+        base64.b64encode(raw).rstrip(b"="),
+        base64.urlsafe_b64encode(raw).rstrip(b"="),
+        base64.b64encode(b"Bearer " + raw).rstrip(b"="),
+        urllib.parse.quote(secret, safe="").encode(),
+        json.dumps(secret)[1:-1].encode(),
+        raw.hex().encode(),
+    }
+
+
+@pytest.mark.capability("TRE-2")
+@pytest.mark.capability("TRE-3")
+def test_the_token_is_found_nowhere(instance: Instance, demo_report: dict[str, Any]) -> None:
+    token = (Path(demo_report["tracker_folder"]) / "token").read_text()
+    needles = spellings(token)
+    # Positive control: the search finds what is there.
+    assert any(needle in f"x {token} y".encode() for needle in needles)
+    found: list[str] = []
+    for path in instance.home.rglob("*"):
+        if path.is_file() and not path.is_symlink() and "/pg/" not in str(path):
+            content = path.read_bytes()
+            found += [str(path) for needle in needles if needle in content]
+    tables = instance.rows(
+        "select table_schema s, table_name t from information_schema.tables where table_schema in ('worka', 'dbos') and table_type = 'BASE TABLE'"
+    )
+    assert {row["s"] for row in tables} == {"worka", "dbos"}
+    for table in tables:
+        for row in instance.rows(f'select t::text as line from "{table["s"]}"."{table["t"]}" t'):
+            found += [f"{table['s']}.{table['t']}" for needle in needles if needle in row["line"].encode()]
+    assert found == []
+
+
+@pytest.mark.capability("TSK-13", part="the journal holds ids, never payloads")
+def test_the_engines_journal_holds_ids_only(instance: Instance, demo_report: dict[str, Any]) -> None:
+    payload = demo_report["ids"]["task"]
+    lines = [
+        row["line"]
+        for table in ("workflow_status", "operation_outputs")
+        for row in instance.rows(f"select t::text as line from dbos.{table} t")
+    ]
+    assert any(payload in line for line in lines), "the control: the task's id is there"
+    for word in ("harbour", "tide tables", "tracker.worka.test"):
+        assert not any(word in line for line in lines), word
+
+
+@pytest.mark.capability("OPS-1")
+def test_a_second_run_on_another_repository_gives_new_ids_and_other_notes(
+    instance: Instance, demo_report: dict[str, Any], tmp_path: Path
+) -> None:
+    other = instance.demo(make_repository(tmp_path / "orchard", ["feat: plant pears", "fix: prune"]))
+    for name in ("tenant", "workspace", "owner", "task", "approval", "view", "release_git"):
+        assert other["ids"][name] != demo_report["ids"][name], name
+    texts = [
+        instance.rows("select document ->> 'text' as text from worka.view_revision where view_id = %s", run["ids"]["view"])[0]["text"]
+        for run in (demo_report, other)
+    ]
+    assert "add the pier" in texts[0] and "plant pears" in texts[1]
+    assert "pears" not in texts[0]
+
+
+@pytest.mark.capability("DOR-2", part="exit codes and machine output")
+def test_exit_codes_tell_what_happened(instance: Instance) -> None:
+    assert instance.worka("version").returncode == 0
+    assert instance.worka("task", "show").returncode == 2
+    assert instance.worka("--url", instance.url, "me").returncode == 4
+    assert instance.worka("--url", "http://127.0.0.1:9", "me").returncode == 1
+
+
+@pytest.mark.capability("OPS-5", part="database, sandbox, limits, clock, disk, version")
+def test_doctor_finds_a_healthy_instance_healthy(instance: Instance) -> None:
+    done = instance.worka("--output", "json", "--url", instance.url, "doctor")
+    checks = {item["name"]: item["state"] for item in json.loads(done.stdout)["items"]}
+    assert done.returncode == 0, checks
+    assert {"sandbox", "database", "broker", "host", "launcher", "clock", "disk"} <= set(checks)

@@ -1,0 +1,1 @@
+"""What every test run of Worka brings with it."""

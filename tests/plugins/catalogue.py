@@ -1,0 +1,83 @@
+"""The capabilities as data: codes and statements, which of them guard something, what the partly covered lack.
+
+Read by the pytest plugin, the architecture tests, `scripts/capabilities` and `scripts/prove`; standard library only.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SOURCE = Path("docs/reference/capabilities.source.md")
+GUARDING = Path("tests/mutations/guarding.txt")
+PARTLY = Path("tests/partly.toml")
+MUTATIONS = Path("tests/mutations")
+
+CODE = re.compile(r"[A-Z0-9]{3}-\d+")
+_LINE = re.compile(r"^- \*\*([A-Z0-9]{3}-\d+)\*\* (.+)$")
+
+
+@dataclass(frozen=True)
+class Capability:
+    """One line of the list: its stable code, its statement, and the heading that it stands under."""
+
+    code: str
+    statement: str
+    section: str
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A patch that removes one guard. `expects`: node ids that must fail by their own assertion; empty: any tagged."""
+
+    path: Path
+    code: str
+    expects: tuple[str, ...]
+    why: str
+
+
+def capabilities(root: Path = CHECKOUT) -> dict[str, Capability]:
+    """Every capability by its code, in the order of the source. Raises ValueError if a code stands twice."""
+    found: dict[str, Capability] = {}
+    section = ""
+    for line in (root / SOURCE).read_text().splitlines():
+        if line.startswith("## "):
+            section = line[3:].strip()
+        elif match := _LINE.match(line):
+            code, statement = match.groups()
+            if code in found:
+                raise ValueError(f"{SOURCE}: {code} stands twice")
+            found[code] = Capability(code, statement.strip(), section)
+    return found
+
+
+def guarding(root: Path = CHECKOUT) -> list[str]:
+    """Codes that promise a refusal, an isolation or an only-once: their tests must fail without the guard."""
+    lines = (line.split("#")[0].strip() for line in (root / GUARDING).read_text().splitlines())
+    return [line for line in lines if line]
+
+
+def partly(root: Path = CHECKOUT) -> dict[str, str]:
+    """Code -> what of its statement no test proves yet."""
+    path = root / PARTLY
+    return {str(code): str(text) for code, text in tomllib.loads(path.read_text())["missing"].items()}
+
+
+def mutations(root: Path = CHECKOUT, code: str | None = None) -> list[Mutation]:
+    """The patches under tests/mutations, all or those of one code. Raises ValueError if one does not name its code."""
+    found = []
+    for path in sorted((root / MUTATIONS).glob("*.patch")):
+        head = path.read_text().split("\ndiff --git", 1)[0]
+        fields: dict[str, list[str]] = {}
+        for key, value in re.findall(r"^# (code|expects|why): *(.+?) *$", head, re.MULTILINE):
+            fields.setdefault(key, []).append(value)
+        codes = fields.get("code", [])
+        if len(codes) != 1 or not path.name.startswith(f"{codes[0]}-"):
+            raise ValueError(f"{path.name}: needs one '# code: CODE' line, and a name that starts with that code")
+        mutation = Mutation(path, codes[0], tuple(fields.get("expects", [])), " ".join(fields.get("why", [])))
+        if code is None or mutation.code == code:
+            found.append(mutation)
+    return found

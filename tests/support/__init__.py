@@ -1,0 +1,1 @@
+"""What tests share: a real PostgreSQL, contexts for principals, whole instances."""

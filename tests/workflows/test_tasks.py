@@ -1,0 +1,256 @@
+"""Tasks on the real engine: a worker process, real PostgreSQL, and a host that keeps book from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.support.database import Cluster
+from tests.workflows.world import Row, World, ok
+from worka.approvals import service as approvals
+from worka.governance import service as governance
+from worka.kernel.errors import Denied, Problem
+from worka.workflows import explain, service
+from worka.workflows.errors import InputsInvalid, NotUnknown, TaskNotFound
+
+LOG = {"kind": "tool", "name": "log", "tool": "test.box.log", "arguments": {"word": {"$input": "word"}}}
+PUBLISH = {
+    "kind": "tool", "name": "publish", "tool": "test.box.publish", "arguments": {"markdown": {"$step": "log", "path": "text"}},
+}  # fmt: skip
+SEND = {**PUBLISH, "name": "send", "tool": "test.box.send"}
+KEEP = {**PUBLISH, "name": "keep", "tool": "test.box.keep"}
+SHOW = {
+    "kind": "publish_view", "name": "show", "view": "notes", "title": "Notes", "document": {"$step": "log", "path": "text"},
+    "links": {"published": {"$step": "publish", "path": "structured.url"}},
+}  # fmt: skip
+
+
+@pytest.mark.capability("TSK-1", "TSK-5", "TSK-8", "TSK-11", "VIW-6")
+async def test_a_task_waits_typed_is_explained_and_goes_on_once_approved(world: World) -> None:
+    world.host.answers["publish"] = world.host.effect
+    task_id = await world.start([LOG, PUBLISH, SHOW], {"word": "hello"})
+    queued = await explain.explain(world.ctx(world.owner), task_id)
+    assert (queued.state, queued.reason) == ("queued", "queued_waiting_for_worker")
+    assert "no worker is alive" in queued.headline
+    world.work()
+    waiting = await world.until(task_id, "waiting")
+    assert waiting["reason"] == "waiting_for_approval"
+    wait = waiting["waits"][0]
+    assert (wait["kind"], wait["cleared_at"]) == ("approval", None)
+    assert wait["deadline"] is not None
+    assert world.host.called("publish") == [], "nothing leaves before the approval"
+
+    why = await explain.explain(world.ctx(world.approver), task_id)
+    assert why.state == "waiting"
+    assert why.headline.startswith("Waiting ")
+    assert "Ann" in why.headline
+    assert why.waiting_on[0].you_can
+    assert any(item.kind == "decision" for item in why.evidence)
+    assert why.next[0].allowed
+    asked = await explain.explain(world.ctx(world.owner), task_id)
+    assert not asked.waiting_on[0].you_can
+    assert asked.waiting_on[0].because
+
+    await world.approve(task_id)
+    done = await world.until(task_id, "succeeded")
+    assert [step["state"] for step in done["steps"]] == ["succeeded"] * 3
+    assert list(world.host.effects.values()) == [1]
+    assert [call["idempotency_key"] for call in world.host.called("publish")] == [done["steps"][1]["idempotency_key"]]
+    assert done["steps"][1]["effect_id"]
+    finished = [receipt["phase"] for step in done["steps"] for receipt in step["receipts"]]
+    assert finished.count("outcome") == 3
+    view = await world.rows("select v.revision, r.document, r.task_id from worka.view v join worka.view_revision r on r.view_id = v.id")
+    assert view[0]["document"]["text"] == json.dumps({"word": "hello"})
+    assert view[0]["document"]["untrusted"] is True
+    assert view[0]["document"]["links"] == {"published": "https://tracker.worka.test/notes/1"}
+    assert view[0]["task_id"] == task_id
+
+
+async def test_a_rejected_approval_ends_the_task_and_says_so(world: World) -> None:
+    world.work()
+    task_id = await world.start([LOG, PUBLISH], {"word": "x"})
+    await world.until(task_id, "waiting")
+    await world.approve(task_id, "reject")
+    failed = await world.task(task_id)
+    assert (failed["state"], failed["reason"]) == ("failed", "approval_rejected")
+    assert [step["state"] for step in failed["steps"]] == ["succeeded", "failed"]
+    why = await explain.explain(world.ctx(world.owner), task_id)
+    assert (why.layer, why.incident_class) == ("approval", "approval")
+    assert world.host.called("publish") == []
+
+
+@pytest.mark.capability("APR-9")
+async def test_the_requester_and_the_acting_members_owner_cannot_approve(world: World) -> None:
+    world.work()
+    task_id = await world.start([LOG, PUBLISH], {"word": "x"})
+    waiting = await world.until(task_id, "waiting")
+    ctx = world.ctx(world.owner)
+    card = await approvals.show(ctx, waiting["waits"][0]["ref"])
+    with pytest.raises(Problem) as refused:
+        await approvals.decide(ctx, card["id"], "approve", card["digest"])
+    assert refused.value.status == 403
+    assert (await world.task(task_id))["state"] == "waiting"
+
+
+async def test_a_denied_step_fails_the_task_with_its_decision(world: World) -> None:
+    world.work()
+    task_id = await world.start([LOG], {"word": "x"})
+    await world.until(task_id, "succeeded")
+    async with world.runtime.db.transaction(world.tenant_id) as conn:
+        await conn.execute("update worka.team_member set tools = '[]'")
+    task_id = await world.start([LOG], {"word": "x"})
+    failed = await world.until(task_id, "failed")
+    assert failed["reason"] == "step_refused"
+    assert failed["error"]["decision_id"]
+    why = await explain.explain(world.ctx(world.owner), task_id)
+    assert why.layer == "authorization"
+    assert any(item.kind == "decision" for item in why.evidence)
+    assert len(world.host.called("log")) == 1
+
+
+async def test_a_tool_that_answers_with_an_error_fails_the_step_and_names_the_invocation(world: World) -> None:
+    async def error(_arguments: Row, _meta: Row) -> Row:
+        return {"status": "tool_error", "layer": "pack", "reason": "tool_error", "message": "no such repository", "text": "no"}
+
+    world.host.answers["log"] = error
+    world.work()
+    task_id = await world.start([LOG, SHOW | {"links": {}}], {"word": "x"})
+    failed = await world.until(task_id, "failed")
+    assert failed["error"]["code"] == "tool_error"
+    assert failed["error"]["invocation_id"]
+    assert [step["state"] for step in failed["steps"]] == ["failed", "cancelled"]
+    why = await explain.explain(world.ctx(world.owner), task_id)
+    assert why.last_error is not None
+    assert "no such repository" in why.headline
+
+
+async def test_a_call_that_broke_is_tried_again_with_the_same_key_where_that_is_safe(world: World) -> None:
+    tries = 0
+
+    async def breaks_once(arguments: Row, meta: Row) -> Row:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            return {"status": "failed", "layer": "pack", "reason": "pack_crashed", "message": "exit 1"}
+        return ok("fine")
+
+    world.host.answers["log"] = breaks_once
+    world.work()
+    task_id = await world.start([LOG], {"word": "x"})
+    done = await world.until(task_id, "succeeded")
+    assert done["steps"][0]["attempt"] == 2
+    assert len({call["idempotency_key"] for call in world.host.called("log")}) == 1
+    assert [receipt["phase"] for receipt in done["steps"][0]["receipts"]] == ["intent:1", "retrying:1", "intent:2", "outcome"]
+
+
+async def test_cancelling_a_waiting_task_withdraws_its_approval(world: World) -> None:
+    world.work()
+    task_id = await world.start([LOG, PUBLISH], {"word": "x"})
+    waiting = await world.until(task_id, "waiting")
+    with pytest.raises(Denied):
+        await service.cancel(world.ctx(world.viewer), task_id, "")
+    cancelled = await service.cancel(world.ctx(world.owner), task_id, "not needed")
+    assert cancelled["state"] == "cancelled"
+    card = await approvals.show(world.ctx(world.owner), waiting["waits"][0]["ref"])
+    assert card["state"] == "withdrawn"
+    with pytest.raises(Problem):
+        await service.cancel(world.ctx(world.owner), task_id, "")
+
+
+async def test_cancelling_a_running_task_keeps_what_really_happened_on_the_invocation(world: World) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(arguments: Row, meta: Row) -> Row:
+        begun.set()
+        await go_on.wait()
+        return ok("late")
+
+    world.host.answers["log"] = slow
+    world.work()
+    task_id = await world.start([LOG], {"word": "x"})
+    await asyncio.wait_for(begun.wait(), 20)
+    assert (await service.cancel(world.ctx(world.owner), task_id, ""))["state"] == "cancelled"
+    go_on.set()
+    for _ in range(200):
+        found = await world.rows("select state from worka.invocation where task_id = %s", task_id)
+        if found[0]["state"] != "running":
+            break
+        await asyncio.sleep(0.05)
+    assert found[0]["state"] == "succeeded"
+    after = await world.task(task_id)
+    assert (after["state"], after["steps"][0]["state"]) == ("cancelled", "cancelled")
+
+
+@pytest.mark.capability("APR-3", part="a moved policy: the same verdict and rule hold, another rule asks again")
+async def test_when_policy_moves_the_approval_holds_only_for_the_same_rules(world: World) -> None:
+    world.host.answers["publish"] = world.host.effect
+    task_id = await world.start([LOG, PUBLISH], {"word": "x"})
+    worker = world.work()
+    await world.until(task_id, "waiting")
+    worker.kill()
+    await world.approve(task_id)
+    text = (
+        '@id("two-eyes") @verdict("ask") @rule("approve:2") @reason("two people look at it")\n'
+        'forbid(principal, action == Action::"tool.invoke", resource);'
+    )
+    await governance.save_policy(world.ctx(world.owner), world.workspace_id, "governance", text, "stricter")
+    world.work()
+    again = await world.until(task_id, "waiting")
+    states = [row["state"] for row in await world.rows("select state from worka.approval order by id")]
+    assert states == ["superseded", "open"]
+    assert len(again["waits"]) == 2
+    assert world.host.effects == {}
+
+
+async def test_inputs_members_and_strangers_are_checked_before_anything_is_written(world: World) -> None:
+    name = await world.save([LOG])
+    owner = world.ctx(world.owner)
+    with pytest.raises(InputsInvalid):
+        await service.create(owner, workflow=name, version=None, inputs={"word": 3}, member_id=world.member_id)
+    with pytest.raises(InputsInvalid):
+        await service.create(owner, workflow=name, version=None, inputs={}, member_id="mem_nobody")
+    with pytest.raises(Denied):
+        await service.create(world.ctx(world.viewer), workflow=name, version=None, inputs={}, member_id=world.member_id)
+    assert await world.rows("select 1 from worka.task") == []
+    task_id = await world.start([LOG])
+    stranger: Any = world.runtime.context(owner.principal, tenant_id="ten_other", workspace_id=world.workspace_id)
+    with pytest.raises(TaskNotFound):
+        await service.get(stranger, task_id)
+    with pytest.raises(NotUnknown):
+        await service.resolve(owner, task_id, "retry", "")
+
+
+async def test_the_same_document_is_the_same_version_and_another_the_next(world: World) -> None:
+    ctx = world.ctx(world.owner)
+    document = {
+        "name": "versions", "members": [{"name": "*", "tools": ["test.box.log"]}], "steps": [{**LOG, "arguments": {}}],
+    }  # fmt: skip
+    first = await service.save_definition(ctx, document)
+    same = await service.save_definition(ctx, document)
+    second = await service.save_definition(ctx, {**document, "description": "changed"})
+    assert (first["version"], same["version"], second["version"]) == (1, 1, 2)
+    assert (first["created"], same["created"]) == (True, False)
+
+
+@pytest.mark.capability("TSK-1", part="the engine's journal holds ids only")
+async def test_the_engines_journal_holds_no_argument_no_result_and_no_name(world: World, cluster: Cluster) -> None:
+    secret = "Zq7-private-words-of-an-argument"
+    world.host.answers["publish"] = world.host.effect
+    world.work()
+    task_id = await world.start([LOG, PUBLISH], {"word": secret})
+    await world.until(task_id, "waiting")
+    await world.approve(task_id)
+    await world.until(task_id, "succeeded")
+    found = ""
+    with psycopg.connect(cluster.urls.engine) as conn:
+        tables = conn.execute("select table_name from information_schema.tables where table_schema = 'dbos'").fetchall()
+        for (table,) in tables:
+            found += "\n".join(str(row) for row in conn.execute(f'select * from dbos."{table}"').fetchall())  # type: ignore[arg-type]
+    assert task_id in found, "the positive control: the journal knows the task by its id"
+    assert secret not in found
+    assert "tracker.worka.test" not in found
+    assert "Olga" not in found
