@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.world import CANARY, HOST, INJECT, TOKEN, Box, World
+from tests.broker.world import CANARY, HOST, INJECT, TOKEN, Box, World, code
 from worka.kernel.errors import Problem
 
 pytestmark = pytest.mark.asyncio
@@ -70,7 +70,7 @@ async def test_an_undeclared_host_is_not_reached_and_would_be_with_the_rule(worl
     box = await world.box()
     async with box.invoking() as call:
         refused = await box.fetch(f"https://{CANARY}/")
-    assert refused["error"] == "gaierror"
+    assert refused.get("error") == "gaierror"
     assert world.outside.canary_hits == 0
     assert call.ended["denied"] | {"id": ""} == {
         "id": "", "host": CANARY, "port": 53, "reason": "undeclared_destination", "rule": None,
@@ -99,7 +99,7 @@ async def test_a_reading_tool_does_not_write_and_a_path_rule_holds(world: World)
         climbed = await box.fetch(f"https://{HOST}/issues/%2e%2e/admin")
         plain = await box.fetch(f"http://{HOST}/issues")
         read = await box.fetch(f"https://{HOST}/issues/1")
-    assert [json.loads(r["text"])["code"] for r in (written, strayed, climbed, plain)] == [
+    assert [code(r) for r in (written, strayed, climbed, plain)] == [
         "method_not_allowed", "path_not_allowed", "path_not_allowed", "undeclared_destination",
     ]  # fmt: skip
     assert written["status"] == strayed["status"] == 403
@@ -140,7 +140,7 @@ async def test_without_its_own_usable_connection_nothing_leaves(world: World, ha
     box = await world.box()
     async with box.invoking() as call:
         found = await box.fetch(f"https://{HOST}/issues")
-    assert (found["status"], json.loads(found["text"])["code"]) == (403, reason)
+    assert (found["status"], code(found)) == (403, reason)
     assert world.outside.requests == []
     assert call.ended["denied"]["reason"] == reason
     await world.connect()
@@ -170,9 +170,9 @@ async def test_an_answer_that_holds_the_token_does_not_come_in(world: World, tra
         fine = await tracker.fetch(f"https://{HOST}/issues")
     assert TOKEN not in json.dumps(found)
     if path == "/echo-late":
-        assert found["error"] == "IncompleteRead"
+        assert found.get("error") == "IncompleteRead"
     else:
-        assert (found["status"], json.loads(found["text"])["code"]) == (502, "secret_echoed")
+        assert (found["status"], code(found)) == (502, "secret_echoed")
     assert fine["status"] == 200
     assert call.ended["denied"]["reason"] == "secret_echoed"
     assert "broker.answer.withheld" in [entry.type for entry in world.notebook.entries]
@@ -190,25 +190,27 @@ async def test_a_forged_idempotency_key_never_leaves(world: World, tracker: Box)
     assert world.outside.requests[0].headers["idempotency-key"] == f"key-{call.id}"
 
 
+@pytest.mark.capability("BRK-1")
 async def test_nothing_leaves_between_two_invocations(world: World, tracker: Box) -> None:
     async with tracker.invoking():
         assert (await tracker.fetch(f"https://{HOST}/issues"))["status"] == 200
     for _ in range(3):
         found = await tracker.fetch(f"https://{HOST}/issues")
-        assert (found["status"], json.loads(found["text"])["code"]) == (403, "no_active_invocation")
+        assert (found["status"], code(found)) == (403, "no_active_invocation")
     assert len(world.outside.requests) == 1
     await world.call("close_session", session_id=tracker.session_id)
     (row,) = await world.egress(None)
     assert (row["reason"], row["count"], row["invocation_id"]) == ("no_active_invocation", 3, None)
 
 
+@pytest.mark.capability("BRK-1")
 async def test_what_is_open_is_cut_when_the_invocation_ends(world: World, tracker: Box) -> None:
     invocation = await world.invocation()
     await world.call("begin", session_id=tracker.session_id, tenant_id=world.tenant_id, invocation_id=invocation)
     slow = asyncio.create_task(tracker.fetch(f"https://{HOST}/slow"))
     await asyncio.to_thread(world.outside.reached.wait, 5)
     ended = await world.call("end", session_id=tracker.session_id, invocation_id=invocation)
-    assert "error" in await asyncio.wait_for(slow, 2)
+    assert "error" in await asyncio.wait_for(slow, 10)
     assert ended["egress"][0]["reason"] == "invocation_ended"
 
 
@@ -233,18 +235,13 @@ async def test_large_bodies_stream_both_ways_in_little_memory(world: World, trac
 @pytest.mark.capability("BRK-5")
 async def test_what_cannot_be_recorded_does_not_leave(world: World, tracker: Box) -> None:
     async with tracker.invoking():
-        recorder = world.notebook.flush
-        world.notebook.flush = _fails  # type: ignore[method-assign]
+        world.notebook.broken = True
         refused = await tracker.fetch(f"https://{HOST}/issues")
-        world.notebook.flush = recorder  # type: ignore[method-assign]
+        world.notebook.broken = False
         fine = await tracker.fetch(f"https://{HOST}/issues")
-    assert (refused["status"], json.loads(refused["text"])["code"]) == (503, "egress_not_recorded")
+    assert (refused["status"], code(refused)) == (503, "egress_not_recorded")
     assert fine["status"] == 200
     assert len(world.outside.requests) == 1
-
-
-async def _fails(*_: object) -> None:
-    raise RuntimeError("no ledger")
 
 
 @pytest.mark.capability("BRK-12")
@@ -253,10 +250,7 @@ async def test_a_failing_outside_is_told_apart_from_a_refusal(world: World, trac
     await world.exempt("down.test", 443, 1)
     await world.exempt("wrong.test", 443, world.outside.plain)
     async with tracker.invoking() as call:
-        codes = [
-            json.loads((await tracker.fetch(f"https://{host}/"))["text"])["code"]
-            for host in ("down.test", "wrong.test", "none.test")
-        ]
+        codes = [code(await tracker.fetch(f"https://{host}/")) for host in ("down.test", "wrong.test", "none.test")]
     assert codes == ["upstream_unreachable", "upstream_tls_failed", "name_not_resolved"]
     rows = {row["host"]: (row["verdict"], row["reason"]) for row in await world.egress(call.id)}
     assert rows == {
@@ -273,7 +267,7 @@ async def test_a_certificate_of_another_ca_is_not_trusted_outside(world: World, 
     )
     async with tracker.invoking():
         found = await tracker.fetch(f"https://{HOST}/issues")
-    assert json.loads(found["text"])["code"] == "upstream_tls_failed"
+    assert code(found) == "upstream_tls_failed"
     assert world.outside.requests == []
 
 

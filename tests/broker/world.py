@@ -36,6 +36,14 @@ HOST = "tracker.worka.test"
 CANARY = "canary.worka.test"
 
 
+def code(found: dict[str, Any]) -> str:
+    """The reason code of a refusal as the client got it; else what it got instead."""
+    try:
+        return str(json.loads(found["text"])["code"])
+    except (KeyError, TypeError, ValueError):
+        return f"no refusal: {found}"
+
+
 @dataclass
 class Seen:
     """One request as the outside saw it."""
@@ -164,10 +172,12 @@ class Notebook:
 
     def __init__(self) -> None:
         self.entries: list[Event] = []
+        self.broken = False
 
     async def flush(self, conn: Connection, ctx: Context, entries: list[Event]) -> None:
         """As the protocol says."""
-        await conn.execute("select 1")
+        if self.broken:
+            raise RuntimeError("no ledger")
         self.entries += entries
 
 
@@ -254,8 +264,8 @@ class World:
         """A running invocation of the attachment."""
         found = new_id("inv")
         await self.execute(
-            "insert into worka.invocation (tenant_id, id, workspace_id, attachment_id, release_id, release_digest, pack,"
-            " tool, side_effect, initiator_kind, initiator_id, decision_id, idempotency_key, args_digest, state,"
+            "insert into worka.invocation (tenant_id, id, workspace_id, attachment_id, release_id, release_digest,"
+            " pack, tool, side_effect, initiator_kind, initiator_id, decision_id, idempotency_key, args_digest, state,"
             " reason, trace_id) values (%s,%s,%s,%s,%s,'d','acme.fetch','fetch',%s,'team_member','mem_1','dec_1',%s,"
             " 'd','running','running',%s)",
             self.tenant_id, found, self.workspace_id, attachment_id or self.attachment_id, self.release_id, side_effect,

@@ -95,7 +95,9 @@ async def test_one_check_answers_for_people_team_members_packs_and_the_platform(
     assert allowed.verdict == "allow"
     for kind in ("attachment", "platform", "device", "service_account"):
         ctx = world.context(
-            Principal(kind, "att_x", "x"), tenant_id=world.tenant_id, workspace_id=world.workspace_id  # type: ignore[arg-type]
+            Principal(kind, "att_x", "x"),
+            tenant_id=world.tenant_id,
+            workspace_id=world.workspace_id,  # type: ignore[arg-type]
         )
         with pytest.raises(Denied):
             await ctx.require("tool.invoke", tool(world))
@@ -119,7 +121,9 @@ async def test_a_call_outside_a_team_members_tool_list_is_refused(world: World) 
         await ctx.require("tool.invoke", tool(world, "acme.notes.delete_everything"))
     assert refused.value.extra["decision_id"].startswith("dec_")
     # The same tool is open to the person behind it, and the listed one to the team member.
-    assert (await world.ctx("owner").require("tool.invoke", tool(world, "acme.notes.delete_everything"))).verdict == "allow"
+    assert (
+        await world.ctx("owner").require("tool.invoke", tool(world, "acme.notes.delete_everything"))
+    ).verdict == "allow"
     assert (await ctx.require("tool.invoke", tool(world))).verdict == "allow"
 
 
@@ -221,7 +225,8 @@ async def test_mutating_answers_denials_and_asks_leave_a_row_and_reads_do_not(wo
     assert {kept[wrote.id]["verdict"], kept[asked.id]["verdict"]} == {"allow", "ask"}
     denial = kept[refused.value.extra["decision_id"]]
     assert (denial["verdict"], denial["layer"]) == ("deny", "authorization")
-    assert kept[wrote.id]["trace_id"] and kept[wrote.id]["access_version"] == "floor.1"
+    assert kept[wrote.id]["trace_id"]
+    assert kept[wrote.id]["access_version"] == "floor.1"
     (event,) = await world.events("access.denied")
     assert event["cause"] == {"kind": "decision", "id": denial["id"]}
 
@@ -331,14 +336,19 @@ async def test_a_decision_has_two_readers_and_does_not_exist_for_others(world: W
         await world.ctx("viewer").require("tool.invoke", tool(world))
     decision_id = refused.value.extra["decision_id"]
     mine = await service.decision(world.ctx("viewer"), decision_id)
-    assert mine["reader"] == "concerned" and mine["remedy"] and "inputs" not in mine and "rules" not in mine
+    assert mine["reader"] == "concerned"
+    assert mine["remedy"]
+    assert "inputs" not in mine
+    assert "rules" not in mine
     evidence = await service.decision(world.ctx("admin"), decision_id)
-    assert evidence["reader"] == "evidence" and evidence["inputs"]["actors"][0]["roles"] == ["viewer"]
+    assert evidence["reader"] == "evidence"
+    assert evidence["inputs"]["actors"][0]["roles"] == ["viewer"]
     for stranger in ("member", "stranger"):
         with pytest.raises(governance.service.DecisionNotFound):
             await service.decision(world.ctx(stranger), decision_id)
     told = await governance.explain.explain(world.ctx("viewer"), decision_id)
-    assert told.reason == "denied_by_access" and told.incident_class == "access or authorization"
+    assert told.reason == "denied_by_access"
+    assert told.incident_class == "access or authorization"
 
 
 async def test_what_a_decision_rests_on_holds_no_secret(world: World) -> None:
@@ -360,7 +370,8 @@ async def test_anyone_can_ask_what_they_may_do(world: World) -> None:
         "publish_shared_views": False,
         "manage_team_members": False,
     }
-    assert mine["actions"]["approval.decide"] is True and mine["actions"]["tool.invoke"] is False
+    assert mine["actions"]["approval.decide"] is True
+    assert mine["actions"]["tool.invoke"] is False
     owner = await service.access(world.ctx("owner"), world.workspace_id)
     assert all(owner["permissions"].values())
     assert {row["name"]: row["roles"] for row in owner["matrix"]["permissions"]}["own"] == ["owner"]

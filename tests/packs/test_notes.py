@@ -145,6 +145,6 @@ def test_the_demo_trackers_own_issues_come_out_inert() -> None:
     notes = compose(log("feat: a"), fetched(demo_tracker.issues("acme/web")), "acme/web", commit_link="https://c.test/{sha}")
     assert len(notes.issues) == 7
     assert "<script" not in notes.markdown
-    assert "javascript:alert(1)) !" not in notes.markdown.replace("\\", "X")
+    assert "](javascript" not in notes.markdown
     assert f"[`{1:010x}`]" not in notes.markdown
     assert "(<https://c.test/" in notes.markdown

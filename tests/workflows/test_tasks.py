@@ -195,7 +195,7 @@ async def test_when_policy_moves_the_approval_holds_only_for_the_same_rules(worl
     await world.approve(task_id)
     text = (
         '@id("two-eyes") @verdict("ask") @rule("approve:2") @reason("two people look at it")\n'
-        'forbid(principal, action == Action::"tool.invoke", resource);'
+        'forbid(principal, action == Worka::Action::"tool.invoke", resource);'
     )
     await governance.save_policy(world.ctx(world.owner), world.workspace_id, "governance", text, "stricter")
     world.work()

@@ -5,6 +5,7 @@ effect from outside the platform, and real worker processes that a test may kill
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import signal
@@ -195,6 +196,8 @@ async def make_world(cluster: Cluster, home: Path) -> AsyncIterator[World]:
         "WORKA_DATABASE__URL": cluster.urls.app,
         "WORKA_DATABASE__ENGINE_URL": cluster.urls.engine,
         "WORKA_WORKFLOWS__LEASE_SECONDS": "3",
+        # One for all worlds of the session: a worker sweeps the whole database, tenants of earlier tests included.
+        "WORKA_TREASURY__MASTER_KEY": base64.b64encode(bytes(32)).decode(),
     }
     runtime = Runtime(settings.load(environment), "test")
     await runtime.db.open()
@@ -207,6 +210,8 @@ async def make_world(cluster: Cluster, home: Path) -> AsyncIterator[World]:
         for worker in world.workers:
             worker.kill()
         server.close()
+        async with runtime.db.transaction(world.tenant_id) as conn:
+            await conn.execute("update worka.task set state = 'cancelled', reason = 'cancelled_by_person' where ended_at is null")
         await runtime.db.close()
 
 

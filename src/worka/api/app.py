@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import time
@@ -177,18 +178,14 @@ def _health(app: FastAPI, runtime: Runtime) -> None:
     async def metrics() -> PlainTextResponse:
         return PlainTextResponse(generate_latest().decode(), media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/v1/platform", tags=["health"], summary="Which build, which home, which processes")
-    async def platform() -> dict[str, Any]:
+    @app.get("/v1/platform", tags=["health"], summary="Which build answers; for those signed in, which processes and checks too")
+    async def platform(request: Request) -> dict[str, Any]:
+        home = hashlib.sha256(str(runtime.settings.home.resolve()).encode()).hexdigest()[:16]
+        answer: dict[str, Any] = {"version": __version__, "build": build_id(), "home_id": home}
+        if getattr(request.state, "ctx", None) is None:
+            return answer
         try:
             processes = json.loads((runtime.paths.run / "processes.json").read_text())
         except (OSError, ValueError):
             processes = {}
-        found = await checks()
-        return {
-            "version": __version__,
-            "build": build_id(),
-            "home": str(runtime.settings.home),
-            "up_seconds": round(time.time() - started, 1),
-            "processes": processes,
-            "checks": found,
-        }
+        return answer | {"up_seconds": round(time.time() - started, 1), "processes": processes, "checks": await checks()}

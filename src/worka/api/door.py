@@ -26,7 +26,7 @@ from worka.workspaces import store as workspaces
 log = logging.getLogger("worka.api")
 SAFE = {"GET", "HEAD", "OPTIONS"}
 # What a stranger may reach: signing in, health, the OpenAPI document, the console's static files and sign-in page.
-OPEN = re.compile(r"^/(livez|readyz|metrics|openapi\.json|docs/api|static/.*|sign-in|v1/setup|v1/invitations/accept)$")
+OPEN = re.compile(r"^/(livez|readyz|metrics|openapi\.json|docs/api|static/.*|sign-in|v1/platform|v1/setup|v1/invitations/accept)$")
 _WORKSPACE = re.compile(r"^/(?:v1/workspaces|w)/([^/]+)")
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),

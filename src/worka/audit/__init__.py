@@ -6,4 +6,7 @@ back to the last seal. It never updates or deletes a row, never holds a secret o
 context hands it events.
 """
 
-__all__ = ["actions", "checkpoints", "errors", "events", "merkle", "recorder", "routes", "sealer", "service", "verify"]
+__all__ = [
+    "actions", "checkpoints", "errors", "events", "export", "ledger", "merkle", "recorder", "routes", "rules", "sealer",
+    "service", "sign", "store", "verify",
+]  # fmt: skip

@@ -1,6 +1,6 @@
 """Problems of the ledger.
 
-Unavailable ── LedgerNotWritten, SealKeyUnreadable
+Unavailable ── LedgerNotWritten, SealBroken, SealKeyUnreadable
 """
 
 from __future__ import annotations
@@ -22,3 +22,12 @@ class SealKeyUnreadable(Unavailable):
 
     code, title = "seal_key_unreadable", "The key that seals the ledger cannot be read"
     default_remedy = "Restore keys/seal.ed25519 under WORKA_HOME from its backup, owned by the user that runs Worka."
+
+
+class SealBroken(Unavailable):
+    """The newest checkpoint, or the public key beside it, is damaged or not of this instance's key."""
+
+    code, title = "seal_broken", "The seals of the ledger cannot be trusted"
+    default_remedy = (
+        "Compare objects/checkpoints and keys/seal.ed25519 under WORKA_HOME with your copies; put back what changed."
+    )

@@ -61,3 +61,45 @@ def root_of_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes]
     if sn:
         raise ValueError("the proof is too short")
     return value
+
+
+def consistency(leaves: Sequence[bytes], old_size: int) -> list[bytes]:
+    """The proof that the first `old_size` leaves are a prefix of the tree (RFC 9162, 2.1.4.1). Raises IndexError."""
+    if not 1 <= old_size <= len(leaves):
+        raise IndexError(f"prefix {old_size} of {len(leaves)}")
+    return _subproof(leaves, old_size, True)
+
+
+def _subproof(leaves: Sequence[bytes], old_size: int, whole: bool) -> list[bytes]:
+    if old_size == len(leaves):
+        return [] if whole else [root(leaves)]
+    k = _split(len(leaves))
+    if old_size <= k:
+        return [*_subproof(leaves[:k], old_size, whole), root(leaves[k:])]
+    return [*_subproof(leaves[k:], old_size - k, False), root(leaves[:k])]
+
+
+def is_consistent(old_size: int, size: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> bool:
+    """Whether a consistency proof holds (RFC 9162, 2.1.4.2)."""
+    if not 1 <= old_size <= size:
+        return False
+    if old_size == size:
+        return not proof and old_root == new_root
+    steps = [old_root, *proof] if old_size & (old_size - 1) == 0 else list(proof)
+    if not steps:
+        return False
+    fn, sn = old_size - 1, size - 1
+    while fn & 1:
+        fn, sn = fn >> 1, sn >> 1
+    old = new = steps[0]
+    for step in steps[1:]:
+        if sn == 0:
+            return False
+        if fn & 1 or fn == sn:
+            old, new = node_hash(step, old), node_hash(step, new)
+            while not fn & 1 and fn:
+                fn, sn = fn >> 1, sn >> 1
+        else:
+            new = node_hash(new, step)
+        fn, sn = fn >> 1, sn >> 1
+    return sn == 0 and old == old_root and new == new_root

@@ -1,148 +1,106 @@
 """Seals the heads of all lanes of all tenants outside the database, at least once a second while they move.
 
-Each checkpoint binds every row below its heads (the rows are chained) and the checkpoint before it. Before a head is
-sealed it must continue what was sealed before: the row at the last sealed place must still be there with its hash, and
-the head must be a row. A head that does not is **held**: the checkpoint goes on sealing the last good place, so that no
-later seal makes a rewritten history look right, and every verification fails until someone has dealt with it.
+Each checkpoint binds every row below its heads (the rows are chained) and the checkpoint before it. A lane that does
+not continue what was sealed keeps its last good head in every later checkpoint (`rules.next_vector`): no later seal
+makes a rewritten history look right, and every verification fails until someone has dealt with it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
 
 import psycopg
 
-from worka.audit import checkpoints, store
-from worka.audit.checkpoints import FIRST, Stored, tree_of
-from worka.audit.errors import SealBroken, SealTaken
-from worka.audit.sign import Checkpoint, Signer, load_signer
-from worka.kernel import failpoints
+from worka.audit import checkpoints, rules, sign, store
+from worka.audit.checkpoints import Checkpoint
+from worka.audit.errors import SealBroken
+from worka.audit.verify import Key
 from worka.kernel.clock import now
 from worka.kernel.db import Connection, Database
 from worka.kernel.errors import Unavailable
 from worka.kernel.paths import Paths
 
 log = logging.getLogger("worka.audit.sealer")
-INTERVAL_SECONDS = 0.9  # with the time that a seal takes, below the promised second
-REST_SECONDS = 0.05  # between two seals that were asked for: many approvals make few seals
-RETRY_SECONDS = 1.0
-Leaf = dict[str, Any]
+INTERVAL = 0.9 * rules.SEAL_SECONDS  # with the time that a seal takes, within the promise
+REST = 0.05  # seconds between two seals that were asked for: many approvals make few seals
+RETRY = 1.0
+PUBLISHED = "seal.pub"
 
 
 class Sealer:
-    """Makes checkpoints. One at a time per database: whoever holds the session lock."""
+    """Makes checkpoints. One at a time per database: whoever holds the session lock. Raises SealBroken when the newest
+    checkpoint of the store is not one that this key signed, or does not commit to the heads beside it."""
 
-    def __init__(self, db: Database, paths: Paths, signer: Signer) -> None:
+    def __init__(self, db: Database, paths: Paths) -> None:
         self.db = db
-        self.paths = paths
-        self.signer = signer
-        self.last: Stored | None = checkpoints.newest(paths, signer.public)
-        self.held: set[tuple[str, int]] = set()
+        self.key = sign.ensure_key(paths.keys)
+        self.files = checkpoints.Store(paths.checkpoints)
+        self.last = self._verified()
+        paths.checkpoints.mkdir(parents=True, exist_ok=True)
+        sign.create_once(paths.checkpoints / PUBLISHED, f"{self.key.public}\n".encode(), mode=0o644)
+        if (paths.checkpoints / PUBLISHED).read_text().strip() != self.key.public:
+            raise SealBroken(f"{PUBLISHED} beside the checkpoints is not the public half of keys/seal.ed25519.")
 
-    async def seal(self) -> Stored | None:
-        """Seals the heads as they are now; None when nothing moved since the last checkpoint. Raises SealTaken when
-        another sealer wrote its number, SealBroken when the object store is not as it was left."""
-        leaves = await self._leaves()
-        before = self.last
-        if (before is not None and leaves == before.leaves) or not leaves:
-            return None
-        tree = tree_of(leaves)
-        said = Checkpoint(
-            n=before.said.n + 1 if before else 1,
-            at=now().isoformat(timespec="milliseconds"),
-            previous=before.hash if before else FIRST,
-            size=tree.size,
-            root=tree.root,
-        )
-        stored = Stored(said, self.signer.note(said), leaves)
-        failpoints.hit("audit.sealed.before_write")
-        await asyncio.to_thread(checkpoints.write, self.paths, stored)
-        self.last = stored
-        return stored
+    def _verified(self) -> Checkpoint | None:
+        try:
+            last = self.files.latest()
+            if last is None:
+                return None
+            lines = Key(self.key.public).opened(last.note)
+            again = checkpoints.make(self.key, None, last.vector, [], last.at).note.splitlines()
+        except (ValueError, KeyError, TypeError) as error:
+            raise SealBroken(f"The newest checkpoint cannot be trusted: {error}.") from error
+        if lines[1:3] != again[1:3] or lines[3] != f"number {last.number}":
+            raise SealBroken(f"Checkpoint {last.number} does not commit to the heads beside it.")
+        return last
 
-    async def _leaves(self) -> list[Leaf]:
+    async def seal(self) -> Checkpoint | None:
+        """Seals the heads as they are now; None when nothing moved since the last checkpoint. Raises NumberTaken when
+        another sealer wrote its number first, OSError when the object store does not take it."""
+        before = self.last.vector if self.last else {}
         async with self.db.transaction(None) as conn:
-            heads = {(row["tenant_id"], row["lane"]): row for row in await store.heads_all(conn)}
-        known = {(leaf["tenant"], leaf["lane"]): leaf for leaf in (self.last.leaves if self.last else [])}
-        moved: dict[str, list[tuple[str, int]]] = {}
-        for key in sorted(heads.keys() | known.keys()):
-            head, leaf = heads.get(key), known.get(key)
-            if head is None or leaf is None or (head["seq"], bytes(head["hash"]).hex()) != (leaf["seq"], leaf["hash"]):
-                moved.setdefault(key[0], []).append(key)
-        held: set[tuple[str, int]] = set()
-        for tenant, keys in moved.items():
-            held |= await self._not_continuing(tenant, keys, heads, known)
-        for tenant, lane in sorted(held - self.held):
-            log.error(
-                "audit: lane %s of tenant %s does not continue what was sealed; it is held at its last good seal",
-                lane,
-                tenant,
-            )
-        self.held = held
-        lanes: dict[str, list[int]] = {}
-        vector: list[Leaf] = []
-        for key in sorted(heads.keys() | known.keys()):
-            if key in held and key not in known:
-                continue
-            row = None if key in held else heads[key]
-            leaf = known[key] if row is None else {"seq": row["seq"], "hash": bytes(row["hash"]).hex()}
-            lanes.setdefault(key[0], []).append(key[1])
-            # The lanes of the tenant stand in each of its leaves: an export cannot leave one out.
-            vector.append(
-                {
-                    "tenant": key[0],
-                    "lane": key[1],
-                    "lanes": lanes[key[0]],
-                    "seq": leaf["seq"],
-                    "hash": leaf["hash"],
-                }
-            )
-        return vector
-
-    async def _not_continuing(
-        self, tenant: str, keys: list[tuple[str, int]], heads: dict[tuple[str, int], Any], known: dict[Any, Leaf]
-    ) -> set[tuple[str, int]]:
-        """Which of a tenant's moved lanes are not the continuation of what the last checkpoint sealed."""
-        places = [(lane, known[tenant, lane]["seq"]) for _, lane in keys if (tenant, lane) in known]
-        places += [(lane, heads[tenant, lane]["seq"]) for _, lane in keys if (tenant, lane) in heads]
-        async with self.db.transaction(tenant) as conn:
-            hashes = await store.hashes_at(conn, places)
-        held = set()
-        for key in keys:
-            head, leaf = heads.get(key), known.get(key)
-            if head is None or not _is_row(hashes, key[1], head["seq"], bytes(head["hash"])):
-                held.add(key)
-            elif leaf is not None and (
-                head["seq"] < leaf["seq"] or not _is_row(hashes, key[1], leaf["seq"], bytes.fromhex(leaf["hash"]))
-            ):
-                held.add(key)
-        return held
-
-
-def _is_row(hashes: dict[tuple[int, int], bytes], lane: int, seq: int, digest: bytes) -> bool:
-    return digest == b"" if seq == 0 else hashes.get((lane, seq)) == digest
+            heads = await store.heads(conn)
+        continuous = {}
+        moved: dict[str, list[tuple[int, int]]] = {}
+        for tenant, lane, seq in rules.moved(before, heads):
+            moved.setdefault(tenant, []).append((lane, seq))
+        for tenant, lanes in moved.items():
+            places = {(lane, seq): before[tenant][lane][1] for lane, seq in lanes}
+            async with self.db.transaction(tenant) as conn:
+                standing = await store.rows_stand(conn, places)
+            continuous.update({(tenant, lane): (lane, seq) in standing for lane, seq in lanes})
+        vector, lost = rules.next_vector(before, heads, continuous)
+        known = self.last.lost if self.last else []
+        for chain in lost:
+            if chain not in known:
+                log.error("audit: %s is not there any more as it was sealed; it stays sealed as it was", chain)
+        if not vector or (vector == before and lost == known):
+            return None
+        made = checkpoints.make(self.key, self.last, vector, lost, now())
+        await asyncio.to_thread(self.files.write, made)
+        self.last = made
+        return made
 
 
 async def run(db: Database, paths: Paths, stop: asyncio.Event) -> None:
-    """Seals until `stop` is set; goes on after every failure, which is logged: an unsealed tail is what verify shows."""
+    """Seals until `stop` is set. It goes on after every failure, which is logged: verify shows that no sealer runs."""
     told = ""
     while not stop.is_set():
         try:
-            signer = await asyncio.to_thread(load_signer, paths)
             async with db.listen(store.SEAL_CHANNEL) as conn:
                 if await store.take_sealer_lock(conn):
-                    await _seal_on(conn, await asyncio.to_thread(Sealer, db, paths, signer), stop)
-                told = ""
-        except SealTaken:
+                    sealer = await asyncio.to_thread(Sealer, db, paths)
+                    told = ""
+                    await _seal_on(conn, sealer, stop)
+        except checkpoints.NumberTaken:
             log.warning("audit: another sealer was faster; going on from its checkpoint")
-        except (SealBroken, Unavailable, psycopg.Error, OSError) as error:
+        except (Unavailable, psycopg.Error, OSError) as error:
             if str(error) != told:
                 log.error("audit: nothing can be sealed: %s", error)
             told = str(error)
         try:
-            await asyncio.wait_for(stop.wait(), RETRY_SECONDS)
+            await asyncio.wait_for(stop.wait(), RETRY)
         except TimeoutError:
             pass
 
@@ -150,8 +108,8 @@ async def run(db: Database, paths: Paths, stop: asyncio.Event) -> None:
 async def _seal_on(conn: Connection, sealer: Sealer, stop: asyncio.Event) -> None:
     while not stop.is_set():
         await sealer.seal()
-        await asyncio.sleep(REST_SECONDS)
+        await asyncio.sleep(REST)
         # Ends at the first notification (someone wants a seal now) or after the interval; fails when the session, and
         # with it the lock, is lost.
-        async for _ in conn.notifies(timeout=INTERVAL_SECONDS - REST_SECONDS, stop_after=1):
+        async for _ in conn.notifies(timeout=INTERVAL - REST, stop_after=1):
             pass

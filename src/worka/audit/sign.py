@@ -31,7 +31,7 @@ class SealKey:
     _id: bytes = field(repr=False)
 
     def note(self, text: str) -> str:
-        """The signed note: the text (which ends with a newline), an empty line, the signature line. Raises ValueError."""
+        """The signed note: the text (ending with a newline), an empty line, the signature line. Raises ValueError."""
         if not text.endswith("\n") or "\n\n" in text:
             raise ValueError("a note's text ends with a newline and has no empty line")
         signature = base64.b64encode(self._id + self._private.sign(text.encode())).decode()
@@ -47,7 +47,7 @@ def _made(seed: bytes) -> SealKey:
 
 
 def ensure_key(keys: Path) -> SealKey:
-    """The seal key of this instance; made at the first start, by whichever process comes first. Raises SealKeyUnreadable."""
+    """The seal key of this instance; whichever process comes first makes it. Raises SealKeyUnreadable."""
     path = keys / FILE
     try:
         if not path.exists():

@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
+from worka.audit.rules import Vector
 from worka.kernel.db import Connection
 
-Row = dict[str, Any]
 SEAL_CHANNEL = "worka_seal"
+Entry = tuple[int, int, bytes, bytes, bytes, bytes, float]
+"""lane, seq, body, mac, prev, hash, and the age in seconds."""
+_PAGE = 2000
 # One number for all sealers of a database: the session that holds it seals.
 _SEALER_LOCK = 0x57_4F_52_4B_41_5E_A1
 
 
-async def append(conn: Connection, tenant: str, lane: int, bodies: list[bytes], macs: list[bytes]) -> None:
-    """Links and inserts the rows, in order, and moves the lane's head: one statement, the transaction's last."""
+async def append(conn: Connection, tenant: str, lane: int, macs: list[bytes], bodies: list[bytes]) -> int:
+    """Links and inserts the rows, in order, and moves the lane's head: one statement, the transaction's last. Returns
+    how many rows stand there now because of it."""
     await conn.execute("select worka.audit_append(%s, %s, %s::bytea[], %s::bytea[])", (tenant, lane, bodies, macs))
+    return len(bodies)
 
 
-async def ask_for_seal(conn: Connection) -> None:
-    """Wakes the sealer when this transaction commits."""
+async def make_head(conn: Connection, tenant: str, lane: int) -> None:
+    """The head of a lane that nobody has written to yet."""
+    await conn.execute(
+        "insert into worka.audit_head (tenant_id, lane) values (%s, %s) on conflict do nothing", (tenant, lane)
+    )
+
+
+@asynccontextmanager
+async def as_tenant(conn: Connection, tenant: str) -> AsyncIterator[None]:
+    """Goes on as another tenant inside a transaction of none (the platform's own chain), and then as none again."""
+    await conn.execute("select set_config('worka.tenant', %s, true)", (tenant,))
+    yield
+    # Not in a `finally`: after an error the transaction takes no statement any more, and ends with the setting.
+    await conn.execute("select set_config('worka.tenant', '', true)")
+
+
+async def wake_sealer(conn: Connection) -> None:
+    """Asks for a seal as soon as this transaction is committed."""
     await conn.execute("select pg_notify(%s, '')", (SEAL_CHANNEL,))
 
 
@@ -29,47 +50,52 @@ async def take_sealer_lock(conn: Connection) -> bool:
     return bool(row and row["held"])
 
 
-async def heads_all(conn: Connection) -> list[Row]:
-    """The heads of all lanes of all tenants (tenant_id, lane, seq, hash), sorted."""
-    return await (await conn.execute("select * from worka.audit_heads_all()")).fetchall()
+async def tenants(conn: Connection) -> list[str]:
+    """All tenants of the deployment."""
+    cursor = await conn.execute("select t as tenant_id from worka.tenants_all() as t order by 1")
+    return [row["tenant_id"] for row in await cursor.fetchall()]
 
 
-async def heads(conn: Connection) -> list[Row]:
-    """The heads (lane, seq, hash) of this transaction's tenant."""
+async def heads(conn: Connection) -> Vector:
+    """The heads of all lanes of all tenants, at one moment."""
+    found: Vector = {}
+    for row in await (await conn.execute("select * from worka.audit_heads_all()")).fetchall():
+        found.setdefault(row["tenant_id"], {})[row["lane"]] = (row["seq"], bytes(row["hash"]).hex())
+    return found
+
+
+async def own_heads(conn: Connection) -> dict[int, tuple[int, str]]:
+    """The heads of this transaction's tenant: lane -> (seq, hash in hex)."""
     cursor = await conn.execute("select lane, seq, hash from worka.audit_head order by lane")
-    return await cursor.fetchall()
+    return {row["lane"]: (row["seq"], bytes(row["hash"]).hex()) for row in await cursor.fetchall()}
 
 
-async def hashes_at(conn: Connection, places: list[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
-    """The hashes of the tenant's rows at these (lane, seq); a place without a row is left out."""
+async def rows_stand(conn: Connection, places: Mapping[tuple[int, int], str]) -> set[tuple[int, int]]:
+    """Which of these places ((lane, seq) -> hash in hex) of the tenant hold a row with that very hash."""
     cursor = await conn.execute(
         "select e.lane, e.seq, e.hash from unnest(%s::int[], %s::bigint[]) as p(lane, seq)"
         " join worka.audit_entry e on e.lane = p.lane and e.seq = p.seq",
         ([lane for lane, _ in places], [seq for _, seq in places]),
     )
-    return {(row["lane"], row["seq"]): bytes(row["hash"]) for row in await cursor.fetchall()}
+    rows = await cursor.fetchall()
+    return {(row["lane"], row["seq"]) for row in rows if bytes(row["hash"]).hex() == places[row["lane"], row["seq"]]}
 
 
-async def lanes(conn: Connection) -> list[int]:
-    """The lanes in which the tenant has rows, from the rows themselves: a head may have been removed."""
-    cursor = await conn.execute(
-        "select lane from worka.audit_head union select lane from worka.audit_entry order by lane"
-    )
-    return [row["lane"] for row in await cursor.fetchall()]
-
-
-async def entries(conn: Connection, lane: int) -> AsyncIterator[Row]:
-    """The rows of a lane (lane, seq, body, mac, prev, hash) in order, in portions."""
-    after = 0
+async def pages(conn: Connection) -> AsyncIterator[list[Entry]]:
+    """The tenant's rows in order of (lane, seq), in portions."""
+    lane, seq = -1, 0
     while True:
         cursor = await conn.execute(
-            "select lane, seq, body, mac, prev, hash from worka.audit_entry where lane = %s and seq > %s"
-            " order by seq limit 2000",
-            (lane, after),
+            "select lane, seq, body, mac, prev, hash, extract(epoch from clock_timestamp() - at)::float8 as age"
+            " from worka.audit_entry where (lane, seq) > (%s, %s) order by lane, seq limit %s",
+            (lane, seq, _PAGE),
         )
         rows = await cursor.fetchall()
-        for row in rows:
-            yield row
-        if len(rows) < 2000:
+        if rows:
+            yield [
+                (r["lane"], r["seq"], bytes(r["body"]), bytes(r["mac"]), bytes(r["prev"]), bytes(r["hash"]), r["age"])
+                for r in rows
+            ]
+            lane, seq = rows[-1]["lane"], rows[-1]["seq"]
+        if len(rows) < _PAGE:
             return
-        after = rows[-1]["seq"]

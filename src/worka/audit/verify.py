@@ -1,9 +1,9 @@
-"""Verifies an exported audit ledger: chain, heads, seals. Needs only Python 3.9 or newer: no database, no other package.
+"""Verifies an exported audit ledger: chain, heads, seals. Needs only Python 3.11 or newer: no database, no package.
 
-    python3 verify.py [EXPORT.tar | FOLDER] [--public-key LINE_OR_FILE] [--json]
+    python3 -I verify.py [EXPORT.tar | FOLDER] [--pub LINE_OR_FILE] [--json]
 
-Exit code 0: every row up to the last seal is as it was sealed. 1: something is not, and it is named. 2: no readable export.
-Rows after the last seal are reported as unsealed, never as verified. Without --public-key the key in the export itself is
+Exit code 0: every row up to the last seal is as it was sealed. 1: something is not, and it is named. 2: no export.
+Rows after the last seal are reported as unsealed, never as verified. Without --pub the key in the export itself is
 used: then this shows that the export is consistent in itself, and you compare the printed key with the one you trust.
 This same file is `worka.audit.verify` and lies in every export.
 """
@@ -18,13 +18,16 @@ import json
 import os
 import sys
 import tarfile
+from datetime import datetime
 from typing import Any
 
 CLAIM = (
-    "Every row up to the last seal is linked, and its seal is signed: a changed, removed, reordered or cut-off row up to"
-    " there is found. Rows after it are unsealed: they are linked, but a cut tail among them would not be found."
+    "Every row up to the last seal is linked, and its seal is signed: a changed, removed, reordered or cut-off row up"
+    " to there is found. Rows after it are unsealed: they are linked, but a cut tail among them would not be found."
 )
-_MOST = 2**31  # a file of an export is never longer
+OWN_KEY = " The public key came with the export: compare it with a copy that you kept (--pub)."
+_MOST = 2**31  # an export is never longer, all of its files together
+_MEMBERS = 10_000
 
 
 class Unreadable(Exception):
@@ -159,12 +162,20 @@ def read(path: str) -> dict[str, bytes]:
                         found[os.path.relpath(full, path).replace(os.sep, "/")] = file.read()
     else:
         try:
-            with tarfile.open(path, "r:*") as tar:
-                for member in tar:
-                    stream = tar.extractfile(member) if member.isreg() and member.size < _MOST else None
+            # Uncompressed only: what is small on disk is then small in memory.
+            with tarfile.open(path, "r:") as tar:
+                total = 0
+                for count, member in enumerate(tar):
+                    name = member.name[2:] if member.name.startswith("./") else member.name
+                    total += member.size
+                    if name.startswith("/") or ".." in name.split("/"):
+                        raise Unreadable(f"{path}: it holds an unsafe path, {name[:80]!r}")
+                    if name in found or count > _MEMBERS or total > _MOST:
+                        raise Unreadable(f"{path}: it holds a file twice, or too much")
+                    stream = tar.extractfile(member) if member.isreg() else None
                     if stream is not None:
-                        found[member.name[2:] if member.name.startswith("./") else member.name] = stream.read()
-        except (OSError, tarfile.TarError, EOFError) as error:
+                        found[name] = stream.read()
+        except (OSError, ValueError, tarfile.TarError, EOFError) as error:
             raise Unreadable(f"{path}: {type(error).__name__}: {error}") from error
     mark = [name for name in found if name.split("/")[-1] == "public-key.txt"]
     if not mark:
@@ -183,6 +194,8 @@ class Verification:
         self.ends: dict[int, int] = {}
         self.bodies_of: set[str] = set()
         self.rows = self.withheld = 0
+        self.newest: dict[int, str] = {}
+        self.trusted = trusted is not None
         self.last: dict[str, Any] | None = None
         self.facts: dict[str, str] = {}
         self.key = Key(files["public-key.txt"].decode())
@@ -201,12 +214,16 @@ class Verification:
         sealed = {lane: seq for lane, seq, _ in self.last["heads"]} if self.last else {}
         unsealed = {lane: end - sealed.get(lane, 0) for lane, end in self.ends.items() if end > sealed.get(lane, 0)}
         waiting = sum(unsealed.values())
+        broken = {problem.split(" seq ")[0] for problem in self.problems}
+        kept = sum(min(end, sealed.get(n, 0)) for n, end in self.ends.items() if f"lane {n}" not in broken)
         return {
             "ok": not self.problems,
             "problems": self.problems,
             "rows": self.rows,
-            "sealed": self.rows - waiting,
+            "sealed": kept,
             "unsealed": waiting,
+            "last_seal_at": self.last["time"] if self.last else None,
+            "window_seconds": self._window(set(unsealed)),
             "unsealed_rows": [
                 f"lane {lane} seq {self.ends[lane] - count + 1}..{self.ends[lane]}"
                 for lane, count in sorted(unsealed.items())
@@ -215,9 +232,21 @@ class Verification:
             "lanes": {str(lane): end for lane, end in sorted(self.ends.items())},
             "checkpoint": {"number": self.last["number"], "time": self.last["time"]} if self.last else None,
             "key": self.key.line,
-            "claim": CLAIM,
+            "claim": CLAIM if self.trusted else CLAIM + OWN_KEY,
             **self.facts,
         }
+
+    def _window(self, lanes: set[int]) -> float | None:
+        """Seconds from the last seal to the newest row after it; 0.0 when all are sealed, None without a seal."""
+        if self.last is None:
+            return None
+        try:
+            seal = datetime.fromisoformat(self.last["time"].replace("Z", "+00:00"))
+            newest = [self.newest[lane] for lane in lanes & set(self.newest)]
+            times = [datetime.fromisoformat(at.replace("Z", "+00:00")) for at in newest]
+            return round(max([0.0, *((at - seal).total_seconds() for at in times)]), 3)
+        except (ValueError, TypeError):
+            return None
 
     def _manifest(self) -> list[str]:
         """The signed list of what was exported; a problem with it is told last, after the row that explains it."""
@@ -264,6 +293,8 @@ class Verification:
             elif self._foreign(str(body)):
                 self.problems.append(f"{place}: it belongs to another tenant")
                 return
+            elif isinstance(at := json.loads(body).get("at"), str):
+                self.newest[lane] = at
             known[expected] = row["hash"].lower()
             self.ends[lane] = expected
             before, expected, hidden = value, expected + 1, body is None
@@ -317,10 +348,14 @@ class Verification:
             end = self.ends.get(lane, 0)
             if end < seq:
                 self.problems.append(
-                    f"lane {lane} seq {end + 1}: the tail is cut: checkpoint {number} seals seq {seq}, the rows end at seq {end}"
+                    f"lane {lane} seq {end + 1}: the tail is cut: checkpoint {number} of {self._time()} seals"
+                    f" this lane up to seq {seq}, the export ends at seq {end}"
                 )
             elif self.hashes[lane][seq] != value:
                 self.problems.append(f"lane {lane} seq {seq}: it is not the row that checkpoint {number} seals")
+
+    def _time(self) -> str:
+        return str(self.last["time"]) if self.last else "?"
 
     def _complete(self, manifest: list[str]) -> None:
         """The files are those that were exported: an older seal or a cut unsealed tail would show here."""
@@ -347,20 +382,21 @@ def verify_file(path: str | os.PathLike[str], trusted: str | None = None) -> dic
     """Verifies an export (tar file or folder); see Verification.run. Never raises for a bad export: ok is False."""
     try:
         return Verification(read(os.fspath(path)), trusted).run()
-    except (Unreadable, ValueError, UnicodeDecodeError, binascii.Error) as error:
+    except (Unreadable, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return {"ok": False, "problems": [f"unreadable: {error}"], "rows": 0, "unreadable": True, "claim": CLAIM}
 
 
 def text(result: dict[str, Any]) -> str:
     """What people read."""
     if result.get("unreadable"):
-        return result["problems"][0]
+        return str(result["problems"][0])
     seal = result["checkpoint"]
     lines = [f"{result['rows']} rows in {len(result['lanes'])} lanes of {result.get('tenant', 'an unknown tenant')}"]
     if seal:
         lines.append(f"last seal: checkpoint {seal['number']} of {seal['time']}")
     lines.append(f"sealed: {result['sealed']}; unsealed: {result['unsealed']}; content withheld: {result['withheld']}")
     lines += [f"  unsealed: {row}" for row in result["unsealed_rows"]]
+    lines.append(f"window after the last seal: {result['window_seconds']} s")
     lines.append(f"key: {result['key']}")
     lines += [f"PROBLEM {problem}" for problem in result["problems"]]
     lines.append("OK. " + result["claim"] if result["ok"] else "NOT OK: the export is not what was sealed.")
@@ -371,7 +407,9 @@ def main(arguments: list[str] | None = None) -> int:
     """The command; its exit code."""
     parser = argparse.ArgumentParser(description="Verifies an exported audit ledger offline.")
     parser.add_argument("export", nargs="?", help="tar file or folder; without it, where this file lies")
-    parser.add_argument("--public-key", help="the trusted verifier's line, or a file that holds it")
+    parser.add_argument(
+        "--pub", "--public-key", dest="public_key", help="the trusted verifier's line, or a file that holds it"
+    )
     parser.add_argument("--json", action="store_true", help="the result as JSON")
     chosen = parser.parse_args(arguments)
     trusted = chosen.public_key

@@ -62,6 +62,7 @@ def question(actor: Actor, action: str, resource: Resource, context: dict[str, A
     if action == "tool.invoke":
         given.setdefault("side_effect", attrs.get("side_effect", "destructive"))
         attrs["side_effect"] = given["side_effect"]
+    given = {**attrs, **given}
     return Request(
         kind=actor.kind,
         id=actor.id,

@@ -1,6 +1,7 @@
 """The words that policy may look at: facts of a resource and of a request, with their Cedar types.
 
-Both the resource's attributes and the request's context have all of them, each optional. A fact under another name is a
+All are optional. A resource's own facts stand in its attributes, and with the request's in the context, so that policy
+can say `context.host` whoever brought the fact. A fact under another name is a
 programming error and raises: policy could never see it, and a misspelt fact would pass for an absent one.
 """
 
@@ -10,11 +11,14 @@ from typing import Any
 
 VOCABULARY: dict[str, str] = {
     "access": "String",
+    "address": "String",
     "args_bytes": "Long",
+    "attachment": "String",
     "boundary": "String",
     "destination": "String",
     "digest": "String",
     "email": "String",
+    "endpoint": "String",
     "host": "String",
     "host_services": "Bool",
     "hosts": "Set<String>",
@@ -29,6 +33,7 @@ VOCABULARY: dict[str, str] = {
     "port": "Long",
     "provider": "String",
     "publisher": "String",
+    "real_port": "Long",
     "release": "String",
     "role": "String",
     "secret": "String",

@@ -472,7 +472,7 @@ def view_show(view_id: str, revision: int | None = None) -> None:
     """A view's document."""
     value = client().get(f"/v1/views/{view_id}", revision=revision)
     if not show(value):
-        output.out.print(str((value.get("document") or {}).get("text", "")), markup=False)
+        output.out.print(str(value["shown"]["document"].get("text", "")), markup=False)
 
 
 # audit --------------------------------------------------------------------------------------------------------------

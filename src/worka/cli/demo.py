@@ -6,6 +6,7 @@ Every stage says in words what happens and how long it took; a stage that fails 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import secrets
@@ -350,7 +351,7 @@ class Demo:
         card = self.approver.get(f"/v1/approvals/{approval_id}")
         call = card["card"]
         self.step(f"the card: [bold]{escape(card['title'])}[/]; effect: {escape(card['effect'])}")
-        self.step(f"  exact call {escape(str(call.get('tool', card['subject_id'])))}  digest {card['digest'][:16]}")
+        self.step(f"  exact call {escape(str(call.get('tool', card['title'])))}  digest {card['digest'][:16]}")
         arguments = card.get("arguments") or {}
         self.step(
             f"  arguments: {escape(', '.join(f'{key} ({len(str(value))} characters)' for key, value in arguments.items()))}"
@@ -375,7 +376,7 @@ class Demo:
         views = self.owner.get(self.owner.ws("/views"))["items"]
         view = self.owner.get(f"/v1/views/{views[0]['id']}")
         self.ids["view"] = view["id"]
-        text = view["document"]["text"]
+        text = view["shown"]["document"]["text"]
         self.expect("<script" not in text.lower(), "The tracker's text stands unescaped in the notes.")
         self.report["counts"]["notes_characters"] = len(text)
         for line in text.splitlines()[:12]:
@@ -470,7 +471,7 @@ class Demo:
         loaded = settings.load()
         self.home = loaded.home
         found = running(self.home)
-        if found and found["build"] == build_id() and found["home"] == str(self.home):
+        if found and found["build"] == build_id():
             self.url = found["url"]
             self.say(f"[green]✓[/] using the running instance at {self.url} (same build, same WORKA_HOME)")
             return
@@ -592,7 +593,9 @@ def running(home: Path) -> dict[str, Any] | None:
         seen = answer.json()
     except (OSError, ValueError, KeyError, httpx.HTTPError):
         return None
-    return {**found, "build": seen.get("build"), "home": seen.get("home")} if isinstance(found, dict) else None
+    own = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:16]
+    # Another instance may have taken the port since: only the one that says it has this home is meant.
+    return {**found, "build": seen.get("build")} if seen.get("home_id") == own else None
 
 
 def _context(ca_pem: str) -> Any:

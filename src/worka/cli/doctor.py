@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from worka.kernel.settings import default_home
 from worka.workers.wiring import build_id
 
 
@@ -99,7 +100,7 @@ def _instance(url: str) -> list[dict[str, Any]]:
                 "" if same else "restart `worka up` with this build",
             )
         )
-        found.append(_disk(str(platform.get("home", "/"))))
+        found.append(_disk(os.environ.get("WORKA_HOME") or str(default_home())))
     return found
 
 

@@ -1,26 +1,13 @@
-"""Connections: the approved link between a workspace and an outside system: service, credential, access, scope.
+"""A workspace's accounts at outside systems: which provider, where, with what access, backed by which secret.
 
-It owns the connection's record and its states. The credential's value lies in the treasury; where it may be used is bound
-here, to one host and port. Connecting asks by policy; removing ends the grants that came with it. A connection is never
-called a service, and never used by another workspace.
+Owns connections and their states. Connecting is a consent boundary: by the shipped policy it waits for an approval, and
+the decision and the activation are one commit. A connection belongs to one workspace and holds a reference, never a value;
+ending it ends the grants of its secret for its endpoint. It never calls the outside: only the broker does.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from worka.connections import actions, events, rules, store
+from worka.connections.jobs import subscribe
 
-from worka.connections import actions as _actions
-from worka.connections import model as _model
-
-if TYPE_CHECKING:
-    from worka.kernel.events import Subscribers
-
-__all__ = ["subscribe"]
-_ = (_actions, _model)
-
-
-def subscribe(subscribers: Subscribers) -> None:
-    """Registers the in-transaction handlers of this domain."""
-    from worka.connections import service
-
-    subscribers.on("approval.decided", service.approval_decided)
+__all__ = ["actions", "events", "rules", "store", "subscribe"]

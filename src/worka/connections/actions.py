@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from worka.kernel.actions import Action, register
 
-CREATE = Action("connection.create", "manage_connections", "connection", "Connect an outside system to a workspace.")
-REMOVE = Action("connection.remove", "manage_connections", "connection", "Remove a connection and the grants that came with it.")
-VIEW = Action("connection.view", "view", "connection", "Read the connections of a workspace.", records=False)
+CONNECTION_CREATE = "connection.create"
+CONNECTION_REMOVE = "connection.remove"
+CONNECTION_VIEW = "connection.view"
 
-register(CREATE, REMOVE, VIEW)
+register(
+    Action(CONNECTION_CREATE, "manage_connections", "connection", "Connect an outside system to the workspace."),
+    Action(CONNECTION_REMOVE, "manage_connections", "connection", "End a connection and the grants behind it."),
+    Action(CONNECTION_VIEW, "view", "connection", "See the workspace's connections.", records=False),
+)

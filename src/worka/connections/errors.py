@@ -1,4 +1,7 @@
-"""Problems of connections: ConnectionNotFound 404, EndpointInvalid 422, SecretMissing 404."""
+"""Problems of connections.
+
+NotFound ── ConnectionNotFound      Invalid ── SecretNotUsable, MetadataInvalid
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,22 @@ from worka.kernel.errors import Invalid, NotFound
 
 
 class ConnectionNotFound(NotFound):
-    code = "connection_not_found"
-    title = "There is no such connection here"
+    """There is no such connection for the caller; whether it exists for others is secret."""
+
+    code, title = "connection_not_found", "There is no such connection here"
 
 
-class SecretMissing(NotFound):
-    code = "secret_not_found"
-    title = "There is no such secret in this workspace"
-    default_remedy = "Put the credential into the treasury first: POST /v1/workspaces/{w}/secrets."
+class SecretNotUsable(Invalid):
+    """The secret is not of this workspace, or not usable."""
+
+    code, title = "secret_not_usable", "This secret cannot back the connection"
+    default_remedy = "Name an active secret of the same workspace, or none for a connection without a credential."
 
 
-class EndpointInvalid(Invalid):
-    code = "endpoint_invalid"
-    title = "The host is not a name that a connection can be bound to"
-    default_remedy = "Give a host name such as api.example.org: no address, no wildcard, no port."
+class MetadataInvalid(Invalid):
+    """Metadata are short, plain, and no place for a credential."""
+
+    code, title = "metadata_invalid", "The metadata are not acceptable"
+    default_remedy = (
+        "Send up to 20 short texts, such as an account id or a subdomain; credentials belong in the treasury."
+    )

@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends
 
 from worka.connections import explain, service
-from worka.connections.schema import CreateConnection, RemoveConnection
+from worka.connections.schema import NewConnection
 from worka.kernel.context import Context
 from worka.kernel.explanation import Explanation
 from worka.kernel.http import Page, context
 
-router = APIRouter(tags=["connections"])
-Ctx = Annotated[Context, Depends(context)]
+router = APIRouter(prefix="/v1", tags=["connections"])
 
 
-@router.get("/v1/workspaces/{workspace_id}/connections", summary="Connections of a workspace")
-async def list_connections(ctx: Ctx, workspace_id: str, page: Annotated[Page, Depends()]) -> dict[str, Any]:
-    return page.answer(await service.listed(ctx, str(page.after[0]) if page.after else None, page.limit + 1), "id")
+@router.get("/workspaces/{workspace_id}/connections")
+async def list_connections(
+    workspace_id: str, page: Page = Depends(), ctx: Context = Depends(context)
+) -> dict[str, Any]:
+    """The workspace's connections, newest first."""
+    after = str(page.after[0]) if page.after else None
+    return page.answer(await service.listing(ctx, workspace_id, after, page.limit), "id")
 
 
-@router.post("/v1/workspaces/{workspace_id}/connections", status_code=201, summary="Connect an outside system (202: consent is waited for)")
-async def create_connection(ctx: Ctx, workspace_id: str, body: CreateConnection, response: Response) -> dict[str, Any]:
-    row = await service.create(ctx, **body.model_dump())
-    if row["state"] == "awaiting_approval":
-        response.status_code = 202
-    return row
+@router.post("/workspaces/{workspace_id}/connections", status_code=201)
+async def create_connection(workspace_id: str, body: NewConnection, ctx: Context = Depends(context)) -> dict[str, Any]:
+    """Connects an outside system; by the shipped policy it waits for an approval (`state`, `approval_id`)."""
+    return await service.create(ctx, workspace_id, **body.model_dump())
 
 
-@router.get("/v1/connections/{connection_id}", summary="One connection")
-async def show_connection(ctx: Ctx, connection_id: str) -> dict[str, Any]:
-    return await service.show(ctx, connection_id)
+@router.get("/connections/{connection_id}")
+async def get_connection(connection_id: str, ctx: Context = Depends(context)) -> dict[str, Any]:
+    """One connection."""
+    return await service.get(ctx, connection_id)
 
 
-@router.get("/v1/connections/{connection_id}/why", summary="Why a connection is as it is")
-async def why_connection(ctx: Ctx, connection_id: str) -> Explanation:
+@router.get("/connections/{connection_id}/why")
+async def why_connection(connection_id: str, ctx: Context = Depends(context)) -> Explanation:
+    """Why it is as it is, and who acts next."""
     return await explain.explain(ctx, connection_id)
 
 
-@router.delete("/v1/connections/{connection_id}", summary="Remove a connection; its grants end with it")
-async def remove_connection(ctx: Ctx, connection_id: str, body: RemoveConnection | None = None) -> dict[str, Any]:
-    return await service.remove(ctx, connection_id, body.reason if body else "")
+@router.delete("/connections/{connection_id}")
+async def remove_connection(connection_id: str, ctx: Context = Depends(context)) -> dict[str, Any]:
+    """Ends it and the grants behind it; `stopped` names the attachments that could use it."""
+    return await service.remove(ctx, connection_id)

@@ -32,5 +32,7 @@ async def explain(ctx: Context, decision_id: str) -> Explanation:
             Evidence(kind="trace", ref=found["trace_id"]),
             *(Evidence(kind="rule", ref=rule["rule"], label=rule["source"]) for rule in rules),
         ],
-        next=[NextAction(label=found["remedy"], command=f"worka decision show {decision_id}")] if found["remedy"] else [],
+        next=[NextAction(label=found["remedy"], command=f"worka decision show {decision_id}")]
+        if found["remedy"]
+        else [],
     )

@@ -18,7 +18,7 @@ ERROR = "governance/error"
 _VERSION = re.compile(r"^floor\.(\d+)(?:\+(\d+))?$")
 
 register(
-    Reason("allowed", "governance", "authorization", "A role permits it, and no governance policy stands against it."),
+    Reason("allowed", "governance", "authorization", "A role permits it, and governance does not object."),
     Reason(
         "approval_asked",
         "governance",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from worka import approvals, authorization
@@ -24,7 +25,8 @@ async def save_policy(ctx: Context, workspace_id: str, kind: str, text: str, not
     Raises BadPolicy with every fault located, PolicyMoved."""
     async with ctx.transaction() as conn:
         await ctx.require(names.POLICY_SAVE, Resource("policy", kind, None, {"kind": kind}))
-        if faults := statements.check(kind, text, approvals.rules.parse_rule):
+        faults = await asyncio.to_thread(statements.check, kind, text, approvals.rules.parse_rule)
+        if faults:
             first = faults[0]
             raise BadPolicy(
                 f"Statement {first.statement}, line {first.line}: {first.message}",

@@ -131,13 +131,16 @@ class Context:
             failpoints.hit(point)
 
     async def _flush(self, tx: Transaction) -> None:
-        by_tenant: dict[int, tuple[Context, list[Event]]] = {}
+        groups: dict[tuple[Any, ...], tuple[Context, list[Event]]] = {}
         for source, event in tx.events:
-            by_tenant.setdefault(id(source.principal), (source, []))[1].append(event)
-        # Each actor's rows carry its own name; the audit statement of all of them comes last.
-        for source, group in by_tenant.values():
+            who = (source.tenant_id or "", source.principal, source.originating_person, source.workspace_id)
+            groups.setdefault(who, (source, []))[1].append(event)
+        # Each actor's rows carry its own name; the audit statement of all of them comes last. Chains are locked in one
+        # order (the platform's first), so that two transactions never wait for each other.
+        ordered = sorted(groups.values(), key=lambda group: group[0].tenant_id or "")
+        for source, group in ordered:
             await event_rows.store(tx.conn, source, group)
-        for source, group in by_tenant.values():
+        for source, group in ordered:
             await source.recorder.flush(tx.conn, source, group)
         if tx.events:
             failpoints.hit("audit.flushed.before_commit")

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jsonschema
+from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 from worka.kernel import canonical, reasons
 from worka.kernel.reasons import Reason, register
@@ -171,14 +173,33 @@ def input_errors(schema: Mapping[str, Any] | None, value: Any) -> list[dict[str,
     """[{pointer, message}] where a value does not fit a JSON Schema; at most ten. Values are not repeated in the text."""
     if not schema:
         return []
-    validator = jsonschema.Draft202012Validator(
-        dict(schema), format_checker=jsonschema.FormatChecker(formats=("date-time", "email"))
-    )
+    # An empty registry: a schema comes from a pack, and must not make this process fetch what its $ref names.
+    validator = jsonschema.Draft202012Validator(dict(schema), registry=Registry())
+    try:
+        errors = sorted(validator.iter_errors(value), key=lambda e: list(map(str, e.absolute_path)))[:10]
+    except (Unresolvable, RecursionError):
+        return [{"pointer": "", "message": "the tool's schema refers to what is not in it, so nothing fits it"}]
     found = []
-    for error in sorted(validator.iter_errors(value), key=lambda e: list(map(str, e.absolute_path)))[:10]:
+    for error in errors:
         pointer = "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in error.absolute_path)
         found.append({"pointer": pointer, "message": _complaint(error)})
     return found
+
+
+def foreign_references(schema: Any) -> list[str]:
+    """The `$ref`s of a schema that lead out of it."""
+    found: list[str] = []
+    stack = [schema]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            for key in ("$ref", "$dynamicRef"):
+                if isinstance(item.get(key), str) and not item[key].startswith("#"):
+                    found.append(item[key])
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+    return sorted(set(found))
 
 
 def _complaint(error: jsonschema.ValidationError) -> str:

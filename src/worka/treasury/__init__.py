@@ -1,14 +1,12 @@
-"""The treasury: the system of record for secrets. Existence and grant are two separate decisions.
+"""Secrets at rest, who may use them where, and the short leases in which a value leaves.
 
-It owns envelope encryption (a master key outside the database wraps one data key and one audit key per tenant), secrets and
-their versions, grants per secret and attachment on one endpoint, and leases with their use. A value leaves only as a lease
-to the broker, on the wire; no route and no pack ever gets one.
+Owns the key envelope (a master key outside the database, a data key and an audit key per tenant), secrets and their
+versions, grants and leases. Creating a secret grants nothing; a grant names one secret, one attachment and one endpoint. A
+value leaves only as a lease to the broker, for one running invocation, and never through a route, an event or a log.
 """
 
 from __future__ import annotations
 
-from worka.treasury import actions as _actions
-from worka.treasury import model as _model
+from worka.treasury import actions, events, rules, store
 
-__all__: list[str] = []
-_ = (_actions, _model)
+__all__ = ["actions", "events", "rules", "store"]

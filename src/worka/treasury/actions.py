@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from worka.kernel.actions import Action, register
 
-CREATE = Action("secret.create", "manage_connections", "secret", "Put a secret into the treasury. It grants nothing.")
-GRANT = Action("secret.grant", "manage_connections", "secret", "Let one attachment use a secret on one endpoint.")
-REVOKE = Action("secret.revoke", "manage_connections", "secret", "End a secret; the very next call that needs it is refused.")
-ROTATE = Action("secret.rotate", "manage_connections", "secret", "Give a secret its next value.")
-UNGRANT = Action("secret.revoke_grant", "manage_connections", "secret", "End one grant; the very next call is refused.")
-VIEW = Action("secret.view", "view", "secret", "Read what a secret is for and who may use it, never its value.", records=False)
+SECRET_CREATE = "secret.create"
+SECRET_GRANT = "secret.grant"
+SECRET_REVOKE = "secret.revoke"
+SECRET_ROTATE = "secret.rotate"
+SECRET_UNGRANT = "secret.ungrant"
+SECRET_VIEW = "secret.view"
 
-register(CREATE, GRANT, REVOKE, ROTATE, UNGRANT, VIEW)
+register(
+    Action(SECRET_CREATE, "manage_connections", "secret", "Put a secret into the treasury; this grants nothing."),
+    Action(SECRET_GRANT, "manage_connections", "secret", "Let one attachment use one secret on one endpoint."),
+    Action(SECRET_REVOKE, "manage_connections", "secret", "End a secret, and every grant of it."),
+    Action(SECRET_ROTATE, "manage_connections", "secret", "Give a secret a new value; its grants stay."),
+    Action(SECRET_UNGRANT, "manage_connections", "secret", "Take a grant back."),
+    Action(SECRET_VIEW, "view", "secret", "See names, purposes and grants; a value is never shown.", records=False),
+)

@@ -1,4 +1,4 @@
-"""What can have happened in the treasury. No event holds a value."""
+"""What can have happened in the treasury. Names and ids; never a value, nor a part or a digest of one."""
 
 from __future__ import annotations
 
@@ -6,25 +6,106 @@ from typing import Any
 
 from worka.kernel.events import Event
 
-SECRET_CREATED = "treasury.secret.created"
-SECRET_ROTATED = "treasury.secret.rotated"
-SECRET_REVOKED = "treasury.secret.revoked"
-GRANT_CREATED = "treasury.grant.created"
-GRANT_REVOKED = "treasury.grant.revoked"
-LEASE_ISSUED = "treasury.lease.issued"
+_GRANT = ("id", "secret_id", "attachment_id", "endpoint")
 
 
-def secret(kind: str, row: dict[str, Any], before: dict[str, Any] | None, after: dict[str, Any], cause: dict[str, Any] | None = None) -> Event:
-    """An event about one secret."""
+def created(row: dict[str, Any]) -> Event:
+    """treasury.secret.created: a secret lies in the treasury; nobody may use it yet."""
+    after = {"state": row["state"], "version": row["version"], "kind": row["kind"], "purpose": row["purpose"]}
     return Event(
-        kind, row["id"], row["name"], before, after, cause, {"purpose": row["purpose"]}, lane="secrets", workspace_id=row["workspace_id"]
+        "treasury.secret.created", row["id"], row["name"], None, after, lane="secrets", workspace_id=row["workspace_id"]
     )
 
 
-def grant(kind: str, row: dict[str, Any], name: str, cause: dict[str, Any] | None = None) -> Event:
-    """An event about one grant: secret, attachment, endpoint."""
-    facts = {"secret": row["secret_id"], "attachment": row["attachment_id"], "endpoint": row["endpoint"]}
-    made = kind == GRANT_CREATED
+def rotated(row: dict[str, Any], version: int) -> Event:
+    """treasury.secret.rotated: a new value; the next lease has it."""
+    before, after = {"version": row["version"]}, {"version": version}
     return Event(
-        kind, row["id"], name, None if made else facts, facts if made else None, cause, lane="secrets", workspace_id=row["workspace_id"]
+        "treasury.secret.rotated",
+        row["id"],
+        row["name"],
+        before,
+        after,
+        lane="secrets",
+        workspace_id=row["workspace_id"],
+    )
+
+
+def revoked(row: dict[str, Any], why: str, stopped: list[str]) -> Event:
+    """treasury.secret.revoked: no lease is given any more; `stopped` names the attachments that could use it."""
+    before, after = {"state": row["state"]}, {"state": "revoked"}
+    data = {"why": why, "stopped": stopped}
+    return Event(
+        "treasury.secret.revoked",
+        row["id"],
+        row["name"],
+        before,
+        after,
+        data=data,
+        lane="secrets",
+        workspace_id=row["workspace_id"],
+    )
+
+
+def granted(grant: dict[str, Any], name: str, cause: dict[str, Any] | None) -> Event:
+    """treasury.grant.created: an attachment may use a secret on one endpoint."""
+    after = {key: grant[key] for key in _GRANT}
+    return Event(
+        "treasury.grant.created",
+        grant["id"],
+        name,
+        None,
+        after,
+        cause,
+        lane="secrets",
+        workspace_id=grant["workspace_id"],
+    )
+
+
+def ungranted(grant: dict[str, Any], name: str, cause: dict[str, Any] | None) -> Event:
+    """treasury.grant.revoked: it may no longer, from its very next request on."""
+    before = {key: grant[key] for key in _GRANT}
+    return Event(
+        "treasury.grant.revoked",
+        grant["id"],
+        name,
+        before,
+        None,
+        cause,
+        lane="secrets",
+        workspace_id=grant["workspace_id"],
+    )
+
+
+def leased(lease: dict[str, Any], name: str) -> Event:
+    """treasury.secret.leased: the broker has the value for one invocation and endpoint."""
+    keys = ("secret_id", "secret_version", "grant_id", "attachment_id", "endpoint")
+    cause = {"kind": "invocation", "id": lease["invocation_id"]}
+    return Event(
+        "treasury.secret.leased", lease["id"], name, cause=cause, data={key: lease[key] for key in keys}, lane="secrets",
+        workspace_id=lease["workspace_id"],
+    )  # fmt: skip
+
+
+def refused(workspace_id: str | None, asked: dict[str, Any], reason: str, name: str) -> Event:
+    """treasury.lease.refused: a value was asked for and not given."""
+    cause = {"kind": "invocation", "id": asked["invocation_id"]}
+    return Event(
+        "treasury.lease.refused", asked["secret_id"], name, cause=cause, data={**asked, "reason": reason}, lane="secrets",
+        workspace_id=workspace_id,
+    )  # fmt: skip
+
+
+def closed(lease: dict[str, Any]) -> Event:
+    """treasury.lease.closed: the invocation is over; `used` counts the requests that carried the value."""
+    cause = {"kind": "invocation", "id": lease["invocation_id"]}
+    data = {"used": lease["used_count"]}
+    return Event(
+        "treasury.lease.closed",
+        lease["id"],
+        "",
+        cause=cause,
+        data=data,
+        lane="secrets",
+        workspace_id=lease["workspace_id"],
     )

@@ -14,7 +14,13 @@ SECRET = machine(
             State("revoked", reasons=("secret_revoked",)),
             State("destroyed", terminal=True),
         ],
-        [("active", "rotating"), ("rotating", "active"), ("active", "revoked"), ("rotating", "revoked"), ("revoked", "destroyed")],
+        [
+            ("active", "rotating"),
+            ("rotating", "active"),
+            ("active", "revoked"),
+            ("rotating", "revoked"),
+            ("revoked", "destroyed"),
+        ],
     )
 )
 

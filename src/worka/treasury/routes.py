@@ -1,51 +1,66 @@
-"""HTTP for the treasury."""
+"""HTTP for the treasury. No route answers with a value."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import APIRouter, Depends
 
 from worka.kernel.context import Context
+from worka.kernel.explanation import Explanation
 from worka.kernel.http import Page, context
-from worka.treasury import service
-from worka.treasury.schema import CreateGrant, CreateSecret, RotateSecret
+from worka.treasury import explain, service
+from worka.treasury.schema import NewGrant, NewSecret, NewValue, Why
 
-router = APIRouter(tags=["treasury"])
-Ctx = Annotated[Context, Depends(context)]
+router = APIRouter(prefix="/v1", tags=["treasury"])
 
 
-@router.get("/v1/workspaces/{workspace_id}/secrets", summary="Secrets of a workspace, without values")
-async def list_secrets(ctx: Ctx, workspace_id: str, page: Annotated[Page, Depends()]) -> dict[str, Any]:
+@router.get("/workspaces/{workspace_id}/secrets")
+async def list_secrets(workspace_id: str, page: Page = Depends(), ctx: Context = Depends(context)) -> dict[str, Any]:
+    """The workspace's secrets, newest first: names, purposes, grants."""
     after = str(page.after[0]) if page.after else None
-    return page.answer(await service.secrets(ctx, after, page.limit + 1), "id")
+    return page.answer(await service.listing(ctx, workspace_id, after, page.limit), "id")
 
 
-@router.post("/v1/workspaces/{workspace_id}/secrets", status_code=201, summary="Put a secret into the treasury; it grants nothing")
-async def create_secret(ctx: Ctx, workspace_id: str, body: CreateSecret) -> dict[str, Any]:
-    return await service.create(ctx, name=body.name, purpose=body.purpose, kind=body.kind, value=body.value.get_secret_value())
+@router.post("/workspaces/{workspace_id}/secrets", status_code=201)
+async def create_secret(workspace_id: str, body: NewSecret, ctx: Context = Depends(context)) -> dict[str, Any]:
+    """Puts a secret into the treasury. This grants nothing."""
+    return await service.create(
+        ctx, workspace_id, name=body.name, purpose=body.purpose, kind=body.kind, value=body.value.get_secret_value()
+    )
 
 
-@router.get("/v1/secrets/{secret_id}", summary="What a secret is for, who may use it, its last uses; never its value")
-async def show_secret(ctx: Ctx, secret_id: str) -> dict[str, Any]:
-    return await service.secret(ctx, secret_id)
+@router.get("/secrets/{secret_id}")
+async def get_secret(secret_id: str, ctx: Context = Depends(context)) -> dict[str, Any]:
+    """A secret without its value: purpose, state, connections, grants."""
+    return await service.get(ctx, secret_id)
 
 
-@router.post("/v1/secrets/{secret_id}/rotate", summary="Give a secret its next value")
-async def rotate_secret(ctx: Ctx, secret_id: str, body: RotateSecret) -> dict[str, Any]:
+@router.get("/secrets/{secret_id}/why")
+async def why_secret(secret_id: str, ctx: Context = Depends(context)) -> Explanation:
+    """Why it can, or cannot, be used."""
+    return await explain.explain(ctx, secret_id)
+
+
+@router.post("/secrets/{secret_id}/rotate")
+async def rotate_secret(secret_id: str, body: NewValue, ctx: Context = Depends(context)) -> dict[str, Any]:
+    """Gives it a new value under the same grants."""
     return await service.rotate(ctx, secret_id, body.value.get_secret_value())
 
 
-@router.post("/v1/secrets/{secret_id}/revoke", summary="End a secret and its grants; says what stopped")
-async def revoke_secret(ctx: Ctx, secret_id: str) -> dict[str, Any]:
-    return await service.revoke(ctx, secret_id)
+@router.post("/secrets/{secret_id}/revoke")
+async def revoke_secret(secret_id: str, body: Why, ctx: Context = Depends(context)) -> dict[str, Any]:
+    """Ends it and every grant of it; `stopped` names the attachments that could use it."""
+    return await service.revoke(ctx, secret_id, body.why)
 
 
-@router.post("/v1/secrets/{secret_id}/grants", status_code=201, summary="Let one attachment use a secret on one endpoint")
-async def create_grant(ctx: Ctx, secret_id: str, body: CreateGrant) -> dict[str, Any]:
-    return await service.grant(ctx, secret_id, attachment_id=body.grantee_id, endpoint=body.endpoint)
+@router.post("/secrets/{secret_id}/grants", status_code=201)
+async def grant_secret(secret_id: str, body: NewGrant, ctx: Context = Depends(context)) -> dict[str, Any]:
+    """Lets one attachment use it on one endpoint."""
+    return await service.grant(ctx, secret_id, body.grantee_id, body.endpoint)
 
 
-@router.delete("/v1/grants/{grant_id}", summary="End one grant; the very next call that needs it is refused")
-async def delete_grant(ctx: Ctx, grant_id: str) -> dict[str, Any]:
-    return await service.remove_grant(ctx, grant_id)
+@router.delete("/grants/{grant_id}", status_code=204)
+async def revoke_grant(grant_id: str, ctx: Context = Depends(context)) -> None:
+    """Takes a grant back; holds for the very next request."""
+    await service.revoke_grant(ctx, grant_id)

@@ -1,32 +1,45 @@
-"""API shapes of the treasury. A value is only ever taken, never given."""
+"""API shapes of the treasury. A value goes in and never comes out."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+from worka.treasury.rules import MOST_CHARACTERS
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$"
 
 
-class CreateSecret(BaseModel):
-    """Body of POST /v1/workspaces/{workspace_id}/secrets."""
-
+class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    name: str = Field(pattern=NAME)
-    purpose: str = Field(min_length=1, max_length=300)
-    kind: str = Field("api_token", pattern=r"^[a-z_]{1,40}$")
-    value: SecretStr = Field(min_length=8, max_length=16_384, description="kept sealed; no route gives it back")
 
 
-class RotateSecret(BaseModel):
-    """Body of POST /v1/secrets/{secret_id}/rotate."""
+class NewSecret(_Body):
+    """A secret: what it is called, what it is for, its kind, and its value."""
 
-    model_config = ConfigDict(extra="forbid")
-    value: SecretStr = Field(min_length=8, max_length=16_384)
+    name: str = Field(min_length=1, max_length=120, pattern=_NAME)
+    purpose: str = Field("", max_length=400)
+    kind: Literal["api_token", "oauth_access", "password", "registry", "publication", "infrastructure", "other"] = (
+        "api_token"
+    )
+    value: SecretStr = Field(min_length=6, max_length=MOST_CHARACTERS)
 
 
-class CreateGrant(BaseModel):
-    """Body of POST /v1/secrets/{secret_id}/grants."""
+class NewValue(_Body):
+    """The new value of a rotation."""
 
-    model_config = ConfigDict(extra="forbid")
-    grantee_id: str = Field(description="the attachment", max_length=60)
-    endpoint: str = Field(pattern=r"^[A-Za-z0-9.-]{1,253}:[0-9]{1,5}$", description="host:port")
+    value: SecretStr = Field(min_length=6, max_length=MOST_CHARACTERS)
+
+
+class NewGrant(_Body):
+    """Which attachment may use the secret, on which endpoint (host:port)."""
+
+    grantee_id: str = Field(min_length=1, max_length=80)
+    endpoint: str = Field(min_length=3, max_length=260)
+
+
+class Why(_Body):
+    """Why it is taken back; it stands in the ledger."""
+
+    why: str = Field("", max_length=400)

@@ -1,89 +1,100 @@
-"""Implements the kernel's Sealer: what layers below the treasury seal and sign with (decisions.md 23)."""
+"""Implements the kernel's Sealer: layers below the treasury seal through it without knowing keys."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
+from functools import cached_property
+from typing import Any, Literal
 
 from worka.kernel.context import Context
 from worka.kernel.db import Connection
 from worka.kernel.settings import Settings
 from worka.treasury import keys, store
-from worka.treasury.errors import Unreadable
+from worka.treasury.errors import MasterKeyMismatch, SecretUnreadable
 
-DATA = "data"
-AUDIT = "audit"
-_VERSION = b"\x01"
+PLATFORM = "_platform"  # the chain of no tenant: its audit key comes from the master key itself
+_FORMAT = b"\x01"
+_HEAD = 1 + 4 + 12  # format, key version, nonce
+
+Purpose = Literal["data", "audit"]
 
 
 class TreasurySealer:
-    """Holds the master key in memory, and the tenants' keys once they were opened."""
+    """Keys of tenants, unwrapped once and kept in memory. A key row never changes, so nothing here is ever stale."""
 
     def __init__(self, settings: Settings) -> None:
-        self._master = keys.master_key(settings)
-        self.master_key_id = hashlib.sha256(b"id:" + self._master).hexdigest()[:16]
-        self._wrapping = keys.derive(self._master, "wrap")
-        self._deployment: dict[str, bytes] = {}
-        self._tenants: dict[tuple[str, str], bytes] = {}
+        self._settings = settings
+        self._known: dict[tuple[str, str, int], bytes] = {}
+        self._newest: dict[tuple[str, str], int] = {}
 
-    def __repr__(self) -> str:
-        return f"TreasurySealer({self.master_key_id})"
+    @cached_property
+    def master(self) -> keys.MasterKey:
+        """The master key, read when it is first needed. Raises MasterKeyUnreadable."""
+        return keys.ensure_keys(self._settings)
 
     async def seal(self, ctx: Context, purpose: str, plaintext: bytes) -> bytes:
-        """Version byte, nonce, ciphertext: under the tenant's data key, bound to tenant and purpose."""
+        """Ciphertext under the tenant's data key; the tenant and `purpose` are bound to it."""
         tenant = _tenant(ctx)
-        async with ctx.transaction() as conn:
-            key = await self.tenant_key(conn, tenant, DATA)
-        nonce, sealed = keys.encrypt(key, plaintext, keys.place(tenant, purpose))
-        return _VERSION + nonce + sealed
+        version, key = await self._of(ctx, tenant)
+        nonce, sealed = keys.encrypt(key, plaintext, keys.associated("sealed", tenant, purpose, version))
+        return _FORMAT + version.to_bytes(4, "big") + nonce + sealed
 
     async def open(self, ctx: Context, purpose: str, sealed: bytes) -> bytes:
-        """The plaintext of `seal` with the same tenant and purpose. Raises Unreadable."""
-        tenant = _tenant(ctx)
-        sealed = bytes(sealed)
-        if sealed[:1] != _VERSION:
-            raise Unreadable(f"{purpose} has an unknown format.", item=purpose)
-        async with ctx.transaction() as conn:
-            key = await self.tenant_key(conn, tenant, DATA)
-        cut = 1 + keys.NONCE
-        return keys.decrypt(key, sealed[1:cut], sealed[cut:], keys.place(tenant, purpose), purpose)
+        """The plaintext. Raises SecretUnreadable for what was changed, or sealed for another tenant or purpose."""
+        tenant, sealed = _tenant(ctx), bytes(sealed)
+        if len(sealed) < _HEAD or sealed[:1] != _FORMAT:
+            raise SecretUnreadable(f"{purpose}: the sealed bytes are not in our format.", item=purpose)
+        version = int.from_bytes(sealed[1:5], "big")
+        try:
+            _, key = await self._of(ctx, tenant, version)
+            return keys.decrypt(
+                key, sealed[5:_HEAD], sealed[_HEAD:], keys.associated("sealed", tenant, purpose, version)
+            )
+        except keys.Unopened as error:
+            raise SecretUnreadable(f"{purpose}: the sealed bytes do not open.", item=purpose) from error
 
     def hmac(self, purpose: str, data: bytes) -> bytes:
-        """HMAC-SHA256 under a key of the deployment for this purpose (tokens are stored as this)."""
-        key = self._deployment.get(purpose)
-        if key is None:
-            key = self._deployment[purpose] = keys.derive(self._master, f"hmac:{purpose}")
-        return hmac.new(key, data, hashlib.sha256).digest()
+        """HMAC-SHA256 under a key of the deployment for this purpose (tokens are stored like this)."""
+        return self.master.hmac(purpose, data)
 
     async def audit_key(self, conn: Connection, tenant_id: str) -> bytes:
-        """The tenant's key for the MACs of its ledger; the platform's own chain has a derived one."""
-        if tenant_id.startswith("_"):
-            return keys.derive(self._master, f"audit:{tenant_id}")
-        return await self.tenant_key(conn, tenant_id, AUDIT)
+        """The key of the tenant's audit MACs; the connection is in a transaction of that tenant."""
+        if tenant_id == PLATFORM:
+            return self.master.derive("audit/platform")
+        return (await self.tenant_key(conn, tenant_id, "audit"))[1]
 
-    async def tenant_key(self, conn: Connection, tenant: str, purpose: str) -> bytes:
-        """A tenant's key, made and wrapped at first use. Kept in memory only once it is committed."""
-        known = self._tenants.get((tenant, purpose))
-        if known is not None:
-            return known
-        row = await store.tenant_key(conn, tenant, purpose)
-        where = keys.place(tenant, purpose, 1)
+    async def _of(self, ctx: Context, tenant: str, version: int | None = None) -> tuple[int, bytes]:
+        if ctx.tx is not None:
+            return await self.tenant_key(ctx.conn, tenant, "data", version)
+        async with ctx.db.transaction(tenant) as conn:
+            return await self.tenant_key(conn, tenant, "data", version)
+
+    async def tenant_key(
+        self, conn: Connection, tenant: str, purpose: Purpose, version: int | None = None
+    ) -> tuple[int, bytes]:
+        """(version, key): this version, or the newest, made at first use. Raises MasterKeyMismatch, SecretUnreadable."""
+        wanted = self._newest.get((tenant, purpose)) if version is None else version
+        if wanted is not None and (tenant, purpose, wanted) in self._known:
+            return wanted, self._known[tenant, purpose, wanted]
+        row = await store.tenant_key(conn, tenant, purpose, version)
+        if row is None and version is None:
+            fresh = self.master.wrap(tenant, purpose, 1, keys.new_key())
+            await store.add_tenant_key(conn, tenant, purpose, 1, fresh, self.master.id)
+            row = await store.tenant_key(conn, tenant, purpose, version)
         if row is None:
-            fresh = keys.make_key()
-            nonce, wrapped = keys.encrypt(self._wrapping, fresh, where)
-            await store.add_tenant_key(conn, tenant, purpose, nonce + wrapped, self.master_key_id)
-            row = await store.tenant_key(conn, tenant, purpose)
-            assert row is not None
-            # This transaction may still roll back: another key could then become the tenant's.
-            return self._unwrap(row, where, tenant, purpose)
-        key = self._tenants[(tenant, purpose)] = self._unwrap(row, where, tenant, purpose)
-        return key
+            raise SecretUnreadable(f"There is no {purpose} key {version} of this tenant.", item=f"{purpose} key")
+        return row["version"], self._unwrapped(tenant, purpose, row)
 
-    def _unwrap(self, row: store.Row, where: bytes, tenant: str, purpose: str) -> bytes:
-        wrapped = bytes(row["wrapped"])
-        return keys.decrypt(
-            self._wrapping, wrapped[: keys.NONCE], wrapped[keys.NONCE :], where, f"the {purpose} key of {tenant}"
-        )
+    def _unwrapped(self, tenant: str, purpose: str, row: dict[str, Any]) -> bytes:
+        if row["master_key_id"] != self.master.id:
+            raise MasterKeyMismatch(f"It needs {row['master_key_id']}; the one that is set is {self.master.id}.")
+        try:
+            key = self.master.unwrap(tenant, purpose, row["version"], bytes(row["wrapped"]))
+        except keys.Unopened as error:
+            raise SecretUnreadable(f"The {purpose} key of the tenant does not open.", item=f"{purpose} key") from error
+        if not row["fresh"]:  # one made in this transaction may be rolled back: it must not outlive it here
+            self._known[tenant, purpose, row["version"]] = key
+            self._newest[tenant, purpose] = max(row["version"], self._newest.get((tenant, purpose), 0))
+        return key
 
 
 def _tenant(ctx: Context) -> str:

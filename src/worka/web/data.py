@@ -32,6 +32,8 @@ _LANE_OF: Final = {
 }  # fmt: skip
 # Of an approval's card: what has its own place on the page, or says nothing to a person.
 _CARD_ELSEWHERE: Final = {"action", "tool", "workspace", "initiator", "originating_person", "args_digest", "task_title"}
+# What the approval is bound to beyond what a person decides by: below the fold, never left out.
+_BOUND: Final = {"release", "release_digest", "attachment", "tool_pin", "task", "step"}
 _CARD_WORDS: Final = {
     "description": "What it does", "tool": "Tool", "pack": "Pack", "version": "Version", "release": "Release",
     "release_digest": "Release digest", "attachment": "Attachment", "destinations": "Goes to", "connections": "Connections",
@@ -195,7 +197,8 @@ def _approval(row: Row) -> Row:
     return {
         **row,
         "call": card.get("tool"),
-        "details": [(label, card[key]) for key, label in _CARD_WORDS.items() if _tells(card, key)]
+        "details": [(label, card[key]) for key, label in _CARD_WORDS.items() if key not in _BOUND and _tells(card, key)],
+        "bound": [(label, card[key]) for key, label in _CARD_WORDS.items() if key in _BOUND and _tells(card, key)]
         + [
             (words.spoken(key).capitalize(), item)
             for key, item in card.items()
@@ -265,7 +268,7 @@ async def invocation(ctx: Context, invocation_id: str) -> Row:
 
 # changes ------------------------------------------------------------------------------------------------------------
 async def changes(ctx: Context, chosen: dict[str, str], cursor: str | None) -> Row:
-    """Changes in bursts (within a minute, of one cause or by one actor): {bursts: [{at, cause, entries}], next}.
+    """Changes by day, in bursts (of one request, or by one actor within a minute): {days: [{name, bursts}], next}.
     `chosen`: lane, actor (a name or an id), subject (an id), since (an age or a time); empty: no limit."""
     page = Page(limit=60, cursor=cursor)
     before = None
@@ -287,7 +290,7 @@ async def changes(ctx: Context, chosen: dict[str, str], cursor: str | None) -> R
         limit=page.limit,
     )
     answer = page.answer(rows, "xid", "id")
-    return {"bursts": bursts([_change(row) for row in answer["items"]]), "next": answer["next"]}
+    return {"days": days(bursts([_change(row) for row in answer["items"]])), "next": answer["next"]}
 
 
 def _change(row: Row) -> Row:
@@ -322,6 +325,17 @@ def bursts(rows: list[Row]) -> list[Row]:
         causes = {(row["cause"] or {}).get("id") for row in burst["entries"]}
         burst["cause"] = burst["entries"][0]["cause"] if len(causes) == 1 else None
     return found
+
+
+def days(found: list[Row]) -> list[Row]:
+    """Bursts under the day of their newest change: [{name, bursts}]."""
+    grouped: list[Row] = []
+    for burst in found:
+        name = words.day(burst["at"])
+        if not grouped or grouped[-1]["name"] != name:
+            grouped.append({"name": name, "bursts": []})
+        grouped[-1]["bursts"].append(burst)
+    return grouped
 
 
 # views, decisions, anything -----------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from worka.kernel import reasons
+from worka.kernel import ids, reasons
 from worka.kernel.clock import now
 from worka.web import markdown, words
 
@@ -84,13 +84,16 @@ def _environment() -> Environment:
         short=words.short,
         pretty=_pretty,
         markdown=markdown.render,
+        lines=words.lines,
+        rule_words=words.rule,
+        is_id=lambda value: isinstance(value, str) and ids.check(value),
+        is_digest=words.is_digest,
     )
     environment.globals.update(
         asset=asset,
         status=words.status,
         href=words.href,
         difference=words.difference,
-        in_a_line=words.in_a_line,
         kind_of_principal=words.kind_of_principal,
         meaning=lambda code: reasons.get(str(code)),
         now=now,

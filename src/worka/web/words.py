@@ -80,6 +80,15 @@ def spoken(code: Any) -> str:
     return str(code or "").replace("_", " ").strip()
 
 
+def rule(text: str) -> str:
+    """`approve:2` → who has to agree, in words."""
+    if text.startswith("confirm"):
+        return "the person it is done for confirms"
+    number = text.partition(":")[2] or "1"
+    people = "1 person" if number == "1" else f"{number} people"
+    return f"{people} who did not ask for it"
+
+
 def kind_of_principal(kind: str | None) -> str:
     """The glossary's word for a kind of principal."""
     return _KINDS.get(kind or "", spoken(kind))
@@ -136,6 +145,15 @@ def clock_time(value: Any) -> str:
     return f"{when:%H:%M:%S}" if when.date() == now().date() else f"{when.day} {when:%b %H:%M}"
 
 
+def day(value: Any) -> str:
+    """`Today`, `Yesterday`, `21 November 2026` (UTC)."""
+    when = moment(value)
+    if when is None:
+        return ""
+    ago = (now().date() - when.date()).days
+    return {0: "Today", 1: "Yesterday"}.get(ago, f"{when.day} {when:%B %Y}")
+
+
 def href(subject: str | None, workspace_id: str | None) -> str:
     """The page of a thing, by the prefix of its id; empty when it has none."""
     if not subject or not workspace_id or not ids.check(subject):
@@ -174,25 +192,35 @@ def difference(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
     return rows
 
 
-def in_a_line(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> str:
-    """The difference in one line: `state: open → approved`. Empty when there is nothing to compare."""
-    parts = []
-    for row in difference(before, after):
-        if row["kind"] == "changed":
-            parts.append(f"{spoken(row['field'])}: {_brief(row['before'])} → {_brief(row['after'])}")
-        elif row["kind"] == "added" and not before:
-            parts.append(f"{spoken(row['field'])}: {_brief(row['after'])}")
-    more = len(parts) - 3
-    return " · ".join(parts[:3]) + (f" · {more} more" if more > 0 else "")
+def is_digest(value: Any) -> bool:
+    """Whether a text is a hash, which a person compares but does not read."""
+    return isinstance(value, str) and re.fullmatch(r"(sha256:)?[0-9a-f]{40,64}", value) is not None
 
 
-def _brief(value: Any) -> str:
+def lines(value: Any) -> list[str] | None:
+    """A list or a mapping of plain values as lines that a person reads; None when it is deeper, or nothing of that."""
+    if isinstance(value, Mapping):
+        if any(isinstance(item, list | dict) for item in value.values()):
+            return None
+        return [f"{spoken(key)}: {_plain(item)}" for key, item in value.items()]
+    if not isinstance(value, list) or not value:
+        return None
+    if not any(isinstance(item, list | dict) for item in value):
+        return [_plain(item) for item in value]
+    found = []
+    for item in value:
+        if not isinstance(item, dict) or any(isinstance(part, list | dict) for part in item.values()):
+            return None
+        # Of a list of records: what tells them apart. Hashes are on the raw view.
+        parts = [_plain(part) for part in item.values() if part not in (None, "") and not is_digest(part)]
+        found.append(" · ".join(parts))
+    return found
+
+
+def _plain(value: Any) -> str:
     if value is None or value == "":
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, list | dict):
-        return f"{len(value)} {'entries' if len(value) != 1 else 'entry'}"
-    text = str(value)
-    text = short(text) if ids.check(text) or re.fullmatch(r"(sha256:)?[0-9a-f]{40,64}", text) else text
-    return text if len(text) <= 60 else text[:57] + "…"
+    text = spoken(value) if isinstance(value, str) and re.fullmatch(r"[a-z]+(_[a-z]+)+", value) else str(value)
+    return short(text, 20) if is_digest(text) else text

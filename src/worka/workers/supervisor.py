@@ -115,6 +115,7 @@ class Supervisor:
             "envs": 0o755,
             "clones": 0o755,
             "sessions": 0o755,
+            "cache": 0o700,
             "objects": 0o700,
             "keys": 0o700,
             "log": 0o750,

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from worka.approvals import jobs as approvals
+from worka.audit import sealer
 from worka.kernel import failpoints, settings, telemetry
 from worka.kernel.errors import Problem
 from worka.kernel.settings import Settings
@@ -63,6 +64,7 @@ class Worker:
         self.reaper = Reaper(self.runtime, lease=self.lease, knows=engine.knows)
         self._loops = [
             asyncio.create_task(self.heartbeat.run()),
+            asyncio.create_task(sealer.run(self.runtime.db, self.runtime.paths, asyncio.Event())),
             asyncio.create_task(_every(self.lease / 4, "renew leases", self.work.renew)),
             asyncio.create_task(_every(SWEEP_SECONDS, "sweep", self.reaper.sweep)),
             asyncio.create_task(_every(EXPIRY_SECONDS, "expire approvals", self._expire)),

@@ -54,13 +54,14 @@ class Reaper:
             ctx.trace_id, ctx.workspace_id = task["trace_id"], task["workspace_id"]
             ctx.originating_person = task["originating_person"]
             lost = int((task["error"] or {}).get("lost", 0)) + 1
-            error = {
-                **(task["error"] or {}),
+            silent = {
                 "code": "worker_lost",
                 "layer": "platform",
                 "message": f"{task['claimed_by'] or 'The engine'} fell silent.",
-                "lost": lost,
             }
+            met = task["error"] or {}
+            # A fault that the holder could still note says more than its silence.
+            error = {**silent, **met, "lost": lost} if met.get("code") == "worker_fault" else {**met, **silent, "lost": lost}
             before = {"state": task["state"], "reason": task["reason"], "attempt": task["attempt"]}
             if lost > rules.MAX_REOFFERS:
                 TASK.check(task["state"], "failed")

@@ -8,6 +8,7 @@ each phase of a step; and the idempotency key, the same over every try.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import Any, Protocol
 
@@ -102,6 +103,17 @@ class Work:
         except Fenced:
             log.warning("a late outcome was refused: the claim moved", extra={"task_id": claim.task_id})
             return "refused"
+        except Exception as error:
+            await self._fault(claim, error)
+            raise
+
+    async def _fault(self, claim: Claim, error: Exception) -> None:
+        """Notes what this worker met, by its kind alone; the task is offered again once its lease has passed."""
+        name = error.problem_code if isinstance(error, Problem) else type(error).__name__
+        note = {"code": "worker_fault", "layer": "platform", "message": f"{self.worker} met {name}."}
+        with contextlib.suppress(Problem):
+            async with self.contexts.platform_context(claim.tenant_id).transaction() as conn:
+                await store.note_fault(conn, claim.task_id, claim.token, note)
 
     async def finish(self, claim: Claim) -> str:
         """Ends the task whose steps have all succeeded; `refused` when the claim moved."""

@@ -177,6 +177,14 @@ async def renew(conn: Connection, task_id: str, claim: str, lease: float) -> boo
     return cursor.rowcount == 1
 
 
+async def note_fault(conn: Connection, task_id: str, claim: str, note: Row) -> None:
+    """Adds what the holder met to the task's error; how often it was lost stays counted."""
+    await conn.execute(
+        "update worka.task set error = coalesce(error, '{}') || %s where id = %s and claim = %s and state = 'running'",
+        (Jsonb(note), task_id, claim),
+    )
+
+
 async def let_go(conn: Connection, task_id: str, claim: str) -> None:
     """The holder ends: its lease passes now."""
     await conn.execute(

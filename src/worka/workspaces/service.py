@@ -84,16 +84,20 @@ async def accept(ctx: Context, token: str, password: str, display_name: str) -> 
     invitation is no way into somebody's account). Raises UsedOrUnknownToken, BadSignIn, AlreadyMember, WeakPassword."""
     async with ctx.transaction() as conn:
         row = await people.take_one_time(ctx, "invitation", token)
+        # From here on inside the tenant: one transaction writes to one ledger.
+        await store.enter_tenant(conn, row["tenant_id"])
+        here = {"tenant_id": row["tenant_id"], "workspace_id": row["workspace_id"]}
         known = await identity.store.person_by_email(conn, row["email"])
         if known is None:
-            person = await identity.create_person(ctx, row["email"], display_name, password)
+            person = await identity.create_person(
+                ctx.acting(ctx.principal, **here), row["email"], display_name, password
+            )
         elif known["enabled"] and await verify(known["password_hash"], password):
             person = known
         else:
             raise BadSignIn("The invited address has an account: its password is needed.")
-        await store.enter_tenant(conn, row["tenant_id"])
         who = Principal("person", person["id"], person["display_name"], operator=person["operator"])
-        inside = ctx.acting(who, tenant_id=row["tenant_id"], workspace_id=row["workspace_id"])
+        inside = ctx.acting(who, **here)
         role, approver = rules.unpack_role(row["role"])
         member = await store.add_member(
             conn,

@@ -714,7 +714,12 @@ declare
   s bigint;
   h bytea;
   n bytea;
+  before text := current_setting('worka.tenant', true);
 begin
+  -- The platform's own chain belongs to no tenant.
+  if tenant = '_platform' then
+    perform set_config('worka.tenant', tenant, true);
+  end if;
   select a.seq, a.hash into s, h from worka.audit_head a where a.tenant_id = tenant and a.lane = in_lane for update;
   if not found then
     insert into worka.audit_head (tenant_id, lane) values (tenant, in_lane) on conflict do nothing;
@@ -727,5 +732,8 @@ begin
     h := n;
   end loop;
   update worka.audit_head a set seq = s, hash = h where a.tenant_id = tenant and a.lane = in_lane;
+  if tenant = '_platform' then
+    perform set_config('worka.tenant', coalesce(before, ''), true);
+  end if;
   return s;
 end $$;

@@ -20,6 +20,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from packaging.utils import canonicalize_name
+
 from worka.kernel.redact import text as redact_text
 from worka.packs.runtime import digest, record
 from worka.packs.runtime.errors import (
@@ -221,7 +223,7 @@ class Builder:
         else:
             script = record.console_script(str(package.get("name")), installed)
             wanted = str(package.get("version"))
-            if lock.pins[record.canonicalize_name(str(package.get("name")))] != wanted:
+            if lock.pins[canonicalize_name(str(package.get("name")))] != wanted:
                 raise EntryPointMissing(f"The manifest asks for version {wanted}, but the lock pins another.")
             entry = [str(env / "bin" / "python"), str(env / "bin" / script)]
         # Compiled, never imported. Hash-based, so that a restored file time cannot make Python write, or distrust it.

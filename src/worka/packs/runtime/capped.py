@@ -64,7 +64,12 @@ class Pipe:
     async def _ready(self, add: Callable[..., object], remove: Callable[[int], object]) -> None:
         fd = self.fd
         ready: asyncio.Future[None] = self._loop.create_future()
-        add(fd, lambda: ready.done() or ready.set_result(None))
+
+        def wake() -> None:
+            if not ready.done():
+                ready.set_result(None)
+
+        add(fd, wake)
         self._waiter = ready
         try:
             await ready

@@ -1,4 +1,4 @@
-"""Digests of environments and of tool definitions. Everything that is pinned is pinned by one of these."""
+"""Digests of environments: what they hold, and the cheap sign that they were not touched."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
-
-from worka.kernel import canonical
 
 _CHUNK = 1024 * 1024
 
@@ -67,16 +64,3 @@ def surface(root: Path) -> str:
     ):
         whole.update(line.encode("utf-8", "surrogateescape"))
     return whole.hexdigest()
-
-
-def definition_pin(tool: dict[str, Any]) -> str:
-    """Pin of a tool as `probe` lists it: over name, description, schemas and annotations."""
-    kept = ("name", "description", "input_schema", "output_schema", "annotations")
-    return canonical.sha256_hex({key: tool.get(key) for key in kept})
-
-
-def server_pin(probe: dict[str, Any]) -> str:
-    """Pin of what the server says of itself to a model: its name and instructions. Its version may move."""
-    return canonical.sha256_hex(
-        {"name": (probe.get("server_info") or {}).get("name"), "instructions": probe.get("instructions")}
-    )

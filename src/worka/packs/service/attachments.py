@@ -43,9 +43,9 @@ async def attach(ctx: Context, release_id: str, *, mode: str = "pinned", mounts:
         raise ReleaseNotFound(f"There is no release {release_id}.")
     manifest, _notices = manifests.read(release["manifest"])
     facts = rules.attach_facts(manifest, release["tools"], (mounts or {}).keys())
+    facts |= {"release": release_id, "mode": mode}
     decision = await ctx.require(
-        actions.ATTACH.name,
-        Resource("pack", manifest.pack, ctx.workspace_id, {**facts, "release": release_id, "mode": mode}),
+        actions.ATTACH.name, Resource("pack", manifest.pack, ctx.workspace_id, facts), **facts
     )
     _usable(release)
     attachment_id = new_id("att")

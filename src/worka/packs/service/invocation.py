@@ -75,21 +75,24 @@ async def prepare(ctx: Context, tool: str, arguments: dict[str, Any]) -> Prepare
     raw = _arguments(definition, tool, arguments)
     hosts, destinations, connections = await _destinations(ctx, attachment, release, definition)
     args_digest = canonical.sha256_hex(arguments)
+    facts = {
+        "tool": tool,
+        "pack": attachment["pack"],
+        "publisher": release["publisher"],
+        "version": release["version"],
+        "release": release["id"],
+        "side_effect": definition["side_effect"],
+        "idempotent": definition["idempotent"],
+        "network": bool(hosts),
+        "hosts": hosts,
+    }
     decision = await ctx.require(
         actions.INVOKE.name,
-        Resource(
-            "tool",
-            tool,
-            ctx.workspace_id,
-            {
-                "tool": tool, "pack": attachment["pack"], "publisher": release["publisher"], "version": release["version"],
-                "release": release["id"], "side_effect": definition["side_effect"], "idempotent": definition["idempotent"],
-                "network": bool(hosts), "hosts": hosts,
-            },
-        ),
+        Resource("tool", tool, ctx.workspace_id, facts),
+        **facts,
         digest=args_digest,
         args_bytes=len(raw),
-    )  # fmt: skip
+    )
     action = {
         "action": actions.INVOKE.name, "tool": tool, "arguments": arguments, "release": release["id"],
         "release_digest": release["digest"], "tool_pin": definition["pin"], "attachment": attachment["id"],

@@ -58,7 +58,7 @@ async def register(
     facts = {
         "pack": manifest.pack, "publisher": manifest.publisher, "version": manifest.version, "source": package.ecosystem,
     }  # fmt: skip
-    await ctx.require(actions.REGISTER.name, Resource("pack", manifest.pack, ctx.workspace_id, facts))
+    await ctx.require(actions.REGISTER.name, Resource("pack", manifest.pack, ctx.workspace_id, facts), **facts)
     if tree:
         await asyncio.to_thread(trees.keep, Paths(ctx.settings.home).objects, contents, tree)
     source: Row = {
@@ -225,6 +225,9 @@ async def _probe(ctx: Context, row: Row) -> Row:
         )
     if not probed["tools"]:
         raise StageFailed("probe_failed", "The server lists no tool.")
+    for tool in probed["tools"]:
+        if foreign := rules.foreign_references([tool.get("input_schema"), tool.get("output_schema")]):
+            raise StageFailed("probe_failed", f"The schema of {tool['name']} refers to {foreign[0][:200]}, outside of itself.")
     return {
         "tools": rules.freeze(manifest, probed["tools"]),
         "server_pin": rules.server_pin(probed.get("instructions")),

@@ -1,0 +1,12 @@
+"""What runs on another domain's event, inside its transaction."""
+
+from __future__ import annotations
+
+from worka.connections import service
+from worka.kernel.events import Subscribers
+
+
+def subscribe(subscribers: Subscribers) -> None:
+    """A decision activates or ends a connection in its own commit; a revoked secret breaks what it backs."""
+    subscribers.on("approval.decided", service.approval_decided)
+    subscribers.on("secret.revoked", service.secret_revoked)

@@ -1,0 +1,7 @@
+"""Everybody of tests/workspaces/world.py."""
+
+from __future__ import annotations
+
+from tests.workspaces.world import world
+
+__all__ = ["world"]

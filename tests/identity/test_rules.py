@@ -1,0 +1,47 @@
+"""The pure rules of identity: tokens, passwords, names, the sign-in budget."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worka.identity import rules
+from worka.identity.errors import WeakPassword
+from worka.kernel.errors import Invalid
+
+
+@given(st.binary(min_size=32, max_size=32), st.sampled_from(sorted(rules.PREFIXES)))
+def test_a_token_tells_its_kind_and_every_single_typing_error(random: bytes, kind: str) -> None:
+    token = rules.make_token(kind, random)
+    assert rules.kind_of(token) == kind
+    for place in range(0, len(token), 7):
+        wrong = token[:place] + ("x" if token[place] != "x" else "y") + token[place + 1 :]
+        assert rules.kind_of(wrong) is None
+    assert rules.kind_of(token + " ") is None
+    assert rules.kind_of("") is None
+
+
+def test_a_password_is_long_enough_and_not_the_address() -> None:
+    rules.check_password("a long enough one", "me@example.org")
+    for wrong in ("short", "x" * 1025, "ME@example.ORG"):
+        with pytest.raises(WeakPassword):
+            rules.check_password(wrong, "me@example.org")
+
+
+def test_tool_names_have_publisher_pack_and_tool() -> None:
+    assert rules.check_tools(["acme.notes.publish", "acme.notes.publish"]) == ["acme.notes.publish"]
+    for wrong in ("publish", "acme.notes", "acme.notes.*", "a.b.c.d", "../x.y.z"):
+        with pytest.raises(Invalid):
+            rules.check_tools([wrong])
+
+
+def test_the_budget_is_per_key_refills_and_forgets_the_oldest_key() -> None:
+    budget = rules.Budget(most=2, seconds=60, keys=3)
+    assert [budget.take("a", 0), budget.take("a", 1)] == [0, 0]
+    assert budget.take("a", 2) == 58
+    assert budget.take("b", 2) == 0
+    assert budget.take("a", 60.5) == 0
+    for key in "cdefg":
+        assert budget.take(key, 61) == 0
+    assert len(budget._seen) == 3

@@ -1,0 +1,219 @@
+"""Giving a pack to a workspace: what asks, what waits, what is granted, what is bound, and what ends with it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.packs.conftest import Outside, Packs
+from tests.packs.test_registration import lock, small, tree
+from worka.approvals import service as approvals
+from worka.kernel.errors import Denied
+from worka.packs import explain, model, rules, service, store
+from worka.packs.errors import AlreadyAttached, AttachmentNotUsable, MountInvalid, ReleaseNotUsable, ToolHeld
+from worka.packs.runtime import clone
+from worka.packs.service import attachments
+
+pytestmark = pytest.mark.timeout(300)
+Row = dict[str, Any]
+
+
+async def the(place: Packs, attachment_id: str) -> Row:
+    """The attachment as it is now."""
+    (row,) = await place.world.rows("attachment", "id = %s", attachment_id)
+    return row
+
+
+@pytest.mark.capability("GOV-13", part="attach above low risk")
+async def test_a_local_read_only_pack_attaches_without_asking_and_one_with_reach_asks(place: Packs) -> None:
+    release = await place.register(small(), lock(), tree())
+    row = await service.attach(place.ctx("member"), release["id"])
+    assert (row["state"], row["approval_id"]) == ("attached", None)
+    for name in ("notes", "git"):
+        asked = await place.attach(name, approve=False)
+        assert asked["state"] == "awaiting_approval"
+        told = await explain.explain_attachment(place.ctx("viewer"), asked["id"])
+        assert told.waiting_on[0].ref == asked["approval_id"]
+        assert not told.waiting_on[0].you_can
+    with pytest.raises(Denied):
+        await service.attach(place.ctx("viewer"), release["id"])
+
+
+async def test_approved_it_waits_for_the_connection_and_goes_on_by_itself(place: Packs, outside: Outside) -> None:
+    row = await place.attach("notes")
+    assert (row["state"], row["reason"]) == ("awaiting_connection", "waiting_for_connection")
+    told = await explain.explain_attachment(place.ctx(), row["id"])
+    assert [item.name for item in told.waiting_on] == ["tracker at tracker.worka.test:443"]
+    assert await place.world.rows("secret_grant") == []
+    await place.connect(outside.facts)
+    assert (await the(place, row["id"]))["state"] == "attached"
+    (grant,) = await place.world.rows("secret_grant")
+    assert (grant["attachment_id"], grant["endpoint"], grant["revoked_at"]) == (row["id"], "tracker.worka.test:443", None)
+
+
+async def test_with_the_connection_there_the_approval_is_the_last_thing_missing(place: Packs, outside: Outside) -> None:
+    await place.connect(outside.facts)
+    row = await place.attach("fetch")
+    assert row["state"] == "attached"
+    (approval,) = await place.world.rows("approval", "id = %s", row["approval_id"])
+    assert approval["consumed_by"] == row["id"]
+    assert "tracker.worka.test:443" in approval["effect"]
+    with pytest.raises(AlreadyAttached):
+        await place.attach("fetch")
+
+
+async def test_rejected_it_is_detached_with_the_reason_and_grants_nothing(place: Packs, outside: Outside) -> None:
+    await place.connect(outside.facts)
+    row = await place.attach("notes", approve=False)
+    await place.approve(row["approval_id"], "reject")
+    row = await the(place, row["id"])
+    assert (row["state"], row["reason"]) == ("detached", "attachment_rejected")
+    assert await place.world.rows("secret_grant") == []
+    again = await place.attach("notes")
+    assert again["state"] == "attached"
+
+
+async def test_a_release_revoked_while_the_approval_was_open_is_not_attached(place: Packs) -> None:
+    row = await place.attach("git", approve=False)
+    await service.revoke(place.ctx(), row["release_id"], "a flaw")
+    await place.approve(row["approval_id"])
+    assert (await the(place, row["id"]))["reason"] == "release_revoked"
+    with pytest.raises(ReleaseNotUsable):
+        await service.attach(place.ctx(), row["release_id"], mounts={"repo": str(place.repository)})
+
+
+async def test_a_git_mount_is_a_fresh_clone_without_remotes_credentials_or_hooks(place: Packs) -> None:
+    marker = Path("/tmp/worka-hook-ran")
+    marker.unlink(missing_ok=True)
+    row = await place.attach("git")
+    (mount,) = row["mounts"]
+    bound = Path(mount["clone"])
+    run = lambda *command: subprocess.run(  # noqa: E731
+        ["git", "-c", "safe.directory=*", "-C", str(bound), *command], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    assert run("rev-parse", "HEAD") == mount["revision"]
+    assert mount["commits"] == 3
+    assert run("remote") == ""
+    assert "hunter2" not in (bound / ".git" / "config").read_text()
+    assert not (bound / ".git" / "hooks").exists()
+    assert not (bound / ".git" / "objects" / "info" / "alternates").exists()
+    assert not (bound / "uncommitted").exists()
+    assert not marker.exists()
+    # Every file is a copy: no inode is shared with the source.
+    sources = {(s.st_dev, s.st_ino) for s in (f.stat() for f in place.repository.rglob("*") if f.is_file())}
+    assert sources.isdisjoint((s.st_dev, s.st_ino) for s in (f.stat() for f in bound.rglob("*") if f.is_file()))
+    # Who chose what is in the changes.
+    (event,) = await place.world.events("pack.attachment.requested")
+    assert event["actor_id"] == place.world.ids["owner"]
+    assert event["data"]["mounts"] == [{"name": "repo", "source": str(place.repository), "revision": mount["revision"]}]
+
+
+async def test_a_mount_that_cannot_be_bound_leaves_nothing_behind(place: Packs, home: Path, tmp_path: Path) -> None:
+    release = await place.shipped("git")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    subprocess.run(["git", "init", "-q", str(empty)], check=True)
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    before = set(os.listdir(home / "clones"))
+    for mounts in (
+        {},
+        {"repo": str(place.repository), "other": "/x"},
+        {"repo": "relative"},
+        {"repo": str(tmp_path / "missing")},
+        {"repo": str(plain)},
+        {"repo": str(empty)},
+        {"repo": str(home)},
+        {"repo": str(home / "keys")},
+        {"repo": str(home.parent)},
+    ):
+        with pytest.raises(MountInvalid):
+            await service.attach(place.ctx(), release["id"], mounts=mounts)
+    assert set(os.listdir(home / "clones")) == before
+    assert await place.world.rows("attachment") == []
+
+
+def test_a_clone_runs_nothing_of_its_source(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    mark = tmp_path / "ran"
+    subprocess.run(["git", "init", "-q", str(source)], check=True)
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    (source / ".gitattributes").write_text("* filter=evil\n")
+    (source / "a").write_text("x")
+    subprocess.run(["git", "-C", str(source), *identity, "add", "."], check=True)
+    subprocess.run(["git", "-C", str(source), *identity, "commit", "-qm", "x"], check=True)
+    for key in ("uploadpack.packObjectsHook", "core.fsmonitor", "filter.evil.smudge", "core.sshCommand", "core.alternateRefsCommand"):
+        subprocess.run(["git", "-C", str(source), "config", key, f"touch {mark}; cat"], check=True)
+    made = clone.make(source, tmp_path / "deep" / "target")
+    assert made.commits == 1
+    assert not mark.exists()
+    assert (tmp_path / "deep" / "target" / "a").read_text() == "x"
+
+
+async def test_detached_its_grants_end_and_its_clone_is_gone(place: Packs, outside: Outside) -> None:
+    await place.connect(outside.facts)
+    notes, git = await place.attach("notes"), await place.attach("git")
+    for row in (notes, git):
+        gone = await service.detach(place.ctx(), row["id"], "no longer needed")
+        assert (gone["state"], gone["reason"]) == ("detached", "attachment_removed")
+    (grant,) = await place.world.rows("secret_grant")
+    assert grant["revoked_by"] == place.world.ids["owner"]
+    assert not Path(git["mounts"][0]["clone"]).exists()
+    waiting = await place.attach("git", approve=False)
+    await service.detach(place.ctx(), waiting["id"], "changed my mind")
+    assert (await approvals.show(place.ctx(), waiting["approval_id"]))["state"] == "withdrawn"
+
+
+async def test_quarantine_stops_everything_of_a_release_at_once(place: Packs) -> None:
+    row = await place.attach("git")
+    with pytest.raises(Denied):
+        await service.quarantine(place.ctx("member"), row["release_id"], "no")
+    await service.quarantine(place.ctx(), row["release_id"], "a bad file")
+    row = await the(place, row["id"])
+    assert (row["state"], row["reason"]) == ("suspended", "release_quarantined")
+    with pytest.raises(AttachmentNotUsable):
+        await service.prepare(place.ctx(), "mcp.git.git_log", {"repo_path": "/repo"})
+
+
+@pytest.mark.capability("TOL-5", part="held")
+async def test_a_changed_definition_holds_the_tool_others_serve_and_the_difference_is_shown(place: Packs) -> None:
+    row = await place.attach("git")
+    async with place.ctx().transaction():
+        ctx = place.ctx()
+        async with ctx.transaction():
+            await attachments.hold(ctx, row["id"], "git_log", "description:\n-old\n+new")
+    assert (await the(place, row["id"]))["state"] == "held"
+    with pytest.raises(ToolHeld):
+        await service.prepare(place.ctx(), "mcp.git.git_log", {"repo_path": "/repo"})
+    assert (await service.prepare(place.ctx(), "mcp.git.git_status", {"repo_path": "/repo"})).decision.verdict == "allow"
+    told = await explain.explain_attachment(place.ctx("member"), row["id"])
+    assert "+new" in next(item.label for item in told.evidence if item.kind == "tool_difference")
+    assert not told.waiting_on[0].you_can
+    with pytest.raises(Denied):
+        await service.resolve_held(place.ctx("member"), row["id"], "looks fine")
+    assert (await service.resolve_held(place.ctx(), row["id"], "compared"))["state"] == "attached"
+
+
+async def test_two_attachments_at_once_are_one(place: Packs) -> None:
+    release = await place.register(small(), lock(), tree())
+    answers = await asyncio.gather(*(service.attach(place.ctx(), release["id"]) for _ in range(4)), return_exceptions=True)
+    assert sum(isinstance(answer, dict) for answer in answers) == 1
+    assert all(isinstance(answer, dict | AlreadyAttached) for answer in answers)
+
+
+def test_every_state_has_its_reasons_registered() -> None:
+    from worka.approvals import rules as _rules  # noqa: F401 - registers the reason of a waiting approval
+    from worka.kernel import reasons
+
+    for machine in (model.RELEASE, model.ATTACHMENT, model.INVOCATION):
+        for state in machine.states:
+            assert state.terminal or state.reasons, (machine.name, state.name)
+            for code in state.reasons:
+                assert reasons.get(code) is not None, code
+    assert rules.attach_effect({"network": False, "writes": False, "host_services": False, "mounts": [], "pack": "a.b", "version": "1"}, [])
+    assert store is not None
