@@ -1,8 +1,8 @@
-"""The audit statement against a plain INSERT of the same row: alternating rounds in one run, the median of their ratios.
+"""The audit statement against a plain INSERT of the same row: alternating rounds, the median of their ratios.
 
     python -m benchmarks.audit_append [--smoke]
 
-Ours locks the lane's head, hashes in SQL, inserts and moves the head; the plain one only inserts. Both commit row by row.
+Ours locks the head of the lane, hashes in SQL, inserts and moves it; the plain one inserts. Each row is a commit.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ async def ours(conn: Connection, tenant: str, at: int) -> None:
 async def plain(conn: Connection, tenant: str, at: int) -> None:
     """The same row, without chain and head."""
     await conn.execute(
-        "insert into worka.audit_entry (tenant_id, lane, seq, body, mac, prev, hash) values (%s, %s, %s, %s, %s, %s, %s)",
+        "insert into worka.audit_entry (tenant_id, lane, seq, body, mac, prev, hash)"
+        " values (%s, %s, %s, %s, %s, %s, %s)",
         (tenant, 9, at + 1, BODY, MAC, MAC, MAC),
     )
 

@@ -23,8 +23,9 @@ ARGUMENTS = {"title": "Notes 42", "body": "the exact text"}
 
 def digest(world: World, arguments: Any = ARGUMENTS) -> str:
     return rules.digest(
-        action="tool.invoke", arguments=arguments, tool=TOOL, release="r", attachment="att", workspace=world.workspace_id,
-        connection=None, target_host="tracker.worka.test", initiator=world.ids["robot"], originating_person=None,
+        action="tool.invoke", arguments=arguments, tool=TOOL, release="r", attachment="att",
+        workspace=world.workspace_id, connection=None, target_host="tracker.worka.test",
+        initiator=world.ids["robot"], originating_person=None,
     )  # fmt: skip
 
 
@@ -71,7 +72,7 @@ async def row_of(world: World, approval: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.capability("APR-4")
-@pytest.mark.parametrize("who", ["viewer", "member", "stranger", "robot"])
+@pytest.mark.parametrize("who", ["viewer", "member", "robot", "stranger"])
 async def test_who_does_not_hold_the_permission_cannot_decide_and_is_told_why(world: World, who: str) -> None:
     approval = await ask(world, behind="owner")
     with pytest.raises(Problem) as refused:
@@ -93,7 +94,8 @@ async def test_neither_who_is_behind_it_nor_the_owner_of_the_team_member_may_app
     async with ctx.transaction():
         approval = await service.request(
             ctx, boundary="tool", action="tool.invoke", subject_type="step", subject_id="s", title="t", effect="e",
-            digest="d", card={}, arguments=None, rules=["approve:1"], decision_id="dec_x", policy_version="p", blocks=[],
+            digest="d", card={}, arguments=None, rules=["approve:1"], decision_id="dec_x", policy_version="p",
+            blocks=[],
         )  # fmt: skip
     with pytest.raises(NotEligible, match="You asked for it"):
         await service.decide(world.ctx("owner"), approval["id"], "approve", "d")
@@ -110,7 +112,8 @@ async def test_without_a_person_behind_it_the_owner_of_the_team_member_may_appro
     async with ctx.transaction():
         approval = await service.request(
             ctx, boundary="tool", action="tool.invoke", subject_type="step", subject_id="s", title="t", effect="e",
-            digest="d", card={}, arguments=None, rules=["approve:1"], decision_id="dec_x", policy_version="p", blocks=[],
+            digest="d", card={}, arguments=None, rules=["approve:1"], decision_id="dec_x", policy_version="p",
+            blocks=[],
         )  # fmt: skip
     assert (await service.decide(world.ctx("admin"), approval["id"], "approve", "d"))["state"] == "approved"
 
@@ -129,7 +132,8 @@ async def test_an_approver_who_is_removed_cannot_decide_any_more(world: World) -
 @pytest.mark.capability("APR-4", part="a tenant's own access policy counts too")
 async def test_a_tenant_policy_that_forbids_deciding_is_seen_by_eligibility(world: World) -> None:
     approval = await ask(world)
-    text = """@reason("Admins do not approve here.") forbid(principal, action == Worka::Action::"approval.decide", resource)
+    text = """@reason("Admins do not approve here.") forbid(principal, action == Worka::Action::"approval.decide",
+        resource)
         when { principal.roles.contains("admin") };"""
     await governance.save_policy(world.ctx("owner"), world.workspace_id, "access", text, "")
     with pytest.raises(NotEligible) as refused:

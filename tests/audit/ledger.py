@@ -6,12 +6,18 @@ import asyncio
 import hashlib
 import io
 import json
+import shutil
 import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psycopg
+import pytest
+
+from tests.support.database import Cluster, reachable_directory
 from worka.audit import export, service, store
 from worka.audit.recorder import Recorder
 from worka.audit.sealer import Sealer
@@ -129,3 +135,22 @@ async def until(condition: Any, seconds: float = 10.0) -> None:
             return
         await asyncio.sleep(0.05)
     raise AssertionError("it did not come")
+
+
+@pytest.fixture
+def ledger(db: Database) -> Iterator[Ledger]:
+    """A ledger of a tenant of its own, sealed into an empty home."""
+    home = reachable_directory("test-audit-")
+    try:
+        yield Ledger(db, home)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def as_owner(cluster: Cluster, ledger: Ledger, statement: str, *values: object) -> None:
+    """What someone who owns the database can do; it must hit one row."""
+    known = json.loads(cluster.server.secrets.read_text())
+    with psycopg.connect(
+        host="127.0.0.1", port=known["port"], user="postgres", password=known["admin"], dbname="worka"
+    ) as conn:
+        assert conn.execute(statement, (ledger.tenant, *values)).rowcount == 1  # type: ignore[arg-type]

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,7 +10,6 @@ from psycopg.rows import dict_row
 
 from tests.support.database import Cluster
 from tests.workspaces.world import World
-from worka.audit import service
 from worka.audit.checkpoints import Checkpoint
 from worka.audit.sealer import AuditSealer
 from worka.kernel.events import Event
@@ -57,24 +52,3 @@ def superuser(cluster: Cluster, sql: str, *parameters: object) -> list[dict[str,
     ) as conn:
         cursor = conn.execute(sql, parameters)  # type: ignore[arg-type]
         return cursor.fetchall() if cursor.description else []
-
-
-async def export(world: World, path: Path, who: str = "owner") -> Path:
-    """An export in a file. Without a running sealer its own row stays unsealed."""
-    service._PATIENCE = 0.0
-    with await service.export_ledger(world.ctx(who), world.workspace_id) as file:
-        path.write_bytes(file.read())
-    return path
-
-
-def edited(source: Path, target: Path, edit: Callable[[dict[str, bytes]], None]) -> Path:
-    """A copy of an export with its files changed."""
-    with tarfile.open(source) as tar:
-        files = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
-    edit(files)
-    with tarfile.open(target, "w") as tar:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    return target

@@ -150,7 +150,8 @@ TAMPERING = {
         "hash",
     ),
     "a changed byte with its hash made right": (
-        "update worka.audit_entry set body = set_byte(body, 30, 65), hash = sha256(prev || mac || set_byte(body, 30, 65))"
+        "update worka.audit_entry set body = set_byte(body, 30, 65), hash = sha256(prev || mac || set_byte(body, 30,"
+        " 65))"
         " where tenant_id = %s and lane = 3 and seq = 17",
         17,
         "MAC",
@@ -241,7 +242,8 @@ async def test_a_row_beyond_its_head_is_found(world: World, cluster: Cluster) ->
     await write(world, 3)
     superuser(
         cluster,
-        "insert into worka.audit_entry (tenant_id, lane, seq, body, mac, prev, hash) select tenant_id, lane, seq + 1, body, mac,"
+        "insert into worka.audit_entry (tenant_id, lane, seq, body, mac, prev, hash) select tenant_id, lane, seq +"
+        " 1, body, mac,"
         " hash, sha256(hash || mac || body) from worka.audit_entry where tenant_id = %s and seq = 3",
         world.tenant_id,
     )
@@ -274,9 +276,8 @@ async def test_a_checkpoint_whose_heads_were_edited_is_found(world: World) -> No
 
 
 async def test_the_running_sealer_seals_within_the_second_and_an_approval_at_once(world: World) -> None:
-    running = AuditSealer(world.db, Paths(world.settings.home), interval=0.9)
     files = checkpoints.Store(Paths(world.settings.home).checkpoints)
-    task = asyncio.create_task(running.run())
+    task = asyncio.create_task(AuditSealer(world.db, Paths(world.settings.home), interval=0.9).run())
     loop = asyncio.get_running_loop()
 
     async def sealed(seq: int) -> float:
@@ -305,9 +306,10 @@ async def test_the_running_sealer_seals_within_the_second_and_an_approval_at_onc
 
 async def test_two_sealers_never_write_the_same_number(world: World) -> None:
     await write(world, 1)
-    one, two = sealer(world), sealer(world)
+    one = sealer(world)
     first = await one.seal()
     assert first is not None
+    two = sealer(world)
     assert await two.seal() is None, "nothing has moved"
     await write(world, 1)
     assert await two.seal() is not None

@@ -1,4 +1,4 @@
-"""Tree hashes and proofs against the vectors of RFC 9162's reference tree (the eight leaves of certificate-transparency)."""
+"""Tree hashes and proofs against the eight leaves of the reference tree of certificate transparency (RFC 9162)."""
 
 from __future__ import annotations
 

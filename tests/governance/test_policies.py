@@ -62,7 +62,8 @@ def test_statements_are_cut_outside_of_strings_and_comments() -> None:
         ('@verdict("deny") forbid(principal == ?principal, action, resource);', 1, "templates"),
         (f'@id("a"){GOOD}\n@id("a"){GOOD}', 2, "stands in statement 1"),
         (
-            '@verdict("deny") forbid(principal, action, resource) when { context has args_bytes && context.args_bytes + 1 > 5 };',
+            '@verdict("deny") forbid(principal, action, resource)'
+            " when { context has args_bytes && context.args_bytes + 1 > 5 };",
             1,
             "evaluating it fails: integer overflow",
         ),

@@ -87,9 +87,7 @@ attempt(abstract)
 """
 
 
-async def test_no_direct_connection_leaves(
-    packs: Instance, canary: tuple[list[str], list[tuple[str, int]]]
-) -> None:
+async def test_no_direct_connection_leaves(packs: Instance, canary: tuple[list[str], list[tuple[str, int]]]) -> None:
     hits, addresses = canary
     code = f"ADDRESSES = {addresses!r}\nABSTRACT = {chr(0) + CANARY + '-' + str(os.getpid())!r}\n" + DIAL
     await packs.value(await packs.session(), code)
@@ -186,7 +184,9 @@ async def test_dangerous_system_calls_are_refused_before_the_kernel_looks(packs:
     column = 0 if os.uname().machine == "x86_64" else 1
     code = SYSCALLS.replace("__NUMBERS__", json.dumps({name: seccomp.DENIED[name][column] for name in DANGEROUS}))
     found = await packs.value(await packs.session(), code)
-    assert {name: found[name] for name in [*DANGEROUS, "TIOCSTI"]} == dict.fromkeys([*DANGEROUS, "TIOCSTI"], errno.EPERM)
+    assert {name: found[name] for name in [*DANGEROUS, "TIOCSTI"]} == dict.fromkeys(
+        [*DANGEROUS, "TIOCSTI"], errno.EPERM
+    )
     assert found["clone3"] == errno.ENOSYS
     outside = control(code)
     looked = [name for name in [*DANGEROUS, "TIOCSTI"] if outside[name] != errno.EPERM]
@@ -241,7 +241,9 @@ async def test_a_fork_bomb_is_bounded_and_its_sessions_end_takes_all_of_it(packs
     )
     forked = await packs.value(session, code)
     assert 4 <= forked <= 16
-    other = await packs.value(await packs.session(), "import os\npid = os.fork()\nif pid == 0: os._exit(0)\nos.waitpid(pid, 0)\nvalue = 1")
+    other = await packs.value(
+        await packs.session(), "import os\npid = os.fork()\nif pid == 0: os._exit(0)\nos.waitpid(pid, 0)\nvalue = 1"
+    )
     assert other == 1, "another pack still forks"
     assert len(packs.processes_of(session)) >= forked
     await packs.client.drop(attachment_id=session["attachment_id"])
@@ -293,7 +295,11 @@ async def test_a_loader_variable_does_not_reach_bubblewrap(packs: Instance) -> N
     outcome = await packs.run(session, "value = 1")
     assert outcome["status"] == "ok"
     outside = subprocess.run(
-        [sys.executable, "-c", ""], env={"LD_PRELOAD": "/no/such/library.so"}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", ""],
+        env={"LD_PRELOAD": "/no/such/library.so"},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "/no/such/library.so" in outside.stderr, "the control: the loader complains of it"
     bwrap = next(pid for pid in packs.processes_of(session) if b"bwrap" in Path(f"/proc/{pid}/cmdline").read_bytes())

@@ -287,7 +287,8 @@ async def test_the_setup_token_of_a_fresh_deployment_makes_the_first_operator_on
     assert path.read_text().strip() == lost
     path.unlink()
     again = await identity.ensure_setup_token(fresh, world.sealer, tmp_path)
-    assert again is not None and again.read_text().strip() != lost, "a lost file is replaced"
+    assert again is not None
+    assert again.read_text().strip() != lost, "a lost file is replaced"
     ctx = replace(world.nobody(), db=fresh)
     typed = again.read_text().strip()
     with pytest.raises(UsedOrUnknownToken):

@@ -46,7 +46,11 @@ class Outside:
     @property
     def record(self) -> Row:
         """What it recorded, read from its own file."""
-        lines = [json.loads(line) for line in Path(self.facts["record"]).read_text().splitlines()] if Path(self.facts["record"]).exists() else []
+        lines = (
+            [json.loads(line) for line in Path(self.facts["record"]).read_text().splitlines()]
+            if Path(self.facts["record"]).exists()
+            else []
+        )
         return {
             "requests": [line for line in lines if line["kind"] == "request"],
             "effects": [line for line in lines if line["kind"] == "effect"],
@@ -59,7 +63,15 @@ def home(cluster: Cluster) -> Iterator[Path]:
     """The folder of an instance whose launcher, host and broker run."""
     path = reachable_directory("test-packs-")
     paths = Paths(path)
-    for name, mode in (("run", 0o711), ("envs", 0o755), ("clones", 0o755), ("sessions", 0o755), ("objects", 0o700), ("keys", 0o700), ("log", 0o750)):
+    for name, mode in (
+        ("run", 0o711),
+        ("envs", 0o755),
+        ("clones", 0o755),
+        ("sessions", 0o755),
+        ("objects", 0o700),
+        ("keys", 0o700),
+        ("log", 0o750),
+    ):
         (path / name).mkdir()
         (path / name).chmod(mode)
     environment = {
@@ -73,9 +85,20 @@ def home(cluster: Cluster) -> Iterator[Path]:
         for module in ("worka.packs.sandbox.launcher", "worka.workers.broker", "worka.packs.runtime.host"):
             log = (path / "log" / f"{module.rsplit('.', 1)[1]}.log").open("wb")
             running.append(
-                subprocess.Popen([sys.executable, "-m", module], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
+                subprocess.Popen(
+                    [sys.executable, "-m", module],
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd="/",
+                )
             )
-        wait_for(lambda: all(p.exists() for p in (paths.launcher_socket, paths.broker_socket, paths.host_socket)), running, path)
+        wait_for(
+            lambda: all(p.exists() for p in (paths.launcher_socket, paths.broker_socket, paths.host_socket)),
+            running,
+            path,
+        )
         yield path
     finally:
         for process in running:
@@ -102,19 +125,27 @@ def wait_for(ready: Any, running: list[subprocess.Popen[bytes]], path: Path) -> 
 
 
 @pytest.fixture(scope="session")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def repository() -> Iterator[Path]:
     """A git repository with three commits, a hook, a remote with a credential, and a loose file."""
     path = reachable_directory("test-repo-")
     script = """
-    git init -q -b main . && echo one > a && git add a && git commit -qm 'feat: one' && echo two > a && git commit -qam 'fix: two'
+    git init -q -b main .
+    echo one > a && git add a && git commit -qm 'feat: one'
+    echo two > a && git commit -qam 'fix: two'
     echo three > a && git commit -qam 'three, a plain one'
     git remote add origin https://user:hunter2@git.example/x.git
-    printf '#!/bin/sh\\ntouch /tmp/worka-hook-ran\\n' > .git/hooks/post-checkout && chmod +x .git/hooks/post-checkout
+    printf '#!/bin/sh\\ntouch /tmp/worka-hook-ran\\n' > .git/hooks/post-checkout
+    chmod +x .git/hooks/post-checkout
     echo loose > uncommitted
     """
-    identity = {f"GIT_{who}_{what}": "Ann" if what == "NAME" else "ann@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    identity = {
+        f"GIT_{who}_{what}": "Ann" if what == "NAME" else "ann@example.org"
+        for who in ("AUTHOR", "COMMITTER")
+        for what in ("NAME", "EMAIL")
+    }
     subprocess.run(["sh", "-ec", script], cwd=path, env={**os.environ, **identity}, check=True)
-    return path
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture
@@ -123,7 +154,17 @@ def outside(tmp_path: Path) -> Iterator[Outside]:
     token = tmp_path / "token"
     token.write_text(TOKEN)
     process = subprocess.Popen(
-        [sys.executable, "-m", "worka.cli.demo_tracker", "--dir", str(tmp_path / "tracker"), "--token-file", str(token), "--repo-name", "acme/web"],
+        [
+            sys.executable,
+            "-m",
+            "worka.cli.demo_tracker",
+            "--dir",
+            str(tmp_path / "tracker"),
+            "--token-file",
+            str(token),
+            "--repo-name",
+            "acme/web",
+        ],
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         stdout=subprocess.PIPE,
         text=True,
@@ -155,7 +196,9 @@ class Packs:
         nobody.tenant_id = self.world.tenant_id
         return nobody
 
-    async def register(self, document: Row, lock: str = "", files: dict[str, bytes] | None = None, who: str = "owner") -> Row:
+    async def register(
+        self, document: Row, lock: str = "", files: dict[str, bytes] | None = None, who: str = "owner"
+    ) -> Row:
         """Registers and takes the job's part; the release as it is then."""
         encoded = {name: base64.b64encode(data).decode() for name, data in (files or {}).items()}
         row = await service.register(self.ctx(who), document, lock_text=lock, files=encoded)
@@ -168,7 +211,11 @@ class Packs:
             document = json.loads((folder / "worka" / "aip.json").read_text())
             files = {}
             if name == "notes":
-                files = {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file() and "__pycache__" not in f.parts}
+                files = {
+                    str(f.relative_to(folder)): f.read_bytes()
+                    for f in folder.rglob("*")
+                    if f.is_file() and "__pycache__" not in f.parts
+                }
             self.releases[name] = await self.register(document, (folder / "requirements.lock").read_text(), files)
         assert self.releases[name]["state"] == "released", self.releases[name]["error"]
         return self.releases[name]
@@ -191,9 +238,25 @@ class Packs:
     async def connect(self, facts: Row) -> Row:
         """The tracker under an exception, its token in the treasury, and an approved connection."""
         await self.exception(TRACKER, facts["port"], facts)
-        secret = await treasury.create(self.ctx(), self.world.workspace_id, name="tracker", purpose="the tracker's token", kind="api_token", value=TOKEN)
+        secret = await treasury.create(
+            self.ctx(),
+            self.world.workspace_id,
+            name="tracker",
+            purpose="the tracker's token",
+            kind="api_token",
+            value=TOKEN,
+        )
         row = await connecting.create(
-            self.ctx(), provider="tracker", name="Tracker", host=TRACKER, port=443, access="read issues", secret_id=secret["id"], metadata={}, why="tests"
+            self.ctx(),
+            self.world.workspace_id,
+            provider="tracker",
+            name="Tracker",
+            host=TRACKER,
+            port=443,
+            access="read issues",
+            secret_id=secret["id"],
+            metadata={},
+            why="tests",
         )
         if row["state"] == "awaiting_approval":
             await self.approve(row["approval_id"])

@@ -20,7 +20,7 @@ import worka
 from worka.packs.runtime.client import HostClient
 
 NOBODY = 65534
-SERVER = '''
+SERVER = """
 import json, os, sys
 
 tools = ["run", "change", "steady"]
@@ -64,13 +64,15 @@ for line in sys.stdin:
             "isError": error}})
     elif number is not None:
         send({"jsonrpc": "2.0", "id": number, "error": {"code": -32601, "message": "no such method"}})
-'''
+"""
 
 
 class Instance:
     """Both processes of one home. As root the packs get their own uid; `ordinary` runs all of it as somebody else."""
 
-    def __init__(self, *, ordinary: bool = False, environment: dict[str, str] | None = None, wrapper: list[str] | None = None):
+    def __init__(
+        self, *, ordinary: bool = False, environment: dict[str, str] | None = None, wrapper: list[str] | None = None
+    ):
         self.home = Path(tempfile.mkdtemp(prefix="worka-packs-", dir="/tmp"))
         self.home.chmod(0o755)
         self.ordinary = ordinary or os.geteuid() != 0
@@ -78,13 +80,21 @@ class Instance:
         self.source = Path(worka.__file__ or ".").parent.parent
         for name in ("run", "envs", "clones", "sessions", "log", "trees"):
             (self.home / name).mkdir()
-        self.environment = {
-            key: value for key, value in os.environ.items() if key.startswith(("UV_", "PIP_", "SSL_")) or key == "PATH"
-        } | {"WORKA_HOME": str(self.home), "PYTHONDONTWRITEBYTECODE": "1"} | (environment or {})
+        self.environment = (
+            {
+                key: value
+                for key, value in os.environ.items()
+                if key.startswith(("UV_", "PIP_", "SSL_")) or key == "PATH"
+            }
+            | {"WORKA_HOME": str(self.home), "PYTHONDONTWRITEBYTECODE": "1"}
+            | (environment or {})
+        )
         self.as_user: dict[str, Any] = {}
         if ordinary and os.geteuid() == 0:
             # The checkout may lie under a closed home.
-            shutil.copytree(self.source / "worka", self.home / "source" / "worka", ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                self.source / "worka", self.home / "source" / "worka", ignore=shutil.ignore_patterns("__pycache__")
+            )
             self.source = self.home / "source"
             self.as_user = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
             subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", str(self.home)], check=True)
@@ -154,7 +164,14 @@ class Instance:
         """A session spec; an attachment of its own unless told otherwise."""
         built = await self.pack(server)
         number = next(self.number)
-        limits = {"memory_mb": 256, "cpu_seconds": 60, "processes": 16, "files": 128, "disk_mb": 16, "output_bytes": 262144}
+        limits = {
+            "memory_mb": 256,
+            "cpu_seconds": 60,
+            "processes": 16,
+            "files": 128,
+            "disk_mb": 16,
+            "output_bytes": 262144,
+        }
         return {
             "session_key": f"key-{number}", "tenant_id": "ten_1", "workspace_id": "ws_1", "attachment_id": f"att_{number}",
             "release_id": "rel_1", "digest": "d" * 64, "tree_digest": built["tree_digest"], "env_path": built["env_path"],
@@ -162,7 +179,9 @@ class Instance:
             "publisher": "tests", "pack": "probe-pack", "pins": {}, "server_pin": None,
         } | changes | {"limits": limits | changes.get("limits", {})}  # fmt: skip
 
-    async def run(self, session: dict[str, Any], code: str, *, timeout: float = 15, tool: str = "run") -> dict[str, Any]:
+    async def run(
+        self, session: dict[str, Any], code: str, *, timeout: float = 15, tool: str = "run"
+    ) -> dict[str, Any]:
         """The outcome of the tool with this code."""
         return await self.client.invoke(
             session=session, tool=tool, arguments={"code": code}, timeout_seconds=timeout,
@@ -183,7 +202,9 @@ class Instance:
                 continue
             with contextlib.suppress(OSError):
                 command = (folder / "cmdline").read_bytes()
-                if folder.stat().st_uid == session["uid"] or (self.ordinary and session["env_path"].encode() in command):
+                if folder.stat().st_uid == session["uid"] or (
+                    self.ordinary and session["env_path"].encode() in command
+                ):
                     found.append(int(folder.name))
         return found
 

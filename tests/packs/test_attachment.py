@@ -53,7 +53,11 @@ async def test_approved_it_waits_for_the_connection_and_goes_on_by_itself(place:
     await place.connect(outside.facts)
     assert (await the(place, row["id"]))["state"] == "attached"
     (grant,) = await place.world.rows("secret_grant")
-    assert (grant["attachment_id"], grant["endpoint"], grant["revoked_at"]) == (row["id"], "tracker.worka.test:443", None)
+    assert (grant["attachment_id"], grant["endpoint"], grant["revoked_at"]) == (
+        row["id"],
+        "tracker.worka.test:443",
+        None,
+    )
 
 
 async def test_with_the_connection_there_the_approval_is_the_last_thing_missing(place: Packs, outside: Outside) -> None:
@@ -147,7 +151,13 @@ def test_a_clone_runs_nothing_of_its_source(tmp_path: Path) -> None:
     (source / "a").write_text("x")
     subprocess.run(["git", "-C", str(source), *identity, "add", "."], check=True)
     subprocess.run(["git", "-C", str(source), *identity, "commit", "-qm", "x"], check=True)
-    for key in ("uploadpack.packObjectsHook", "core.fsmonitor", "filter.evil.smudge", "core.sshCommand", "core.alternateRefsCommand"):
+    for key in (
+        "uploadpack.packObjectsHook",
+        "core.fsmonitor",
+        "filter.evil.smudge",
+        "core.sshCommand",
+        "core.alternateRefsCommand",
+    ):
         subprocess.run(["git", "-C", str(source), "config", key, f"touch {mark}; cat"], check=True)
     made = clone.make(source, tmp_path / "deep" / "target")
     assert made.commits == 1
@@ -190,7 +200,9 @@ async def test_a_changed_definition_holds_the_tool_others_serve_and_the_differen
     assert (await the(place, row["id"]))["state"] == "held"
     with pytest.raises(ToolHeld):
         await service.prepare(place.ctx(), "mcp.git.git_log", {"repo_path": "/repo"})
-    assert (await service.prepare(place.ctx(), "mcp.git.git_status", {"repo_path": "/repo"})).decision.verdict == "allow"
+    assert (
+        await service.prepare(place.ctx(), "mcp.git.git_status", {"repo_path": "/repo"})
+    ).decision.verdict == "allow"
     told = await explain.explain_attachment(place.ctx("member"), row["id"])
     assert "+new" in next(item.label for item in told.evidence if item.kind == "tool_difference")
     assert not told.waiting_on[0].you_can
@@ -201,7 +213,9 @@ async def test_a_changed_definition_holds_the_tool_others_serve_and_the_differen
 
 async def test_two_attachments_at_once_are_one(place: Packs) -> None:
     release = await place.register(small(), lock(), tree())
-    answers = await asyncio.gather(*(service.attach(place.ctx(), release["id"]) for _ in range(4)), return_exceptions=True)
+    answers = await asyncio.gather(
+        *(service.attach(place.ctx(), release["id"]) for _ in range(4)), return_exceptions=True
+    )
     assert sum(isinstance(answer, dict) for answer in answers) == 1
     assert all(isinstance(answer, dict | AlreadyAttached) for answer in answers)
 
@@ -215,5 +229,7 @@ def test_every_state_has_its_reasons_registered() -> None:
             assert state.terminal or state.reasons, (machine.name, state.name)
             for code in state.reasons:
                 assert reasons.get(code) is not None, code
-    assert rules.attach_effect({"network": False, "writes": False, "host_services": False, "mounts": [], "pack": "a.b", "version": "1"}, [])
+    assert rules.attach_effect(
+        {"network": False, "writes": False, "host_services": False, "mounts": [], "pack": "a.b", "version": "1"}, []
+    )
     assert store is not None

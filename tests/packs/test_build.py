@@ -186,7 +186,9 @@ async def test_the_record_is_compared_with_what_lies_there(builder: Callable[...
 
 @pytest.mark.capability("RUN-5")
 @pytest.mark.parametrize("what", ["source", "bytecode", "mode", "link", "extra"])
-async def test_the_full_digest_sees_every_kind_of_change(builder: Callable[..., Builder], shelf: Shelf, what: str) -> None:
+async def test_the_full_digest_sees_every_kind_of_change(
+    builder: Callable[..., Builder], shelf: Shelf, what: str
+) -> None:
     built = await builder().build(package=PACKAGE, lock_text=shelf.wheel(FILES))
     env = Path(built["env_path"])
     assert build.verify_full(env, built["tree_digest"]).tree_digest == built["tree_digest"]
@@ -224,7 +226,9 @@ async def test_the_full_digest_sees_every_kind_of_change(builder: Callable[..., 
         "worka-test-tool==1.0 --hash=sha256:" + "0" * 64 + " --config-settings x=y",
     ],
 )
-async def test_a_lock_is_pins_with_hashes_and_no_command_to_the_installer(builder: Callable[..., Builder], lock: str) -> None:
+async def test_a_lock_is_pins_with_hashes_and_no_command_to_the_installer(
+    builder: Callable[..., Builder], lock: str
+) -> None:
     with pytest.raises(LockInvalid):
         await builder().build(package=PACKAGE, lock_text=lock)
 
@@ -240,8 +244,12 @@ async def test_a_lock_without_the_package_or_with_another_version_is_refused(
         await builder().build(package=PACKAGE | {"version": "2.0"}, lock_text=lock)
 
 
-async def test_two_console_scripts_and_none_of_its_name_are_a_question(builder: Callable[..., Builder], shelf: Shelf) -> None:
-    scripts = {"worka_test_tool-1.0.dist-info/entry_points.txt": "[console_scripts]\na = worka_test_tool:a\nb = worka_test_tool:b\n"}
+async def test_two_console_scripts_and_none_of_its_name_are_a_question(
+    builder: Callable[..., Builder], shelf: Shelf
+) -> None:
+    scripts = {
+        "worka_test_tool-1.0.dist-info/entry_points.txt": "[console_scripts]\na = worka_test_tool:a\nb = worka_test_tool:b\n"
+    }
     with pytest.raises(EntryPointMissing, match="a, b"):
         await builder().build(package=PACKAGE, lock_text=shelf.wheel(FILES | scripts))
 
@@ -253,7 +261,9 @@ async def test_npm_is_an_honest_not_yet(builder: Callable[..., Builder]) -> None
 
 
 @pytest.mark.capability("MAN-2")
-async def test_a_tree_of_files_is_copied_and_its_module_is_the_entry(builder: Callable[..., Builder], open_path: Path) -> None:
+async def test_a_tree_of_files_is_copied_and_its_module_is_the_entry(
+    builder: Callable[..., Builder], open_path: Path
+) -> None:
     made = builder()
     tree = open_path / "home" / "trees" / "t"
     (tree / "my_pack").mkdir(parents=True)
@@ -268,7 +278,9 @@ async def test_a_tree_of_files_is_copied_and_its_module_is_the_entry(builder: Ca
     (tree / "my_pack" / "__main__.py").write_text("print('other')\n")
     other = await made.build(package=package, lock_text="", tree_path=str(tree))
     assert other["tree_digest"] != built["tree_digest"]
-    commanded = await made.build(package=package, lock_text="", tree_path=str(tree), command=["python", "my_pack/__main__.py"])
+    commanded = await made.build(
+        package=package, lock_text="", tree_path=str(tree), command=["python", "my_pack/__main__.py"]
+    )
     assert commanded["entry"][1].endswith("/app/my_pack/__main__.py")
 
 

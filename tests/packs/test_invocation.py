@@ -39,7 +39,11 @@ async def test_a_call_reads_the_mounted_clone_and_leaves_who_what_and_how(place:
     assert (answer["is_structured"], answer["validated"]) == (False, False)
     row = await the(place, answer["invocation_id"])
     assert (row["initiator_kind"], row["initiator_id"]) == ("person", place.world.ids["member"])
-    assert (row["attachment_id"], row["release_digest"], row["task_id"]) == (attachment["id"], attachment["digest"], None)
+    assert (row["attachment_id"], row["release_digest"], row["task_id"]) == (
+        attachment["id"],
+        attachment["digest"],
+        None,
+    )
     assert row["isolation"]["driver"]
     (decision,) = await place.world.rows("decision", "id = %s", row["decision_id"])
     assert decision["verdict"] == "allow"
@@ -52,8 +56,14 @@ async def test_a_call_reads_the_mounted_clone_and_leaves_who_what_and_how(place:
     assert "feat: one" not in json.dumps(await place.world.rows("event"), default=str)
     told = await explain.explain_invocation(place.ctx("viewer"), row["id"])
     assert {leg.name: leg.state for leg in told.road} == {
-        "authorized": "ok", "governed": "ok", "sandbox": "ok", "handshake": "ok", "pack": "ok", "broker": "not_reached", "upstream": "not_reached",
-    }  # fmt: skip
+        "authorized": "ok",
+        "governed": "ok",
+        "sandbox": "ok",
+        "handshake": "ok",
+        "pack": "ok",
+        "broker": "not_reached",
+        "upstream": "not_reached",
+    }
 
 
 async def test_the_same_key_gives_the_same_answer_and_another_call_is_refused(place: Packs) -> None:
@@ -81,7 +91,7 @@ async def test_input_is_validated_before_the_pack_sees_it(place: Packs) -> None:
     assert await place.world.rows("invocation") == []
 
 
-BROKEN = '''
+BROKEN = """
 import json, os, sys, time
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
@@ -113,7 +123,7 @@ def lies() -> Answer:
 
 if __name__ == "__main__":
     server.run("stdio")
-'''
+"""
 
 
 @pytest.mark.capability("RUN-4", part="through the invocation")
@@ -155,7 +165,13 @@ async def test_an_answer_that_does_not_fit_its_schema_is_not_a_success(place: Pa
     prepared = await service.prepare(place.ctx(), "acme.small.say", {"text": "x"})
     schema = {"type": "object", "required": ["value"], "properties": {"value": {"type": "integer"}}}
     async with place.ctx().transaction() as conn:
-        await store.move_release(conn, release["id"], "released", "release_in_service", tools=[{**release["tools"][0], "output_schema": schema}])
+        await store.move_release(
+            conn,
+            release["id"],
+            "released",
+            "release_in_service",
+            tools=[{**release["tools"][0], "output_schema": schema}],
+        )
     for structured, state in (({"value": 1}, "succeeded"), ({"value": "1"}, "failed"), (None, "failed")):
         ctx = place.ctx()
         async with ctx.transaction():
@@ -190,7 +206,10 @@ async def test_the_broker_authenticates_the_fetch_pack_on_the_wire(place: Packs,
     await place.connect(outside.facts)
     await place.attach("fetch")
     _, answer = await service.call(
-        place.ctx(), "mcp.fetch.fetch", {"url": "https://tracker.worka.test/api/issues", "raw": True, "max_length": 100_000}, None
+        place.ctx(),
+        "mcp.fetch.fetch",
+        {"url": "https://tracker.worka.test/api/issues", "raw": True, "max_length": 100_000},
+        None,
     )
     assert answer["status"] == "succeeded", answer
     assert "acme/web: the quick start" in answer["text"]
@@ -201,7 +220,9 @@ async def test_the_broker_authenticates_the_fetch_pack_on_the_wire(place: Packs,
 
 
 @pytest.mark.capability("APR-5", part="bound to the digest of a call")
-async def test_an_outside_effect_asks_runs_once_after_approval_and_never_with_other_arguments(place: Packs, outside: Outside) -> None:
+async def test_an_outside_effect_asks_runs_once_after_approval_and_never_with_other_arguments(
+    place: Packs, outside: Outside
+) -> None:
     await place.connect(outside.facts)
     await place.attach("notes")
     status, asked = await service.call(place.ctx(), "worka.notes.publish_notes", NOTES, "pub")
@@ -226,7 +247,9 @@ async def test_an_outside_effect_asks_runs_once_after_approval_and_never_with_ot
     assert row["approval_id"] == asked["approval_id"]
 
 
-async def test_a_lost_outcome_is_asked_again_with_the_same_key_where_that_is_safe(place: Packs, outside: Outside) -> None:
+async def test_a_lost_outcome_is_asked_again_with_the_same_key_where_that_is_safe(
+    place: Packs, outside: Outside
+) -> None:
     await place.connect(outside.facts)
     await place.attach("notes")
     ctx = place.ctx()
@@ -239,11 +262,16 @@ async def test_a_lost_outcome_is_asked_again_with_the_same_key_where_that_is_saf
     # The effect happened; whoever waited for it died before it could say so.
     assert (await service.run(ctx, prepared, row))["status"] == "ok"
     async with place.ctx().transaction() as conn:
-        await conn.execute("update worka.invocation set started_at = now() - interval '1 hour' where id = %s", (row["id"],))
+        await conn.execute(
+            "update worka.invocation set started_at = now() - interval '1 hour' where id = %s", (row["id"],)
+        )
     _, done = await service.call(place.ctx(), "worka.notes.publish_notes", NOTES, "pub")
     assert (done["status"], done["invocation_id"] != row["id"]) == ("succeeded", True)
     assert len(outside.record["effects"]) == 1
-    assert ((await the(place, row["id"]))["state"], (await the(place, done["invocation_id"]))["attempt"]) == ("unknown", 2)
+    assert ((await the(place, row["id"]))["state"], (await the(place, done["invocation_id"]))["attempt"]) == (
+        "unknown",
+        2,
+    )
 
 
 async def test_a_lost_outcome_of_what_is_not_idempotent_is_unknown_and_not_repeated(place: Packs) -> None:
@@ -256,7 +284,9 @@ async def test_a_lost_outcome_of_what_is_not_idempotent_is_unknown_and_not_repea
     async with ctx.transaction():
         opened = await service.open_invocation(ctx, prepared, idempotency_key=invocation.call_key(ctx, "k"))
     async with place.ctx().transaction() as conn:
-        await conn.execute("update worka.invocation set started_at = now() - interval '1 hour' where id = %s", (opened["id"],))
+        await conn.execute(
+            "update worka.invocation set started_at = now() - interval '1 hour' where id = %s", (opened["id"],)
+        )
     with pytest.raises(OutcomeUnknown):
         await service.call(place.ctx(), "acme.small.say", {"text": "x"}, "k")
     told = await explain.explain_invocation(place.ctx(), opened["id"])
@@ -289,7 +319,9 @@ async def test_a_refused_host_is_the_brokers_leg_and_the_canary_was_not_hit(plac
     assert told.next
     assert any(item.kind == "egress" and "canary.worka.test" in item.label for item in told.evidence)
     # The control: a host that the pack declared is reached by the same tool.
-    _, control = await service.call(place.ctx(), "worka.notes.check_link", {"url": "https://tracker.worka.test/issues/1"}, None)
+    _, control = await service.call(
+        place.ctx(), "worka.notes.check_link", {"url": "https://tracker.worka.test/issues/1"}, None
+    )
     assert control["structured"]["status"] == 200, control
 
 

@@ -1,4 +1,5 @@
-"""The manifest: what is refused, with which pointer and fix; what is only told; and that the published schema is the models."""
+"""The manifest: what is refused, with which pointer and fix; what is only told; and that the published schema is the
+models."""
 
 from __future__ import annotations
 
@@ -33,7 +34,11 @@ def good() -> dict[str, Any]:
         "connections": [
             {
                 "provider": "acme",
-                "inject": {"host": "api.acme.test", "header": "Authorization", "template": "Bearer {{connection.access_token}}"},
+                "inject": {
+                    "host": "api.acme.test",
+                    "header": "Authorization",
+                    "template": "Bearer {{connection.access_token}}",
+                },
             }
         ],
     }
@@ -69,8 +74,18 @@ WRONG = {
     "tool schema": ("tools/0/input_schema", {"type": "objekt"}, "/tools/0/input_schema", "JSON Schema"),
     "no way to start": ("runtime/package", None, "/runtime", "exactly one"),
     "two ways to start": ("runtime/image", "docker.io/acme", "/runtime", "exactly one"),
-    "mount in the system": ("runtime/mounts", [{"name": "x", "target": "/etc/x"}], "/runtime/mounts/0/target", "sandbox"),
-    "mount with dots": ("runtime/mounts", [{"name": "x", "target": "/repo/../etc"}], "/runtime/mounts/0/target", "absolute"),
+    "mount in the system": (
+        "runtime/mounts",
+        [{"name": "x", "target": "/etc/x"}],
+        "/runtime/mounts/0/target",
+        "sandbox",
+    ),
+    "mount with dots": (
+        "runtime/mounts",
+        [{"name": "x", "target": "/repo/../etc"}],
+        "/runtime/mounts/0/target",
+        "absolute",
+    ),
     "writable mount": (
         "runtime/mounts",
         [{"name": "x", "target": "/repo", "mode": "rw"}],
@@ -81,7 +96,12 @@ WRONG = {
     "loader environment": ("runtime/env", {"LD_PRELOAD": "/tmp/x.so"}, "/runtime/env", "LD_PRELOAD"),
     "port": ("outbound_domains", [{"host": "api.acme.test", "port": 22}], "/outbound_domains/0/port", "443"),
     "host": ("outbound_domains", ["not a host"], "/outbound_domains/0", "host name"),
-    "host of the credential": ("connections/0/inject/host", "evil.test", "/connections/0/inject/host", "declare the host"),
+    "host of the credential": (
+        "connections/0/inject/host",
+        "evil.test",
+        "/connections/0/inject/host",
+        "declare the host",
+    ),
     "template": (
         "connections/0/inject/template",
         "Bearer {{env.SECRET}}",
@@ -155,7 +175,8 @@ def test_what_is_no_object_is_refused(value: Any) -> None:
 def test_the_published_schema_is_the_models() -> None:
     published = manifest.published_schema()
     assert published == json.loads(json.dumps(manifest.schema())), (
-        "regenerate: python -c 'import json; from worka.packs import manifest; print(json.dumps(manifest.schema(), indent=2))'"
+        "regenerate: python -c 'import json; from worka.packs import manifest; print(json.dumps(manifest.schema(), "
+        "indent=2))'"
     )
     jsonschema.Draft202012Validator.check_schema(published)
     jsonschema.validate(good(), published)
@@ -190,7 +211,16 @@ def test_a_lock_that_chooses_its_own_source_is_refused() -> None:
 
 def probed(**changes: Any) -> list[dict[str, Any]]:
     """What a server lists."""
-    return [{"name": "now", "description": "d", "input_schema": {"type": "object"}, "output_schema": None, "annotations": None} | changes]
+    return [
+        {
+            "name": "now",
+            "description": "d",
+            "input_schema": {"type": "object"},
+            "output_schema": None,
+            "annotations": None,
+        }
+        | changes
+    ]
 
 
 @pytest.mark.capability("TOL-1")
@@ -223,7 +253,13 @@ def test_a_pin_changes_with_everything_that_a_caller_is_shown() -> None:
     declared, _ = manifest.read(good())
     pins = {
         rules.freeze(declared, probed(**change))[0]["pin"]
-        for change in ({}, {"description": "e"}, {"input_schema": {}}, {"output_schema": {}}, {"annotations": {"title": "x"}})
+        for change in (
+            {},
+            {"description": "e"},
+            {"input_schema": {}},
+            {"output_schema": {}},
+            {"annotations": {"title": "x"}},
+        )
     }
     assert len(pins) == 5
 

@@ -34,17 +34,26 @@ def fetched(items: Any, cut: int | None = None) -> str:
     """A fetch answer of mcp-server-fetch over JSON, cut after `cut` characters of the content."""
     content = json.dumps(items)
     if cut is not None:
-        content = content[:cut] + f"\n\n<error>Content truncated. Call the fetch tool with a start_index of {cut} to get more content.</error>"
+        said = f"Call the fetch tool with a start_index of {cut} to get more content."
+        content = content[:cut] + f"\n\n<error>Content truncated. {said}</error>"
     return f"{PREFIX}Contents of https://tracker.worka.test/api/issues:\n{content}"
 
 
 def issue(number: int, title: str = "t", **more: Any) -> dict[str, Any]:
     """An issue of the tracker."""
-    return {"number": number, "title": title, "state": "open", "html_url": f"https://tracker.worka.test/issues/{number}", **more}
+    return {
+        "number": number,
+        "title": title,
+        "state": "open",
+        "html_url": f"https://tracker.worka.test/issues/{number}",
+        **more,
+    }
 
 
 def test_every_commit_and_every_open_issue_once_and_grouped() -> None:
-    text = log("feat(api): one", "fix: two", "no convention", "feat!: four", "FEAT: five", "chore: six\n\nBREAKING CHANGE: x")
+    text = log(
+        "feat(api): one", "fix: two", "no convention", "feat!: four", "FEAT: five", "chore: six\n\nBREAKING CHANGE: x"
+    )
     notes = compose(text, fetched([issue(1), issue(2, state="closed"), issue(3), issue(3)]), "acme/web")
     assert [commit.sha for commit in notes.commits] == [f"{n:040x}" for n in range(1, 7)]
     assert {group.key: len(group.commits) for group in notes.groups} == {"breaking": 2, "feat": 2, "fix": 1, "other": 1}
@@ -142,7 +151,9 @@ def test_other_shapes_of_an_answer_are_read_or_refused() -> None:
 
 
 def test_the_demo_trackers_own_issues_come_out_inert() -> None:
-    notes = compose(log("feat: a"), fetched(demo_tracker.issues("acme/web")), "acme/web", commit_link="https://c.test/{sha}")
+    notes = compose(
+        log("feat: a"), fetched(demo_tracker.issues("acme/web")), "acme/web", commit_link="https://c.test/{sha}"
+    )
     assert len(notes.issues) == 7
     assert "<script" not in notes.markdown
     assert "](javascript" not in notes.markdown

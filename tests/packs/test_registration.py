@@ -13,7 +13,7 @@ from worka.kernel.errors import Denied
 from worka.packs import explain, rules, service, store
 from worka.packs.errors import LockInvalid, ManifestInvalid, ReleaseNotFound, VersionTaken
 
-SERVER = '''
+SERVER = """
 import sys
 from mcp.server.mcpserver import MCPServer
 
@@ -27,7 +27,7 @@ def say(text: str) -> str:
 
 if __name__ == "__main__":
     server.run("stdio")
-'''
+"""
 
 
 def small(version: str = "1.0.0", **changes: Any) -> dict[str, Any]:
@@ -39,7 +39,10 @@ def small(version: str = "1.0.0", **changes: Any) -> dict[str, Any]:
         "version": version,
         "display_name": "Small",
         "description": "Says what it is given.",
-        "runtime": {"package": {"ecosystem": "path", "name": "small", "version": version}, "command": ["python", "server.py"]},
+        "runtime": {
+            "package": {"ecosystem": "path", "name": "small", "version": version},
+            "command": ["python", "server.py"],
+        },
         "tools": [{"name": "say", "description": "Says what it is given.", "side_effect": "read_only"}],
         **changes,
     }
@@ -95,7 +98,9 @@ async def test_a_version_never_changes_its_contents(place: Packs) -> None:
     with pytest.raises(VersionTaken):
         await service.register(place.ctx(), small(), lock_text=lock(), files={"server.py": _encoded(SERVER + "#")})
     with pytest.raises(VersionTaken):
-        await service.register(place.ctx(), small(description="x"), lock_text=lock(), files={"server.py": _encoded(SERVER)})
+        await service.register(
+            place.ctx(), small(description="x"), lock_text=lock(), files={"server.py": _encoded(SERVER)}
+        )
     second = await place.register(small("1.0.1"), lock(), tree())
     assert (second["state"], second["digest"] != first["digest"]) == ("released", True)
 
@@ -136,7 +141,9 @@ async def test_a_failed_build_can_be_tried_again_with_other_contents(place: Pack
 
 
 async def test_files_that_changed_after_they_were_sent_are_not_built(place: Packs, home: Any) -> None:
-    row = await service.register(place.ctx(), small(), lock_text=lock(), files={"server.py": _encoded(SERVER + "# other")})
+    row = await service.register(
+        place.ctx(), small(), lock_text=lock(), files={"server.py": _encoded(SERVER + "# other")}
+    )
     path = home / "objects" / "trees" / row["source"]["contents"] / "server.py"
     path.write_text("import os")
     done = await service.run_registration(place.platform(), row["id"])

@@ -90,7 +90,10 @@ async def test_two_calls_at_once_are_two_sessions_and_each_serves_one(packs: Ins
 async def test_an_attachment_gets_no_more_than_its_sessions(packs: Instance) -> None:
     session = await packs.session()
     outcomes = await asyncio.gather(
-        *(packs.run(session, "import time, os; time.sleep(0.1); value = os.environ['WORKA_PACK_SESSION_ID']") for _ in range(9))
+        *(
+            packs.run(session, "import time, os; time.sleep(0.1); value = os.environ['WORKA_PACK_SESSION_ID']")
+            for _ in range(9)
+        )
     )
     assert all(outcome["status"] == "ok" for outcome in outcomes)
     assert len({outcome["structured"]["value"] for outcome in outcomes}) <= 4
@@ -120,7 +123,7 @@ FAILURES = {
     "pack_crashed": "import os; os._exit(3)",
     "pack_signalled": "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
     "pack_timeout": "import time; time.sleep(60)",
-    "malformed_output": "import sys; sys.stdout.write('{\"jsonrpc\": \"2.0\", oops\\n'); sys.stdout.flush(); import time; time.sleep(60)",
+    "malformed_output": 'import sys; sys.stdout.write(\'{"jsonrpc": "2.0", oops\\n\'); sys.stdout.flush(); import time; time.sleep(60)',
     "oversize_output": "import sys; sys.stdout.write('x' * 2_000_000); sys.stdout.flush(); import time; time.sleep(60)",
     "protocol_error": "send({'jsonrpc': '2.0', 'id': number, 'error': {'code': -32602, 'message': 'no such thing'}}); raise SystemExit",
     "pack_out_of_memory": "value = len(b'x' * (900 * 1024 * 1024))",
@@ -252,7 +255,9 @@ async def test_a_dropped_attachment_has_no_process_left(packs: Instance) -> None
 @pytest.mark.capability("RUN-3")
 async def test_without_a_second_uid_it_runs_too_and_says_so(ordinary: Instance) -> None:
     session = await ordinary.session()
-    outcome = await ordinary.run(session, "import os; value = [os.getuid(), os.path.exists('/home'), sorted(os.listdir('/'))]")
+    outcome = await ordinary.run(
+        session, "import os; value = [os.getuid(), os.path.exists('/home'), sorted(os.listdir('/'))]"
+    )
     assert outcome["status"] == "ok", (outcome, ordinary.log("launcher"))
     assert outcome["structured"]["value"][:2] == [1000, False]
     assert outcome["isolation"]["uid_separated"] is False

@@ -119,7 +119,9 @@ def test_a_signal_is_not_an_exit_code(launch: Any) -> None:
         ({"runtime_roots": ["/root"]}, "runtime_roots"),
     ],
 )
-def test_a_request_that_reaches_too_far_is_refused(packs: Instance, launch: Any, changes: dict[str, Any], says: str) -> None:
+def test_a_request_that_reaches_too_far_is_refused(
+    packs: Instance, launch: Any, changes: dict[str, Any], says: str
+) -> None:
     (packs.home / "clones" / "c").mkdir(exist_ok=True)
     if changes.get("mounts") and changes["mounts"][0]["source"] == "CLONES":
         changes = {"mounts": [changes["mounts"][0] | {"source": str(packs.home / "clones" / "c")}]}
@@ -156,7 +158,9 @@ def test_only_the_platforms_user_may_ask(packs: Instance) -> None:
     if os.geteuid() == 0:
         # As if the file's mode had been opened by mistake: the peer's credentials still decide.
         os.chmod(path, 0o666)
-        other = subprocess.run(["/usr/bin/python3", "-c", ask, str(path)], capture_output=True, text=True, check=True, user=65534)
+        other = subprocess.run(
+            ["/usr/bin/python3", "-c", ask, str(path)], capture_output=True, text=True, check=True, user=65534
+        )
         os.chmod(path, 0o600)
         assert other.stdout.strip() == "closed"
     assert path.stat().st_mode & 0o077 == 0
@@ -312,7 +316,9 @@ def test_the_filter_refuses_what_it_lists_and_nothing_else(machine: str, arch: i
         assert verdict(program, arch, clone, flag | 17) == refused(errno.EPERM), hex(flag)
     assert verdict(program, arch, ioctl, 0, 0x5401) == ALLOW
     assert verdict(program, arch, ioctl, 0, 0x5412) == refused(errno.EPERM)
-    assert verdict(program, arch, ioctl, 0, 0xFFFFFFFF00005412) == refused(errno.EPERM), "high bits are ignored by the kernel"
+    assert verdict(program, arch, ioctl, 0, 0xFFFFFFFF00005412) == refused(errno.EPERM), (
+        "high bits are ignored by the kernel"
+    )
     for family in range(46):
         expected = ALLOW if family in (1, 2, 10, 16) else refused(errno.EAFNOSUPPORT)
         assert verdict(program, arch, sock, family) == expected, family

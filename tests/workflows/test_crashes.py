@@ -1,5 +1,5 @@
-"""Workers are killed with SIGKILL at every commit of the road, stopped past their lease, and doubled. Judged from outside:
-the host's book of effects, and what the caller sees.
+"""Workers are killed with SIGKILL at every commit of the road, stopped past their lease, and doubled. Judged from
+outside: the host's book of effects, and what the caller sees.
 """
 
 from __future__ import annotations
@@ -91,7 +91,9 @@ async def test_an_effect_that_may_have_happened_is_not_repeated_but_asked_about(
     assert (why.state, why.reason, why.certainty) == ("unknown", "unknown_outcome", "unknown")
     assert why.waiting_on[0].you_can
     assert not (await explain.explain(world.ctx(world.viewer), task_id)).waiting_on[0].you_can
-    states = await world.rows("select state, reason from worka.invocation where step_id = %s", unknown["steps"][1]["id"])
+    states = await world.rows(
+        "select state, reason from worka.invocation where step_id = %s", unknown["steps"][1]["id"]
+    )
     assert states == [{"state": "unknown", "reason": "outcome_lost"}]
     await service.resolve(world.ctx(world.owner), task_id, outcome, "looked at the tracker")
     done = await world.until(task_id, "succeeded", "failed", seconds=15)
@@ -190,7 +192,6 @@ async def test_two_workers_on_many_tasks_do_everything_once(world: World) -> Non
 async def test_a_task_that_the_engine_lost_is_offered_again(world: World, tmp_path: Path) -> None:
     """The row says queued and no run of it is in the engine's queue: as after a restore of our schema alone."""
     task_id = await world.start([{**LOG, "arguments": {}}], {})
-
 
     with psycopg.connect(world.environment["WORKA_DATABASE__ENGINE_URL"]) as conn:
         conn.execute("delete from dbos.workflow_status where workflow_uuid like %s", (f"{task_id}%",))

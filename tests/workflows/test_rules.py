@@ -25,11 +25,27 @@ DEFINITION: dict[str, Any] = {
     },
     "members": [{"name": "*", "tools": ["a.git.log", "a.notes.publish"]}],
     "steps": [
-        {"kind": "tool", "name": "log", "tool": "a.git.log", "arguments": {"n": {"$input": "limit"}, "from": {"$input": "since"}}},
-        {"kind": "tool", "name": "publish", "tool": "a.notes.publish", "arguments": {"text": {"$step": "log", "path": "text"}}},
-        {"kind": "publish_view", "name": "show", "view": "notes", "title": "Notes", "document": {"$step": "log", "path": "text"}},
+        {
+            "kind": "tool",
+            "name": "log",
+            "tool": "a.git.log",
+            "arguments": {"n": {"$input": "limit"}, "from": {"$input": "since"}},
+        },
+        {
+            "kind": "tool",
+            "name": "publish",
+            "tool": "a.notes.publish",
+            "arguments": {"text": {"$step": "log", "path": "text"}},
+        },
+        {
+            "kind": "publish_view",
+            "name": "show",
+            "view": "notes",
+            "title": "Notes",
+            "document": {"$step": "log", "path": "text"},
+        },
     ],
-}  # fmt: skip
+}
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
@@ -97,7 +113,9 @@ def test_references_are_replaced_and_an_absent_input_leaves_its_key_out() -> Non
     results = {"log": {"text": "abc", "structured": {"items": [{"url": "u"}]}}}
     assert resolve({"a": {"$input": "since"}, "b": {"$input": "n"}}, inputs={"n": 2}) == {"b": 2}
     assert resolve({"u": {"$step": "log", "path": "structured.items.0.url"}}, results=results) == {"u": "u"}
-    assert resolve({"$join": ["n=", {"$input": "n"}, "/", {"$task": "id"}]}, inputs={"n": 2}, task={"id": "t"}) == "n=2/t"
+    assert (
+        resolve({"$join": ["n=", {"$input": "n"}, "/", {"$task": "id"}]}, inputs={"n": 2}, task={"id": "t"}) == "n=2/t"
+    )
     assert resolve([{"$input": "gone"}, 1]) == [1]
 
 

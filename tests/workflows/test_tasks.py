@@ -19,14 +19,21 @@ from worka.workflows.errors import InputsInvalid, NotUnknown, TaskNotFound
 
 LOG = {"kind": "tool", "name": "log", "tool": "test.box.log", "arguments": {"word": {"$input": "word"}}}
 PUBLISH = {
-    "kind": "tool", "name": "publish", "tool": "test.box.publish", "arguments": {"markdown": {"$step": "log", "path": "text"}},
-}  # fmt: skip
+    "kind": "tool",
+    "name": "publish",
+    "tool": "test.box.publish",
+    "arguments": {"markdown": {"$step": "log", "path": "text"}},
+}
 SEND = {**PUBLISH, "name": "send", "tool": "test.box.send"}
 KEEP = {**PUBLISH, "name": "keep", "tool": "test.box.keep"}
 SHOW = {
-    "kind": "publish_view", "name": "show", "view": "notes", "title": "Notes", "document": {"$step": "log", "path": "text"},
+    "kind": "publish_view",
+    "name": "show",
+    "view": "notes",
+    "title": "Notes",
+    "document": {"$step": "log", "path": "text"},
     "links": {"published": {"$step": "publish", "path": "structured.url"}},
-}  # fmt: skip
+}
 
 
 @pytest.mark.capability("TSK-1", "TSK-5", "TSK-8", "TSK-11", "VIW-6")
@@ -63,7 +70,9 @@ async def test_a_task_waits_typed_is_explained_and_goes_on_once_approved(world: 
     assert done["steps"][1]["effect_id"]
     finished = [receipt["phase"] for step in done["steps"] for receipt in step["receipts"]]
     assert finished.count("outcome") == 3
-    view = await world.rows("select v.revision, r.document, r.task_id from worka.view v join worka.view_revision r on r.view_id = v.id")
+    view = await world.rows(
+        "select v.revision, r.document, r.task_id from worka.view v join worka.view_revision r on r.view_id = v.id"
+    )
     assert view[0]["document"]["text"] == json.dumps({"word": "hello"})
     assert view[0]["document"]["untrusted"] is True
     assert view[0]["document"]["links"] == {"published": "https://tracker.worka.test/notes/1"}
@@ -114,7 +123,13 @@ async def test_a_denied_step_fails_the_task_with_its_decision(world: World) -> N
 
 async def test_a_tool_that_answers_with_an_error_fails_the_step_and_names_the_invocation(world: World) -> None:
     async def error(_arguments: Row, _meta: Row) -> Row:
-        return {"status": "tool_error", "layer": "pack", "reason": "tool_error", "message": "no such repository", "text": "no"}
+        return {
+            "status": "tool_error",
+            "layer": "pack",
+            "reason": "tool_error",
+            "message": "no such repository",
+            "text": "no",
+        }
 
     world.host.answers["log"] = error
     world.work()
@@ -144,7 +159,12 @@ async def test_a_call_that_broke_is_tried_again_with_the_same_key_where_that_is_
     done = await world.until(task_id, "succeeded")
     assert done["steps"][0]["attempt"] == 2
     assert len({call["idempotency_key"] for call in world.host.called("log")}) == 1
-    assert [receipt["phase"] for receipt in done["steps"][0]["receipts"]] == ["intent:1", "retrying:1", "intent:2", "outcome"]
+    assert [receipt["phase"] for receipt in done["steps"][0]["receipts"]] == [
+        "intent:1",
+        "retrying:1",
+        "intent:2",
+        "outcome",
+    ]
 
 
 async def test_cancelling_a_waiting_task_withdraws_its_approval(world: World) -> None:
@@ -227,8 +247,10 @@ async def test_inputs_members_and_strangers_are_checked_before_anything_is_writt
 async def test_the_same_document_is_the_same_version_and_another_the_next(world: World) -> None:
     ctx = world.ctx(world.owner)
     document = {
-        "name": "versions", "members": [{"name": "*", "tools": ["test.box.log"]}], "steps": [{**LOG, "arguments": {}}],
-    }  # fmt: skip
+        "name": "versions",
+        "members": [{"name": "*", "tools": ["test.box.log"]}],
+        "steps": [{**LOG, "arguments": {}}],
+    }
     first = await service.save_definition(ctx, document)
     same = await service.save_definition(ctx, document)
     second = await service.save_definition(ctx, {**document, "description": "changed"})

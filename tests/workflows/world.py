@@ -35,22 +35,34 @@ PINNED = "0" * 64
 
 def tool(name: str, side_effect: str = "read_only", *, idempotent: bool = False) -> Row:
     return {
-        "name": name, "description": name, "input_schema": {"type": "object"}, "output_schema": None, "annotations": None,
-        "side_effect": side_effect, "idempotent": idempotent, "pin": PINNED,
-    }  # fmt: skip
+        "name": name,
+        "description": name,
+        "input_schema": {"type": "object"},
+        "output_schema": None,
+        "annotations": None,
+        "side_effect": side_effect,
+        "idempotent": idempotent,
+        "pin": PINNED,
+    }
 
 
 def ok(text: str = "", structured: Any = None) -> Row:
     return {
-        "status": "ok", "text": text, "structured": structured, "is_structured": structured is not None, "session": "warm",
-        "call_ms": 1.0, "handshake_ms": None, "isolation": {"driver": "test"},
-    }  # fmt: skip
+        "status": "ok",
+        "text": text,
+        "structured": structured,
+        "is_structured": structured is not None,
+        "session": "warm",
+        "call_ms": 1.0,
+        "handshake_ms": None,
+        "isolation": {"driver": "test"},
+    }
 
 
 @dataclass
 class Host:
-    """The pack host's contract on its socket, and the outside behind it: every call and every effect is written down here,
-    in another process than the worker's."""
+    """The pack host's contract on its socket, and the outside behind it: every call and every effect is written down
+    here, in another process than the worker's."""
 
     calls: list[Row] = field(default_factory=list)
     effects: dict[str, int] = field(default_factory=dict)
@@ -128,9 +140,11 @@ class World:
 
     def ctx(self, person: str, name: str = "") -> Context:
         return self.runtime.context(
-            Principal(kind="person", id=person, name=name or person), tenant_id=self.tenant_id,
-            workspace_id=self.workspace_id, originating_person=person,
-        )  # fmt: skip
+            Principal(kind="person", id=person, name=name or person),
+            tenant_id=self.tenant_id,
+            workspace_id=self.workspace_id,
+            originating_person=person,
+        )
 
     def work(self, name: str = "1", failpoint: str | None = None) -> WorkerProcess:
         worker = WorkerProcess(self, name, failpoint)
@@ -211,7 +225,9 @@ async def make_world(cluster: Cluster, home: Path) -> AsyncIterator[World]:
             worker.kill()
         server.close()
         async with runtime.db.transaction(world.tenant_id) as conn:
-            await conn.execute("update worka.task set state = 'cancelled', reason = 'cancelled_by_person' where ended_at is null")
+            await conn.execute(
+                "update worka.task set state = 'cancelled', reason = 'cancelled_by_person' where ended_at is null"
+            )
         await runtime.db.close()
 
 
@@ -220,38 +236,64 @@ async def _populate(home: Path, environment: dict[str, str], runtime: Runtime, h
     owner, approver, viewer, member = new_id("per"), new_id("per"), new_id("per"), new_id("mem")
     release, attachment = new_id("rel"), new_id("att")
     tools = [
-        tool("log"), tool("compose"), tool("publish", "external_side_effect", idempotent=True),
-        tool("send", "external_side_effect"), tool("note", "write"), tool("keep", "write", idempotent=True),
-    ]  # fmt: skip
-    manifest = {"schema_version": "worka.aip.v1", "publisher": "test", "name": "box", "version": "1.0.0", "runtime": {}, "tools": tools}
+        tool("log"),
+        tool("compose"),
+        tool("publish", "external_side_effect", idempotent=True),
+        tool("send", "external_side_effect"),
+        tool("note", "write"),
+        tool("keep", "write", idempotent=True),
+    ]
+    manifest = {
+        "schema_version": "worka.aip.v1",
+        "publisher": "test",
+        "name": "box",
+        "version": "1.0.0",
+        "runtime": {},
+        "tools": tools,
+    }
     async with runtime.db.transaction(tenant) as conn:
         for person, name in ((owner, "Olga"), (approver, "Ann"), (viewer, "Vic")):
-            await conn.execute("select worka.person_create(%s, %s, %s, null, false)", (person, f"{person}@example.org", name))
-        await conn.execute("insert into worka.tenant (tenant_id, slug, name, created_by) values (%s, %s, 'T', %s)", (tenant, tenant, owner))
+            await conn.execute(
+                "select worka.person_create(%s, %s, %s, null, false)", (person, f"{person}@example.org", name)
+            )
         await conn.execute(
-            "insert into worka.workspace (tenant_id, id, slug, name, created_by) values (%s, %s, 'w', 'W', %s)", (tenant, workspace, owner)
+            "insert into worka.tenant (tenant_id, slug, name, created_by) values (%s, %s, 'T', %s)",
+            (tenant, tenant, owner),
         )
         await conn.execute(
-            "insert into worka.team_member (tenant_id, id, workspace_id, name, responsibility, tools, owner_person_id, created_by)"
+            "insert into worka.workspace (tenant_id, id, slug, name, created_by) values (%s, %s, 'w', 'W', %s)",
+            (tenant, workspace, owner),
+        )
+        await conn.execute(
+            "insert into worka.team_member (tenant_id, id, workspace_id, name, responsibility, tools,"
+            " owner_person_id, created_by)"
             " values (%s, %s, %s, 'Rena', 'notes', %s, %s, %s)",
             (tenant, member, workspace, Jsonb([f"test.box.{item['name']}" for item in tools]), owner, owner),
         )
-        members = [("person", owner, "owner", False), ("person", approver, "member", True), ("person", viewer, "viewer", False),
-                   ("team_member", member, "member", False)]  # fmt: skip
+        members = [
+            ("person", owner, "owner", False),
+            ("person", approver, "member", True),
+            ("person", viewer, "viewer", False),
+            ("team_member", member, "member", False),
+        ]
         for kind, principal, role, approves in members:
             await conn.execute(
-                "insert into worka.membership (tenant_id, workspace_id, principal_kind, principal_id, role, approver, created_by)"
+                "insert into worka.membership (tenant_id, workspace_id, principal_kind, principal_id, role,"
+                " approver, created_by)"
                 " values (%s, %s, %s, %s, %s, %s, %s)",
                 (tenant, workspace, kind, principal, role, approves, owner),
             )
         await conn.execute(
-            "insert into worka.release (tenant_id, id, workspace_id, publisher, name, version, manifest, state, reason, digest, env_path,"
-            " entry, tools, server_pin, created_by) values (%s, %s, %s, 'test', 'box', '1.0.0', %s, 'released', 'release_in_service', %s,"
+            "insert into worka.release (tenant_id, id, workspace_id, publisher, name, version, manifest, state,"
+            " reason, digest, env_path,"
+            " entry, tools, server_pin, created_by) values (%s, %s, %s, 'test', 'box', '1.0.0', %s, 'released',"
+            " 'release_in_service', %s,"
             " '/nowhere', %s, %s, %s, %s)",
             (tenant, release, workspace, Jsonb(manifest), PINNED, Jsonb(["run"]), Jsonb(tools), PINNED, owner),
         )
         await conn.execute(
-            "insert into worka.attachment (tenant_id, id, workspace_id, release_id, pack, mode, state, reason, uid, digest, created_by)"
+            "insert into worka.attachment (tenant_id, id, workspace_id, release_id, pack, mode, state, reason,"
+            " uid, digest, created_by)"
             " values (%s, %s, %s, %s, 'test.box', 'pinned', 'attached', 'attachment_in_service', 1, %s, %s)",
             (tenant, attachment, workspace, release, PINNED, owner),
         )

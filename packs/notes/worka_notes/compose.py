@@ -60,9 +60,9 @@ def compose(
 ) -> Notes:
     """Notes over every commit of the log and every open issue, each once.
 
-    `since` and `limit` are what the log was asked for. With `since`, a log that holds `limit` commits may have been cut,
-    and the notes say so; without it the newest `limit` commits are what was wanted. `commit_link` is an https address
-    with `{sha}` in it. Raises ValueError for texts that cannot be read and for a `commit_link` of another form.
+    `since` and `limit` are what the log was asked for. With `since`, a log that holds `limit` commits may have been
+    cut, and the notes say so; without it the newest `limit` commits are what was wanted. `commit_link` is an https
+    address with `{sha}` in it. Raises ValueError for texts that cannot be read and for a `commit_link` of another form.
     """
     if commit_link and not (commit_link.startswith("https://") and "{sha}" in commit_link):
         raise ValueError("commit_link is an https address with {sha} in it, or empty")

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 # mcp-server-git joins its entries by a blank line, so a header inside a message's running text is not an entry.
 _ENTRY = re.compile(
     r"(?:\A(?:Commit history:\n)?|\n\n)"
-    r"Commit: (?P<sha>[0-9a-f]{40}|[0-9a-f]{64})\nAuthor: (?P<author>[^\n]*)\nDate: (?P<date>\d{4}-\d\d-\d\d[^\n]*)\nMessage: "
+    r"Commit: (?P<sha>[0-9a-f]{40}|[0-9a-f]{64})\nAuthor: (?P<author>[^\n]*)\n"
+    r"Date: (?P<date>\d{4}-\d\d-\d\d[^\n]*)\nMessage: "
 )
 _CONVENTIONAL = re.compile(
     r"(?P<type>[A-Za-z]{2,12})(?:\((?P<scope>[^()\n]{1,60})\))?(?P<bang>!)?:[ \t]+(?P<subject>\S.*)"
@@ -53,7 +54,8 @@ class Issue:
 
 @dataclass
 class Issues:
-    """The open issues, in the tracker's order, each number once; `cut` when the answer was cut; `unread` items had no shape."""
+    """The open issues, in the tracker's order, each number once; `cut` when the answer was cut; `unread` items had no
+    shape."""
 
     open: list[Issue] = field(default_factory=list)
     source: str = ""

@@ -96,7 +96,8 @@ def document(
 def _commit_line(commit: Commit, commit_link: str) -> str:
     scope = f"**{escape(commit.scope)}:** " if commit.scope else ""
     url = commit_link.replace("{sha}", commit.sha) if commit_link else ""
-    return f"- {scope}{escape(commit.subject)} ({link(f'`{commit.sha[:10]}`', url)}, {escape(commit.author)}, {escape(commit.date[:10])})"
+    where = link(f"`{commit.sha[:10]}`", url)
+    return f"- {scope}{escape(commit.subject)} ({where}, {escape(commit.author)}, {escape(commit.date[:10])})"
 
 
 def _issue_line(issue: Issue) -> str:

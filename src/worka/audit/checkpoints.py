@@ -1,7 +1,8 @@
 """Checkpoints in the object store: `<n>.json` (the vector of heads and the signed note) and `<n>.txt` (the note alone).
 
-The note is a C2SP tlog-checkpoint: origin, tree size, root, then our lines `number`, `time` and `previous`, the SHA-256 of
-the checkpoint before it. A file appears whole or not at all, and never twice: the link fails if the number is taken.
+The note is a C2SP tlog-checkpoint: origin, tree size, root, then our lines `number`, `time` and `previous`, the
+SHA-256 of the checkpoint before it. A file appears whole or not at all, and never twice: the link fails if the number
+is taken.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class NumberTaken(Exception):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One signed vector of heads. `time` is ISO 8601 UTC; `lost` names chains that are carried on because they went back."""
+    """One signed vector of heads. `time` is ISO 8601 UTC; `lost` names chains that are carried on because they went
+    back."""
 
     number: int
     time: str

@@ -1,20 +1,11 @@
 """Problems of the ledger.
 
-Unavailable ── LedgerNotWritten, SealBroken, SealKeyUnreadable
+Unavailable ── SealBroken, SealKeyUnreadable
 """
 
 from __future__ import annotations
 
 from worka.kernel.errors import Unavailable
-
-
-class LedgerNotWritten(Unavailable):
-    """The ledger row of a change could not be written, so the change was not made."""
-
-    code, title = "ledger_not_written", "The audit ledger could not be written"
-    default_remedy = (
-        "Nothing was changed. Bring the database back (`worka doctor` names the cause) and repeat the call."
-    )
 
 
 class SealKeyUnreadable(Unavailable):

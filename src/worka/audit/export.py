@@ -1,7 +1,7 @@
 """The export of one workspace's ledger: rows by lane, checkpoints with inclusion proofs, the public key and a verifier.
 
-The chain runs over the whole tenant. A row of another workspace is there with its hash and without its content, so that the
-chain can be checked and nothing is told; of other tenants only hashes in the proofs appear.
+The chain runs over the whole tenant. A row of another workspace is there with its hash and without its content, so
+that the chain can be checked and nothing is told; of other tenants only hashes in the proofs appear.
 """
 
 from __future__ import annotations

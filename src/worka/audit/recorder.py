@@ -9,7 +9,6 @@ import os
 from weakref import WeakKeyDictionary
 
 from worka.audit import rules, store
-from worka.audit.errors import LedgerNotWritten
 from worka.kernel.clock import now
 from worka.kernel.context import Context
 from worka.kernel.db import Connection
@@ -19,8 +18,9 @@ from worka.kernel.events import Event
 class Recorder:
     """Implements the kernel's protocol.
 
-    A lane belongs to a connection: writers of one tenant queue behind each other only from the audit statement to the end
-    of their COMMIT, and only on the same lane. A transaction uses one lane, so two of them never wait for each other.
+    A lane belongs to a connection: writers of one tenant queue behind each other only from the audit statement to the
+    end of their COMMIT, and only on the same lane. A transaction uses one lane, so two of them never wait for each
+    other.
     """
 
     def __init__(self) -> None:
@@ -45,15 +45,4 @@ class Recorder:
         macs = [hmac.digest(key, body, hashlib.sha256) for body in bodies]
         if any(rules.urgent(event) for event in entries):
             await store.wake_sealer(conn)
-        if ctx.tenant_id is None:
-            async with store.as_tenant(conn, tenant):
-                await self._append(conn, tenant, macs, bodies)
-        else:
-            await self._append(conn, tenant, macs, bodies)
-
-    async def _append(self, conn: Connection, tenant: str, macs: list[bytes], bodies: list[bytes]) -> None:
-        lane = self.lane(conn)
-        if await store.append(conn, tenant, lane, macs, bodies) == 0:
-            await store.make_head(conn, tenant, lane)
-            if await store.append(conn, tenant, lane, macs, bodies) != len(bodies):
-                raise LedgerNotWritten(f"No row was written for {tenant}.")
+        await store.append(conn, tenant, self.lane(conn), macs, bodies)

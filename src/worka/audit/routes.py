@@ -28,7 +28,8 @@ async def export_ledger(workspace_id: str, ctx: Context = Depends(context)) -> S
 
 @router.get("/v1/workspaces/{workspace_id}/audit/verify")
 async def verify(workspace_id: str, ctx: Context = Depends(context)) -> dict[str, Any]:
-    """Verifies the tenant's ledger on the platform: every MAC, link, head and the last seal; the first bad row is named."""
+    """Verifies the tenant's ledger on the platform: every MAC, link, head and the last seal; the first bad row is
+    named."""
     return await service.verify(ctx, workspace_id)
 
 

@@ -1,4 +1,5 @@
-"""Pure rules of the ledger: what a row says, which rows are sealed at once, and the honest claim. No clock, no database."""
+"""Pure rules of the ledger: what a row says, which rows are sealed at once, and the honest claim. No clock, no
+database."""
 
 from __future__ import annotations
 
@@ -13,15 +14,17 @@ from worka.kernel.events import Event
 PLATFORM = "_platform"
 """The chain of what happens outside of every tenant (signing in, making tenants)."""
 LANES = 8
-"""Chains of one tenant. With 8 writers, 8 lanes reach 89 % of the unchained rate, one lane 35 % (design/architecture.md)."""
+"""Chains of one tenant. With 8 writers, 8 lanes reach 89 % of the unchained rate, one lane 35 %
+(design/architecture.md)."""
 SEAL_SECONDS = 1.0
 STALE_SECONDS = 15.0
-"""A row that waits longer for its seal means that no sealer runs: verification fails, because the claim would be untrue."""
+"""A row that waits longer for its seal means that no sealer runs: verification fails, because the claim would be
+untrue."""
 VERSION = 1
 
 CLAIM = (
-    "Every row up to the last seal is linked, and its seal is signed: a changed, removed, reordered or cut-off row up to"
-    " there is found. Rows after it are unsealed: they are linked, but a cut tail among them would not be found."
+    "Every row up to the last seal is linked, and its seal is signed: a changed, removed, reordered or cut-off row"
+    " up to there is found. Rows after it are unsealed: they are linked, but a cut tail among them would not be found."
 )
 
 Vector = dict[str, dict[int, tuple[int, str]]]
@@ -79,9 +82,9 @@ def leaf(tenant: str, heads: Mapping[int, tuple[int, str]]) -> bytes:
 def next_vector(last: Vector, now: Vector, continuous: Mapping[tuple[str, int], bool]) -> tuple[Vector, list[str]]:
     """The heads to sign, and the chains that went back.
 
-    A chain goes on only if the row that the last checkpoint sealed is still there (`continuous`, asked of the database for
-    every chain that moved). A chain that was cut, replaced or removed keeps its last sealed head in every later
-    checkpoint: the sealer never signs tampering away, and verification goes on naming it.
+    A chain goes on only if the row that the last checkpoint sealed is still there (`continuous`, asked of the
+    database for every chain that moved). A chain that was cut, replaced or removed keeps its last sealed head in
+    every later checkpoint: the sealer never signs tampering away, and verification goes on naming it.
     """
     vector: Vector = {tenant: dict(lanes) for tenant, lanes in now.items()}
     lost: list[str] = []

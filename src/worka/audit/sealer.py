@@ -32,17 +32,21 @@ class Sealer:
     """Makes checkpoints. One at a time per database: whoever holds the session lock. Raises SealBroken when the newest
     checkpoint of the store is not one that this key signed, or does not commit to the heads beside it."""
 
-    def __init__(self, db: Database, paths: Paths) -> None:
+    def __init__(self, db: Database, paths: Paths, *, interval: float = INTERVAL) -> None:
         self.db = db
+        self.paths = paths
+        self.interval = interval
         self.key = sign.ensure_key(paths.keys)
         self.files = checkpoints.Store(paths.checkpoints)
-        self.last = self._verified()
+        self.last: Checkpoint | None = None
+        self._loaded = False
         paths.checkpoints.mkdir(parents=True, exist_ok=True)
         sign.create_once(paths.checkpoints / PUBLISHED, f"{self.key.public}\n".encode(), mode=0o644)
         if (paths.checkpoints / PUBLISHED).read_text().strip() != self.key.public:
             raise SealBroken(f"{PUBLISHED} beside the checkpoints is not the public half of keys/seal.ed25519.")
 
     def _verified(self) -> Checkpoint | None:
+        """The newest checkpoint of the store, as this key signed it."""
         try:
             last = self.files.latest()
             if last is None:
@@ -58,6 +62,8 @@ class Sealer:
     async def seal(self) -> Checkpoint | None:
         """Seals the heads as they are now; None when nothing moved since the last checkpoint. Raises NumberTaken when
         another sealer wrote its number first, OSError when the object store does not take it."""
+        if not self._loaded:
+            self.last, self._loaded = await asyncio.to_thread(self._verified), True
         before = self.last.vector if self.last else {}
         async with self.db.transaction(None) as conn:
             heads = await store.heads(conn)
@@ -82,15 +88,22 @@ class Sealer:
         self.last = made
         return made
 
+    async def run(self) -> None:
+        """Seals until it is cancelled; see `run`."""
+        await run(self.db, self.paths, asyncio.Event(), interval=self.interval)
 
-async def run(db: Database, paths: Paths, stop: asyncio.Event) -> None:
+
+AuditSealer = Sealer  # both names are in use; the kernel's Sealer is another thing
+
+
+async def run(db: Database, paths: Paths, stop: asyncio.Event, *, interval: float = INTERVAL) -> None:
     """Seals until `stop` is set. It goes on after every failure, which is logged: verify shows that no sealer runs."""
     told = ""
     while not stop.is_set():
         try:
             async with db.listen(store.SEAL_CHANNEL) as conn:
                 if await store.take_sealer_lock(conn):
-                    sealer = await asyncio.to_thread(Sealer, db, paths)
+                    sealer = await asyncio.to_thread(Sealer, db, paths, interval=interval)
                     told = ""
                     await _seal_on(conn, sealer, stop)
         except checkpoints.NumberTaken:
@@ -111,5 +124,5 @@ async def _seal_on(conn: Connection, sealer: Sealer, stop: asyncio.Event) -> Non
         await asyncio.sleep(REST)
         # Ends at the first notification (someone wants a seal now) or after the interval; fails when the session, and
         # with it the lock, is lost.
-        async for _ in conn.notifies(timeout=INTERVAL - REST, stop_after=1):
+        async for _ in conn.notifies(timeout=max(sealer.interval - REST, REST), stop_after=1):
             pass

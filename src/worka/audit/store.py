@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 
 from worka.audit.rules import Vector
 from worka.kernel.db import Connection
@@ -16,27 +15,11 @@ _PAGE = 2000
 _SEALER_LOCK = 0x57_4F_52_4B_41_5E_A1
 
 
-async def append(conn: Connection, tenant: str, lane: int, macs: list[bytes], bodies: list[bytes]) -> int:
-    """Links and inserts the rows, in order, and moves the lane's head: one statement, the transaction's last. Returns
-    how many rows stand there now because of it."""
+async def append(conn: Connection, tenant: str, lane: int, macs: list[bytes], bodies: list[bytes]) -> None:
+    """Links and inserts the rows, in order, and moves the lane's head: one statement, the transaction's last. The
+    hashes are made in the database, because the head is known only once it is locked; the lock is held from here to
+    COMMIT."""
     await conn.execute("select worka.audit_append(%s, %s, %s::bytea[], %s::bytea[])", (tenant, lane, bodies, macs))
-    return len(bodies)
-
-
-async def make_head(conn: Connection, tenant: str, lane: int) -> None:
-    """The head of a lane that nobody has written to yet."""
-    await conn.execute(
-        "insert into worka.audit_head (tenant_id, lane) values (%s, %s) on conflict do nothing", (tenant, lane)
-    )
-
-
-@asynccontextmanager
-async def as_tenant(conn: Connection, tenant: str) -> AsyncIterator[None]:
-    """Goes on as another tenant inside a transaction of none (the platform's own chain), and then as none again."""
-    await conn.execute("select set_config('worka.tenant', %s, true)", (tenant,))
-    yield
-    # Not in a `finally`: after an error the transaction takes no statement any more, and ends with the setting.
-    await conn.execute("select set_config('worka.tenant', '', true)")
 
 
 async def wake_sealer(conn: Connection) -> None:

@@ -173,7 +173,7 @@ def changes(
     value = api.get(api.ws("/changes"), since=since, limit=limit)
     if not show(value):
         output.table(
-            value["items"], ["at", "who", "on_behalf_of", "what", "subject_name", "subject"], "Nothing changed."
+            value["items"], ["at", "lane", "sentence", "subject.id"], "Nothing changed."
         )
 
 
@@ -183,7 +183,7 @@ def attention() -> None:
     api = client()
     value = api.get(api.ws("/attention"))
     if not show(value):
-        output.table(value["items"], ["lane", "headline", "subject", "since"], "Nothing needs you now.")
+        output.table(value["items"], ["kind", "headline", "ref", "since"], "Nothing needs you now.")
 
 
 @app.command()

@@ -239,7 +239,8 @@ class Demo:
             str(folder / "token"),
         ]
         command += ["--admin-token-file", str(folder / "admin"), "--repo-name", self.repository_name()]
-        self.tracker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd="/")
+        log = (folder / "tracker.log").open("w")
+        self.tracker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, cwd="/", start_new_session=True)
         assert self.tracker.stdout is not None
         line = self.tracker.stdout.readline()
         self.expect(line, "The tracker did not start.")
@@ -417,10 +418,7 @@ class Demo:
         self.report["counts"]["changes"] = len(changes)
         self.say(f"   [bold yellow]what changed in this workspace?[/] {len(changes)} changes, the newest:")
         for change in changes[:6]:
-            behalf = f" on behalf of {change['on_behalf_of']}" if change.get("on_behalf_of") else ""
-            self.step(
-                f"  {change['at'][11:19]} {escape(change['who'])}{escape(behalf)}: {escape(change['what'])} {escape(change.get('subject_name') or change['subject'])}"
-            )
+            self.step(f"  {change['at'][11:19]} {escape(change['sentence'])}")
         time.sleep(1.2)  # the next seal is at most a second away
         export = self.work / "ledger.tar"
         export.write_bytes(self.owner.send("GET", self.owner.ws("/audit/export")).content)

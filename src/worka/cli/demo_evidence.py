@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -15,12 +16,21 @@ class EvidenceFailed(Exception):
     """The export cannot be read or verified at all."""
 
 
+def files_of(export: Path) -> dict[str, bytes]:
+    """Name -> content of the export's files; nothing is written to disk, so no name in it can lead anywhere."""
+    with tarfile.open(export) as tar:
+        return {member.name: file.read() for member in tar if (file := tar.extractfile(member)) is not None}
+
+
 def verify_apart(export: Path) -> dict[str, Any]:
     """Runs the export's own verifier in a process that has no database address, no home and no network settings."""
+    files = files_of(export)
+    name = next((name for name in files if name.endswith("verify.py")), None)
+    if name is None:
+        raise EvidenceFailed("The export carries no verifier.")
     with tempfile.TemporaryDirectory() as folder:
-        with tarfile.open(export) as tar:
-            tar.extractall(folder, filter="data")
-        verifier = next(Path(folder).rglob("verify.py"))
+        verifier = Path(folder) / "verify.py"
+        verifier.write_bytes(files[name])
         done = subprocess.run(
             [sys.executable, "-I", str(verifier), str(export), "--json"],
             capture_output=True,
@@ -33,36 +43,27 @@ def verify_apart(export: Path) -> dict[str, Any]:
     try:
         value = json.loads(done.stdout)
     except ValueError:
-        raise EvidenceFailed(
-            f"The offline verifier said nothing readable: {done.stdout[-200:]} {done.stderr[-400:]}"
-        ) from None
+        raise EvidenceFailed(f"The verifier said nothing readable: {done.stdout[-200:]} {done.stderr[-400:]}") from None
     return {**value, "ok": bool(value.get("ok")) and done.returncode == 0}
 
 
 def tampered(export: Path, target: Path, *, cut: bool) -> Path:
-    """A copy of the export with one byte of a row changed, or with the last row of its longest lane cut off."""
-    with tempfile.TemporaryDirectory() as folder:
-        with tarfile.open(export) as tar:
-            tar.extractall(folder, filter="data")
-        lanes = sorted(Path(folder).rglob("*.jsonl"), key=lambda path: path.stat().st_size)
-        lane = lanes[-1]
-        rows = lane.read_text().splitlines()
-        if cut:
-            rows = rows[:-1]
-        else:
-            middle = len(rows) // 2
-            row = json.loads(rows[middle])
-            key = (
-                "body"
-                if "body" in row
-                else next(key for key, value in row.items() if isinstance(value, str) and len(value) > 40)
-            )
-            text = row[key]
-            place = len(text) // 2
-            row[key] = text[:place] + ("A" if text[place] != "A" else "B") + text[place + 1 :]
-            rows[middle] = json.dumps(row)
-        lane.write_text("".join(row + "\n" for row in rows))
-        with tarfile.open(target, "w") as tar:
-            for path in sorted(Path(folder).iterdir()):
-                tar.add(path, arcname=path.name)
+    """A copy of the export with one byte of a row's content changed, or with the last row of its longest lane cut off."""
+    files = files_of(export)
+    lane = max((name for name in files if name.endswith(".jsonl") and "lane" in name), key=lambda name: len(files[name]))
+    rows = files[lane].decode().splitlines()
+    if cut:
+        rows = rows[:-1]
+    else:
+        middle = next(n for n in range(len(rows) // 2, len(rows)) if json.loads(rows[n]).get("body"))
+        row = json.loads(rows[middle])
+        place = len(row["body"]) // 2
+        row["body"] = row["body"][:place] + ("A" if row["body"][place] != "A" else "B") + row["body"][place + 1 :]
+        rows[middle] = json.dumps(row)
+    files[lane] = "".join(row + "\n" for row in rows).encode()
+    with tarfile.open(target, "w") as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
     return target

@@ -93,9 +93,14 @@ class Record:
                 return (known, False) if known["digest"] == digest else (None, False)
             effect_id = f"note-{len(self.effects) + 1}-{secrets.token_hex(4)}"
             entry = {
-                "kind": "effect", "at": time.time(), "key": key, "digest": digest, "effect_id": effect_id,
-                "url": f"https://{HOST}/notes/{effect_id}", **note,
-            }  # fmt: skip
+                "kind": "effect",
+                "at": time.time(),
+                "key": key,
+                "digest": digest,
+                "effect_id": effect_id,
+                "url": f"https://{HOST}/notes/{effect_id}",
+                **note,
+            }
             self._append(entry)
             return entry, True
 
@@ -134,11 +139,14 @@ def issues(repo: str) -> list[dict[str, Any]]:
     ]
     return [
         {
-            "number": number, "title": title, "state": state, "labels": [{"name": label} for label in labels],
+            "number": number,
+            "title": title,
+            "state": state,
+            "labels": [{"name": label} for label in labels],
             "html_url": f"https://{HOST}/issues/{number}",
         }
         for number, (state, title, labels) in enumerate(titles, start=1)
-    ]  # fmt: skip
+    ]
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -234,9 +242,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _record(self, path: str, status: int, **more: Any) -> None:
         self.server.record.request(
-            method=self.command, path=path, status=status, host=self.headers.get("Host", ""),
-            authorized=self._bearer(self.server.token), idempotency_key=self.headers.get("Idempotency-Key"), **more,
-        )  # fmt: skip
+            method=self.command,
+            path=path,
+            status=status,
+            host=self.headers.get("Host", ""),
+            authorized=self._bearer(self.server.token),
+            idempotency_key=self.headers.get("Idempotency-Key"),
+            **more,
+        )
 
     def _answer(self, status: int, body: Any, head: bool = False) -> None:
         data = json.dumps(body, ensure_ascii=False).encode()
@@ -275,7 +288,8 @@ class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
 
 def _certificates(folder: Path) -> tuple[Path, ssl.SSLContext]:
-    """(the CA's PEM file, a context with a fresh certificate for both names). The CA is kept between runs in one folder."""
+    """(the CA's PEM file, a context with a fresh certificate for both names). The CA is kept between runs in one
+    folder."""
     ca_key_file, ca_file = folder / "ca.key", folder / "ca.pem"
     if ca_key_file.exists() and ca_file.exists():
         ca_key = serialization.load_pem_private_key(ca_key_file.read_bytes(), None)
@@ -314,17 +328,26 @@ def _signed(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=365))
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=0 if issuer is None else None), critical=True)
+        .add_extension(
+            x509.BasicConstraints(ca=issuer is None, path_length=0 if issuer is None else None), critical=True
+        )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
         .add_extension(
             x509.KeyUsage(
-                digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
-                key_agreement=False, key_cert_sign=issuer is None, crl_sign=issuer is None, encipher_only=False, decipher_only=False,
+                digital_signature=True,
+                content_commitment=False,
+                key_encipherment=False,
+                data_encipherment=False,
+                key_agreement=False,
+                key_cert_sign=issuer is None,
+                crl_sign=issuer is None,
+                encipher_only=False,
+                decipher_only=False,
             ),
             critical=True,
         )
-    )  # fmt: skip
+    )
     if issuer is not None:
         alternatives = [*map(x509.DNSName, names), x509.IPAddress(ipaddress.ip_address(ADDRESS))]
         builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False).add_extension(
@@ -372,9 +395,15 @@ def main(arguments: list[str] | None = None) -> None:
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
     said = {
-        "host": HOST, "port": servers[0].server_address[1], "canary_host": CANARY_HOST, "canary_port": servers[1].server_address[1],
-        "address": ADDRESS, "ca_pem": str(ca_file), "admin_token_file": str(admin_file), "record": str(given.dir / "record.jsonl"),
-    }  # fmt: skip
+        "host": HOST,
+        "port": servers[0].server_address[1],
+        "canary_host": CANARY_HOST,
+        "canary_port": servers[1].server_address[1],
+        "address": ADDRESS,
+        "ca_pem": str(ca_file),
+        "admin_token_file": str(admin_file),
+        "record": str(given.dir / "record.jsonl"),
+    }
     print(json.dumps(said), flush=True)
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):

@@ -19,7 +19,8 @@ from worka.treasury import service as vault
 Row = dict[str, Any]
 SUBJECT = "connection"
 _KEYS = (
-    "id", "workspace_id", "provider", "name", "host", "port", "access", "why", "secret_id", "metadata", "state", "reason",
+    "id", "workspace_id", "provider", "name", "host", "port", "access", "why", "secret_id", "metadata", "state",
+    "reason",
     "since", "approval_id", "created_by", "created_at",
 )  # fmt: skip
 
@@ -48,7 +49,8 @@ async def create(
     assert ctx.tenant_id is not None
     place, _, number = treasury.rules.endpoint(f"{host}:{port}").rpartition(":")
     row: Row = {
-        "tenant_id": ctx.tenant_id, "id": new_id("conn"), "workspace_id": workspace_id, "provider": provider, "name": name,
+        "tenant_id": ctx.tenant_id, "id": new_id("conn"), "workspace_id": workspace_id, "provider": provider,
+        "name": name,
         "host": place, "port": int(number), "access": access, "why": why, "secret_id": secret_id,
         "metadata": rules.check_metadata(metadata), "created_by": ctx.principal.id,
     }  # fmt: skip
@@ -95,7 +97,8 @@ async def _ask(ctx: Context, row: Row, secret: Row | None, decision: Decision) -
         subject_type=SUBJECT,
         subject_id=row["id"],
         title=f"Connect {row['name']} ({row['provider']})",
-        effect=f"Packs of this workspace to which it is granted may reach {row['host']}:{row['port']}{credential}: {row['access']}.",
+        effect=f"Packs of this workspace to which it is granted may reach"
+        f" {row['host']}:{row['port']}{credential}: {row['access']}.",
         digest=rules.digest(row, initiator, ctx.originating_person),
         card={**card, "secret": secret["name"] if secret else None},
         arguments=None,

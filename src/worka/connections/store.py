@@ -1,5 +1,6 @@
 """Every query of connections. The tenant is the transaction's (row-level security)."""
 
+# ruff: noqa: S608 - what is put together below is a lock clause of ours
 from __future__ import annotations
 
 from typing import Any

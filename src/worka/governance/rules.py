@@ -68,7 +68,7 @@ def gate(request: Request, policies: Policies) -> Gate:
         "ask",
         outcome.matched,
         tuple(_reason(rule, notes[rule]) for rule in outcome.matched),
-        # In approvals' own words, so that equal rules are equal texts: of `approve:1` and `approve:2` the higher counts.
+        # In approvals' own words, so that equal rules are equal texts: of two quorums the higher.
         tuple(str(rule) for rule in parse_rules(notes[matched]["rule"] for matched in outcome.matched)),
         "It goes on when the approval is given.",
     )

@@ -29,6 +29,7 @@ from worka.kernel.context import Context, Principal, Resource, Sealer
 from worka.kernel.db import Database
 from worka.kernel.errors import Conflict
 from worka.kernel.ids import new_id
+from worka.kernel.paths import Paths
 
 PURPOSE = "credential"
 _SESSION_HOURS = 12
@@ -198,7 +199,9 @@ async def set_up(ctx: Context, token: str, email: str, password: str, name: str)
         person = await create_person(ctx, email, name, password, operator=True)
         session = await open_session(ctx, person, "setup")
     if ctx.settings is not None:
-        (Path(ctx.settings.home) / "setup-token").unlink(missing_ok=True)
+        home = Paths(ctx.settings.home)
+        for folder in (home.home, home.run):  # the door writes it where its user may
+            (folder / "setup-token").unlink(missing_ok=True)
     return session
 
 

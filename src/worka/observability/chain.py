@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from worka.kernel import ids
 from worka.kernel.context import Context, Resource
+from worka.kernel.db import Connection
 from worka.observability import actions, store
 from worka.observability.errors import NothingKnown
 from worka.observability.service import change
@@ -41,11 +42,8 @@ async def chain(ctx: Context, some_id: str) -> Row:
         workspace_id = ctx.workspace_id
         assert workspace_id is not None
         await ctx.require(actions.OBSERVE.name, Resource("workspace", workspace_id, workspace_id))
-        is_trace = len(some_id) == 32 and all(char in "0123456789abcdef" for char in some_id)
-        home = await (
-            store.trace_home(conn, some_id) if is_trace else store.home_of(conn, ids.prefix_of(some_id), some_id)
-        )
-        if home is None or (home["task_id"] is None and home["invocation_id"] is None):
+        home = await _home(conn, some_id)
+        if home is None:
             raise NothingKnown(f"{some_id[:80]!r} is no link of a chain in this workspace.")
         task = await store.task_links(conn, home["task_id"]) if home["task_id"] else None
         calls = await store.invocations(conn, home["task_id"], home["invocation_id"])
@@ -56,7 +54,9 @@ async def chain(ctx: Context, some_id: str) -> Row:
         named = {row["approval_id"] for row in [*steps, *calls]} | {row["attach_approval_id"] for row in calls}
         approvals = await store.approvals(conn, [ref for ref in named if ref], [step["id"] for step in steps])
         asked = {row["decision_id"] for row in [*steps, *calls, *approvals]}
-        decisions = await store.decisions(conn, [ref for ref in asked if ref], trace_id)
+        decisions = await store.decisions(
+            conn, [ref for ref in asked if ref], [row["id"] for row in approvals], trace_id
+        )
         call_ids = [row["id"] for row in calls]
         egress, leases = await store.egress(conn, call_ids), await store.leases(conn, call_ids)
         views = await store.revisions(conn, task["id"]) if task else []
@@ -86,6 +86,20 @@ async def chain(ctx: Context, some_id: str) -> Row:
         "missing": missing,
         "links": links,
     }
+
+
+async def _home(conn: Connection, some_id: str) -> Row | None:
+    """{task_id, invocation_id} of the chain that an id, or a trace id, is part of."""
+    if len(some_id) == 32 and all(char in "0123456789abcdef" for char in some_id):
+        return await store.trace_home(conn, some_id)
+    home = await store.home_of(conn, ids.prefix_of(some_id), some_id)
+    if home is None or home["task_id"] or home["invocation_id"]:
+        return home
+    # A decision about an approval belongs to what the approval is for; any other one to the request it was taken in.
+    about = home.get("resource_id")
+    if about and ids.prefix_of(about) == "apr":
+        return await _home(conn, about)
+    return await store.trace_home(conn, home["trace_id"]) if home["trace_id"] else None
 
 
 def _link(kind: str, ref: str, label: str, at: Any, to: list[Any], **more: Any) -> Row:

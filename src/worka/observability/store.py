@@ -158,7 +158,8 @@ _HOME = {
     " left join worka.step s on s.id = a.subject_id left join worka.invocation i on i.approval_id = a.id where"
     " a.id = %s"
     " order by i.id desc limit 1",
-    "dec": "select coalesce(i.task_id, s.task_id) as task_id, i.id as invocation_id, d.trace_id from worka.decision d"
+    "dec": "select coalesce(i.task_id, s.task_id) as task_id, i.id as invocation_id, d.trace_id, d.resource_id"
+    " from worka.decision d"
     " left join worka.invocation i on i.decision_id = d.id left join worka.step s on s.decision_id = d.id where"
     " d.id = %s"
     " order by i.id desc limit 1",
@@ -228,14 +229,14 @@ async def invocations(conn: Connection, task_id: str | None, invocation_id: str 
     return await cursor.fetchall()
 
 
-async def decisions(conn: Connection, ids: list[str], trace_id: str) -> list[Row]:
-    """The named decisions, and those of the request that began it."""
+async def decisions(conn: Connection, ids: list[str], approvals: list[str], trace_id: str) -> list[Row]:
+    """The named decisions, that of the request that began it, and those about the approvals (who might decide them)."""
     cursor = await conn.execute(
         "select id, principal_kind, principal_id, action, resource_type, resource_id, verdict, layer, rules,"
         " approval_rules,"
         " access_version, governance_version, trace_id, at from worka.decision where id = any(%s) or (trace_id = %s"
-        " and action = 'task.create') order by id",
-        (ids, trace_id),
+        " and action = 'task.create') or (resource_type = 'approval' and resource_id = any(%s)) order by id",
+        (ids, trace_id, approvals),
     )
     return await cursor.fetchall()
 

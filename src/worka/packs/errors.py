@@ -1,15 +1,12 @@
 """Problems of packs.
 
 Problem
-├── Invalid: ManifestInvalid, LockInvalid, InputInvalid, MountInvalid
+├── Invalid: ManifestInvalid, LockInvalid, InputInvalid, MountInvalid, KeyReused
 ├── NotFound: ReleaseNotFound, AttachmentNotFound, InvocationNotFound, ToolNotFound
-├── Conflict: VersionTaken, ReleaseNotUsable, AttachmentNotUsable, AlreadyAttached, ToolHeld, KeyInUse, KeyReused, ApprovalSuperseded
-└── Denied: ToolNotGiven
+└── Conflict: VersionTaken, ReleaseNotUsable, AttachmentNotUsable, AlreadyAttached, ToolHeld, KeyInUse, OutcomeUnknown
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 from worka.kernel import errors
 
@@ -105,11 +102,3 @@ class KeyReused(errors.Invalid):
 class OutcomeUnknown(errors.Conflict):
     code, title = "outcome_unknown", "Nobody knows whether the earlier call had its effect"
     default_remedy = "Look at the outside system, then repeat with a new key if the effect is missing."
-
-
-class ToolNotGiven(errors.Denied):
-    code, title = "tool_not_given", "This team member was not given this tool"
-    default_remedy = "Ask its owner to add the tool to the team member."
-
-    def __init__(self, detail: str = "", **extra: Any) -> None:
-        super().__init__(detail, **extra)

@@ -74,11 +74,17 @@ async def explain_release(ctx: Context, release_id: str) -> Explanation:
         changed_just_before=await _changes(ctx, row["workspace_id"], row["since"], release_id),
         evidence=[
             *([Evidence(kind="digest", ref=row["digest"], label="release digest")] if row["digest"] else []),
-            *(Evidence(kind="tool_difference", ref=item["tool"], label=f"{item['field']}: {item['diff']}"[:2000]) for item in error.get("differences", [])[:20]),
-            *(Evidence(kind="manifest_warning", ref=item["pointer"], label=f"{item['message']}; {item['fix']}") for item in row["source"].get("warnings", [])),
+            *(
+                Evidence(kind="tool_difference", ref=item["tool"], label=f"{item['field']}: {item['diff']}"[:2000])
+                for item in error.get("differences", [])[:20]
+            ),
+            *(
+                Evidence(kind="manifest_warning", ref=item["pointer"], label=f"{item['message']}; {item['fix']}")
+                for item in row["source"].get("warnings", [])
+            ),
         ],
         next=following,
-    )  # fmt: skip
+    )
 
 
 async def explain_attachment(ctx: Context, attachment_id: str) -> Explanation:
@@ -221,7 +227,14 @@ async def explain_invocation(ctx: Context, invocation_id: str) -> Explanation:
         layer=layer,
         timing=timing,
         waiting_on=waiting,
-        last_error=None if state in ("running", "succeeded") else LastError(code=reason, message=row["message"] or _meaning(reason), attempt=row["attempt"], output_ref=f"{invocation_id}#stderr" if row["stderr_tail"] else None),
+        last_error=None
+        if state in ("running", "succeeded")
+        else LastError(
+            code=reason,
+            message=row["message"] or _meaning(reason),
+            attempt=row["attempt"],
+            output_ref=f"{invocation_id}#stderr" if row["stderr_tail"] else None,
+        ),
         changed_just_before=await _changes(ctx, row["workspace_id"], row["started_at"], invocation_id),
         evidence=[
             Evidence(kind="decision", ref=row["decision_id"], label=_decision_words(decision)),
@@ -229,15 +242,27 @@ async def explain_invocation(ctx: Context, invocation_id: str) -> Explanation:
             Evidence(kind="release", ref=row["release_id"], label=f"digest {row['release_digest']}"),
             Evidence(kind="attachment", ref=row["attachment_id"]),
             *(Evidence(kind="egress", ref=item["id"], label=_egress_words(item)) for item in egress),
-            *([Evidence(kind="output_tail", ref=f"{invocation_id}#stderr", label=row["stderr_tail"][-400:])] if row["stderr_tail"] else []),
-            *([Evidence(kind="stray_stdout", ref=f"{invocation_id}#stdout", label=row["stray_stdout"][:200])] if row["stray_stdout"] else []),
+            *(
+                [Evidence(kind="output_tail", ref=f"{invocation_id}#stderr", label=row["stderr_tail"][-400:])]
+                if row["stderr_tail"]
+                else []
+            ),
+            *(
+                [Evidence(kind="stray_stdout", ref=f"{invocation_id}#stdout", label=row["stray_stdout"][:200])]
+                if row["stray_stdout"]
+                else []
+            ),
             Evidence(kind="trace", ref=row["trace_id"]),
-            *([Evidence(kind="same_failure", ref=row["tool"], label=f"{repeats} more in this workspace within a day")] if repeats else []),
+            *(
+                [Evidence(kind="same_failure", ref=row["tool"], label=f"{repeats} more in this workspace within a day")]
+                if repeats
+                else []
+            ),
         ],
         next=following,
         road=road(row, decision, egress),
         certainty="unknown" if state == "unknown" else "observed",
-    )  # fmt: skip
+    )
 
 
 _LEGS = ("authorized", "governed", "sandbox", "handshake", "pack", "broker", "upstream")
@@ -316,9 +341,12 @@ def road(row: Row, decision: Row | None, egress: list[Row]) -> list[Leg]:
 
 
 _STAGE_WORDS = {
-    "draft": "building from the lock", "built": "recording the digest", "published": "claiming the identity",
-    "registered": "probing in the sandbox", "probed": "releasing",
-}  # fmt: skip
+    "draft": "building from the lock",
+    "built": "recording the digest",
+    "published": "claiming the identity",
+    "registered": "probing in the sandbox",
+    "probed": "releasing",
+}
 
 
 def _commands(row: Row) -> dict[str, str]:
@@ -335,7 +363,8 @@ def _decision_words(decision: Row | None) -> str:
     if decision is None:
         return "the decision's record is not here"
     by = ", ".join(str(rule) for rule in decision["rules"]) or decision["layer"]
-    return f"{decision['verdict']} by {by}; access {decision['access_version']}, governance {decision['governance_version']}"
+    versions = f"access {decision['access_version']}, governance {decision['governance_version']}"
+    return f"{decision['verdict']} by {by}; {versions}"
 
 
 def _egress_words(item: Row) -> str:
@@ -402,10 +431,14 @@ async def _missing_connections(ctx: Context, row: Row, release: Row) -> list[Wai
             ):
                 found.append(
                     WaitingOn(
-                        kind="connection", ref=need["provider"], name=f"{need['provider']} at {need['endpoint']}", since=row["since"],
-                        who=["owners and admins of the workspace"], because=f"it is needed to {need['access']}" if need["access"] else "",
+                        kind="connection",
+                        ref=need["provider"],
+                        name=f"{need['provider']} at {need['endpoint']}",
+                        since=row["since"],
+                        who=["owners and admins of the workspace"],
+                        because=f"it is needed to {need['access']}" if need["access"] else "",
                     )
-                )  # fmt: skip
+                )
     return found
 
 

@@ -1,6 +1,5 @@
 """The manifest `worka/aip.json`: read and checked before any code of a pack runs (contracts.md 1).
 
-The models below are the format: the JSON Schema in `schemas/aip.v1.json` is generated from them, and a test compares.
 `read` answers a manifest and what should be told about it, or raises ManifestInvalid with one entry per wrong field:
 its JSON pointer, what is wrong, and the fix. Unknown fields are reported with the nearest known name, never guessed.
 """
@@ -9,270 +8,31 @@ from __future__ import annotations
 
 import copy
 import difflib
-import json
-import posixpath
-import re
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import jsonschema
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ValidationError
 
 from worka.broker.rules import RuleProblem, declared, parse_rules
-from worka.broker.templates import TemplateError, roots
+from worka.packs import format as models
 from worka.packs.errors import ManifestInvalid
+from worka.packs.format import SCHEMA_VERSION, Manifest, Package, published_schema, schema
 
-SCHEMA_VERSION: Literal["worka.aip.v1"] = "worka.aip.v1"
+__all__ = [
+    "OLDER_PLACE",
+    "PLACE",
+    "SCHEMA_VERSION",
+    "Manifest",
+    "Notice",
+    "Package",
+    "published_schema",
+    "read",
+    "schema",
+]
+
 PLACE = "worka/aip.json"
 OLDER_PLACE = "aip.json"
-
-SideEffect = Literal["read_only", "write", "external_side_effect", "destructive"]
-HostService = Literal["worka.runtime", "worka.ui", "worka.db"]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_./-]{1,128}$")]
-HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$")]
-SemVer = Annotated[
-    str,
-    Field(
-        max_length=128,
-        pattern=r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
-        r"(-(0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*)(\.(0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*))*)?"
-        r"(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$",
-    ),
-]
-# Set by the host, the proxy and CA variables among them; a manifest that could set these would leave its box by name.
-_OWN_ENV = re.compile(
-    r"^(WORKA_.*|LD_.*|PATH|HOME|TMPDIR|PYTHON(PATH|HOME|STARTUP|INSPECT)|NODE_OPTIONS|NODE_EXTRA_CA_CERTS|SSL_CERT_(FILE|DIR)|"
-    r"REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|GIT_SSL_CAINFO|GIT_CONFIG.*|(?i:(http|https|all|no)_proxy))$"
-)
-_OWN_PLACES = (
-    "bin", "boot", "dev", "env", "etc", "home", "lib", "lib32", "lib64", "libx32", "opt", "pack", "proc", "root", "run",
-    "sbin", "sys", "tmp", "usr", "var",
-)  # fmt: skip
-# Hop-by-hop and framing headers: a credential in one of these would change what the request is.
-_NOT_FOR_INJECTION = frozenset(
-    {"host", "connection", "content-length", "transfer-encoding", "te", "trailer", "upgrade", "keep-alive", "expect"}
-)
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Package(_Part):
-    """What registration installs: from the hashed lock, wheels only, npm with scripts off. `path` is the tree sent along."""
-
-    ecosystem: Literal["pypi", "npm", "path"]
-    name: str = Field(pattern=r"^(@[a-z0-9][a-z0-9._-]*/)?[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=214)
-    version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+!_-]*$", max_length=100)
-    lock: str = Field(
-        default="requirements.lock",
-        max_length=200,
-        description="file beside the manifest's folder that holds the hashed lock",
-    )
-
-
-class Mount(_Part):
-    """A place for files that a person chooses at attachment, never the manifest. Read-only."""
-
-    name: Name
-    target: str = Field(max_length=200, description="absolute path inside the sandbox")
-    mode: Literal["ro"] = "ro"
-
-    @field_validator("target")
-    @classmethod
-    def _free_place(cls, value: str) -> str:
-        if not re.fullmatch(r"(/[A-Za-z0-9._-]+)+", value) or posixpath.normpath(value) != value:
-            raise ValueError("an absolute path without dot segments, such as /repo")
-        if value.split("/")[1] in _OWN_PLACES:
-            raise ValueError(f"/{value.split('/')[1]} belongs to the sandbox; choose a place of its own, such as /repo")
-        return value
-
-
-class Limits(_Part):
-    """Bounds of one session and of one call. What is absent takes the platform's default."""
-
-    memory: int | None = Field(default=None, ge=32, le=8192, description="MiB")
-    cpu: int | None = Field(default=None, ge=1, le=3600, description="seconds of processor time of a session")
-    processes: int | None = Field(default=None, ge=1, le=512)
-    files: int | None = Field(default=None, ge=16, le=4096, description="open files of one process")
-    disk: int | None = Field(default=None, ge=1, le=4096, description="MiB of the private /tmp")
-    timeout: int | None = Field(default=None, ge=1, le=3600, description="seconds of one call")
-    output: int | None = Field(default=None, ge=1, le=64, description="MiB of one answer")
-
-
-class Runtime(_Part):
-    """How to install and start the MCP server: a package (its own entry point; of the ecosystem `path`, with `command`), a
-    command, or an image."""
-
-    transport: Literal["stdio"] = "stdio"
-    package: Package | None = None
-    command: list[str] | None = Field(default=None, min_length=1, max_length=50)
-    image: str | None = Field(default=None, min_length=1, max_length=500)
-    args: list[str] = Field(default_factory=list, max_length=50)
-    env: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = Field(default_factory=dict)
-    mounts: list[Mount] = Field(default_factory=list, max_length=8)
-    limits: Limits = Field(default_factory=Limits)
-
-    @field_validator("env")
-    @classmethod
-    def _not_ours(cls, value: dict[str, str]) -> dict[str, str]:
-        for key in value:
-            if _OWN_ENV.match(key):
-                raise ValueError(f"{key} is set by the host; remove it")
-        return value
-
-    @model_validator(mode="after")
-    def _one(self) -> Runtime:
-        tree = self.package is not None and self.package.ecosystem == "path"
-        if tree and (self.command is None or self.image is not None):
-            raise ValueError("a package of the ecosystem path needs command, and no image")
-        if not tree and sum(way is not None for way in (self.package, self.command, self.image)) != 1:
-            raise ValueError("give exactly one of package, command and image")
-        for what, values in (("name", [m.name for m in self.mounts]), ("target", [m.target for m in self.mounts])):
-            if len(set(values)) != len(values):
-                raise ValueError(f"two mounts have the same {what}")
-        return self
-
-
-class Tool(_Part):
-    """A tool as the server lists it. Without `side_effect` it counts as destructive; a server's own hints are never input."""
-
-    name: ToolName
-    description: str | None = None
-    input_schema: dict[str, Any] | None = None
-    output_schema: dict[str, Any] | None = None
-    side_effect: SideEffect = "destructive"
-    idempotent: bool = False
-
-    @field_validator("input_schema", "output_schema")
-    @classmethod
-    def _schema(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        if value is not None:
-            try:
-                jsonschema.Draft202012Validator.check_schema(value)
-            except jsonschema.SchemaError as error:
-                raise ValueError(f"not a JSON Schema: {error.message}") from error
-        return value
-
-
-class Outbound(_Part):
-    """A destination the broker lets through: `host` or `*.host`; ports 443 and 80 unless one is named."""
-
-    host: str = Field(min_length=1, max_length=255)
-    port: Literal[80, 443] | None = None
-    methods: list[str] | None = Field(default=None, min_length=1)
-    paths: list[str] | None = Field(default=None, min_length=1)
-
-
-class Inject(_Part):
-    """Where the broker puts the credential: a header or a query parameter of requests to `host`."""
-
-    host: str
-    header: HeaderName | None = None
-    query: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]{1,64}$")
-    template: str = Field(min_length=1, max_length=500, description="for example `Bearer {{connection.access_token}}`")
-
-    @field_validator("header")
-    @classmethod
-    def _header(cls, value: str | None) -> str | None:
-        if value is not None and value.lower() in _NOT_FOR_INJECTION:
-            raise ValueError(f"{value} frames the request; a credential goes into a header of its own")
-        return value
-
-    @field_validator("template")
-    @classmethod
-    def _template(cls, value: str) -> str:
-        try:
-            if not roots(value):
-                raise ValueError("names no {{connection.…}} value")
-        except TemplateError as error:
-            raise ValueError(str(error)) from error
-        return value
-
-    @model_validator(mode="after")
-    def _one(self) -> Inject:
-        if (self.header is None) == (self.query is None):
-            raise ValueError("give exactly one of header and query")
-        return self
-
-
-class ConnectionNeed(_Part):
-    """Which workspace connection backs the calls."""
-
-    provider: Name
-    access: str = Field(default="", max_length=500, description="what it is needed for, in words a person reads")
-    required: bool = True
-    inject: Inject | None = None
-    idempotency_header: HeaderName | None = None
-
-
-class Webhook(_Part):
-    """An inbound event."""
-
-    name: Name
-    verification: str = Field(min_length=1)
-    schema_: dict[str, Any] = Field(default_factory=dict, alias="schema")
-
-
-class Dependency(_Part):
-    """A pack that this one may call, narrowed to tools."""
-
-    pack: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}\.[a-z0-9][a-z0-9_-]{0,62}$")
-    tools: list[ToolName] = Field(default_factory=list)
-
-
-class View(_Part):
-    """A static A2UI view."""
-
-    title: str
-    path: str
-
-
-class Templates(_Part):
-    """Defaults offered at attachment, marked with their origin."""
-
-    members: list[dict[str, Any]] = Field(default_factory=list)
-    workflows: list[dict[str, Any]] = Field(default_factory=list)
-    hooks: list[dict[str, Any]] = Field(default_factory=list)
-
-
-class Manifest(_Part):
-    """Everything the platform knows about a pack before it runs."""
-
-    schema_version: Literal["worka.aip.v1"]
-    publisher: Name
-    name: Name
-    version: SemVer
-    display_name: str = Field(min_length=1, max_length=200)
-    description: str = Field(min_length=1, max_length=4000)
-    author: str | None = None
-    license: str | None = None
-    icon: str | None = None
-    homepage: str | None = None
-    source: dict[str, str] | str | None = None
-    runtime: Runtime
-    tools: Annotated[list[Tool], Field(min_length=1, max_length=500)] | Literal["discover"]
-    outbound_domains: list[str | Outbound] = Field(default_factory=list, max_length=100)
-    connections: list[ConnectionNeed] = Field(default_factory=list, max_length=10)
-    webhooks: list[Webhook] = Field(default_factory=list)
-    host_services: list[HostService] = Field(default_factory=list)
-    dependencies: list[Dependency] = Field(default_factory=list)
-    views: dict[str, View] = Field(default_factory=dict)
-    migrations: str | None = None
-    templates: Templates | None = None
-
-    @property
-    def pack(self) -> str:
-        """`publisher.name`, the pack's identity."""
-        return f"{self.publisher}.{self.name}"
-
-    @property
-    def declared_tools(self) -> dict[str, Tool]:
-        """The tools by name; empty for `discover`."""
-        return {} if self.tools == "discover" else {tool.name: tool for tool in self.tools}
 
 
 @dataclass(frozen=True)
@@ -286,24 +46,6 @@ class Notice:
     def body(self) -> dict[str, str]:
         """As JSON."""
         return {"pointer": self.pointer, "message": self.message, "fix": self.fix}
-
-
-def schema() -> dict[str, Any]:
-    """The JSON Schema of the format, generated from the models."""
-    found = Manifest.model_json_schema(by_alias=True)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": "urn:worka:schema:aip.v1",
-        **found,
-        "title": "worka/aip.json, format worka.aip.v1",
-    }
-
-
-@cache
-def published_schema() -> dict[str, Any]:
-    """The JSON Schema that is shipped with the product."""
-    text = resources.files("worka.packs").joinpath("schemas/aip.v1.json").read_text()
-    return dict(json.loads(text))
 
 
 def read(raw: Any, *, place: str = PLACE) -> tuple[Manifest, list[Notice]]:
@@ -477,23 +219,8 @@ def _unknown(path: list[int | str]) -> Notice:
 
 @cache
 def _known_names() -> tuple[str, ...]:
-    found: set[str] = set(Manifest.model_fields)
-    for part in (
-        Runtime,
-        Package,
-        Mount,
-        Limits,
-        Tool,
-        Outbound,
-        Inject,
-        ConnectionNeed,
-        Webhook,
-        Dependency,
-        View,
-        Templates,
-    ):
-        found |= set(part.model_fields)
-    return tuple(sorted(found))
+    parts = [part for part in vars(models).values() if isinstance(part, type) and issubclass(part, BaseModel)]
+    return tuple(sorted({name for part in parts for name in part.model_fields}))
 
 
 _FIXES = {

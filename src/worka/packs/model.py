@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from worka.kernel.states import State, StateMachine, machine
 
 RELEASE_ROAD = ("draft", "built", "published", "registered", "probed", "released")
@@ -16,19 +18,32 @@ RELEASE = machine(
             State("registered", reasons=("waiting_for_probe",)),
             State("probed", reasons=("waiting_for_release",)),
             State("released", reasons=("release_in_service",)),
-            State("failed", reasons=("build_failed", "publication_failed", "identity_refused", "probe_failed", "tools_differ", "host_unavailable")),
+            State(
+                "failed",
+                reasons=(
+                    "build_failed",
+                    "publication_failed",
+                    "identity_refused",
+                    "probe_failed",
+                    "tools_differ",
+                    "host_unavailable",
+                ),
+            ),
             State("quarantined", reasons=("release_quarantined",)),
-            State("revoked", terminal=True),
+            State("revoked", reasons=("release_revoked",)),
         ],
         transitions=[
-            *zip(RELEASE_ROAD, RELEASE_ROAD[1:], strict=False),
+            *pairwise(RELEASE_ROAD),
             *((state, "failed") for state in RELEASE_ROAD[:-1]),
             ("failed", "draft"),
-            ("released", "revoked"), ("released", "quarantined"), ("quarantined", "released"), ("quarantined", "revoked"),
+            ("released", "revoked"),
+            ("released", "quarantined"),
+            ("quarantined", "released"),
+            ("quarantined", "revoked"),
             ("revoked", "quarantined"),
         ],
     )
-)  # fmt: skip
+)
 
 ATTACHMENT = machine(
     StateMachine(
@@ -44,22 +59,37 @@ ATTACHMENT = machine(
             State("detached", terminal=True),
         ],
         transitions=[
-            ("requested", "awaiting_approval"), ("requested", "awaiting_connection"), ("requested", "attached"),
-            ("awaiting_approval", "awaiting_connection"), ("awaiting_approval", "attached"), ("awaiting_approval", "detached"),
-            ("awaiting_connection", "attached"), ("awaiting_connection", "detached"), ("requested", "detached"),
-            ("attached", "updating"), ("updating", "attached"), ("attached", "held"), ("held", "held"), ("held", "attached"),
-            ("held", "detached"), ("attached", "suspended"), ("held", "suspended"), ("suspended", "attached"),
-            ("suspended", "held"), ("suspended", "detached"), ("attached", "detached"),
+            ("requested", "awaiting_approval"),
+            ("requested", "awaiting_connection"),
+            ("requested", "attached"),
+            ("awaiting_approval", "awaiting_connection"),
+            ("awaiting_approval", "attached"),
+            ("awaiting_approval", "detached"),
+            ("awaiting_connection", "attached"),
+            ("awaiting_connection", "detached"),
+            ("requested", "detached"),
+            ("attached", "updating"),
+            ("updating", "attached"),
+            ("attached", "held"),
+            ("held", "held"),
+            ("held", "attached"),
+            ("held", "detached"),
+            ("attached", "suspended"),
+            ("held", "suspended"),
+            ("suspended", "attached"),
+            ("suspended", "held"),
+            ("suspended", "detached"),
+            ("attached", "detached"),
         ],
     )
-)  # fmt: skip
+)
 
 INVOCATION = machine(
     StateMachine(
         name="invocation",
         states=[
             State("running", reasons=("call_under_way",)),
-            State("unknown", reasons=("outcome_lost", "effect_uncertain")),
+            State("unknown", terminal=True, reasons=("outcome_lost", "effect_uncertain")),
             State("succeeded", terminal=True),
             State("failed", terminal=True),
         ],

@@ -12,8 +12,11 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from worka.kernel import canonical, reasons
-from worka.kernel.reasons import Reason, register
+from worka.packs import causes
 from worka.packs.manifest import Manifest
+
+REASONS = causes.REASONS
+"""Every reason code of this domain; registered on import."""
 
 EFFECT_CLASSES = {
     "read_only": "reads only",
@@ -24,7 +27,8 @@ EFFECT_CLASSES = {
 
 
 def tool_pin(tool: Mapping[str, Any]) -> str:
-    """SHA-256 over what a caller was shown of a tool (decisions.md 21). What a server left out and null are the same."""
+    """SHA-256 over what a caller was shown of a tool (decisions.md 21). What a server left out and null are the
+    same."""
     return canonical.sha256_hex(
         {key: tool.get(key) for key in ("name", "description", "input_schema", "output_schema", "annotations")}
     )
@@ -66,7 +70,8 @@ def freeze(manifest: Manifest, probed: Sequence[Mapping[str, Any]]) -> list[dict
 
 
 def tool_differences(manifest: Manifest, probed: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Where the declared tools and the listed ones differ: [{tool, field, declared, found, diff}], readable. Empty: equal.
+    """Where the declared tools and the listed ones differ: [{tool, field, declared, found, diff}], readable. Empty:
+    equal.
 
     What the manifest leaves out of a tool (its description, a schema) is not compared. `discover` differs in nothing.
     """
@@ -170,7 +175,8 @@ def connection_needs(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def input_errors(schema: Mapping[str, Any] | None, value: Any) -> list[dict[str, str]]:
-    """[{pointer, message}] where a value does not fit a JSON Schema; at most ten. Values are not repeated in the text."""
+    """[{pointer, message}] where a value does not fit a JSON Schema; at most ten. Values are not repeated in the
+    text."""
     if not schema:
         return []
     # An empty registry: a schema comes from a pack, and must not make this process fetch what its $ref names.
@@ -260,65 +266,3 @@ def effect_uncertain(side_effect: str, outcome: Mapping[str, Any], egress: Seque
     if side_effect == "read_only" or outcome.get("reason") == "tool_error":
         return False
     return any(row["verdict"] == "allowed" and (row["method"] or "GET") not in {"GET", "HEAD"} for row in egress)
-
-
-def _pack(code: str, layer: str, meaning: str, causes: str, remedy: str, check: str = "") -> Reason:
-    return Reason(code, "packs", layer, meaning, causes, check or "GET /v1/invocations/{invocation_id}/why", remedy)
-
-
-def _release(code: str, layer: str, meaning: str, causes: str, remedy: str) -> Reason:
-    return Reason(code, "packs", layer, meaning, causes, "GET /v1/releases/{release_id}/why", remedy)
-
-
-def _attachment(code: str, layer: str, meaning: str, causes: str, remedy: str) -> Reason:
-    return Reason(code, "packs", layer, meaning, causes, "GET /v1/attachments/{attachment_id}/why", remedy)
-
-
-REASONS = (
-    _release("waiting_for_build", "publication", "The release is about to be built from its lock.", "A registration was asked for just now.", "Wait; if it stays, see that the worker and the host run (`worka doctor`)."),
-    _release("waiting_for_publication", "publication", "The environment is built; its digest is about to be recorded.", "", "Wait."),
-    _release("waiting_for_identity", "publication", "The digest is recorded; the pack's identity is about to be claimed.", "", "Wait."),
-    _release("waiting_for_probe", "publication", "The server is about to be started in the sandbox, without network, to list its tools.", "", "Wait."),
-    _release("waiting_for_release", "publication", "The tools are known and compared; the release is about to be offered.", "", "Wait."),
-    _release("release_in_service", "publication", "The release can be attached.", "", ""),
-    _release("release_revoked", "publication", "No new attachment of this release is made; existing ones run.", "Someone revoked it.", "Attach another release."),
-    _release("release_quarantined", "publication", "Nothing of this release runs.", "Someone quarantined it, or its files no longer match its digest.", "See who and why in the changes; attach another release."),
-    _release("build_failed", "publication", "The environment could not be built.", "A hash that does not match, a package without a wheel, an index that does not answer.", "Read the error; correct the lock and register again."),
-    _release("publication_failed", "publication", "The digest of the release could not be recorded.", "The files changed between build and digest.", "Register again."),
-    _release("identity_refused", "publication", "The publisher's name belongs to another workspace of this tenant.", "The name was taken there first.", "Use a publisher name of your own."),
-    _release("probe_failed", "publication", "The server did not list its tools in the sandbox.", "It crashed, needs network or a mount to start, or wrote no MCP.", "Read the output tail in the error; try the server alone."),
-    _release("tools_differ", "publication", "The server lists other tools than the manifest declares.", "The manifest was written for another version.", "Compare the difference in the error; correct the manifest, or write \"discover\"."),
-    _pack("host_unavailable", "platform", "The pack host did not answer.", "It is not running, or was restarted during the call.", "`worka doctor` names what is down."),
-    _attachment("attachment_being_prepared", "publication", "The attachment is being prepared.", "It was asked for just now.", "Wait."),
-    _attachment("waiting_for_connection", "connection", "A connection that the pack needs is not there or not active.", "Nobody connected the provider yet, or its approval is open.", "Connect the provider for the named endpoint; the attachment goes on by itself."),
-    _attachment("attachment_in_service", "publication", "The attachment serves calls.", "", ""),
-    _attachment("attachment_rejected", "approval", "The approval to attach was not given.", "It was rejected, expired or was withdrawn.", "Ask again, with what the approver missed."),
-    _attachment("attachment_removed", "publication", "Someone detached the pack.", "", "Attach it again."),
-    _pack("call_under_way", "pack", "The call is running.", "", "Wait; it ends at its deadline."),
-    _pack("call_succeeded", "pack", "The tool answered.", "", ""),
-    _pack("outcome_lost", "platform", "The process that waited for the answer died; nobody recorded the outcome.", "A crash between call and record.", "Look at the outside system by the idempotency key; then retry or give up."),
-    _pack("effect_uncertain", "pack", "The call failed after a writing request had left; the effect may be there.", "A crash or time-out after the request.", "Look at the outside system by the idempotency key."),
-    _pack("output_invalid", "pack", "The answer does not fit the tool's output schema.", "A defect of the pack.", "Report it to the publisher; attach another release."),
-    _pack("upstream_error", "upstream", "The outside system answered with an error.", "A wrong argument, a missing right, or an outage there.", "See the status in the egress row."),
-)  # fmt: skip
-RUNTIME_REASONS = (
-    _pack("sandbox_unavailable", "sandbox", "There is no working sandbox, so the pack was not started.", "The launcher is down, or user namespaces are off.", "`worka doctor` names the missing part; a pack never runs without it."),
-    _pack("broker_unavailable", "broker", "The broker did not open the session's network, so the pack was not started.", "The broker is not running, or was restarted.", "`worka doctor` names what is down; then call again."),
-    _pack("no_free_session", "capacity", "Every session that this attachment or tenant may hold is busy.", "Many calls at once, or calls that hang.", "Call again later; the operator can raise packs.sessions_per_attachment."),
-    _pack("digest_mismatch", "sandbox", "The installed files are not those of the release; the pack was not started.", "Someone or something changed the environment.", "Register the release again; find out who changed the files."),
-    _pack("handshake_failed", "pack", "The server started but did not complete the MCP handshake.", "It crashed at start, or speaks another protocol.", "Read the output tail."),
-    _pack("pack_crashed", "pack", "The server ended by itself during the call.", "A defect of the pack, or memory.", "Read the output tail and the exit code."),
-    _pack("pack_signalled", "pack", "The server was ended by a signal during the call.", "A limit of the sandbox, or a defect in native code.", "Read the signal and the limits of the invocation."),
-    _pack("pack_out_of_memory", "pack", "The server needed more memory than it may have.", "A large input, or a leak.", "Raise limits.memory in the manifest, or send less."),
-    _pack("pack_timeout", "pack", "The server did not answer before the deadline.", "It hangs, or waits for something outside.", "See the egress rows; raise limits.timeout in the manifest."),
-    _pack("malformed_output", "pack", "The server wrote something that is no MCP message.", "A print to stdout, or a broken library.", "See the quoted line; report it to the publisher."),
-    _pack("oversize_output", "pack", "The answer was larger than it may be.", "A question without a limit.", "Ask for less, or raise limits.output in the manifest."),
-    _pack("tool_definition_changed", "pack", "The server lists this tool with another definition than the one that was approved.", "The server chooses its tools at run time, or was changed.", "Compare the difference; accept it or detach the pack."),
-    _pack("tool_error", "pack", "The tool answered with an error.", "See its message.", "Correct the arguments."),
-    _pack("protocol_error", "pack", "The server refused the request at the protocol.", "A tool that it does not know, or arguments that it refuses.", "See the message."),
-)  # fmt: skip
-register(*REASONS)
-for _reason in RUNTIME_REASONS:
-    # The runtime names these; whoever registered one first has said what it means.
-    if reasons.get(_reason.code) is None:
-        register(_reason)

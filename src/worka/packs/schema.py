@@ -25,7 +25,8 @@ class RegisterRelease(_Body):
 
 
 class AttachRelease(_Body):
-    """Body of POST /v1/workspaces/{workspace_id}/attachments. `mounts`: name -> path of a git repository on this machine."""
+    """Body of POST /v1/workspaces/{workspace_id}/attachments. `mounts`: name -> path of a git repository on this
+    machine."""
 
     release_id: str
     mode: Literal["pinned", "tracking"] = "pinned"
@@ -45,13 +46,39 @@ class ToolCall(_Body):
 
 
 _RELEASE = (
-    "id", "workspace_id", "publisher", "name", "version", "state", "reason", "since", "failed_stage", "error", "digest",
-    "tree_digest", "server_pin", "packages", "created_by", "created_at",
-)  # fmt: skip
+    "id",
+    "workspace_id",
+    "publisher",
+    "name",
+    "version",
+    "state",
+    "reason",
+    "since",
+    "failed_stage",
+    "error",
+    "digest",
+    "tree_digest",
+    "server_pin",
+    "packages",
+    "created_by",
+    "created_at",
+)
 _ATTACHMENT = (
-    "id", "workspace_id", "release_id", "pack", "mode", "state", "reason", "since", "uid", "held", "approval_id", "digest",
-    "created_by", "created_at",
-)  # fmt: skip
+    "id",
+    "workspace_id",
+    "release_id",
+    "pack",
+    "mode",
+    "state",
+    "reason",
+    "since",
+    "uid",
+    "held",
+    "approval_id",
+    "digest",
+    "created_by",
+    "created_at",
+)
 _INVOCATION_HIDDEN = frozenset({"tenant_id", "result_sealed"})
 
 
@@ -88,10 +115,19 @@ def tools(rows: list[Row]) -> list[Row]:
         for tool in row["tools"]:
             found.append(
                 {
-                    "name": f"{row['pack']}.{tool['name']}", "description": tool["description"], "input_schema": tool["input_schema"],
-                    "output_schema": tool["output_schema"], "side_effect": tool["side_effect"], "idempotent": tool["idempotent"],
-                    "pin": tool["pin"], "held": bool({tool["name"], WHOLE_SERVER} & set(row["held"] or {})), "attachment_id": row["attachment_id"],
-                    "release_id": row["release_id"], "version": row["version"], "pack": row["pack"], "pack_name": row["display_name"],
+                    "name": f"{row['pack']}.{tool['name']}",
+                    "description": tool["description"],
+                    "input_schema": tool["input_schema"],
+                    "output_schema": tool["output_schema"],
+                    "side_effect": tool["side_effect"],
+                    "idempotent": tool["idempotent"],
+                    "pin": tool["pin"],
+                    "held": bool({tool["name"], WHOLE_SERVER} & set(row["held"] or {})),
+                    "attachment_id": row["attachment_id"],
+                    "release_id": row["release_id"],
+                    "version": row["version"],
+                    "pack": row["pack"],
+                    "pack_name": row["display_name"],
                 }
-            )  # fmt: skip
+            )
     return found

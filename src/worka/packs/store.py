@@ -13,12 +13,14 @@ from worka.kernel.db import Connection
 Row = dict[str, Any]
 
 _RELEASE_SHORT = (
-    "id, workspace_id, publisher, name, version, state, reason, since, failed_stage, error, digest, server_pin, packages,"
+    "id, workspace_id, publisher, name, version, state, reason, since, failed_stage, error, digest, server_pin, "
+    "packages,"
     " created_by, created_at, source->'warnings' as warnings, manifest->>'display_name' as display_name,"
     " manifest->>'description' as description"
 )
 _INVOCATION_SHORT = (
-    "id, workspace_id, attachment_id, release_id, pack, tool, side_effect, initiator_kind, initiator_id, originating_person,"
+    "id, workspace_id, attachment_id, release_id, pack, tool, side_effect, initiator_kind, initiator_id, "
+    "originating_person,"
     " decision_id, approval_id, task_id, step_id, attempt, args_digest, state, reason, since, layer, message, session,"
     " handshake_ms, call_ms, validated, effect_id, trace_id, started_at, ended_at"
 )
@@ -46,7 +48,8 @@ async def publisher_workspace(conn: Connection, publisher: str) -> str | None:
 async def insert_release(conn: Connection, row: Row) -> None:
     """A draft."""
     await conn.execute(
-        "insert into worka.release (tenant_id, id, workspace_id, publisher, name, version, manifest, lock_text, source, state,"
+        "insert into worka.release (tenant_id, id, workspace_id, publisher, name, version, manifest, lock_text, "
+        "source, state,"
         " reason, created_by) values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(publisher)s, %(name)s, %(version)s,"
         " %(manifest)s, %(lock_text)s, %(source)s, 'draft', 'waiting_for_build', %(created_by)s)",
         {**row, "manifest": Jsonb(row["manifest"]), "source": Jsonb(row["source"])},
@@ -56,8 +59,10 @@ async def insert_release(conn: Connection, row: Row) -> None:
 async def redraft_release(conn: Connection, release_id: str, manifest: Row, lock_text: str, source: Row) -> None:
     """A failed release begins again, with what was handed in now."""
     await conn.execute(
-        "update worka.release set manifest = %s, lock_text = %s, source = %s, state = 'draft', reason = 'waiting_for_build',"
-        " since = clock_timestamp(), failed_stage = null, error = null, digest = null, tree_digest = null, env_path = null,"
+        "update worka.release set manifest = %s, lock_text = %s, source = %s, state = 'draft', reason = "
+        "'waiting_for_build',"
+        " since = clock_timestamp(), failed_stage = null, error = null, digest = null, tree_digest = null, env_path "
+        "= null,"
         " entry = null, tools = '[]', server_pin = null, probe = null, packages = '[]' where id = %s",
         (Jsonb(manifest), lock_text, Jsonb(source), release_id),
     )
@@ -87,7 +92,8 @@ async def release_of(conn: Connection, publisher: str, name: str, version: str) 
 async def releases(conn: Connection, after: str | None, limit: int) -> list[Row]:
     """The tenant's releases, newest first."""
     cursor = await conn.execute(
-        f"select {_RELEASE_SHORT} from worka.release where (%s::text is null or id < %s) order by id desc limit %s",
+        f"select {_RELEASE_SHORT} from worka.release"  # noqa: S608 - a constant of this module
+        " where (%s::text is null or id < %s) order by id desc limit %s",
         (after, after, limit),
     )
     return await cursor.fetchall()
@@ -103,7 +109,8 @@ async def move_release(conn: Connection, release_id: str, state: str, reason: st
         for name in names
     }
     await conn.execute(
-        f"update worka.release set state = %(state)s, reason = %(reason)s, since = clock_timestamp(){sets} where id = %(id)s",
+        "update worka.release set state = %(state)s, reason = %(reason)s,"  # noqa: S608 - names checked just above
+        f" since = clock_timestamp(){sets} where id = %(id)s",
         {**values, "state": state, "reason": reason, "id": release_id},
     )
 
@@ -137,7 +144,8 @@ async def lock_pack(conn: Connection, workspace_id: str, pack: str) -> None:
 async def insert_attachment(conn: Connection, row: Row) -> None:
     """A new attachment, requested."""
     await conn.execute(
-        "insert into worka.attachment (tenant_id, id, workspace_id, release_id, pack, mode, state, reason, uid, mounts, digest,"
+        "insert into worka.attachment (tenant_id, id, workspace_id, release_id, pack, mode, state, reason, uid, "
+        "mounts, digest,"
         " created_by) values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(release_id)s, %(pack)s, %(mode)s, 'requested',"
         " 'attachment_being_prepared', %(uid)s, %(mounts)s, %(digest)s, %(created_by)s)",
         {**row, "mounts": Jsonb(row["mounts"])},
@@ -159,7 +167,8 @@ async def attachment_for_update(conn: Connection, attachment_id: str) -> Row | N
 async def attachment_of(conn: Connection, workspace_id: str, pack: str) -> Row | None:
     """The attachment of a pack in a workspace that is not detached."""
     cursor = await conn.execute(
-        "select * from worka.attachment where workspace_id = %s and pack = %s and state <> 'detached' order by id desc limit 1",
+        "select * from worka.attachment where workspace_id = %s and pack = %s and state <> 'detached' order by id "
+        "desc limit 1",
         (workspace_id, pack),
     )
     return await cursor.fetchone()
@@ -180,7 +189,8 @@ async def attachments(conn: Connection, workspace_id: str, after: str | None, li
 async def serving(conn: Connection, workspace_id: str) -> list[Row]:
     """The attachments of a workspace that serve calls, with their release."""
     cursor = await conn.execute(
-        "select a.id as attachment_id, a.pack, a.state, a.held, r.id as release_id, r.version, r.state as release_state,"
+        "select a.id as attachment_id, a.pack, a.state, a.held, r.id as release_id, r.version, r.state as "
+        "release_state,"
         " r.tools, r.manifest->>'display_name' as display_name"
         " from worka.attachment a join worka.release r on r.id = a.release_id"
         " where a.workspace_id = %s and a.state in ('attached', 'held') order by a.pack",
@@ -192,7 +202,8 @@ async def serving(conn: Connection, workspace_id: str) -> list[Row]:
 async def awaiting_connection(conn: Connection, workspace_id: str) -> list[Row]:
     """The attachments of a workspace that wait for a connection, locked, oldest first."""
     cursor = await conn.execute(
-        "select * from worka.attachment where workspace_id = %s and state = 'awaiting_connection' order by id for update",
+        "select * from worka.attachment where workspace_id = %s and state = 'awaiting_connection' order by id for "
+        "update",
         (workspace_id,),
     )
     return await cursor.fetchall()
@@ -225,28 +236,20 @@ async def set_held(conn: Connection, attachment_id: str, held: Mapping[str, Any]
     await conn.execute("update worka.attachment set held = %s where id = %s", (_json(held), attachment_id))
 
 
-# connections and grants, read where an attachment needs to know ------------------------------------------------------
+# connections, read where an attachment needs to know ------------------------------------------------------
 async def active_connection(
     conn: Connection, workspace_id: str, provider: str, host: str | None, port: int
 ) -> Row | None:
     """The newest active connection of a provider, for the endpoint where one is named."""
     cursor = await conn.execute(
-        "select id, provider, name, host, port, secret_id from worka.connection where workspace_id = %s and provider = %s"
+        "select id, provider, name, host, port, secret_id from worka.connection where workspace_id = %s and provider "
+        "= %s"
         " and state = 'active' and (%s::text is null or (host = %s and port = %s))"
         " and (secret_id is null or exists (select 1 from worka.secret s where s.id = secret_id"
         " and s.state in ('active', 'rotating'))) order by id desc limit 1",
         (workspace_id, provider, host, host, port),
     )
     return await cursor.fetchone()
-
-
-async def grant_exists(conn: Connection, secret_id: str, attachment_id: str, endpoint: str) -> bool:
-    """Whether the secret is granted to the attachment for this endpoint."""
-    cursor = await conn.execute(
-        "select 1 from worka.secret_grant where secret_id = %s and attachment_id = %s and endpoint = %s and revoked_at is null",
-        (secret_id, attachment_id, endpoint),
-    )
-    return await cursor.fetchone() is not None
 
 
 # invocations --------------------------------------------------------------------------------------------------------
@@ -258,10 +261,12 @@ async def lock_key(conn: Connection, tenant_id: str, key: str) -> None:
 async def insert_invocation(conn: Connection, row: Row) -> Row:
     """The intent: a running invocation. `attempt` counts the invocations of its idempotency key."""
     cursor = await conn.execute(
-        "insert into worka.invocation (tenant_id, id, workspace_id, attachment_id, release_id, release_digest, pack, tool,"
+        "insert into worka.invocation (tenant_id, id, workspace_id, attachment_id, release_id, release_digest, pack, "
+        "tool,"
         " side_effect, initiator_kind, initiator_id, originating_person, decision_id, approval_id, task_id, step_id,"
         " idempotency_key, attempt, args_digest, state, reason, trace_id)"
-        " values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(attachment_id)s, %(release_id)s, %(release_digest)s, %(pack)s,"
+        " values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(attachment_id)s, %(release_id)s, %(release_digest)s, "
+        "%(pack)s,"
         " %(tool)s, %(side_effect)s, %(initiator_kind)s, %(initiator_id)s, %(originating_person)s, %(decision_id)s,"
         " %(approval_id)s, %(task_id)s, %(step_id)s, %(idempotency_key)s,"
         " 1 + (select count(*) from worka.invocation where idempotency_key = %(idempotency_key)s), %(args_digest)s,"
@@ -277,7 +282,8 @@ async def lose_invocations(conn: Connection, key: str) -> list[Row]:
     """Ends the running invocations of a key as unknown: whoever waited for them is gone. Returns them."""
     cursor = await conn.execute(
         "update worka.invocation set state = 'unknown', reason = 'outcome_lost', layer = 'platform',"
-        " message = 'the process that waited for the answer is gone', since = clock_timestamp(), ended_at = clock_timestamp()"
+        " message = 'the process that waited for the answer is gone', since = clock_timestamp(), ended_at = "
+        "clock_timestamp()"
         " where idempotency_key = %s and state = 'running' returning *",
         (key,),
     )
@@ -309,7 +315,8 @@ async def invocations(
 ) -> list[Row]:
     """A workspace's invocations, newest first, without results."""
     cursor = await conn.execute(
-        f"select {_INVOCATION_SHORT} from worka.invocation where workspace_id = %s and (%s::text is null or id < %s)"
+        f"select {_INVOCATION_SHORT} from worka.invocation"  # noqa: S608 - a constant of this module
+        " where workspace_id = %s and (%s::text is null or id < %s)"
         " and (%s::text is null or state = %s) and (%s::text is null or task_id = %s) order by id desc limit %s",
         (workspace_id, after, after, state, state, task_id, task_id, limit),
     )
@@ -320,7 +327,8 @@ async def finish_invocation(conn: Connection, invocation_id: str, row: Row) -> N
     """The outcome."""
     await conn.execute(
         "update worka.invocation set state = %(state)s, reason = %(reason)s, layer = %(layer)s, message = %(message)s,"
-        " stderr_tail = %(stderr_tail)s, stray_stdout = %(stray_stdout)s, isolation = %(isolation)s, session = %(session)s,"
+        " stderr_tail = %(stderr_tail)s, stray_stdout = %(stray_stdout)s, isolation = %(isolation)s, session = "
+        "%(session)s,"
         " handshake_ms = %(handshake_ms)s, call_ms = %(call_ms)s, result_sealed = %(result_sealed)s,"
         " result_digest = %(result_digest)s, validated = %(validated)s, effect_id = %(effect_id)s,"
         " since = clock_timestamp(), ended_at = clock_timestamp() where id = %(id)s",
@@ -331,7 +339,8 @@ async def finish_invocation(conn: Connection, invocation_id: str, row: Row) -> N
 async def egress_of(conn: Connection, invocation_id: str) -> list[Row]:
     """What left during an invocation, or tried to, in order."""
     cursor = await conn.execute(
-        "select id, host, port, kind, method, path, verdict, reason, rule, count, status, bytes_out, bytes_in, duration_ms,"
+        "select id, host, port, kind, method, path, verdict, reason, rule, count, status, bytes_out, bytes_in, "
+        "duration_ms,"
         " exception_id, connection_id, lease_id, at from worka.egress where invocation_id = %s order by id",
         (invocation_id,),
     )
@@ -349,10 +358,13 @@ async def decision(conn: Connection, decision_id: str) -> Row | None:
 
 
 async def changes_before(conn: Connection, workspace_id: str, before: datetime, most: int = 3) -> list[Row]:
-    """Up to `most` changes of capability, access, secrets, policy or settings in the workspace, in the day before a moment."""
+    """Up to `most` changes of capability, access, secrets, policy or settings in the workspace, in the day before a
+    moment."""
     cursor = await conn.execute(
-        "select type, subject, subject_name, actor_name, actor_id, at from worka.event where workspace_id = %s and at < %s"
-        " and at > %s - interval '1 day' and lane in ('capability', 'access', 'secrets', 'policy', 'config', 'services')"
+        "select type, subject, subject_name, actor_name, actor_id, at from worka.event where workspace_id = %s and "
+        "at < %s"
+        " and at > %s - interval '1 day' and lane in ('capability', 'access', 'secrets', 'policy', 'config', "
+        "'services')"
         " order by at desc limit %s",
         (workspace_id, before, before, most),
     )

@@ -1,4 +1,5 @@
-"""The file tree of a `path` package: what was sent along, kept by its digest until it is built. Blocking; no code of it runs."""
+"""The file tree of a `path` package: what was sent along, kept by its digest until it is built. Blocking; no code of it
+runs."""
 
 from __future__ import annotations
 

@@ -82,7 +82,8 @@ def leased(lease: dict[str, Any], name: str) -> Event:
     keys = ("secret_id", "secret_version", "grant_id", "attachment_id", "endpoint")
     cause = {"kind": "invocation", "id": lease["invocation_id"]}
     return Event(
-        "treasury.secret.leased", lease["id"], name, cause=cause, data={key: lease[key] for key in keys}, lane="secrets",
+        "treasury.secret.leased", lease["id"], name, cause=cause, data={key: lease[key] for key in keys},
+        lane="secrets",
         workspace_id=lease["workspace_id"],
     )  # fmt: skip
 
@@ -91,7 +92,8 @@ def refused(workspace_id: str | None, asked: dict[str, Any], reason: str, name: 
     """treasury.lease.refused: a value was asked for and not given."""
     cause = {"kind": "invocation", "id": asked["invocation_id"]}
     return Event(
-        "treasury.lease.refused", asked["secret_id"], name, cause=cause, data={**asked, "reason": reason}, lane="secrets",
+        "treasury.lease.refused", asked["secret_id"], name, cause=cause, data={**asked, "reason": reason},
+        lane="secrets",
         workspace_id=workspace_id,
     )  # fmt: skip
 

@@ -1,4 +1,5 @@
-"""The master key, and what is derived from it. It is never in the database, and nothing but wrapped keys leaves here."""
+"""The master key, and what is derived from it. It is never in the database, and nothing but wrapped keys leaves
+here."""
 
 from __future__ import annotations
 

@@ -30,7 +30,8 @@ register(
     ),
     _reason(
         "secret_rotating", "connection", "The old and the new value are both valid for a while.",
-        "A rotation is under way.", "GET /v1/secrets/ID shows the version.", "Finish the rotation at the outside system.",
+        "A rotation is under way.", "GET /v1/secrets/ID shows the version.", "Finish the rotation at the outside"
+        " system.",
     ),
     _reason(
         "no_grant", "connection", "The attachment has no live grant of this secret.",
@@ -78,7 +79,8 @@ LEASABLE = ("active", "rotating")
 
 
 def endpoint(text: str) -> str:
-    """The endpoint as it is bound: `host:port`, lower case. Raises EndpointInvalid (no wildcard, no address literal)."""
+    """The endpoint as it is bound: `host:port`, lower case. Raises EndpointInvalid (no wildcard, no address
+    literal)."""
     host, _, port = text.strip().lower().rpartition(":")
     number = int(port) if port.isascii() and port.isdigit() and len(port) <= 5 else 0
     if not _HOST.match(host) or not 0 < number < 65_536 or host.rpartition(".")[2].isdigit():

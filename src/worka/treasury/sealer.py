@@ -71,7 +71,8 @@ class TreasurySealer:
     async def tenant_key(
         self, conn: Connection, tenant: str, purpose: Purpose, version: int | None = None
     ) -> tuple[int, bytes]:
-        """(version, key): this version, or the newest, made at first use. Raises MasterKeyMismatch, SecretUnreadable."""
+        """(version, key): this version, or the newest, made at first use. Raises MasterKeyMismatch,
+        SecretUnreadable."""
         wanted = self._newest.get((tenant, purpose)) if version is None else version
         if wanted is not None and (tenant, purpose, wanted) in self._known:
             return wanted, self._known[tenant, purpose, wanted]

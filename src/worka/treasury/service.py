@@ -48,7 +48,8 @@ async def create(ctx: Context, workspace_id: str, *, name: str, purpose: str, ki
         row = await store.add_secret(
             conn,
             {
-                "tenant_id": ctx.tenant_id, "id": secret_id, "workspace_id": workspace_id, "name": name, "purpose": purpose,
+                "tenant_id": ctx.tenant_id, "id": secret_id, "workspace_id": workspace_id, "name": name,
+                "purpose": purpose,
                 "kind": kind, "created_by": ctx.principal.id,
             },
         )  # fmt: skip
@@ -76,7 +77,8 @@ async def rotate(ctx: Context, secret_id: str, value: str) -> Row:
 
 
 async def revoke(ctx: Context, secret_id: str, why: str) -> Row:
-    """Ends a secret and its grants, for the very next call. {…, stopped: [attachment ids]}. Raises SecretNotFound, Denied."""
+    """Ends a secret and its grants, for the very next call. {…, stopped: [attachment ids]}. Raises SecretNotFound,
+    Denied."""
     async with ctx.transaction() as conn:
         row = await _own(ctx, secret_id, lock="update")
         await _allowed(ctx, actions.SECRET_REVOKE, secret_id, row["workspace_id"], name=row["name"])
@@ -169,7 +171,8 @@ async def _grant(ctx: Context, row: Row, attachment_id: str, bound: str, cause: 
     made = await store.add_grant(
         ctx.conn,
         {
-            "tenant_id": ctx.tenant_id, "id": new_id("grant"), "workspace_id": row["workspace_id"], "secret_id": row["id"],
+            "tenant_id": ctx.tenant_id, "id": new_id("grant"), "workspace_id": row["workspace_id"],
+            "secret_id": row["id"],
             "attachment_id": attachment_id, "endpoint": bound, "granted_by": ctx.principal.id,
         },
     )  # fmt: skip
@@ -221,7 +224,8 @@ async def _end_grants(ctx: Context, cause: Row | None, **which: str) -> list[Row
 # leases -------------------------------------------------------------------------------------------------------------
 async def lease(ctx: Context, *, secret_id: str, attachment_id: str, invocation_id: str, endpoint: str) -> Lease:
     """The value, for the broker, while the invocation runs. Raises SecretNotFound, NoGrant, EndpointNotBound,
-    SecretRevoked, InvocationNotRunning, SecretUnreadable. The row and its audit entry commit before the value leaves."""
+    SecretRevoked, InvocationNotRunning, SecretUnreadable. The row and its audit entry commit before the value
+    leaves."""
     assert ctx.tenant_id is not None
     bound = rules.endpoint(endpoint)
     asked = {

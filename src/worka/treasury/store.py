@@ -1,5 +1,6 @@
 """Every query of the treasury. The tenant is the transaction's (row-level security)."""
 
+# ruff: noqa: S608 - what is put together below are our own column names and lock clauses
 from __future__ import annotations
 
 from typing import Any
@@ -7,7 +8,10 @@ from typing import Any
 from worka.kernel.db import Connection
 
 Row = dict[str, Any]
-_GRANT = "g.id, g.workspace_id, g.secret_id, g.attachment_id, g.endpoint, g.granted_by, g.granted_at, g.revoked_at, g.revoked_by"
+_GRANT = (
+    "g.id, g.workspace_id, g.secret_id, g.attachment_id, g.endpoint, g.granted_by, g.granted_at, g.revoked_at,"
+    " g.revoked_by"
+)
 
 
 # keys ---------------------------------------------------------------------------------------------------------------
@@ -37,7 +41,8 @@ async def add_secret(conn: Connection, row: Row) -> Row | None:
     """A new active secret; None when the workspace has one of this name."""
     cursor = await conn.execute(
         "insert into worka.secret (tenant_id, id, workspace_id, name, purpose, kind, reason, created_by)"
-        " values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(name)s, %(purpose)s, %(kind)s, 'secret_ready', %(created_by)s)"
+        " values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(name)s, %(purpose)s, %(kind)s, 'secret_ready',"
+        " %(created_by)s)"
         " on conflict (tenant_id, workspace_id, name) do nothing returning *",
         row,
     )
@@ -58,7 +63,8 @@ async def add_version(
 async def version(conn: Connection, secret_id: str, number: int) -> Row | None:
     """The sealed value of a version."""
     cursor = await conn.execute(
-        "select version, key_version, nonce, ciphertext from worka.secret_version where secret_id = %s and version = %s",
+        "select version, key_version, nonce, ciphertext from worka.secret_version where secret_id = %s and version ="
+        " %s",
         (secret_id, number),
     )
     return await cursor.fetchone()
@@ -74,7 +80,8 @@ async def secret(conn: Connection, secret_id: str, *, lock: str = "") -> Row | N
 async def secrets(conn: Connection, workspace_id: str, after: str | None, limit: int) -> list[Row]:
     """A workspace's secrets, newest first, without values."""
     cursor = await conn.execute(
-        "select * from worka.secret where workspace_id = %s and (%s::text is null or id < %s) order by id desc limit %s",
+        "select * from worka.secret where workspace_id = %s and (%s::text is null or id < %s) order by id desc limit"
+        " %s",
         (workspace_id, after, after, limit),
     )
     return await cursor.fetchall()
@@ -105,7 +112,8 @@ async def add_grant(conn: Connection, row: Row) -> Row:
     """A new grant."""
     cursor = await conn.execute(
         "insert into worka.secret_grant (tenant_id, id, workspace_id, secret_id, attachment_id, endpoint, granted_by)"
-        " values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(secret_id)s, %(attachment_id)s, %(endpoint)s, %(granted_by)s)"
+        " values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(secret_id)s, %(attachment_id)s, %(endpoint)s,"
+        " %(granted_by)s)"
         " returning *",
         row,
     )
@@ -118,8 +126,8 @@ async def live_grants(conn: Connection, secret_id: str, attachment_id: str, *, l
     """The live grants of a secret for an attachment. `lock`: nobody revokes one of them until this transaction ends."""
     tail = " for share" if lock else ""
     cursor = await conn.execute(
-        "select * from worka.secret_grant where secret_id = %s and attachment_id = %s and revoked_at is null order by id"
-        + tail,
+        "select * from worka.secret_grant where secret_id = %s and attachment_id = %s and revoked_at is null order"
+        " by id" + tail,
         (secret_id, attachment_id),
     )
     return await cursor.fetchall()
@@ -128,7 +136,7 @@ async def live_grants(conn: Connection, secret_id: str, attachment_id: str, *, l
 async def grants(conn: Connection, secret_id: str) -> list[Row]:
     """All grants of a secret, newest first, with the pack's name."""
     cursor = await conn.execute(
-        f"select {_GRANT}, a.pack, a.state as attachment_state from worka.secret_grant g"  # noqa: S608 - our own columns
+        f"select {_GRANT}, a.pack, a.state as attachment_state from worka.secret_grant g"
         " left join worka.attachment a on a.tenant_id = g.tenant_id and a.id = g.attachment_id"
         " where g.secret_id = %s order by g.id desc limit 500",
         (secret_id,),
@@ -139,7 +147,8 @@ async def grants(conn: Connection, secret_id: str) -> list[Row]:
 async def grant(conn: Connection, grant_id: str) -> Row | None:
     """A grant with its secret's name, locked."""
     cursor = await conn.execute(
-        "select g.*, s.name from worka.secret_grant g join worka.secret s on s.tenant_id = g.tenant_id and s.id = g.secret_id"
+        "select g.*, s.name from worka.secret_grant g join worka.secret s on s.tenant_id = g.tenant_id and s.id ="
+        " g.secret_id"
         " where g.id = %s for update of g",
         (grant_id,),
     )
@@ -155,7 +164,8 @@ async def revoke_grants(
     attachment_id: str | None = None,
     endpoint: str | None = None,
 ) -> list[Row]:
-    """Revokes the live grants that fit every given word, and says which, with the secret's name. At least one is given."""
+    """Revokes the live grants that fit every given word, and says which, with the secret's name. At least one is
+    given."""
     assert grant_id or secret_id or attachment_id
     cursor = await conn.execute(
         "update worka.secret_grant g set revoked_at = clock_timestamp(), revoked_by = %(by)s from worka.secret s"
@@ -181,7 +191,8 @@ async def add_lease(conn: Connection, row: Row, seconds: int) -> Row:
     """A new lease."""
     cursor = await conn.execute(
         "insert into worka.lease (tenant_id, id, workspace_id, secret_id, secret_version, grant_id, attachment_id,"
-        " invocation_id, endpoint, trace_id, expires_at) values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(secret_id)s,"
+        " invocation_id, endpoint, trace_id, expires_at) values (%(tenant_id)s, %(id)s, %(workspace_id)s,"
+        " %(secret_id)s,"
         " %(secret_version)s, %(grant_id)s, %(attachment_id)s, %(invocation_id)s, %(endpoint)s, %(trace_id)s,"
         " clock_timestamp() + make_interval(secs => %(seconds)s)) returning *",
         {**row, "seconds": seconds},
@@ -195,7 +206,8 @@ async def close_leases(conn: Connection, invocation_id: str) -> list[Row]:
     """Ends the open leases of an invocation. How often one was used is what the egress rows that name it say."""
     cursor = await conn.execute(
         "update worka.lease l set closed_at = clock_timestamp(), used_count = used.n, last_used_at = used.last from"
-        " (select i.id, coalesce(sum(e.count), 0)::int as n, max(e.last_at) as last from worka.lease i left join worka.egress e"
+        " (select i.id, coalesce(sum(e.count), 0)::int as n, max(e.last_at) as last from worka.lease i left join"
+        " worka.egress e"
         "  on e.tenant_id = i.tenant_id and e.lease_id = i.id and e.verdict = 'allowed'"
         "  where i.invocation_id = %s and i.closed_at is null group by i.id) used"
         " where l.id = used.id and l.closed_at is null returning l.*",

@@ -63,7 +63,8 @@ async def sign_in(
         session = await (data.sign_in_by_link(ctx, link) if link else data.sign_in(ctx, email, password, address))
     except Problem as problem:
         # The link is spent or wrong: what is left is the form.
-        return page(request, "sign_in.html", problem.status, link="", next=local(next), email=email, problem=problem.body())
+        said = problem.body()
+        return page(request, "sign_in.html", problem.status, link="", next=local(next), email=email, problem=said)
     answer = redirect(local(next))
     _set(answer, request, session)
     return answer

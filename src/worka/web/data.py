@@ -22,13 +22,15 @@ from worka.packs import routes as packs
 from worka.views import service as views_of
 from worka.web import words
 from worka.workflows import service as workflows
+from worka.workflows.explain import shown_state
 from worka.workspaces import service as workspaces_of
 
 Row = dict[str, Any]
 SPANS: Final = {"15m": "15 minutes", "1h": "1 hour", "24h": "24 hours", "7d": "7 days"}
 _LANE_OF: Final = {
     "approval": "approvals", "task": "tasks", "invocation": "packs", "attachment": "capability",
-    "connection": "capability", "release": "capability", "process": "services", "secret": "secrets", "audit": "evidence",
+    "connection": "capability", "release": "capability", "process": "services", "secret": "secrets",
+    "audit": "evidence",
 }  # fmt: skip
 # Of an approval's card: what has its own place on the page, or says nothing to a person.
 _CARD_ELSEWHERE: Final = {"action", "tool", "workspace", "initiator", "originating_person", "args_digest", "task_title"}
@@ -36,7 +38,8 @@ _CARD_ELSEWHERE: Final = {"action", "tool", "workspace", "initiator", "originati
 _BOUND: Final = {"release", "release_digest", "attachment", "tool_pin", "task", "step"}
 _CARD_WORDS: Final = {
     "description": "What it does", "tool": "Tool", "pack": "Pack", "version": "Version", "release": "Release",
-    "release_digest": "Release digest", "attachment": "Attachment", "destinations": "Goes to", "connections": "Connections",
+    "release_digest": "Release digest", "attachment": "Attachment", "destinations": "Goes to",
+    "connections": "Connections",
     "side_effect": "Side effect", "idempotent": "Safe to repeat", "tool_pin": "Tool definition", "mode": "Mode",
     "mounts": "Files it reads", "outbound_domains": "May reach", "host_services": "Host services", "tools": "Tools",
     "task": "Task", "step": "Step",
@@ -107,7 +110,7 @@ def _after(page: Page) -> str | None:
 
 # attention ----------------------------------------------------------------------------------------------------------
 async def attention(ctx: Context) -> Row:
-    """What needs the reader: {lanes: [{key, title, text, entries}], sentence, as_of}, or {problem} when it is unknown."""
+    """What needs the reader: {lanes: [{key, title, text, entries}], sentence, as_of}; or {problem}: it is unknown."""
     try:
         found = await observability.attention(ctx)
     except Problem as problem:
@@ -153,7 +156,7 @@ async def tasks(ctx: Context, states: list[str] | None, cursor: str | None) -> R
     at = now()
     for row in found["entries"]:
         # The list and the page of a task say the same word: running is legal only inside the step's window.
-        row["state"], row["reason"] = observability.shown_state(row, at)
+        row["state"], row["reason"] = shown_state(row, at)
         row["waiting"] = row.get("waiting_on") or []
         row["member_name"] = names.get(row["member_id"])
     return found
@@ -178,9 +181,7 @@ async def approvals(ctx: Context, show: str, cursor: str | None) -> Row:
     state = "open" if show == "open" else None
     rows = await approvals_of.listing(ctx, ctx.workspace_id, state, page.after, page.limit)
     found = _paged(page, rows, "id")
-    found["entries"] = [
-        _approval(row) for row in found["entries"] if show != "decided" or row["state"] != "open"
-    ]
+    found["entries"] = [_approval(row) for row in found["entries"] if show != "decided" or row["state"] != "open"]
     return found
 
 
@@ -190,27 +191,30 @@ async def approval(ctx: Context, approval_id: str) -> Row:
 
 
 def _approval(row: Row) -> Row:
-    card = row.get("card") or {}
+    card = dict(row.get("card") or {})
+    card["side_effect"] = words.spoken(card.get("side_effect"))
     origin = row.get("originating_person") or {}
     requester = row.get("requester") or {"kind": "", "id": "", "name": ""}
     missing = row.get("missing") or []
     return {
         **row,
         "call": card.get("tool"),
-        "details": [(label, card[key]) for key, label in _CARD_WORDS.items() if key not in _BOUND and _tells(card, key)],
+        "details": [
+            (label, card[key]) for key, label in _CARD_WORDS.items() if key not in _BOUND and _tells(card, key)
+        ],
         "bound": [(label, card[key]) for key, label in _CARD_WORDS.items() if key in _BOUND and _tells(card, key)]
         + [
             (words.spoken(key).capitalize(), item)
             for key, item in card.items()
             if key not in _CARD_WORDS and key not in _CARD_ELSEWHERE and item not in (None, "", [], {})
         ],
-        "blocks": [{"ref": item.get("id"), "kind": item.get("kind"), "name": item.get("name")} for item in row["blocks"]],
+        "blocks": [
+            {"ref": item.get("id"), "kind": item.get("kind"), "name": item.get("name")} for item in row["blocks"]
+        ],
         "requester": requester,
         "originating_name": origin.get("name") if origin.get("id") != requester.get("id") else "",
         "may_decide": row.get("who_could") or [],
-        "votes": [
-            {**vote, "name": (vote.get("person") or {}).get("name", "")} for vote in row.get("votes") or []
-        ],
+        "votes": [{**vote, "name": (vote.get("person") or {}).get("name", "")} for vote in row.get("votes") or []],
         "missing": "; ".join(missing),
         "you": {"can": row["eligibility"]["eligible"], "because": row["eligibility"]["because"]},
         "verb": row["eligibility"].get("verb") or row["verb"],
@@ -295,10 +299,11 @@ async def changes(ctx: Context, chosen: dict[str, str], cursor: str | None) -> R
 
 def _change(row: Row) -> Row:
     noun, _, verb = row["type"].rpartition(".")
+    noun, verb = words.spoken(noun.rpartition(".")[2]), words.spoken(verb)
     return {
         **row,
-        "verb": words.spoken(verb),
-        "noun": words.spoken(noun.rpartition(".")[2]),
+        # `approval.approved` reads "approved approval"; a state, such as `task.waiting`, reads "task waiting:".
+        "phrase": f"{verb} {noun}" if verb.endswith("ed") else f"{noun} {verb}:",
         "subject": row["subject"]["id"],
         "subject_name": row["subject"]["name"],
         "actor_kind": row["actor"]["kind"],
@@ -392,5 +397,6 @@ async def find(ctx: Context, text: str) -> list[Row]:
         for row in rows:
             if wanted in row["title"].casefold():
                 target = words.href(row["id"], ctx.workspace_id)
-                found.append({"kind": kind, "icon": icon, "id": row["id"], "title": row["title"], "state": row.get("state"), "href": target})  # noqa: E501
+                shown = {"kind": kind, "icon": icon, "id": row["id"], "title": row["title"], "state": row.get("state")}
+                found.append({**shown, "href": target})
     return found[:30]

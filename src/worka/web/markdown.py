@@ -15,21 +15,24 @@ from markupsafe import Markup
 # Characters that reorder or hide text (bidirectional overrides, zero widths) are shown as a mark instead of obeyed.
 _HIDDEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ue000-\uf8ff\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _ESCAPED = re.compile(r"\\(&(?:lt|gt|amp|quot|#x27);|[!-/:-@\[-`{-~])")
-_CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
+# Every repetition is bounded: the text is hostile, and the time to read it must grow with its length only.
+_CODE = re.compile(r"(?<!`)(`{1,3})(?!`)(.{1,400}?)(?<!`)\1(?!`)")
 _LINK = re.compile(r"\[([^\[\]]{1,400})\]\(([^()\s]{1,2000})\)")
 _AUTO = re.compile(r"&lt;(https?://[^\s<>]{1,2000}?)&gt;")
-_STRONG = re.compile(r"\*\*(?=\S)(.+?)(?<=\S)\*\*")
-_EMPHASIS = re.compile(r"(?<![\w*])[*_](?=[^\s*_])(.+?)(?<=[^\s*_])[*_](?![\w*])")
-_HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*$")
+_STRONG = re.compile(r"\*\*(?=\S)(.{1,300}?)(?<=\S)\*\*")
+_EMPHASIS = re.compile(r"(?<![\w*])[*_](?=[^\s*_])(.{1,200}?)(?<=[^\s*_])[*_](?![\w*])")
+_HEADING = re.compile(r"^(#{1,6})\s+(.*)$")
 _BULLET = re.compile(r"^(\s*)(?:[-*+]|(\d{1,9})[.)])\s+(.*)$")
 _RULE = re.compile(r"^\s*(?:-{3,}|\*{3,}|_{3,})\s*$")
 _FENCE = re.compile(r"^\s*(```+|~~~+)")
 _QUOTE = re.compile(r"^&gt;\s?(.*)$")
 MAX_CHARACTERS = 400_000
+MAX_LINE = 20_000
 
 
 def render(text: str) -> Markup:
-    """The document as HTML. Headings begin at h2 (h1 is the page's own). Text past MAX_CHARACTERS is cut, and says so."""
+    """The document as HTML. Headings begin at h2 (h1 is the page's own). Past MAX_CHARACTERS it is cut, and says so.
+    A paragraph longer than MAX_LINE is shown as it is, without markup."""
     cut = len(text) > MAX_CHARACTERS
     safe = html.escape(_HIDDEN.sub("\ufffd", text[:MAX_CHARACTERS].replace("\r\n", "\n")), quote=True)
     body = "".join(_blocks(safe.split("\n")))
@@ -57,24 +60,27 @@ def _blocks(lines: list[str]) -> list[str]:
         line = lines[number]
         number += 1
         if fence := _FENCE.match(line):
-            end_paragraph(), end_lists()
+            end_paragraph()
+            end_lists()
             code: list[str] = []
             while number < len(lines) and not lines[number].strip().startswith(fence.group(1)):
                 code.append(lines[number])
                 number += 1
             number += 1
-            out.append("<pre tabindex=\"0\"><code>" + "\n".join(code) + "</code></pre>")
+            out.append('<pre tabindex="0"><code>' + "\n".join(code) + "</code></pre>")
         elif not line.strip():
             end_paragraph()
             following = lines[number] if number < len(lines) else ""
             if not _BULLET.match(following) and not following.startswith("  "):
                 end_lists()
         elif heading := _HEADING.match(line):
-            end_paragraph(), end_lists()
+            end_paragraph()
+            end_lists()
             level = min(len(heading.group(1)) + 1, 6)
-            out.append(f"<h{level}>{_inline(heading.group(2))}</h{level}>")
+            out.append(f"<h{level}>{_inline(heading.group(2).rstrip().rstrip('#').rstrip())}</h{level}>")
         elif _RULE.match(line):
-            end_paragraph(), end_lists()
+            end_paragraph()
+            end_lists()
             out.append("<hr>")
         elif bullet := _BULLET.match(line):
             end_paragraph()
@@ -89,7 +95,8 @@ def _blocks(lines: list[str]) -> list[str]:
                 lists.append((indent, kind))
             out.append(_inline(bullet.group(3)))
         elif quote := _QUOTE.match(line):
-            end_paragraph(), end_lists()
+            end_paragraph()
+            end_lists()
             out.append(f"<blockquote><p>{_inline(quote.group(1))}</p></blockquote>")
         elif lists and line.startswith("  "):
             out.append(" " + _inline(line.strip()))
@@ -102,6 +109,8 @@ def _blocks(lines: list[str]) -> list[str]:
 
 
 def _inline(text: str) -> str:
+    if len(text) > MAX_LINE:
+        return text
     kept: list[str] = []
 
     def keep(fragment: str) -> str:

@@ -59,7 +59,9 @@ async def attention(request: Request, workspace_id: str, ctx: Reader) -> Respons
 
 
 @router.get("/w/{workspace_id}/tasks")
-async def tasks(request: Request, workspace_id: str, ctx: Reader, show: str = "unfinished", cursor: Cursor = None) -> Response:
+async def tasks(
+    request: Request, workspace_id: str, ctx: Reader, show: str = "unfinished", cursor: Cursor = None
+) -> Response:
     """What is in flight, and why it is not done."""
     show = show if show in TASK_FILTERS else "unfinished"
     found = await data.tasks(ctx, TASK_FILTERS[show], cursor)
@@ -74,11 +76,15 @@ async def task(request: Request, workspace_id: str, task_id: str, ctx: Reader) -
 
 
 @router.get("/w/{workspace_id}/approvals")
-async def approvals(request: Request, workspace_id: str, ctx: Reader, show: str = "open", cursor: Cursor = None) -> Response:
+async def approvals(
+    request: Request, workspace_id: str, ctx: Reader, show: str = "open", cursor: Cursor = None
+) -> Response:
     """What waits for whom."""
     show = show if show in APPROVAL_FILTERS else "open"
     found = await data.approvals(ctx, show, cursor)
-    return await _page(request, ctx, "approvals.html", "approvals", approvals=found, show=show, filters=APPROVAL_FILTERS)
+    return await _page(
+        request, ctx, "approvals.html", "approvals", approvals=found, show=show, filters=APPROVAL_FILTERS
+    )
 
 
 @router.get("/w/{workspace_id}/approvals/{approval_id}")
@@ -119,7 +125,9 @@ async def decide(
 
 
 @router.get("/w/{workspace_id}/invocations")
-async def invocations(request: Request, workspace_id: str, ctx: Reader, show: str = "all", cursor: Cursor = None) -> Response:
+async def invocations(
+    request: Request, workspace_id: str, ctx: Reader, show: str = "all", cursor: Cursor = None
+) -> Response:
     """Calls of pack tools, the failing ones first to find."""
     show = show if show in ("all", "failed") else "all"
     found = await data.invocations(ctx, show == "failed", cursor)

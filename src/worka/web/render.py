@@ -25,13 +25,12 @@ HERE = Path(__file__).parent
 POLICY = (
     "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; img-src 'self'"
 )
+# nosniff, X-Frame-Options and the opener policy are the API door's, on every answer.
 HEADERS = {
     "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-    # Not no-referrer: under it a browser sends `Origin: null` with our own forms, and the origin check would refuse them.
+    # Not no-referrer: under it a browser sends `Origin: null` with our own forms, and the origin check refuses them.
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
@@ -48,7 +47,6 @@ class Files(StaticFiles):
         response = await super().get_response(path, scope)
         fixed = scope.get("query_string", b"").startswith(b"v=") or path.endswith(".woff2")
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if fixed else "no-cache"
-        response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
 
@@ -63,6 +61,12 @@ def asset(name: str) -> str:
 
 def _pretty(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+def _exact(value: Any) -> str:
+    """A value as JSON: on one line when it is short."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) < 90 else _pretty(value)
 
 
 def _environment() -> Environment:
@@ -88,6 +92,7 @@ def _environment() -> Environment:
         rule_words=words.rule,
         is_id=lambda value: isinstance(value, str) and ids.check(value),
         is_digest=words.is_digest,
+        exact=_exact,
     )
     environment.globals.update(
         asset=asset,
@@ -140,7 +145,7 @@ def wants_page(request: Request) -> bool:
 
 
 def problem_page(request: Request, body: dict[str, Any]) -> Response:
-    """A problem (its RFC 9457 body) as a page: not found, forbidden, changed meanwhile, failed. 401 leads to sign-in."""
+    """A problem (its RFC 9457 body) as a page: not found, forbidden, changed meanwhile, failed. 401: to sign-in."""
     status = int(body.get("status", 500))
     state = request.scope.get("state", {})
     if status == 401:

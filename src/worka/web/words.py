@@ -64,8 +64,14 @@ _PAGES: Final = {
     "dec": "decisions",
 }
 _EXPLAINED: Final = {"att", "conn", "proc", "rel", "sec", "step", "wait"}
-_KINDS: Final = {"person": "person", "team_member": "team member", "service_account": "service account",
-                 "attachment": "pack", "platform": "Worka", "device": "device"}
+_KINDS: Final = {
+    "person": "person",
+    "team_member": "team member",
+    "service_account": "service account",
+    "attachment": "pack",
+    "platform": "Worka",
+    "device": "device",
+}
 
 
 def status(state: str | None) -> Status:
@@ -114,7 +120,7 @@ def relative(value: Any, at: datetime | None = None) -> str:
     seconds = ((at or now()) - when).total_seconds()
     if abs(seconds) < 5:
         return "just now"
-    text = duration(abs(seconds))
+    text = duration(float(round(abs(seconds))))
     return f"{text} ago" if seconds > 0 else f"in {text}"
 
 
@@ -223,4 +229,4 @@ def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = spoken(value) if isinstance(value, str) and re.fullmatch(r"[a-z]+(_[a-z]+)+", value) else str(value)
-    return short(text, 20) if is_digest(text) else text
+    return short(text, 20) if is_digest(text) or ids.check(text) else text

@@ -61,7 +61,11 @@ class Reaper:
             }
             met = task["error"] or {}
             # A fault that the holder could still note says more than its silence.
-            error = {**silent, **met, "lost": lost} if met.get("code") == "worker_fault" else {**met, **silent, "lost": lost}
+            error = (
+                {**silent, **met, "lost": lost}
+                if met.get("code") == "worker_fault"
+                else {**met, **silent, "lost": lost}
+            )
             before = {"state": task["state"], "reason": task["reason"], "attempt": task["attempt"]}
             if lost > rules.MAX_REOFFERS:
                 TASK.check(task["state"], "failed")

@@ -41,7 +41,16 @@ _PASSED = {
     *("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_INDEX_STRATEGY"),
     *("UV_NATIVE_TLS", "UV_SYSTEM_CERTS", "UV_HTTP_TIMEOUT", "UV_OFFLINE", "UV_INSECURE_HOST", "UV_KEYRING_PROVIDER"),
     *("UV_CONCURRENT_DOWNLOADS", "UV_HTTP_RETRIES"),
-    *("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy"),
+    *(
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "HTTPS_PROXY",
+        "HTTP_PROXY",
+        "NO_PROXY",
+        "https_proxy",
+        "http_proxy",
+        "no_proxy",
+    ),
 }
 _FROM_PIP = {
     "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
@@ -126,7 +135,10 @@ def interpreter() -> Path:
 
     Raises BuildFailed with the command that installs one.
     """
-    for candidate in (Path(os.path.realpath(getattr(sys, "_base_executable", sys.executable))), Path("/usr/bin/python3")):
+    for candidate in (
+        Path(os.path.realpath(getattr(sys, "_base_executable", sys.executable))),
+        Path("/usr/bin/python3"),
+    ):
         real = Path(os.path.realpath(candidate))
         if real.is_file() and _world_reachable(real):
             return real
@@ -229,7 +241,18 @@ class Builder:
         # Compiled, never imported. Hash-based, so that a restored file time cannot make Python write, or distrust it.
         await self._run(
             [
-                *(str(python), "-I", "-S", "-m", "compileall", "-q", "-j", "2", "--invalidation-mode", "unchecked-hash"),
+                *(
+                    str(python),
+                    "-I",
+                    "-S",
+                    "-m",
+                    "compileall",
+                    "-q",
+                    "-j",
+                    "2",
+                    "--invalidation-mode",
+                    "unchecked-hash",
+                ),
                 *(str(folder) for folder in (site, env / "app") if folder.exists()),
             ],
             may_fail=True,
@@ -315,7 +338,10 @@ def _copy_tree(source: Path, target: Path) -> None:
             raise TreeRefused("The files are more or larger than a pack may have.")
         (target / path).parent.mkdir(parents=True, exist_ok=True)
         # The folder was checked a moment ago; a link put there since is not followed.
-        with open(os.open(source / path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as opened, (target / path).open("xb") as copy:
+        with (
+            open(os.open(source / path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as opened,
+            (target / path).open("xb") as copy,
+        ):
             shutil.copyfileobj(opened, copy)
         (target / path).chmod(0o755 if status.st_mode & 0o100 else 0o644)
 
@@ -385,7 +411,8 @@ def _seal(
         file_count=count,
         entry=entry,
         installed=sorted(
-            ({"name": found.name, "version": found.version} for found in installed), key=lambda item: item["name"].lower()
+            ({"name": found.name, "version": found.version} for found in installed),
+            key=lambda item: item["name"].lower(),
         ),
         package={key: str(package.get(key, "")) for key in ("ecosystem", "name", "version")},
         interpreter=str(python),

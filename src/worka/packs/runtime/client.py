@@ -53,7 +53,9 @@ class HostClient:
         args = {
             "session": session, "tool": tool, "arguments": arguments, "timeout_seconds": timeout_seconds, "meta": meta,
         }  # fmt: skip
-        return await self._call("invoke", args, 2 * timeout_seconds + _START_SECONDS, traceparent or meta.get("traceparent"))
+        return await self._call(
+            "invoke", args, 2 * timeout_seconds + _START_SECONDS, traceparent or meta.get("traceparent")
+        )
 
     async def drop(self, *, attachment_id: str) -> dict[str, Any]:
         """{dropped}: how many sessions were ended."""

@@ -1,7 +1,7 @@
 """The clone that a git mount is bound to (decisions.md 7): fresh, without remotes, credentials, hooks or alternates.
 
-The source is somebody else's directory: nothing of its configuration or hooks is run, and only its committed objects are
-copied. What is bound into the sandbox is the copy, read-only; the source is never visible to a pack.
+The source is somebody else's directory: nothing of its configuration or hooks is run, and only its committed objects
+are copied. What is bound into the sandbox is the copy, read-only; the source is never visible to a pack.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ TIMEOUT_SECONDS = 300
 
 
 class CloneFailed(Exception):
-    """`reason` is one of source_missing, source_unreadable, not_a_repository, no_commit, clone_failed; the message says more."""
+    """`reason` is one of source_missing, source_unreadable, not_a_repository, no_commit, clone_failed; the message says
+    more."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -52,9 +53,18 @@ def make(source: Path, target: Path) -> Clone:
         try:
             # --no-local goes through git's pack protocol: no hard link, no alternate, no foreign file mode comes along.
             _git(
-                environment, "-c", "core.hooksPath=/dev/null", "clone", "--quiet", "--no-local", "--template=",
-                "--no-recurse-submodules", "--", str(source), str(target),
-            )  # fmt: skip
+                environment,
+                "-c",
+                "core.hooksPath=/dev/null",
+                "clone",
+                "--quiet",
+                "--no-local",
+                "--template=",
+                "--no-recurse-submodules",
+                "--",
+                str(source),
+                str(target),
+            )
             for remote in _git(environment, "-C", str(target), "remote").split():
                 _git(environment, "-C", str(target), "remote", "remove", remote)
             revision = _git(environment, "-C", str(target), "rev-parse", "--verify", "--quiet", "HEAD^{commit}").strip()
@@ -86,7 +96,8 @@ def _parents(target: Path) -> None:
 
 def _environment(scratch: Path) -> dict[str, str]:
     config = scratch / "gitconfig"
-    # git refuses another owner's repository unless told; this file is told for the one command, and is the only one read.
+    # git refuses another owner's repository unless told; this file is told for the one command, and is the only one
+    # read.
     config.write_text("[safe]\n\tdirectory = *\n[core]\n\thooksPath = /dev/null\n\tfsmonitor = false\n")
     return {
         "PATH": "/usr/bin:/bin",

@@ -35,7 +35,9 @@ def file_sha256(path: Path) -> str:
 def portable(path: str) -> bool:
     """Whether a file is the same wherever this environment is built: not bytecode, not the tie to the interpreter."""
     parts = path.split("/")
-    return "__pycache__" not in parts and path != "pyvenv.cfg" and not (len(parts) == 2 and path.startswith("bin/python"))
+    return (
+        "__pycache__" not in parts and path != "pyvenv.cfg" and not (len(parts) == 2 and path.startswith("bin/python"))
+    )
 
 
 def tree(root: Path, keep: Callable[[str], bool] = lambda _: True) -> tuple[str, int]:

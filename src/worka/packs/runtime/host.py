@@ -83,7 +83,9 @@ class Host:
             ending = failure.ending
             tail = probed.stderr_tail
             if ending.reason == "sandbox_unavailable":
-                raise SandboxUnavailable(ending.message, remedy=ending.remedy or None, stderr_tail=tail[-4000:]) from failure
+                raise SandboxUnavailable(
+                    ending.message, remedy=ending.remedy or None, stderr_tail=tail[-4000:]
+                ) from failure
             raise ProbeFailed(
                 ending.message,
                 code=ending.reason,
@@ -96,7 +98,13 @@ class Host:
             await probed.close()
 
     async def invoke(
-        self, *, session: dict[str, Any], tool: str, arguments: dict[str, Any], timeout_seconds: float, meta: dict[str, Any]
+        self,
+        *,
+        session: dict[str, Any],
+        tool: str,
+        arguments: dict[str, Any],
+        timeout_seconds: float,
+        meta: dict[str, Any],
     ) -> dict[str, Any]:
         """The outcome of one call; `timeout_seconds` bounds the call itself, not a cold start before it."""
         spec = SessionSpec.read(session)
@@ -148,7 +156,13 @@ class Host:
         return await self._call(session, tool, arguments, timeout, meta, temperature)
 
     async def _call(
-        self, session: Session, tool: str, arguments: dict[str, Any], timeout: float, meta: dict[str, Any], temperature: str
+        self,
+        session: Session,
+        tool: str,
+        arguments: dict[str, Any],
+        timeout: float,
+        meta: dict[str, Any],
+        temperature: str,
     ) -> dict[str, Any]:
         began = time.perf_counter()
         failure: CallFailed | None = None

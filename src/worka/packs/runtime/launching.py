@@ -113,7 +113,11 @@ async def start(path: Path, spec: dict[str, Any]) -> Sandbox:
             if "refused" in answer:
                 raise Refused(str(answer["refused"]), str(answer.get("message")), str(answer.get("remedy") or ""))
             said = _last_words(stderr)
-            raise Refused("sandbox_unavailable", f"The sandbox could not be made: {said or 'the launcher went away'}.", "worka doctor")
+            raise Refused(
+                "sandbox_unavailable",
+                f"The sandbox could not be made: {said or 'the launcher went away'}.",
+                "worka doctor",
+            )
         sandbox = Sandbox(conn, int(answer["started"]), dict(answer.get("isolation") or {}), stdin, stdout, stderr)
         sandbox.watch()
         return sandbox

@@ -46,16 +46,25 @@ def from_exit(report: dict[str, Any], *, limits: dict[str, Any], during: str) ->
     if report.get("refused"):
         return Ending(str(report["refused"]), str(report.get("message")), remedy=str(report.get("remedy") or ""))
     if not report.get("set_up", True):
-        return Ending("sandbox_unavailable", f"The sandbox could not be set up (bubblewrap ended with {exited}).", exited, number)
+        return Ending(
+            "sandbox_unavailable", f"The sandbox could not be set up (bubblewrap ended with {exited}).", exited, number
+        )
     if report.get("lost"):
-        return Ending("sandbox_unavailable", f"The launcher went away {during}, and took the pack with it.", None, number)
+        return Ending(
+            "sandbox_unavailable", f"The launcher went away {during}, and took the pack with it.", None, number
+        )
     if number is not None:
         try:
             name = signals.Signals(number).name
         except ValueError:
             name = f"signal {number}"
         extra = f" after its {limits.get('cpu_seconds')} s of processor time" if name in ("SIGXCPU", "SIGKILL") else ""
-        return Ending("pack_signalled", f"The pack was ended by {name}{extra if name == 'SIGXCPU' else ''} {during}.", None, number)
+        return Ending(
+            "pack_signalled",
+            f"The pack was ended by {name}{extra if name == 'SIGXCPU' else ''} {during}.",
+            None,
+            number,
+        )
     return Ending("pack_crashed", f"The pack ended with exit code {exited} {during}.", exited, None)
 
 

@@ -102,7 +102,10 @@ class Pins:
 
 def _diff(before: Any, after: dict[str, Any]) -> str:
     if not isinstance(before, dict):
-        return "It differs from what was approved (the earlier text is not kept here). Now:\n" + json.dumps(after, indent=2)[:6000]
+        return (
+            "It differs from what was approved (the earlier text is not kept here). Now:\n"
+            + json.dumps(after, indent=2)[:6000]
+        )
     parts = []
     for key in sorted(before.keys() | after.keys()):
         if before.get(key) != after.get(key):

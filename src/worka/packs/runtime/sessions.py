@@ -89,7 +89,9 @@ class Session:
                 await self._or_end(self._handshake())
         except TimeoutError:
             await self.close()
-            raise self._failed("handshake_failed", f"The pack did not complete the MCP handshake within {timeout:g} s.") from None
+            raise self._failed(
+                "handshake_failed", f"The pack did not complete the MCP handshake within {timeout:g} s."
+            ) from None
         except BaseException:
             await self.close()
             raise
@@ -148,7 +150,9 @@ class Session:
             asyncio.create_task(self._mourn(sandbox)),
         ]
         try:
-            async with ClientSession(to_client, from_client, message_handler=self._notified, client_info=_CLIENT) as client:
+            async with ClientSession(
+                to_client, from_client, message_handler=self._notified, client_info=_CLIENT
+            ) as client:
                 self._client = client
                 await self._closing.wait()
         except Exception as error:
@@ -262,7 +266,9 @@ class Session:
         )
         self.differences = self.pins.compare(self.listing, self.spec.pins, self.spec.server_pin)
 
-    async def call(self, tool: str, arguments: dict[str, Any], meta: dict[str, Any], timeout: float) -> types.CallToolResult:
+    async def call(
+        self, tool: str, arguments: dict[str, Any], meta: dict[str, Any], timeout: float
+    ) -> types.CallToolResult:
         """One call, `timeout` in seconds. Raises CallFailed; a session that failed is closed by its owner."""
         assert self._stdout is not None
         assert self._stderr is not None
@@ -279,14 +285,18 @@ class Session:
                 held = self.differences.of(tool)
                 if held is not None:
                     raise CallFailed(
-                        Ending("tool_definition_changed", f"{held['tool']} is not as it was approved; it was not called.")
+                        Ending(
+                            "tool_definition_changed", f"{held['tool']} is not as it was approved; it was not called."
+                        )
                     )
                 result: types.CallToolResult = await self._or_end(self._request(tool, arguments, meta))
                 return result
         except TimeoutError:
             raise self._failed("pack_timeout", f"The pack did not answer within {timeout:g} s.") from None
         except (ValidationError, RuntimeError) as error:
-            raise self._failed("malformed_output", f"The pack's answer is not a tool result: {_words(error)}") from error
+            raise self._failed(
+                "malformed_output", f"The pack's answer is not a tool result: {_words(error)}"
+            ) from error
         except MCPError as error:
             # An error answer is a proper answer: the session can go on.
             raise CallFailed(Ending("protocol_error", f"The server refused the request: {_words(error)}")) from error
@@ -376,7 +386,9 @@ def _definition(tool: types.Tool) -> dict[str, Any]:
         "description": tool.description,
         "input_schema": tool.input_schema,
         "output_schema": tool.output_schema,
-        "annotations": annotations.model_dump(mode="json", by_alias=True, exclude_none=True) if annotations is not None else None,
+        "annotations": annotations.model_dump(mode="json", by_alias=True, exclude_none=True)
+        if annotations is not None
+        else None,
     }
 
 

@@ -81,7 +81,13 @@ class SessionSpec(BaseModel):
         return self.attachment_id or f"probe:{self.release_id}"
 
     def sandbox_request(
-        self, session_id: str, *, token: str, ca_bundle_path: str | None, broker_socket: str | None, runtime_roots: list[str]
+        self,
+        session_id: str,
+        *,
+        token: str,
+        ca_bundle_path: str | None,
+        broker_socket: str | None,
+        runtime_roots: list[str],
     ) -> dict[str, Any]:
         """What the launcher is sent."""
         return {

@@ -352,7 +352,9 @@ def _lines(said: bytes) -> list[dict[str, Any]]:
 def main(arguments: list[str] | None = None) -> int:
     """`--home`, `--uid` (who may ask), `--uid-base`, `--mount-root` (more folders that may be bound)."""
     parser = argparse.ArgumentParser(prog="worka.packs.sandbox.launcher", description=__doc__)
-    parser.add_argument("--home", type=Path, default=os.environ.get("WORKA_HOME"), required="WORKA_HOME" not in os.environ)
+    parser.add_argument(
+        "--home", type=Path, default=os.environ.get("WORKA_HOME"), required="WORKA_HOME" not in os.environ
+    )
     parser.add_argument("--uid", type=int, default=os.geteuid(), help="the only uid that may ask")
     parser.add_argument("--uid-base", type=int, default=int(os.environ.get("WORKA_PACKS__UID_BASE") or 200_000))
     parser.add_argument("--mount-root", type=Path, action="append", default=[])

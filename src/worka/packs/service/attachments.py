@@ -1,8 +1,8 @@
 """Giving a release to a workspace, governed: requested -> (approval) -> (connection) -> attached; and taking it back.
 
-What an approver decides on is fixed by a digest: the release, the mounts with the revision that each clone has, what the
-pack may reach, and which credential the broker would place on which endpoint. The grants of those credentials are made in
-the commit in which the attachment begins to serve, and end with it.
+What an approver decides on is fixed by a digest: the release, the mounts with the revision that each clone has, what
+the pack may reach, and which credential the broker would place on which endpoint. The grants of those credentials are
+made in the commit in which the attachment begins to serve, and end with it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ async def attach(ctx: Context, release_id: str, *, mode: str = "pinned", mounts:
 
     Raises ReleaseNotFound, Denied, ReleaseNotUsable, AlreadyAttached, MountInvalid.
     """
-    assert ctx.tenant_id is not None and ctx.workspace_id is not None
+    assert ctx.tenant_id is not None
+    assert ctx.workspace_id is not None
     async with ctx.transaction() as conn:
         release = await store.release(conn, release_id)
     if release is None:
@@ -44,9 +45,7 @@ async def attach(ctx: Context, release_id: str, *, mode: str = "pinned", mounts:
     manifest, _notices = manifests.read(release["manifest"])
     facts = rules.attach_facts(manifest, release["tools"], (mounts or {}).keys())
     facts |= {"release": release_id, "mode": mode}
-    decision = await ctx.require(
-        actions.ATTACH.name, Resource("pack", manifest.pack, ctx.workspace_id, facts), **facts
-    )
+    decision = await ctx.require(actions.ATTACH.name, Resource("pack", manifest.pack, ctx.workspace_id, facts), **facts)
     _usable(release)
     attachment_id = new_id("att")
     bound = await _clone_all(ctx, attachment_id, manifest, mounts or {})
@@ -59,17 +58,30 @@ async def attach(ctx: Context, release_id: str, *, mode: str = "pinned", mounts:
             assert release is not None
             _usable(release)
             row = {
-                "tenant_id": ctx.tenant_id, "id": attachment_id, "workspace_id": ctx.workspace_id, "release_id": release_id,
-                "pack": manifest.pack, "mode": mode, "uid": ctx.settings.packs.uid_base + await store.next_uid(conn),
-                "mounts": bound, "digest": release["digest"], "created_by": ctx.principal.id,
-            }  # fmt: skip
+                "tenant_id": ctx.tenant_id,
+                "id": attachment_id,
+                "workspace_id": ctx.workspace_id,
+                "release_id": release_id,
+                "pack": manifest.pack,
+                "mode": mode,
+                "uid": ctx.settings.packs.uid_base + await store.next_uid(conn),
+                "mounts": bound,
+                "digest": release["digest"],
+                "created_by": ctx.principal.id,
+            }
             await store.insert_attachment(conn, row)
             ctx.record(
                 events.attachment(
-                    events.ATTACHMENT_REQUESTED, row, None, "requested", "attachment_being_prepared", release=release_id,
-                    version=release["version"], mounts=[{key: mount[key] for key in ("name", "source", "revision")} for mount in bound],
+                    events.ATTACHMENT_REQUESTED,
+                    row,
+                    None,
+                    "requested",
+                    "attachment_being_prepared",
+                    release=release_id,
+                    version=release["version"],
+                    mounts=[{key: mount[key] for key in ("name", "source", "revision")} for mount in bound],
                 )
-            )  # fmt: skip
+            )
             if decision.verdict == "ask":
                 approval = await _ask(ctx, row, release, facts, decision)
                 await store.set_attachment_approval(conn, attachment_id, approval["id"])
@@ -96,9 +108,12 @@ async def attach(ctx: Context, release_id: str, *, mode: str = "pinned", mounts:
 def _usable(release: Row) -> None:
     if release["state"] != "released":
         raise ReleaseNotUsable(
-            f"{release['publisher']}.{release['name']} {release['version']} is {release['state']} ({release['reason']}).",
-            release_id=release["id"], state=release["state"], reason=release["reason"],
-        )  # fmt: skip
+            f"{release['publisher']}.{release['name']} {release['version']} is {release['state']} "
+            f"({release['reason']}).",
+            release_id=release["id"],
+            state=release["state"],
+            reason=release["reason"],
+        )
 
 
 async def _clone_all(
@@ -131,10 +146,15 @@ async def _clone_all(
             ) from error
         bound.append(
             {
-                "name": name, "source": str(source), "target": mount.target, "mode": "ro", "clone": str(made.path),
-                "revision": made.revision, "commits": made.commits,
+                "name": name,
+                "source": str(source),
+                "target": mount.target,
+                "mode": "ro",
+                "clone": str(made.path),
+                "revision": made.revision,
+                "commits": made.commits,
             }
-        )  # fmt: skip
+        )
     return bound
 
 
@@ -228,15 +248,14 @@ async def _serve_or_wait(ctx: Context, row: Row, release: Row, cause: Row) -> No
             if need["required"]:
                 missing.append(need)
         elif found["secret_id"] is not None and need["endpoint"]:
-            if not await store.grant_exists(ctx.conn, found["secret_id"], row["id"], need["endpoint"]):
-                await treasury.grant_for_attachment(
-                    ctx,
-                    found["secret_id"],
-                    attachment_id=row["id"],
-                    workspace_id=row["workspace_id"],
-                    endpoint=need["endpoint"],
-                    cause=cause,
-                )
+            await treasury.grant_for_attachment(
+                ctx,
+                found["secret_id"],
+                attachment_id=row["id"],
+                workspace_id=row["workspace_id"],
+                endpoint=need["endpoint"],
+                cause=cause,
+            )
     if missing:
         if row["state"] != "awaiting_connection":
             await _move(

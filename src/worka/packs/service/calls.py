@@ -20,8 +20,8 @@ GRACE_SECONDS = 90.0
 
 
 async def call(ctx: Context, tool: str, arguments: dict[str, Any], key: str | None) -> tuple[int, Row]:
-    """(HTTP status, body) of a call. 200: it ran, `status` says how it ended; 202: it waits for the approval named there,
-    and the same call with the same key runs once after it. A key that ran before gives what came of it then.
+    """(HTTP status, body) of a call. 200: it ran, `status` says how it ended; 202: it waits for the approval named
+    there, and the same call with the same key runs once after it. A key that ran before gives what came of it then.
 
     Raises what `prepare` raises, KeyReused, KeyInUse, OutcomeUnknown.
     """
@@ -58,11 +58,20 @@ async def call(ctx: Context, tool: str, arguments: dict[str, Any], key: str | No
 async def body(ctx: Context, row: Row) -> Row:
     """What a caller gets of an invocation that ended."""
     return {
-        "invocation_id": row["id"], "status": row["state"], "layer": row["layer"], "reason": row["reason"], "message": row["message"],
+        "invocation_id": row["id"],
+        "status": row["state"],
+        "layer": row["layer"],
+        "reason": row["reason"],
+        "message": row["message"],
         **await invocation.result_of(ctx, row),
-        "validated": row["validated"], "effect_id": row["effect_id"], "session": row["session"], "call_ms": row["call_ms"],
-        "approval_id": row["approval_id"], "decision_id": row["decision_id"], "trace_id": row["trace_id"],
-    }  # fmt: skip
+        "validated": row["validated"],
+        "effect_id": row["effect_id"],
+        "session": row["session"],
+        "call_ms": row["call_ms"],
+        "approval_id": row["approval_id"],
+        "decision_id": row["decision_id"],
+        "trace_id": row["trace_id"],
+    }
 
 
 def _lost(row: Row, prepared: Prepared) -> bool:
@@ -97,8 +106,8 @@ async def _known(ctx: Context, prepared: Prepared, key: str) -> Row | None:
 
 
 async def _approval(ctx: Context, prepared: Prepared, key: str, before: Row | None) -> Row:
-    """The approval of exactly this call under this key: the one that an earlier try of it used, one that can be used, one
-    that is open, or a new one. An approval given under other rules than policy has now is superseded, not used."""
+    """The approval of exactly this call under this key: the one that an earlier try of it used, one that can be used,
+    one that is open, or a new one. An approval given under other rules than policy has now is superseded, not used."""
     given = before["approval_id"] if before is not None else None
     if given is None:
         usable = await approvals.find_usable(ctx, key, prepared.digest)

@@ -25,9 +25,14 @@ def session(ctx: Context, release: Row, attachment: Row | None) -> Row:
     manifest = release["manifest"]
     runtime = manifest["runtime"]
     limits = runtime.get("limits") or {}
-    mounts = [] if attachment is None else [
-        {"name": mount["name"], "source": mount["clone"], "target": mount["target"], "mode": "ro"} for mount in attachment["mounts"]
-    ]  # fmt: skip
+    mounts = (
+        []
+        if attachment is None
+        else [
+            {"name": mount["name"], "source": mount["clone"], "target": mount["target"], "mode": "ro"}
+            for mount in attachment["mounts"]
+        ]
+    )
     environment = dict(runtime.get("env") or {})
     if mounts:
         # The clone belongs to the platform's user, and git refuses another owner's repository unless told.

@@ -1,8 +1,9 @@
-"""One governed call of one tool, the same for everyone: prepare (may it?) -> open (intent) -> run (call) -> close (outcome).
+"""One governed call of one tool, the same for everyone: prepare (may it?) -> open (intent) -> run (call) -> close
+(outcome).
 
-The four are apart because their transactions are: the intent commits before anything happens outside, together with what
-the caller commits (a task's step, an approval's consumption); the call holds no transaction; the outcome commits with what
-follows from it. A crash between intent and outcome leaves a running row, never a guess.
+The four are apart because their transactions are: the intent commits before anything happens outside, together with
+what the caller commits (a task's step, an approval's consumption); the call holds no transaction; the outcome commits
+with what follows from it. A crash between intent and outcome leaves a running row, never a guess.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ class Prepared:
 async def prepare(ctx: Context, tool: str, arguments: dict[str, Any]) -> Prepared:
     """Resolves `publisher.pack.tool` in the workspace, validates the arguments, and asks for the decision.
 
-    Opens a transaction, or joins the caller's. Raises ToolNotFound, AttachmentNotUsable, ToolHeld, InputInvalid, Denied.
+    Opens a transaction, or joins the caller's. Raises ToolNotFound, AttachmentNotUsable, ToolHeld, InputInvalid,
+    Denied.
     """
     assert ctx.workspace_id is not None
     attachment, release, definition = await resolve(ctx, tool)
@@ -94,11 +96,19 @@ async def prepare(ctx: Context, tool: str, arguments: dict[str, Any]) -> Prepare
         args_bytes=len(raw),
     )
     action = {
-        "action": actions.INVOKE.name, "tool": tool, "arguments": arguments, "release": release["id"],
-        "release_digest": release["digest"], "tool_pin": definition["pin"], "attachment": attachment["id"],
-        "workspace": ctx.workspace_id, "connections": connections, "destinations": destinations,
-        "initiator": f"{ctx.principal.kind}:{ctx.principal.id}", "originating_person": ctx.originating_person,
-    }  # fmt: skip
+        "action": actions.INVOKE.name,
+        "tool": tool,
+        "arguments": arguments,
+        "release": release["id"],
+        "release_digest": release["digest"],
+        "tool_pin": definition["pin"],
+        "attachment": attachment["id"],
+        "workspace": ctx.workspace_id,
+        "connections": connections,
+        "destinations": destinations,
+        "initiator": f"{ctx.principal.kind}:{ctx.principal.id}",
+        "originating_person": ctx.originating_person,
+    }
     where = f" at {', '.join(destinations)}" if destinations and definition["side_effect"] != "read_only" else ""
     shown = {key: value for key, value in action.items() if key != "arguments"}
     limits = release["manifest"]["runtime"].get("limits") or {}
@@ -117,16 +127,22 @@ async def prepare(ctx: Context, tool: str, arguments: dict[str, Any]) -> Prepare
         title=f"Call {tool}",
         effect=f"{tool} {rules.EFFECT_CLASSES[definition['side_effect']]}{where}",
         card={
-            **shown, "args_digest": args_digest, "side_effect": definition["side_effect"], "idempotent": definition["idempotent"],
-            "description": definition["description"], "pack": attachment["pack"], "version": release["version"],
+            **shown,
+            "args_digest": args_digest,
+            "side_effect": definition["side_effect"],
+            "idempotent": definition["idempotent"],
+            "description": definition["description"],
+            "pack": attachment["pack"],
+            "version": release["version"],
         },
         destinations=destinations,
         timeout_seconds=float(limits.get("timeout") or ctx.settings.packs.call_timeout_seconds),
-    )  # fmt: skip
+    )
 
 
 async def resolve(ctx: Context, tool: str) -> tuple[Row, Row, Row]:
-    """(attachment, release, frozen definition) of a tool in the workspace. Raises ToolNotFound, AttachmentNotUsable, ToolHeld."""
+    """(attachment, release, frozen definition) of a tool in the workspace. Raises ToolNotFound, AttachmentNotUsable,
+    ToolHeld."""
     assert ctx.workspace_id is not None
     publisher, _, rest = tool.partition(".")
     pack, _, name = rest.partition(".")
@@ -144,8 +160,10 @@ async def resolve(ctx: Context, tool: str) -> tuple[Row, Row, Row]:
         reason = attachment["reason"] if attachment["state"] not in model.SERVING else release["reason"]
         raise AttachmentNotUsable(
             f"{attachment['pack']} is {attachment['state']} ({reason}).",
-            attachment_id=attachment["id"], state=attachment["state"], reason=reason,
-        )  # fmt: skip
+            attachment_id=attachment["id"],
+            state=attachment["state"],
+            reason=reason,
+        )
     if attachment["state"] == "held" and {name, model.WHOLE_SERVER} & set(attachment["held"] or {}):
         raise ToolHeld(
             f"The definition of {tool} differs from the one that was approved.",
@@ -203,8 +221,8 @@ async def open_invocation(
     step_id: str | None = None,
     approval_id: str | None = None,
 ) -> Row:
-    """The intent, in the caller's transaction: a running invocation. `approval_id` is consumed for this key: a retry under
-    the same key is the same use. Running invocations of the key are ended as unknown (their caller is gone).
+    """The intent, in the caller's transaction: a running invocation. `approval_id` is consumed for this key: a retry
+    under the same key is the same use. Running invocations of the key are ended as unknown (their caller is gone).
 
     Raises what `approvals.consume` raises. Nothing may be called before this is committed.
     """
@@ -218,22 +236,44 @@ async def open_invocation(
     row = await store.insert_invocation(
         conn,
         {
-            "tenant_id": ctx.tenant_id, "id": invocation_id, "workspace_id": prepared.attachment["workspace_id"],
-            "attachment_id": prepared.attachment["id"], "release_id": prepared.release["id"],
-            "release_digest": prepared.release["digest"], "pack": prepared.attachment["pack"], "tool": prepared.tool,
-            "side_effect": prepared.side_effect, "initiator_kind": ctx.principal.kind, "initiator_id": ctx.principal.id,
-            "originating_person": ctx.originating_person, "decision_id": prepared.decision.id, "approval_id": approval_id,
-            "task_id": task_id, "step_id": step_id, "idempotency_key": idempotency_key, "args_digest": prepared.args_digest,
+            "tenant_id": ctx.tenant_id,
+            "id": invocation_id,
+            "workspace_id": prepared.attachment["workspace_id"],
+            "attachment_id": prepared.attachment["id"],
+            "release_id": prepared.release["id"],
+            "release_digest": prepared.release["digest"],
+            "pack": prepared.attachment["pack"],
+            "tool": prepared.tool,
+            "side_effect": prepared.side_effect,
+            "initiator_kind": ctx.principal.kind,
+            "initiator_id": ctx.principal.id,
+            "originating_person": ctx.originating_person,
+            "decision_id": prepared.decision.id,
+            "approval_id": approval_id,
+            "task_id": task_id,
+            "step_id": step_id,
+            "idempotency_key": idempotency_key,
+            "args_digest": prepared.args_digest,
             "trace_id": ctx.trace_id,
         },
-    )  # fmt: skip
+    )
     ctx.record(
         events.invocation(
-            events.INVOCATION_STARTED, row, {"state": "running"}, attachment=row["attachment_id"], release=row["release_id"],
-            release_digest=row["release_digest"], decision=row["decision_id"], approval=approval_id, args_digest=row["args_digest"],
-            side_effect=row["side_effect"], attempt=row["attempt"], idempotency_key=idempotency_key, step=step_id,
+            events.INVOCATION_STARTED,
+            row,
+            {"state": "running"},
+            attachment=row["attachment_id"],
+            release=row["release_id"],
+            release_digest=row["release_digest"],
+            decision=row["decision_id"],
+            approval=approval_id,
+            args_digest=row["args_digest"],
+            side_effect=row["side_effect"],
+            attempt=row["attempt"],
+            idempotency_key=idempotency_key,
+            step=step_id,
         )
-    )  # fmt: skip
+    )
     ctx.failpoint("pack.invocation.intent.before_commit")
     return row
 
@@ -270,7 +310,8 @@ async def run(ctx: Context, prepared: Prepared, row: Row) -> Row:
 
 
 async def close_invocation(ctx: Context, row: Row, outcome: Row) -> Row:
-    """The outcome, in the caller's transaction or one of its own: state, leg, sealed result. Returns the row as it is now.
+    """The outcome, in the caller's transaction or one of its own: state, leg, sealed result. Returns the row as it is
+    now.
 
     Once: an invocation that is not running any more keeps what it has (a late answer of a retried call).
     """
@@ -291,12 +332,15 @@ async def close_invocation(ctx: Context, row: Row, outcome: Row) -> Row:
             await attachments.hold(ctx, row["attachment_id"], str(held["tool"]), held.get("diff"))
         ctx.record(
             events.invocation(
-                events.INVOCATION_FINISHED, row,
+                events.INVOCATION_FINISHED,
+                row,
                 {"state": columns["state"], "reason": columns["reason"], "layer": columns["layer"]},
-                result_digest=columns["result_digest"], effect=columns["effect_id"], validated=columns["validated"],
+                result_digest=columns["result_digest"],
+                effect=columns["effect_id"],
+                validated=columns["validated"],
                 egress=[item["id"] for item in egress],
             )
-        )  # fmt: skip
+        )
         ctx.failpoint("pack.invocation.outcome.before_commit")
         found = await store.invocation(conn, row["id"])
         assert found is not None
@@ -306,8 +350,10 @@ async def close_invocation(ctx: Context, row: Row, outcome: Row) -> Row:
 async def _outcome_columns(ctx: Context, row: Row, definition: Row | None, outcome: Row, egress: list[Row]) -> Row:
     status = outcome.get("status")
     result = {
-        "structured": outcome.get("structured"), "text": outcome.get("text") or "", "is_structured": bool(outcome.get("is_structured")),
-    }  # fmt: skip
+        "structured": outcome.get("structured"),
+        "text": outcome.get("text") or "",
+        "is_structured": bool(outcome.get("is_structured")),
+    }
     layer: str | None = None
     reason, message = "call_succeeded", ""
     state = "succeeded"
@@ -340,17 +386,24 @@ async def _outcome_columns(ctx: Context, row: Row, definition: Row | None, outco
     effect = structured.get("effect_id") if row["side_effect"] != "read_only" and state == "succeeded" else None
     stray = outcome.get("stray_stdout")
     return {
-        "state": state, "reason": reason, "layer": layer, "message": text(message)[:LONGEST_TEXT],
+        "state": state,
+        "reason": reason,
+        "layer": layer,
+        "message": text(message)[:LONGEST_TEXT],
         "stderr_tail": text(str(outcome.get("stderr_tail") or ""))[-LONGEST_TEXT:],
         "stray_stdout": None if not stray else text(str(stray))[:LONGEST_TEXT],
         "isolation": {
             **(outcome.get("isolation") or {}),
             **{key: outcome[key] for key in ("exit_code", "signal") if outcome.get(key) is not None},
         },
-        "session": outcome.get("session"), "handshake_ms": outcome.get("handshake_ms"), "call_ms": outcome.get("call_ms"),
-        "result_sealed": sealed, "result_digest": digest, "validated": validated,
+        "session": outcome.get("session"),
+        "handshake_ms": outcome.get("handshake_ms"),
+        "call_ms": outcome.get("call_ms"),
+        "result_sealed": sealed,
+        "result_digest": digest,
+        "validated": validated,
         "effect_id": effect if isinstance(effect, str) and len(effect) <= 200 else None,
-    }  # fmt: skip
+    }
 
 
 async def result_of(ctx: Context, row: Row) -> Row:
@@ -371,7 +424,8 @@ def lost_event(row: Row) -> Event:
 
 
 def call_key(ctx: Context, key: str) -> str:
-    """The key that goes outside for a caller's key: of this principal only, and it tells nobody what the caller wrote."""
+    """The key that goes outside for a caller's key: of this principal only, and it tells nobody what the caller
+    wrote."""
     digest = canonical.sha256_hex(
         {"tenant": ctx.tenant_id, "principal": f"{ctx.principal.kind}:{ctx.principal.id}", "key": key}
     )

@@ -1,8 +1,8 @@
 """Registering a release: from a manifest to tools that can be attached, one committed stage after another.
 
 draft -> built -> published -> registered -> probed -> released. The manifest is checked before anything is written; the
-rest is a job, so that it survives its process: it reads where the release stands and goes on from there. A failure names
-its stage; the same registration sent again begins anew.
+rest is a job, so that it survives its process: it reads where the release stands and goes on from there. A failure
+names its stage; the same registration sent again begins anew.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from worka.packs.service import hosting
 
 Row = dict[str, Any]
 log = logging.getLogger("worka.packs")
+HOST_PATIENCE = 15
+"""Seconds for which a registration waits for a host that does not answer, before it fails."""
 
 
 class StageFailed(Exception):
@@ -41,7 +43,8 @@ class StageFailed(Exception):
 async def register(
     ctx: Context, raw: Any, *, lock_text: str = "", files: dict[str, str] | None = None, place: str = manifests.PLACE
 ) -> Row:
-    """The release of this manifest, as a draft that a worker builds; the one that is there when the same was sent before.
+    """The release of this manifest, as a draft that a worker builds; the one that is there when the same was sent
+    before.
 
     Raises ManifestInvalid, LockInvalid (before anything is written), Denied, VersionTaken.
     """
@@ -56,15 +59,21 @@ async def register(
     document = manifest.model_dump(mode="json", by_alias=True, exclude_none=True)
     contents = rules.contents_digest(document, lock_text, trees.digests(tree))
     facts = {
-        "pack": manifest.pack, "publisher": manifest.publisher, "version": manifest.version, "source": package.ecosystem,
-    }  # fmt: skip
+        "pack": manifest.pack,
+        "publisher": manifest.publisher,
+        "version": manifest.version,
+        "source": package.ecosystem,
+    }
     await ctx.require(actions.REGISTER.name, Resource("pack", manifest.pack, ctx.workspace_id, facts), **facts)
     if tree:
         await asyncio.to_thread(trees.keep, Paths(ctx.settings.home).objects, contents, tree)
     source: Row = {
-        "contents": contents, "ecosystem": package.ecosystem, "files": trees.digests(tree), "attempt": 1,
+        "contents": contents,
+        "ecosystem": package.ecosystem,
+        "files": trees.digests(tree),
+        "attempt": 1,
         "warnings": [notice.body() for notice in notices],
-    }  # fmt: skip
+    }
     async with ctx.transaction() as conn:
         assert ctx.tenant_id is not None
         await store.lock_identity(conn, ctx.tenant_id, manifest.publisher)
@@ -74,9 +83,10 @@ async def register(
         holder = await store.publisher_workspace(conn, manifest.publisher)
         if holder is not None and holder != ctx.workspace_id:
             raise VersionTaken(
-                f"The publisher {manifest.publisher} belongs to another workspace of this tenant.", code="publisher_taken",
+                f"The publisher {manifest.publisher} belongs to another workspace of this tenant.",
+                code="publisher_taken",
                 remedy="Use a publisher name of your own.",
-            )  # fmt: skip
+            )
         if there is not None:
             # What was never published may still change under its version; what was published may not.
             if there["source"]["contents"] != contents and (
@@ -94,11 +104,18 @@ async def register(
             await store.insert_release(
                 conn,
                 {
-                    "tenant_id": ctx.tenant_id, "id": release_id, "workspace_id": ctx.workspace_id, "publisher": manifest.publisher,
-                    "name": manifest.name, "version": manifest.version, "manifest": document, "lock_text": lock_text,
-                    "source": source, "created_by": ctx.principal.id,
+                    "tenant_id": ctx.tenant_id,
+                    "id": release_id,
+                    "workspace_id": ctx.workspace_id,
+                    "publisher": manifest.publisher,
+                    "name": manifest.name,
+                    "version": manifest.version,
+                    "manifest": document,
+                    "lock_text": lock_text,
+                    "source": source,
+                    "created_by": ctx.principal.id,
                 },
-            )  # fmt: skip
+            )
         row = await store.release(conn, release_id)
         assert row is not None
         await store.enqueue_registration(conn, ctx.tenant_id, release_id, source["attempt"])
@@ -138,11 +155,13 @@ def _unsupported(manifest: manifests.Manifest) -> manifests.Notice:
 
 
 async def run_registration(ctx: Context, release_id: str) -> Row:
-    """Takes a release through its stages, each committed by itself. Run by the worker as the platform. Returns the release.
+    """Takes a release through its stages, each committed by itself. Run by the worker as the platform. Returns the
+    release.
 
     Safe to run twice and after a crash: every stage is decided by the committed state. Never raises for a release that
     fails; it becomes `failed` with the stage, the reason, a message and the redacted output tail.
     """
+    waited = 0
     while True:
         async with ctx.transaction() as conn:
             row = await store.release(conn, release_id)
@@ -165,6 +184,11 @@ async def run_registration(ctx: Context, release_id: str) -> Row:
                 error=_error(failure.reason, str(failure), failure.more),
             )
         except Problem as problem:
+            if problem.problem_code == "process_unavailable" and waited < HOST_PATIENCE:
+                # The host may be starting: a registration survives that.
+                waited += 1
+                await asyncio.sleep(1)
+                continue
             code = (
                 "host_unavailable" if problem.problem_code in ("process_unavailable", "internal") else _FAILURES[stage]
             )
@@ -227,7 +251,9 @@ async def _probe(ctx: Context, row: Row) -> Row:
         raise StageFailed("probe_failed", "The server lists no tool.")
     for tool in probed["tools"]:
         if foreign := rules.foreign_references([tool.get("input_schema"), tool.get("output_schema")]):
-            raise StageFailed("probe_failed", f"The schema of {tool['name']} refers to {foreign[0][:200]}, outside of itself.")
+            raise StageFailed(
+                "probe_failed", f"The schema of {tool['name']} refers to {foreign[0][:200]}, outside of itself."
+            )
     return {
         "tools": rules.freeze(manifest, probed["tools"]),
         "server_pin": rules.server_pin(probed.get("instructions")),
@@ -251,9 +277,12 @@ _STAGES = {
     "probed": ("released", "release_in_service", _release),
 }
 _FAILURES = {
-    "draft": "build_failed", "built": "publication_failed", "published": "identity_refused", "registered": "probe_failed",
+    "draft": "build_failed",
+    "built": "publication_failed",
+    "published": "identity_refused",
+    "registered": "probe_failed",
     "probed": "probe_failed",
-}  # fmt: skip
+}
 
 
 def _error(code: str, message: str, more: dict[str, Any]) -> Row:
@@ -278,7 +307,8 @@ async def revoke(ctx: Context, release_id: str, why: str) -> Row:
 
 
 async def quarantine(ctx: Context, release_id: str, why: str) -> Row:
-    """Stops everything of the release: its attachments are suspended in the same commit, their sessions dropped after it."""
+    """Stops everything of the release: its attachments are suspended in the same commit, their sessions dropped after
+    it."""
     row = await _withdraw(ctx, release_id, actions.QUARANTINE.name, "quarantined", "release_quarantined", why)
     for attachment_id in row.pop("suspended"):
         await drop_quietly(ctx, attachment_id)
@@ -322,7 +352,8 @@ async def _withdraw(ctx: Context, release_id: str, action: str, state: str, reas
 
 
 async def drop_quietly(ctx: Context, attachment_id: str) -> None:
-    """Ends the warm sessions of an attachment. The next call checks the attachment anyway, so a host that is down is fine."""
+    """Ends the warm sessions of an attachment. The next call checks the attachment anyway, so a host that is down is
+    fine."""
     try:
         await hosting.client(ctx).drop(attachment_id=attachment_id)
     except Problem:

@@ -1,15 +1,13 @@
-/* The console's one script. Every page works without it; with it pages are live, copyable and quick by keyboard. */
+/* The console's one script. Every page works without it. */
 (() => {
   "use strict";
   const $ = (selector, place = document) => place.querySelector(selector);
   const $$ = (selector, place = document) => [...place.querySelectorAll(selector)];
   const on = (type, handler) => document.addEventListener(type, handler);
   const root = document.documentElement;
-  // What changed is said once, politely, in one place.
   const say = (text) => { $("#said").textContent = text; };
   const keysOn = () => localStorage.getItem("worka_keys") !== "off";
 
-  // Relative times grow older in place; the absolute time is beside them.
   const units = [[1, "s", 90], [60, "min", 90], [3600, "h", 48], [86400, "d", 1e9]];
   const tick = () => $$("time[data-relative]").forEach((node) => {
     const seconds = (Date.now() - Date.parse(node.dateTime)) / 1000, size = Math.abs(seconds);

@@ -1,0 +1,286 @@
+"""Why a release, an attachment or an invocation is as it is: every reason code of packs, for people who look one up."""
+
+from __future__ import annotations
+
+from worka.kernel.reasons import Reason, register
+
+
+def _pack(code: str, layer: str, meaning: str, causes: str, remedy: str, check: str = "") -> Reason:
+    return Reason(code, "packs", layer, meaning, causes, check or "GET /v1/invocations/{invocation_id}/why", remedy)
+
+
+def _release(code: str, layer: str, meaning: str, causes: str, remedy: str) -> Reason:
+    return Reason(code, "packs", layer, meaning, causes, "GET /v1/releases/{release_id}/why", remedy)
+
+
+def _attachment(code: str, layer: str, meaning: str, causes: str, remedy: str) -> Reason:
+    return Reason(code, "packs", layer, meaning, causes, "GET /v1/attachments/{attachment_id}/why", remedy)
+
+
+REASONS = (
+    _release(
+        "waiting_for_build",
+        "publication",
+        "The release is about to be built from its lock.",
+        "A registration was asked for just now.",
+        "Wait; if it stays, see that the worker and the host run (`worka doctor`).",
+    ),
+    _release(
+        "waiting_for_publication",
+        "publication",
+        "The environment is built; its digest is about to be recorded.",
+        "The stage before it ended just now.",
+        "Wait; if it stays, see that the worker and the host run (`worka doctor`).",
+    ),
+    _release(
+        "waiting_for_identity",
+        "publication",
+        "The digest is recorded; the pack's identity is about to be claimed.",
+        "The stage before it ended just now.",
+        "Wait; if it stays, see that the worker and the host run (`worka doctor`).",
+    ),
+    _release(
+        "waiting_for_probe",
+        "publication",
+        "The server is about to be started in the sandbox, without network, to list its tools.",
+        "The stage before it ended just now.",
+        "Wait; if it stays, see that the worker and the host run (`worka doctor`).",
+    ),
+    _release(
+        "waiting_for_release",
+        "publication",
+        "The tools are known and compared; the release is about to be offered.",
+        "The stage before it ended just now.",
+        "Wait; if it stays, see that the worker and the host run (`worka doctor`).",
+    ),
+    _release(
+        "release_in_service",
+        "publication",
+        "The release can be attached.",
+        "It was built, probed and compared with its manifest.",
+        "Nothing to do: attach it where it is needed.",
+    ),
+    _release(
+        "release_revoked",
+        "publication",
+        "No new attachment of this release is made; existing ones run.",
+        "Someone revoked it.",
+        "Attach another release.",
+    ),
+    _release(
+        "release_quarantined",
+        "publication",
+        "Nothing of this release runs.",
+        "Someone who administers the workspace quarantined it.",
+        "See who and why in the changes; attach another release.",
+    ),
+    _release(
+        "build_failed",
+        "publication",
+        "The environment could not be built.",
+        "A hash that does not match, a package without a wheel, an index that does not answer.",
+        "Read the error; correct the lock and register again.",
+    ),
+    _release(
+        "publication_failed",
+        "publication",
+        "The digest of the release could not be recorded.",
+        "The files changed between build and digest.",
+        "Register again.",
+    ),
+    _release(
+        "identity_refused",
+        "publication",
+        "The publisher's name belongs to another workspace of this tenant.",
+        "The name was taken there first.",
+        "Use a publisher name of your own.",
+    ),
+    _release(
+        "probe_failed",
+        "publication",
+        "The server did not list its tools in the sandbox.",
+        "It crashed, needs network or a mount to start, or wrote no MCP.",
+        "Read the output tail in the error; try the server alone.",
+    ),
+    _release(
+        "tools_differ",
+        "publication",
+        "The server lists other tools than the manifest declares.",
+        "The manifest was written for another version.",
+        'Compare the difference in the error; correct the manifest, or write "discover".',
+    ),
+    _pack(
+        "host_unavailable",
+        "platform",
+        "The pack host did not answer.",
+        "It is not running, or was restarted during the call.",
+        "`worka doctor` names what is down.",
+    ),
+    _attachment(
+        "attachment_being_prepared",
+        "publication",
+        "The attachment is being prepared.",
+        "It was asked for just now.",
+        "Wait; if it stays, see that the worker and the host run (`worka doctor`).",
+    ),
+    _attachment(
+        "waiting_for_connection",
+        "connection",
+        "A connection that the pack needs is not there or not active.",
+        "Nobody connected the provider yet, or its approval is open.",
+        "Connect the provider for the named endpoint; the attachment goes on by itself.",
+    ),
+    _attachment(
+        "attachment_in_service",
+        "publication",
+        "The attachment serves calls.",
+        "It was asked for, and what it needed was given.",
+        "Nothing to do.",
+    ),
+    _attachment(
+        "attachment_rejected",
+        "approval",
+        "The approval to attach was not given.",
+        "It was rejected, expired or was withdrawn.",
+        "Ask again, with what the approver missed.",
+    ),
+    _attachment(
+        "attachment_removed",
+        "publication",
+        "Someone detached the pack.",
+        "It was not needed any more, or not wanted.",
+        "Attach it again.",
+    ),
+    _pack(
+        "call_under_way",
+        "pack",
+        "The call is running.",
+        "The tool has not answered yet.",
+        "Wait; it ends at its deadline.",
+    ),
+    _pack("call_succeeded", "pack", "The tool answered.", "The call went the whole road.", "Nothing to do."),
+    _pack(
+        "outcome_lost",
+        "platform",
+        "The process that waited for the answer died; nobody recorded the outcome.",
+        "A crash between call and record.",
+        "Look at the outside system by the idempotency key; then retry or give up.",
+    ),
+    _pack(
+        "effect_uncertain",
+        "pack",
+        "The call failed after a writing request had left; the effect may be there.",
+        "A crash or time-out after the request.",
+        "Look at the outside system by the idempotency key.",
+    ),
+    _pack(
+        "output_invalid",
+        "pack",
+        "The answer does not fit the tool's output schema.",
+        "A defect of the pack.",
+        "Report it to the publisher; attach another release.",
+    ),
+    _pack(
+        "upstream_error",
+        "upstream",
+        "The outside system answered with an error.",
+        "A wrong argument, a missing right, or an outage there.",
+        "See the status in the egress row.",
+    ),
+)
+RUNTIME_REASONS = (
+    _pack(
+        "sandbox_unavailable",
+        "sandbox",
+        "There is no working sandbox, so the pack was not started.",
+        "The launcher is down, or user namespaces are off.",
+        "`worka doctor` names the missing part; a pack never runs without it.",
+    ),
+    _pack(
+        "broker_unavailable",
+        "broker",
+        "The broker did not open the session's network, so the pack was not started.",
+        "The broker is not running, or was restarted.",
+        "`worka doctor` names what is down; then call again.",
+    ),
+    _pack(
+        "no_free_session",
+        "capacity",
+        "Every session that this attachment or tenant may hold is busy.",
+        "Many calls at once, or calls that hang.",
+        "Call again later; the operator can raise packs.sessions_per_attachment.",
+    ),
+    _pack(
+        "digest_mismatch",
+        "sandbox",
+        "The installed files are not those of the release; the pack was not started.",
+        "Someone or something changed the environment.",
+        "Register the release again; find out who changed the files.",
+    ),
+    _pack(
+        "handshake_failed",
+        "pack",
+        "The server started but did not complete the MCP handshake.",
+        "It crashed at start, or speaks another protocol.",
+        "Read the output tail.",
+    ),
+    _pack(
+        "pack_crashed",
+        "pack",
+        "The server ended by itself during the call.",
+        "A defect of the pack, or memory.",
+        "Read the output tail and the exit code.",
+    ),
+    _pack(
+        "pack_signalled",
+        "pack",
+        "The server was ended by a signal during the call.",
+        "A limit of the sandbox, or a defect in native code.",
+        "Read the signal and the limits of the invocation.",
+    ),
+    _pack(
+        "pack_out_of_memory",
+        "pack",
+        "The server needed more memory than it may have.",
+        "A large input, or a leak.",
+        "Raise limits.memory in the manifest, or send less.",
+    ),
+    _pack(
+        "pack_timeout",
+        "pack",
+        "The server did not answer before the deadline.",
+        "It hangs, or waits for something outside.",
+        "See the egress rows; raise limits.timeout in the manifest.",
+    ),
+    _pack(
+        "malformed_output",
+        "pack",
+        "The server wrote something that is no MCP message.",
+        "A print to stdout, or a broken library.",
+        "See the quoted line; report it to the publisher.",
+    ),
+    _pack(
+        "oversize_output",
+        "pack",
+        "The answer was larger than it may be.",
+        "A question without a limit.",
+        "Ask for less, or raise limits.output in the manifest.",
+    ),
+    _pack(
+        "tool_definition_changed",
+        "pack",
+        "The server lists this tool with another definition than the one that was approved.",
+        "The server chooses its tools at run time, or was changed.",
+        "Compare the difference; accept it or detach the pack.",
+    ),
+    _pack("tool_error", "pack", "The tool answered with an error.", "See its message.", "Correct the arguments."),
+    _pack(
+        "protocol_error",
+        "pack",
+        "The server refused the request at the protocol.",
+        "A tool that it does not know, or arguments that it refuses.",
+        "See the message.",
+    ),
+)
+register(*REASONS)
+register(*RUNTIME_REASONS)

@@ -1,0 +1,149 @@
+"""A real browser on a real instance. `Road` is all that a test needs of it: an address, one-time links, ids."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from worka.cli.client import Client
+from worka.cli.demo import Demo
+
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+SHOTS = os.environ.get("WORKA_SCREENSHOTS", "")
+"""A folder (docs/screenshots): what the tests look at is also kept there; with WORKA_SCREENSHOTS_ALL=1 all of it."""
+KEPT = {
+    "sign-in-link", "attention", "task-waiting", "approval", "approval-confirm", "approval-cannot", "task-done",
+    "attention-dark-1280", "task-dark-1280", "approval-dark-1280", "invocation-light-1280", "invocation-dark-1280",
+    "changes-light-1280", "changes-empty-light-1280", "view-light-1280", "view-dark-1280", "decision-light-1280",
+    "not-found-dark-1280", "approval-light-390", "task-dark-390",
+}  # fmt: skip
+
+
+@dataclass
+class Road:
+    """An instance in which one task waits for one open approval, which `approver` may decide and `asker` may not."""
+
+    base_url: str
+    workspace_id: str
+    task_id: str
+    approval_id: str
+    approver: Client
+    asker: Client
+
+    def link(self, who: Client) -> str:
+        """A fresh one-time sign-in link of a person."""
+        token = who.post("/v1/sign-in-links")["token"]
+        return f"{self.base_url}/sign-in?link={token}"
+
+    def page(self, *parts: str) -> str:
+        """The address of a console page of the workspace."""
+        return "/".join([self.base_url, "w", self.workspace_id, *parts])
+
+
+@pytest.fixture
+def road(stage: Demo) -> Road:
+    """A new task of the shipped workflow, run until it waits for its approval."""
+    return begin(stage)
+
+
+@pytest.fixture(scope="module")
+def standing(stage: Demo) -> Road:
+    """The same, for tests that decide nothing."""
+    return begin(stage)
+
+
+def begin(stage: Demo) -> Road:
+    """Starts a task through the API and waits for its approval."""
+    saved = stage.save_workflow()
+    task: dict[str, Any] = stage.owner.post(
+        stage.owner.ws("/tasks"),
+        {
+            "workflow": saved["name"],
+            "version": saved["version"],
+            "inputs": {"repository": stage.repository_name(), "limit": 20},
+            "member_id": stage.ids["member"],
+        },
+    )
+    deadline = time.monotonic() + 60
+    while (state := stage.owner.get(f"/v1/tasks/{task['id']}")["state"]) != "waiting":
+        assert state not in ("failed", "cancelled"), stage.owner.get(f"/v1/tasks/{task['id']}/why")
+        assert time.monotonic() < deadline, f"the task is {state}"
+        time.sleep(0.2)
+    why = stage.owner.get(f"/v1/tasks/{task['id']}/why")
+    approval = next(wait["ref"] for wait in why["waiting_on"] if wait["kind"] == "approval")
+    return Road(stage.url, stage.ids["workspace"], task["id"], approval, stage.approver, stage.owner)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's chromium."""
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+        yield found
+        found.close()
+
+
+@dataclass
+class Eyes:
+    """A page that keeps what a person would complain about: script errors, and requests that failed."""
+
+    page: Page
+    complaints: list[str]
+
+    def check(self, name: str = "") -> None:
+        """No accessibility violation, nothing wider than the window, no error in the console."""
+        self.page.wait_for_timeout(150)
+        found = Axe().run(self.page, options=RULES)
+        told = [
+            f"{item['id']}: {item['nodes'][0]['html'][:200]} {item['nodes'][0]['failureSummary']}"
+            for item in found.response["violations"]
+        ]
+        assert not told, f"{self.page.url}\n" + "\n".join(told)
+        wide = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, f"{self.page.url} is {wide} px wider than the window"
+        assert not self.complaints, self.complaints
+        everything = bool(os.environ.get("WORKA_SCREENSHOTS_ALL"))
+        if SHOTS and (everything or name in KEPT):
+            Path(SHOTS).mkdir(parents=True, exist_ok=True)
+            self.page.screenshot(path=f"{SHOTS}/{name}.png", full_page=everything)
+
+
+def look(context: BrowserContext) -> Eyes:
+    """A new page that is watched."""
+    page = context.new_page()
+    eyes = Eyes(page, [])
+    page.on("pageerror", lambda error: eyes.complaints.append(str(error)))
+    page.on("console", lambda said: eyes.complaints.append(said.text) if _ours(said.type, said.text) else None)
+    return eyes
+
+
+def _ours(kind: str, text: str) -> bool:
+    # A page that answers 404 or 403 on purpose is no complaint; a blocked inline script is.
+    return kind == "error" and "the server responded with a status of 4" not in text
+
+
+def sign_in(context: BrowserContext, link: str) -> Eyes:
+    """Signs in with a one-time link, as a person does."""
+    eyes = look(context)
+    eyes.page.goto(link)
+    eyes.page.get_by_role("button", name="Sign in").click()
+    eyes.page.wait_for_url("**/attention")
+    return eyes

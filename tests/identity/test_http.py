@@ -1,0 +1,180 @@
+"""The doors of identity, workspaces, governance and approvals over HTTP, each principal with its own credential."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.workspaces.world import World
+from worka.api.app import create
+from worka.approvals import service as approvals
+from worka.identity import passwords, rules, service, store
+from worka.kernel.ids import new_id
+from worka.kernel.settings import Settings
+from worka.workers.wiring import Runtime
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture
+async def door(world: World, cluster: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
+    """The real application on the world's database and keys."""
+    monkeypatch.setattr(service, "sign_in_budget", rules.Budget())
+    settings = Settings(home=world.settings.home, database={"url": cluster.urls.app})  # type: ignore[arg-type]
+    runtime = Runtime(settings, "serve")
+    await runtime.db.open()
+    transport = httpx.ASGITransport(app=create(runtime), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
+        yield client
+    await runtime.db.close()
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def token_of(world: World, who: str) -> dict[str, str]:
+    """A session of somebody, as a header."""
+    async with world.nobody().transaction():
+        pass
+    ctx = world.nobody()
+    async with ctx.transaction() as conn:
+        person = await store.person(conn, world.ids[who])
+        assert person is not None
+        session = await service.open_session(ctx, person, "test")
+    return bearer(session["session_token"])
+
+
+@pytest.mark.capability("DOR-1", part="people, tenants, tokens and rights over HTTP")
+@pytest.mark.capability("IDN-1", "IDN-2", part="each principal with its own credential over HTTP")
+async def test_from_an_operators_sign_in_to_a_team_members_token(door: httpx.AsyncClient, world: World) -> None:
+    await world.person("boss", operator=True, password_hash=await passwords.hash_password(PASSWORD))
+    async with world.db.transaction(None) as conn:
+        boss = await store.person(conn, world.ids["boss"])
+    assert boss is not None
+    wrong = await door.post("/v1/sessions", json={"email": boss["email"], "password": "no, not this"})
+    assert (wrong.status_code, wrong.json()["code"]) == (401, "bad_sign_in")
+    signed = await door.post("/v1/sessions", json={"email": boss["email"], "password": PASSWORD})
+    assert signed.status_code == 201, signed.text
+    operator = bearer(signed.json()["session_token"])
+
+    slug = new_id("ten")[4:]
+    made = await door.post(
+        "/v1/tenants",
+        headers=operator,
+        json={"slug": slug, "name": "Acme", "workspace_name": "Main", "owner_email": f"{slug}@example.org"},
+    )
+    assert made.status_code == 201, made.text
+    workspace = f"/v1/workspaces/{made.json()['workspace_id']}"
+    assert (await door.get(workspace, headers=operator)).status_code == 404, "the operator has no part in it"
+
+    accepted = await door.post(
+        "/v1/invitations/accept",
+        json={"token": made.json()["invitation_token"], "password": PASSWORD, "display_name": "Olga"},
+    )
+    assert accepted.status_code == 201, accepted.text
+    owner = bearer(accepted.json()["session_token"])
+    me = (await door.get("/v1/me", headers=owner)).json()
+    assert (me["kind"], me["name"], [entry["role"] for entry in me["workspaces"]]) == ("person", "Olga", ["owner"])
+    access = (await door.get(f"{workspace}/access", headers=owner)).json()
+    assert access["role"] == "owner"
+    assert all(access["permissions"].values())
+
+    member = await door.post(
+        f"{workspace}/team-members",
+        headers=owner,
+        json={"name": "scribe", "responsibility": "writes notes", "tools": ["acme.notes.compose"]},
+    )
+    assert member.status_code == 201, member.text
+    issued = await door.post(
+        f"{workspace}/tokens", headers=owner, json={"name": "scribe", "principal_id": member.json()["id"]}
+    )
+    robot = bearer(issued.json()["token"])
+    me = (await door.get("/v1/me", headers=robot)).json()
+    assert (me["kind"], me["tools"]) == ("team_member", ["acme.notes.compose"])
+    refused = await door.post(
+        f"{workspace}/invitations", headers=robot, json={"email": "x@example.org", "role": "viewer"}
+    )
+    assert (refused.status_code, refused.json()["code"]) == (403, "denied")
+    told = await door.get(f"/v1/decisions/{refused.json()['decision_id']}", headers=robot)
+    assert (told.status_code, told.json()["reader"]) == (200, "concerned")
+    evidence = await door.get(f"/v1/decisions/{refused.json()['decision_id']}", headers=owner)
+    assert (evidence.json()["reader"], evidence.json()["replay"]["same"]) == ("evidence", True)
+
+    assert (await door.delete(f"/v1/tokens/{issued.json()['token_id']}", headers=owner)).status_code == 204
+    assert (await door.get("/v1/me", headers=robot)).status_code == 401
+    link = (await door.post("/v1/sign-in-links", headers=owner)).json()
+    assert link["url"].endswith(f"/sign-in?link={link['token']}")
+    assert (await door.get("/v1/me", headers=bearer(link["token"]))).status_code == 401, "a link is no credential"
+    assert (await door.delete("/v1/sessions/current", headers=owner)).status_code == 204
+    assert (await door.get("/v1/me", headers=owner)).status_code == 401
+
+
+@pytest.mark.capability("IDN-9", "IDN-14", part="over HTTP")
+async def test_a_viewer_reads_and_every_change_is_refused(door: httpx.AsyncClient, world: World) -> None:
+    viewer, owner = await token_of(world, "viewer"), await token_of(world, "owner")
+    base = f"/v1/workspaces/{world.workspace_id}"
+    for path in ("", "/access", "/members", "/team-members", "/policies", "/approvals"):
+        assert (await door.get(base + path, headers=viewer)).status_code == 200, path
+    changes: dict[str, dict[str, Any]] = {
+        "/invitations": {"email": "x@example.org", "role": "viewer"},
+        "/team-members": {"name": "x", "responsibility": "x"},
+        "/tokens": {"name": "x"},
+        "/policies": {"kind": "governance", "text": ""},
+    }
+    for path, body in changes.items():
+        assert (await door.post(base + path, headers=viewer, json=body)).status_code == 403, path
+        assert (await door.post(base + path, headers=owner, json=body)).status_code == 201, path
+    stranger = await token_of(world, "stranger")
+    assert (await door.get(base, headers=stranger)).status_code == 404
+
+
+@pytest.mark.capability("APR-4", "APR-5", part="over HTTP")
+async def test_the_requesters_own_try_is_refused_with_the_reason_and_the_approver_decides(
+    door: httpx.AsyncClient, world: World
+) -> None:
+    ctx = world.ctx("admin")
+    approval = await approvals.request(
+        ctx, boundary="connection.create", action="connection.create", subject_type="connection", subject_id="conn_x",
+        title="Connect the tracker", effect="reads issues", digest="d" * 64, card={"host": "tracker"},
+        arguments=b'{"host": "tracker"}', rules=["approve:1"], decision_id="dec_x", policy_version="p", blocks=[],
+    )  # fmt: skip
+    path = f"/v1/approvals/{approval['id']}"
+    admin, approver = await token_of(world, "admin"), await token_of(world, "approver")
+    body = {"decision": "approve", "digest": approval["digest"]}
+    own = await door.post(f"{path}/decisions", headers=admin, json=body)
+    assert (own.status_code, own.json()["code"]) == (403, "not_eligible")
+    assert "You asked for it" in own.json()["detail"]
+    assert own.json()["who_could"] == ["owner", "approver"]
+    stale = await door.post(f"{path}/decisions", headers=approver, json={**body, "digest": "e" * 64})
+    assert (stale.status_code, stale.json()["code"]) == (409, "digest_changed")
+    assert (await door.post(f"{path}/decisions", headers=approver, json={"decision": "approve"})).status_code == 422
+    done = await door.post(f"{path}/decisions", headers=approver, json=body)
+    assert (done.status_code, done.json()["state"]) == (200, "approved"), done.text
+    why = await door.get(f"{path}/why", headers=admin)
+    assert (why.status_code, why.json()["state"]) == (200, "approved")
+    stranger = await token_of(world, "stranger")
+    assert (await door.get(path, headers=stranger)).status_code in (404, 422)
+
+
+async def test_a_policy_fault_names_statement_and_line(door: httpx.AsyncClient, world: World) -> None:
+    owner = await token_of(world, "owner")
+    answer = await door.post(
+        f"/v1/workspaces/{world.workspace_id}/policies",
+        headers=owner,
+        json={"kind": "governance", "text": "\n\npermit(principal, action, resource);"},
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad_policy")
+    assert answer.json()["errors"] == [{"statement": 1, "line": 3, "message": answer.json()["errors"][0]["message"]}]
+
+
+async def test_too_many_sign_ins_say_when_to_retry(door: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "sign_in_budget", rules.Budget(most=1))
+    body = {"email": "nobody@example.org", "password": "whatever it is"}
+    assert (await door.post("/v1/sessions", json=body)).status_code == 401
+    limited = await door.post("/v1/sessions", json=body)
+    assert limited.status_code == 429
+    assert 0 < int(limited.headers["retry-after"]) <= 60
