@@ -2,4 +2,9 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.plugins.capabilities", "tests.plugins.places", "tests.support.database", "tests.support.instance"]
+pytest_plugins = [
+    "tests.plugins.capabilities",
+    "tests.plugins.places",
+    "tests.support.database",
+    "tests.support.instance",
+]

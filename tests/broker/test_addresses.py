@@ -108,7 +108,7 @@ def test_every_spelling_of_an_address_is_a_raw_address(host: str) -> None:
     "host",
     [
         "", ".", "a..b", "example.com..", ".example.com", "user@example.com", "exa mple.com", "example.com\\@evil.test",
-        "example.com/..", "example.com#x", "example.com?x", "exa\nmple.com", "exa\r\nmple.com", "a\0b", "１２７.０.０.１",  # noqa: E501 - full-width letters count double
+        "example.com/..", "example.com#x", "example.com?x", "exa\nmple.com", "exa\r\nmple.com", "a\0b", "１２７.０.０.１",
         "ｅxample.com", "bücher.example", "exam%70le.com", "-a.com", "a-.com", "a" * 64 + ".com", "a." * 127 + "com",
         "a。b",
     ],

@@ -28,7 +28,7 @@ def test_every_table_of_a_tenant_forces_its_isolation_policy(cluster: Cluster) -
             assert not policy, name
             continue
         assert tenant, f"{name} has no tenant_id"
-        assert enabled and forced and policy, f"{name} does not force tenant_isolation"
+        assert (enabled, forced, policy) == (True, True, True), f"{name} does not force tenant_isolation"
 
 
 @pytest.mark.capability("DEP-10")
@@ -46,8 +46,12 @@ def test_the_tenant_is_part_of_every_primary_key(cluster: Cluster) -> None:
 @pytest.mark.capability("DEP-10")
 def test_the_application_role_owns_nothing_and_cannot_bypass(cluster: Cluster) -> None:
     with psycopg.connect(cluster.urls.app) as conn:
-        row = conn.execute("select rolsuper, rolbypassrls, rolcreaterole from pg_roles where rolname = current_user").fetchone()
-        owned = conn.execute("select count(*) from pg_class c join pg_roles r on r.oid = c.relowner where r.rolname = current_user").fetchone()
+        row = conn.execute(
+            "select rolsuper, rolbypassrls, rolcreaterole from pg_roles where rolname = current_user"
+        ).fetchone()
+        owned = conn.execute(
+            "select count(*) from pg_class c join pg_roles r on r.oid = c.relowner where r.rolname = current_user"
+        ).fetchone()
     assert row == (False, False, False)
     assert owned == (0,)
 
@@ -62,7 +66,9 @@ async def test_without_a_tenant_no_row_is_seen_and_with_another_none_of_the_firs
         return int(row["n"])
 
     async with db.transaction("ten_iso_a") as conn:
-        await conn.execute("insert into worka.tenant (tenant_id, slug, name, created_by) values ('ten_iso_a', 'iso-a', 'A', 'test')")
+        await conn.execute(
+            "insert into worka.tenant (tenant_id, slug, name, created_by) values ('ten_iso_a', 'iso-a', 'A', 'test')"
+        )
     assert await seen("ten_iso_a") == 1
     assert await seen("ten_iso_b") == 0
     assert await seen(None) == 0
@@ -72,14 +78,23 @@ async def test_without_a_tenant_no_row_is_seen_and_with_another_none_of_the_firs
 async def test_a_row_cannot_be_written_under_another_tenant(db: Database) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         async with db.transaction("ten_iso_c") as conn:
-            await conn.execute("insert into worka.tenant (tenant_id, slug, name, created_by) values ('ten_iso_d', 'iso-d', 'D', 'test')")
+            await conn.execute(
+                "insert into worka.tenant (tenant_id, slug, name, created_by) values ('ten_iso_d', 'iso-d', 'D', 'test')"
+            )
     async with db.transaction("ten_iso_d") as conn:
-        await conn.execute("insert into worka.tenant (tenant_id, slug, name, created_by) values ('ten_iso_d', 'iso-d', 'D', 'test')")
+        await conn.execute(
+            "insert into worka.tenant (tenant_id, slug, name, created_by) values ('ten_iso_d', 'iso-d', 'D', 'test')"
+        )
 
 
 @pytest.mark.capability("AUD-6", part="the application cannot rewrite what it recorded")
 async def test_the_application_can_append_to_the_ledger_but_not_change_it(db: Database) -> None:
-    for statement in ("update worka.audit_entry set body = ''", "delete from worka.audit_entry", "delete from worka.event", "update worka.decision set verdict = 'allow'"):
+    for statement in (
+        "update worka.audit_entry set body = ''",
+        "delete from worka.audit_entry",
+        "delete from worka.event",
+        "update worka.decision set verdict = 'allow'",
+    ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             async with db.transaction("ten_iso_e") as conn:
                 await conn.execute(statement)

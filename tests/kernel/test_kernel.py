@@ -24,7 +24,15 @@ def test_ids_sort_by_the_order_in_which_they_were_made() -> None:
 def test_an_id_says_what_it_is_and_nothing_else_passes_for_one() -> None:
     assert ids.check(ids.new_id("apr"), "apr")
     assert not ids.check(ids.new_id("apr"), "task")
-    for text in ("", "task_", "task_1", "TASK_" + "0" * 26, "task_" + "i" * 26, "task_" + "0" * 27, "task_" + "0" * 26 + "\n"):
+    for text in (
+        "",
+        "task_",
+        "task_1",
+        "TASK_" + "0" * 26,
+        "task_" + "i" * 26,
+        "task_" + "0" * 27,
+        "task_" + "0" * 26 + "\n",
+    ):
         assert not ids.check(text), text
 
 
@@ -67,14 +75,21 @@ def test_token_shaped_text_is_masked_and_plain_words_are_not() -> None:
     assert redact.text("the token bucket is full") == "the token bucket is full"
 
 
-@given(st.recursive(st.none() | st.booleans() | st.text() | st.integers(-(2**53) + 1, 2**53 - 1), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.text() | st.integers(-(2**53) + 1, 2**53 - 1),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
 def test_canonical_json_is_the_same_for_the_same_value(value: object) -> None:
     once = canonical.dumps(value)
     assert canonical.dumps(json.loads(once)) == once
 
 
 def test_a_move_that_a_machine_does_not_have_is_refused() -> None:
-    machine = StateMachine("lamp", [State("off", reasons=("switched_off",)), State("on", terminal=True)], [("off", "on")])
+    machine = StateMachine(
+        "lamp", [State("off", reasons=("switched_off",)), State("on", terminal=True)], [("off", "on")]
+    )
     machine.check("off", "on")
     with pytest.raises(Conflict):
         machine.check("on", "off")

@@ -19,12 +19,12 @@ from worka.observability.errors import BadSince, NothingKnown
 from worka.views import service as views
 
 
-async def until_shown(world: World, subject: str) -> list[dict[str, Any]]:
+async def until_shown(world: World, subject: str, count: int = 1) -> list[dict[str, Any]]:
     """Changes below the oldest running transaction: other transactions of the machine may hold them back for a
     moment."""
     for _ in range(100):
         found = await service.changes(world.ctx(world.owner), subject=subject)
-        if found:
+        if len(found) >= count:
             return found
         await asyncio.sleep(0.05)
     raise AssertionError("no change appeared")
@@ -79,7 +79,7 @@ async def test_a_change_says_who_for_whom_what_before_and_after_and_why(cluster:
         world.work()
         task_id = await world.start([LOG], {"word": "x"})
         await world.until(task_id, "succeeded")
-        found = await until_shown(world, task_id)
+        found = await until_shown(world, task_id, 3)
         assert [row["type"] for row in reversed(found)] == [
             "workflow.task.started",
             "workflow.task.claimed",

@@ -47,7 +47,12 @@ class Instance:
         log = (self.home / "up.log").open("ab")
         (self.home / "run" / "instance.json").unlink(missing_ok=True)
         self.process = subprocess.Popen(
-            [*worka_command(), "up"], env={**self.env, **extra}, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/"
+            [*worka_command(), "up"],
+            env={**self.env, **extra},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
         )
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
@@ -76,7 +81,9 @@ class Instance:
 
     def pids(self) -> dict[str, int]:
         """Process ids by role."""
-        return {name: entry["pid"] for name, entry in json.loads((self.home / "run" / "processes.json").read_text()).items()}
+        return {
+            name: entry["pid"] for name, entry in json.loads((self.home / "run" / "processes.json").read_text()).items()
+        }
 
     def worka(self, *arguments: str, timeout: float = 400, **extra: str) -> subprocess.CompletedProcess[str]:
         """Runs a `worka` command against this instance."""
@@ -107,7 +114,12 @@ class Instance:
         """Rows as the cluster's administrator sees them: the judge from outside, never the road under test."""
         known = json.loads((self.home / "admin" / "database.json").read_text())
         with psycopg.connect(
-            host="127.0.0.1", port=known["port"], user="postgres", password=known["admin"], dbname="worka", row_factory=dict_row
+            host="127.0.0.1",
+            port=known["port"],
+            user="postgres",
+            password=known["admin"],
+            dbname="worka",
+            row_factory=dict_row,
         ) as conn:
             return conn.execute(query, parameters).fetchall()  # type: ignore[arg-type]
 
@@ -115,7 +127,11 @@ class Instance:
 def make_instance(prefix: str = "test-up-") -> Instance:
     """An instance on an empty home, not started."""
     home = reachable_directory(prefix)
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("WORKA_") or key in ("WORKA_BUILD_ID", "WORKA_PREFIX")}
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("WORKA_") or key in ("WORKA_BUILD_ID", "WORKA_PREFIX")
+    }
     return Instance(home, {**kept, "WORKA_HOME": str(home), "WORKA_TESTING": "1", "WORKA_HTTP__PORT": "0"})
 
 
@@ -137,7 +153,10 @@ def instance() -> Iterator[Instance]:
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real git repository with a few commits."""
-    return make_repository(tmp_path_factory.mktemp("repos") / "harbour", ["feat: add the pier", "fix: lamp on the mole", "docs: tide tables"])
+    return make_repository(
+        tmp_path_factory.mktemp("repos") / "harbour",
+        ["feat: add the pier", "fix: lamp on the mole", "docs: tide tables"],
+    )
 
 
 def make_repository(folder: Path, subjects: list[str]) -> Path:

@@ -8,15 +8,15 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Protocol
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
-from worka import __version__, web
+from worka import __version__
 from worka.api.door import Door, problem_response
 from worka.approvals.routes import router as approvals
 from worka.audit.routes import router as audit
@@ -52,8 +52,19 @@ ROUTERS = (
 )
 
 
-def create(runtime: Runtime) -> Any:
-    """The ASGI application of the serve role."""
+class Console(Protocol):
+    """What the console (a layer above) brings along: its pages, its files, and how it shows a problem."""
+
+    router: APIRouter
+    static_app: Any
+
+    def wants_page(self, request: Request) -> bool: ...
+
+    def problem_page(self, request: Request, body: dict[str, Any]) -> Any: ...
+
+
+def create(runtime: Runtime, console: Console | None = None) -> Any:
+    """The ASGI application of the serve role; without a console it is the API alone."""
 
     @contextlib.asynccontextmanager
     async def life(_app: FastAPI) -> AsyncIterator[None]:
@@ -77,11 +88,13 @@ def create(runtime: Runtime) -> Any:
     )
     for router in ROUTERS:
         app.include_router(router)
-    app.include_router(web.router, include_in_schema=False)
-    app.mount("/static", web.static_app)
+    app.state.console = console
+    if console is not None:
+        app.include_router(console.router, include_in_schema=False)
+        app.mount("/static", console.static_app)
     _health(app, runtime)
     _problems(app)
-    return Door(app, runtime)
+    return Door(app, runtime, lambda request, body: _page(console, request, body))
 
 
 def _problems(app: FastAPI) -> None:
@@ -116,8 +129,8 @@ def _problems(app: FastAPI) -> None:
                 "remedy": "See /openapi.json for the routes.",
                 "request_id": request.scope["state"].get("trace_id", ""),
             }
-            if web.wants_page(request):
-                return web.problem_page(request, body)
+            if (page := _page(request.app.state.console, request, body)) is not None:
+                return page
             return JSONResponse(body, error.status_code, headers=error.headers, media_type="application/problem+json")
         return await _answer(request, kind(str(error.detail)))
 
@@ -134,9 +147,12 @@ def _problems(app: FastAPI) -> None:
 
 async def _answer(request: Request, problem: Problem) -> Any:
     trace = request.scope["state"].get("trace_id", "")
-    if web.wants_page(request):
-        return web.problem_page(request, problem.body(trace))
-    return problem_response(problem, trace)
+    return _page(request.app.state.console, request, problem.body(trace)) or problem_response(problem, trace)
+
+
+def _page(console: Console | None, request: Request, body: dict[str, Any]) -> Any:
+    """The console's page of a problem, when a browser asked and there is a console."""
+    return console.problem_page(request, body) if console is not None and console.wants_page(request) else None
 
 
 def _health(app: FastAPI, runtime: Runtime) -> None:
@@ -178,7 +194,11 @@ def _health(app: FastAPI, runtime: Runtime) -> None:
     async def metrics() -> PlainTextResponse:
         return PlainTextResponse(generate_latest().decode(), media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/v1/platform", tags=["health"], summary="Which build answers; for those signed in, which processes and checks too")
+    @app.get(
+        "/v1/platform",
+        tags=["health"],
+        summary="Which build answers; for those signed in, which processes and checks too",
+    )
     async def platform(request: Request) -> dict[str, Any]:
         home = hashlib.sha256(str(runtime.settings.home.resolve()).encode()).hexdigest()[:16]
         answer: dict[str, Any] = {"version": __version__, "build": build_id(), "home_id": home}
@@ -188,4 +208,8 @@ def _health(app: FastAPI, runtime: Runtime) -> None:
             processes = json.loads((runtime.paths.run / "processes.json").read_text())
         except (OSError, ValueError):
             processes = {}
-        return answer | {"up_seconds": round(time.time() - started, 1), "processes": processes, "checks": await checks()}
+        return answer | {
+            "up_seconds": round(time.time() - started, 1),
+            "processes": processes,
+            "checks": await checks(),
+        }

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -26,7 +27,9 @@ from worka.workspaces import store as workspaces
 log = logging.getLogger("worka.api")
 SAFE = {"GET", "HEAD", "OPTIONS"}
 # What a stranger may reach: signing in, health, the OpenAPI document, the console's static files and sign-in page.
-OPEN = re.compile(r"^/(livez|readyz|metrics|openapi\.json|docs/api|static/.*|sign-in|v1/platform|v1/setup|v1/invitations/accept)$")
+OPEN = re.compile(
+    r"^/(livez|readyz|metrics|openapi\.json|docs/api|static/.*|sign-in|v1/platform|v1/setup|v1/invitations/accept)$"
+)
 _WORKSPACE = re.compile(r"^/(?:v1/workspaces|w)/([^/]+)")
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -46,9 +49,12 @@ class TooLarge(Problem):
 class Door:
     """Wraps the application. `runtime` makes Contexts."""
 
-    def __init__(self, app: ASGIApp, runtime: Runtime) -> None:
+    def __init__(
+        self, app: ASGIApp, runtime: Runtime, page: Callable[[Request, dict[str, Any]], Any] | None = None
+    ) -> None:
         self.app = app
         self.runtime = runtime
+        self.page = page or (lambda _request, _body: None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -77,7 +83,8 @@ class Door:
             try:
                 await self._handle(request, receive, sending, trace_id, span)
             except Problem as problem:
-                await problem_response(problem, trace_id)(scope, receive, sending)
+                answer = self.page(request, problem.body(trace_id)) or problem_response(problem, trace_id)
+                await answer(scope, receive, sending)
         log.info(
             "%s %s %s %.1fms",
             scope["method"],

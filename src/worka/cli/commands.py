@@ -21,7 +21,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     rich_markup_mode=None,
-    help="Worka: operate governed AI work. Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 needs login, 5 denied, 6 waiting for approval, 7 conflict.",
+    help="Worka: operate governed AI work. Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 needs login,"
+    " 5 denied by policy, 6 waiting for approval, 7 conflict.",
 )
 
 
@@ -160,7 +161,8 @@ def login(
 def me() -> None:
     """Who I am here and what I may do."""
     value = client().get("/v1/me")
-    show(value) or output.record(value)
+    if not show(value):
+        output.record(value)
 
 
 @app.command()
@@ -172,9 +174,7 @@ def changes(
     api = client()
     value = api.get(api.ws("/changes"), since=since, limit=limit)
     if not show(value):
-        output.table(
-            value["items"], ["at", "lane", "sentence", "subject.id"], "Nothing changed."
-        )
+        output.table(value["items"], ["at", "lane", "sentence", "subject.id"], "Nothing changed.")
 
 
 @app.command()
@@ -190,7 +190,8 @@ def attention() -> None:
 def why(subject: str) -> None:
     """Why something is as it is: any id (task_, inv_, apr_, att_, rel_, con_)."""
     value = client().get(f"/v1/why/{subject}")
-    show(value) or output.explanation(value)
+    if not show(value):
+        output.explanation(value)
 
 
 @app.command()
@@ -214,7 +215,8 @@ def config_show() -> None:
     from worka.kernel import settings
 
     value = json.loads(settings.load().model_dump_json())
-    show(value) or output.record(value)
+    if not show(value):
+        output.record(value)
 
 
 # tasks --------------------------------------------------------------------------------------------------------------
@@ -234,7 +236,8 @@ def task_create(
     value = api.post(api.ws("/tasks"), body)
     if wait:
         value = wait_task(api, value["id"])
-    show(value) or output.record(value, skip=("steps", "inputs"))
+    if not show(value):
+        output.record(value, skip=("steps", "inputs"))
 
 
 @task.command("list")
@@ -261,14 +264,16 @@ def task_show(task_id: str) -> None:
 def task_why(task_id: str) -> None:
     """Why this task is still running, or how it ended."""
     value = client().get(f"/v1/tasks/{task_id}/why")
-    show(value) or output.explanation(value)
+    if not show(value):
+        output.explanation(value)
 
 
 @task.command("wait")
 def task_wait(task_id: str, timeout: float = 300) -> None:
     """Wait until the task ends (0), fails (1) or waits for someone (6)."""
     value = wait_task(client(), task_id, timeout)
-    show(value) or output.record(value, skip=("steps", "inputs"))
+    if not show(value):
+        output.record(value, skip=("steps", "inputs"))
     raise typer.Exit({"succeeded": 0, "waiting": 6}.get(value["state"], 1))
 
 
@@ -276,7 +281,8 @@ def task_wait(task_id: str, timeout: float = 300) -> None:
 def task_cancel(task_id: str) -> None:
     """Cancel a task."""
     value = client().post(f"/v1/tasks/{task_id}/cancel")
-    show(value) or output.record(value, skip=("steps", "inputs"))
+    if not show(value):
+        output.record(value, skip=("steps", "inputs"))
 
 
 def wait_task(api: Client, task_id: str, timeout: float = 300) -> Any:
@@ -305,7 +311,8 @@ def approvals_list(state: str = "open", limit: int = 50) -> None:
 def approvals_show(approval_id: str) -> None:
     """The card: the exact action, its digest and effect, what it blocks, who may decide."""
     value = client().get(f"/v1/approvals/{approval_id}")
-    show(value) or output.record(value)
+    if not show(value):
+        output.record(value)
 
 
 @approvals.command("approve")
@@ -326,10 +333,12 @@ def decide(approval_id: str, decision: str, comment: str, digest: str | None, dr
     card = api.get(f"/v1/approvals/{approval_id}")
     body = {"decision": decision, "digest": digest or card["digest"], "comment": comment}
     if dry_run:
-        show({"would": body, "card": card}) or output.record({"would": decision, **card})
+        if not show({"would": body, "card": card}):
+            output.record({"would": decision, **card})
         return
     value = api.post(f"/v1/approvals/{approval_id}/decisions", body)
-    show(value) or output.record(value)
+    if not show(value):
+        output.record(value)
 
 
 # packs --------------------------------------------------------------------------------------------------------------
@@ -340,7 +349,8 @@ def pack_register(
     """Register a release: build its environment, probe it in the sandbox, freeze its tools."""
     api = client()
     value = register(api, folder)
-    show(value) or output.record(value, skip=("manifest", "tools", "probe", "packages"))
+    if not show(value):
+        output.record(value, skip=("manifest", "tools", "probe", "packages"))
     raise typer.Exit(0 if value["state"] == "released" else 1)
 
 
@@ -402,7 +412,8 @@ def pack_list() -> None:
 def pack_show(release_id: str) -> None:
     """One release: its digest, source and frozen tools."""
     value = client().get(f"/v1/releases/{release_id}")
-    show(value) or output.record(value)
+    if not show(value):
+        output.record(value)
 
 
 @pack.command("attach")
@@ -415,7 +426,8 @@ def pack_attach(
     api = client()
     mounts = dict(item.split("=", 1) for item in mount or [] if "=" in item)
     value = api.post(api.ws("/attachments"), {"release_id": release_id, "mode": mode, "mounts": mounts})
-    show(value) or output.record(value)
+    if not show(value):
+        output.record(value)
     raise typer.Exit(0 if value["state"] == "attached" else 6)
 
 
@@ -438,7 +450,8 @@ def tool_call(
     api = client()
     answer = api.send("POST", api.ws(f"/tools/{name}/call"), {"arguments": read_json(arguments)}, key=key)
     value = answer.json()
-    show(value) or output.record(value)
+    if not show(value):
+        output.record(value)
     if answer.status_code == 202:
         raise typer.Exit(6)
     raise typer.Exit(0 if value.get("status") in ("ok", "succeeded") else 1)
@@ -448,14 +461,16 @@ def tool_call(
 def invocation_show(invocation_id: str) -> None:
     """One invocation."""
     value = client().get(f"/v1/invocations/{invocation_id}")
-    show(value) or output.record(value)
+    if not show(value):
+        output.record(value)
 
 
 @invocation.command("why")
 def invocation_why(invocation_id: str) -> None:
     """The road the invocation travelled, with the failing leg open."""
     value = client().get(f"/v1/invocations/{invocation_id}/why")
-    show(value) or output.explanation(value)
+    if not show(value):
+        output.explanation(value)
 
 
 @view.command("list")
@@ -483,7 +498,8 @@ def audit_export(file: Path) -> None:
     answer = api.send("GET", api.ws("/audit/export"))
     file.write_bytes(answer.content)
     value = {"file": str(file), "bytes": len(answer.content)}
-    show(value) or output.record(value)
+    if not show(value):
+        output.record(value)
 
 
 @audit.command("verify")
@@ -498,7 +514,8 @@ def audit_verify(
     else:
         api = client()
         value = api.get(api.ws("/audit/verify"))
-    show(value) or output.record(value)
+    if not show(value):
+        output.record(value)
     raise typer.Exit(0 if value.get("ok") else 1)
 
 

@@ -58,6 +58,7 @@ class Demo:
         self.report: dict[str, Any] = {"run": self.run, "ids": {}, "counts": {}, "verdicts": {}, "timings": {}}
         self.ids: dict[str, str] = self.report["ids"]
         self.work = Path(tempfile.mkdtemp(prefix="worka-demo-"))
+        self.staged: Path | None = None
         self.instance: subprocess.Popen[bytes] | None = None
         self.tracker: subprocess.Popen[str] | None = None
         self.url = ""
@@ -84,7 +85,7 @@ class Demo:
         """The approver decides over HTTP, or a person does in the console (`--interactive`)."""
         if self.interactive:
             link = self.approver.post("/v1/sign-in-links")
-            self.say(f"   [bold yellow]your turn[/] sign in as the approver and decide: {self.url}{link['url']}")
+            self.say(f"   [bold yellow]your turn[/] sign in as the approver and decide: {link['url']}")
             self.say(f"   then open {self.url}/w/{self.ids['workspace']}/approvals/{approval_id}")
             while self.approver.get(f"/v1/approvals/{approval_id}")["state"] == "open":
                 time.sleep(1)
@@ -133,7 +134,7 @@ class Demo:
         if not token_file.exists():
             self.expect(
                 setup.exists(),
-                f"This instance has an operator already, and the demo does not hold their credential. Use an empty WORKA_HOME.",
+                "This instance has an operator already, and the demo does not hold their credential. Use an empty WORKA_HOME.",
             )
             made = stranger.post(
                 "/v1/setup",
@@ -240,7 +241,15 @@ class Demo:
         ]
         command += ["--admin-token-file", str(folder / "admin"), "--repo-name", self.repository_name()]
         log = (folder / "tracker.log").open("w")
-        self.tracker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, cwd="/", start_new_session=True)
+        self.tracker = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            cwd="/",
+            start_new_session=True,
+        )
         assert self.tracker.stdout is not None
         line = self.tracker.stdout.readline()
         self.expect(line, "The tracker did not start.")
@@ -447,12 +456,37 @@ class Demo:
 
     # surroundings ---------------------------------------------------------------------------------------------------
     def repository(self) -> Path:
-        """The git repository of the run."""
-        return Path(os.environ.get("WORKA_DEMO_REPO") or os.getcwd()).resolve()
+        """The git repository of the run. As root a copy that the user `worka` can read: it may lie under a closed home."""
+        source = Path(os.environ.get("WORKA_DEMO_REPO") or os.getcwd()).resolve()
+        if os.geteuid() != 0:
+            return source
+        if self.staged is None:
+            base = Path(tempfile.mkdtemp(prefix="demo-repo-", dir=self.home.parent))
+            base.chmod(0o755)
+            done = subprocess.run(
+                [
+                    "git",
+                    "-c",
+                    "safe.directory=*",
+                    "clone",
+                    "--quiet",
+                    "--no-hardlinks",
+                    "--",
+                    str(source),
+                    str(base / source.name),
+                ],
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd="/",
+            )
+            self.expect(done.returncode == 0, f"{source} cannot be cloned: {done.stderr.strip()[-300:]}")
+            self.staged = base / source.name
+        return self.staged
 
     def repository_name(self) -> str:
         """Its name in the notes."""
-        return self.repository().name
+        return Path(os.environ.get("WORKA_DEMO_REPO") or os.getcwd()).resolve().name
 
     def record(self) -> Any:
         """The tracker's own record, read as its administrator: the judge that is not us."""
@@ -509,6 +543,8 @@ class Demo:
 
     def finish(self, ok: bool) -> None:
         """Ends what must end. The instance stays when the console is to be used."""
+        if self.staged is not None:
+            shutil.rmtree(self.staged.parent, ignore_errors=True)
         if self.tracker is not None and (not ok or os.environ.get("DEMO_EXIT") == "1"):
             self.tracker.terminate()
             self.tracker.wait(5)
@@ -561,9 +597,9 @@ def run(*, interactive: bool, as_json: bool) -> int:
         if os.environ.get("DEMO_EXIT") != "1":
             with contextlib.suppress(Failed):
                 link = demo.approver.post("/v1/sign-in-links")
-                demo.report["sign_in"] = demo.url + link["url"]
+                demo.report["sign_in"] = link["url"]
                 demo.say(f"\n[bold green]The console runs at {demo.url}[/]")
-                demo.say(f"   one-time sign-in as the approver: [bold]{demo.url}{link['url']}[/]")
+                demo.say(f"   one-time sign-in as the approver: [bold]{link['url']}[/]")
                 demo.say(
                     f"   stop it with: kill $(python3 -c \"import json;print(json.load(open('{demo.home}/run/instance.json'))['pid'])\")"
                 )

@@ -50,7 +50,9 @@ def verify_apart(export: Path) -> dict[str, Any]:
 def tampered(export: Path, target: Path, *, cut: bool) -> Path:
     """A copy of the export with one byte of a row's content changed, or with the last row of its longest lane cut off."""
     files = files_of(export)
-    lane = max((name for name in files if name.endswith(".jsonl") and "lane" in name), key=lambda name: len(files[name]))
+    lane = max(
+        (name for name in files if name.endswith(".jsonl") and "lane" in name), key=lambda name: len(files[name])
+    )
     rows = files[lane].decode().splitlines()
     if cut:
         rows = rows[:-1]

@@ -138,8 +138,10 @@ class EmbeddedPostgres:
                     "postgres",
                     "--auth=scram-sha-256",
                     f"--pwfile={password_file}",
+                    "--encoding=UTF8",
+                    "--locale=C",
+                    "--data-checksums",
                 ]
-                + ["--encoding=UTF8", "--locale=C", "--data-checksums"]
             )
         finally:
             password_file.unlink(missing_ok=True)
@@ -147,9 +149,7 @@ class EmbeddedPostgres:
 
     def _launch(self, known: dict[str, object]) -> None:
         (self.data / "postmaster.pid").unlink(missing_ok=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            known["port"] = probe.getsockname()[1]
+        known["port"] = free_port(int(str(known["port"])))
         options = (
             f"-c listen_addresses=127.0.0.1 -c port={known['port']} -c unix_socket_directories= -c max_connections=120"
             " -c shared_buffers=128MB -c timezone=UTC -c log_min_messages=warning -c password_encryption=scram-sha-256"
@@ -201,6 +201,19 @@ class EmbeddedPostgres:
             if self.log.exists():
                 tail += self.log.read_text(errors="replace")[-800:]
             raise EmbeddedDatabaseFailed(f"{Path(str(command[0])).name} ended with {result.returncode}: {tail.strip()}")
+
+
+def free_port(wanted: int) -> int:
+    """The wanted port when nobody has it (clients know it already), else a free one."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise EmbeddedDatabaseFailed("This machine has no free port on loopback.")
 
 
 def create_roles(conn: psycopg.Connection, passwords: dict[str, str], database: str) -> None:

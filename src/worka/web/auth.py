@@ -34,10 +34,11 @@ class NotOurForm(Denied):
 def same_origin(request: Request) -> None:
     """Dependency of every POST. Raises NotOurForm. A browser that sends no Origin must at least say `same-origin`."""
     origin = request.headers.get("origin")
-    if origin is not None:
-        ours = origin.split("://", 1)[-1] == request.headers.get("host")
-    else:
-        ours = request.headers.get("sec-fetch-site") == "same-origin"
+    ours = (
+        origin.split("://", 1)[-1] == request.headers.get("host")
+        if origin is not None
+        else request.headers.get("sec-fetch-site") == "same-origin"
+    )
     if not ours:
         raise NotOurForm("The request names another page, or none, as the one it came from.")
 

@@ -36,7 +36,7 @@ MODULES = {
     "broker": "worka.workers.broker",
     "host": "worka.packs.runtime.host",
     "worker": "worka.workers.worker",
-    "serve": "worka.api.serve",
+    "serve": "worka.web.serve",
 }
 
 
@@ -79,6 +79,7 @@ class Supervisor:
         self.port = settings.http.port
         self.postgres: EmbeddedPostgres | None = None
         self._lock: IO[str] | None = None
+        self._watch: asyncio.Task[None] | None = None
 
     async def run(self, ready: Any = None) -> None:
         """Runs until SIGTERM or SIGINT. `ready(url)` is called once the door answers."""
@@ -92,6 +93,7 @@ class Supervisor:
             self.port = free_port(self.settings.http.host, self.settings.http.port)
             for role in self.roles.values():
                 role.task = asyncio.create_task(self._keep(role))
+            self._watch = asyncio.create_task(self._keep_database())
             await self._ready()
             self._write_instance()
             if ready is not None:
@@ -196,6 +198,24 @@ class Supervisor:
             pause = 0.2 if time.monotonic() - role.started_at > 5 else min(pause * 2, 10)
             await asyncio.sleep(pause)
 
+    async def _keep_database(self) -> None:
+        """Brings the embedded PostgreSQL back when it died; the roles find it again by themselves, at the same address."""
+        while self.postgres is not None and not self.stopping.is_set():
+            await asyncio.sleep(0.3)
+            if self.postgres.running_pid() is not None:
+                continue
+            log.warning("postgresql ended; starting it again")
+            try:
+                urls = await asyncio.to_thread(self.postgres.start)
+                publish_urls(
+                    self.settings,
+                    {"url": urls.app, "engine_url": urls.engine},
+                    self.user.pw_uid if self.user else None,
+                )
+            except (Unavailable, OSError) as error:
+                log.error("postgresql does not start: %s", error)
+                await asyncio.sleep(1)
+
     async def _ready(self) -> None:
         deadline = time.monotonic() + 60
         sockets = [self.paths.launcher_socket, self.paths.broker_socket, self.paths.host_socket]
@@ -232,6 +252,9 @@ class Supervisor:
                     await role.process.wait()
             if role.task is not None:
                 role.task.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
         if self.postgres is not None:
             await asyncio.to_thread(self.postgres.stop)
         with contextlib.suppress(OSError):

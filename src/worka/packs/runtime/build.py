@@ -1,7 +1,7 @@
-"""Builds the immutable environment of a release: wheels by hash, checked against their records, made read-only, stamped.
+"""Builds the immutable environment of a release: wheels by hash, checked against their records, read-only, stamped.
 
-No code of a package runs here: no source distributions, no build backends, no executable .pth, bytecode compiled without
-importing. The stamp beside the folder is the commit: a folder without one is a build that did not finish.
+No code of a package runs here: no source distributions, no build backends, no executable .pth, bytecode compiled
+without importing. The stamp beside the folder is the commit: a folder without one is a build that did not finish.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _FROM_PIP = {
 
 @dataclass(frozen=True)
 class Stamp:
-    """What was built. `tree_digest` is the same wherever it is built; `local_digest` covers bytecode and interpreter."""
+    """What was built. `tree_digest` is the same wherever it is built; `local_digest` covers bytecode, interpreter."""
 
     tree_digest: str
     local_digest: str
@@ -178,12 +178,17 @@ class Builder:
             source = self._source(tree_path)
             contents, _ = await asyncio.to_thread(digest.tree, source, _taken)
         python = await asyncio.to_thread(interpreter)
-        key = hashlib.sha256(
-            "\0".join(
-                [_FORMAT, str(ecosystem), str(package.get("name")), str(package.get("version")), lock.text, contents]
-                + [str(python), str(python.stat().st_size), json.dumps(command)]
-            ).encode()
-        ).hexdigest()[:40]
+        parts = [
+            _FORMAT,
+            ecosystem,
+            package.get("name"),
+            package.get("version"),
+            lock.text,
+            contents,
+            json.dumps(command),
+        ]
+        parts += [python, python.stat().st_size]
+        key = hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:40]
         env = self.envs / key
         async with self._locks.setdefault(key, asyncio.Lock()):
             if stamp_path(env).exists():
@@ -223,7 +228,8 @@ class Builder:
         # By hand: `venv` tools add files of their own, one of them an executable .pth. `relocatable` keeps this home's
         # path out of the scripts, so that the digest is the same everywhere.
         (env / "pyvenv.cfg").write_text(
-            f"home = {python.parent}\ninclude-system-site-packages = false\nversion = {version.strip()}\nrelocatable = true\n"
+            f"home = {python.parent}\nversion = {version.strip()}\n"
+            "include-system-site-packages = false\nrelocatable = true\n"
         )
         if lock.text:
             await self._install(env, lock)
@@ -423,7 +429,7 @@ def _seal(
 
 
 def remove(env: Path) -> None:
-    """Deletes an environment, read-only folders included; its stamp first, so that half of it is never taken for whole."""
+    """Deletes an environment, read-only folders included; its stamp first: half of it is never taken for whole."""
     stamp_path(env).unlink(missing_ok=True)
     if not env.exists():
         return

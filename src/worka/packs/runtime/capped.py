@@ -1,7 +1,7 @@
 """Bounded pipes to a pack: its stdout line by line, its stderr as a tail, its stdin without waiting for ever.
 
-The MCP SDK's own reader takes a line of any length into memory: one line without an end would eat the host. Here each line
-and the sum of an exchange are bounded, and what is over the bound ends that session and nothing else.
+The MCP SDK's own reader takes a line of any length into memory: one line without an end would eat the host. Here each
+line and the sum of an exchange are bounded, and what is over the bound ends that session and nothing else.
 """
 
 from __future__ import annotations

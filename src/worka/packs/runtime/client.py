@@ -31,12 +31,14 @@ class HostClient:
     ) -> dict[str, Any]:
         """{env_path, entry, tree_digest, file_count, installed: [{name, version}]}."""
         args = {
-            "release_id": release_id, "package": package, "lock_text": lock_text, "tree_path": tree_path, "command": command,
+            "release_id": release_id, "package": package, "lock_text": lock_text,
+            "tree_path": tree_path, "command": command,
         }  # fmt: skip
         return await self._call("build", args, _BUILD_SECONDS, traceparent)
 
     async def probe(self, *, session: dict[str, Any], traceparent: str | None = None) -> dict[str, Any]:
-        """{server_info, instructions, protocol, tools: [{name, description, input_schema, output_schema, annotations}]}."""
+        """{server_info, instructions, protocol,
+        tools: [{name, description, input_schema, output_schema, annotations}]}."""
         return await self._call("probe", {"session": session}, _PROBE_SECONDS, traceparent)
 
     async def invoke(

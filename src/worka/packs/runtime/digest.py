@@ -48,6 +48,9 @@ def tree(root: Path, keep: Callable[[str], bool] = lambda _: True) -> tuple[str,
             continue
         if stat.S_ISLNK(status.st_mode):
             mode, content = "link", hashlib.sha256(os.readlink(root / path).encode()).hexdigest()
+        elif not stat.S_ISREG(status.st_mode):
+            # Opening a named pipe would wait for ever. Who takes files in refuses these; here they only count.
+            mode, content = "special", f"{status.st_mode:o}"
         else:
             mode = "0555" if status.st_mode & 0o100 else "0444"
             content = file_sha256(root / path)
@@ -59,7 +62,7 @@ def tree(root: Path, keep: Callable[[str], bool] = lambda _: True) -> tuple[str,
 
 
 def surface(root: Path) -> str:
-    """SHA-256 over path, mode, owner, size, inode and change time of everything: cheap, and nobody but root can forge it."""
+    """SHA-256 over path, mode, owner, size, inode and change time of everything: cheap; only root can forge it."""
     whole = hashlib.sha256()
     for line in sorted(
         f"{path} {s.st_mode:o} {s.st_uid} {s.st_size} {s.st_ino} {s.st_ctime_ns}\n" for path, s in walk(root)

@@ -1,7 +1,7 @@
 """The `host` role: `python -m worka.packs.runtime.host` serves `run/host.sock`. No database, no way out, no root.
 
-Ops: `build`, `probe`, `invoke`, `drop`, `status`, `verify`. An invocation never raises for what goes wrong with the pack: every
-failure is an outcome with its reason.
+Ops: `build`, `probe`, `invoke`, `drop`, `status`, `verify`. An invocation never raises for what goes wrong with the
+pack: every failure is an outcome with its reason.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ class Host:
         """The stamp, if the environment is what was registered. Raises DigestMismatch.
 
         Warm: the stamp. Cold: also every file's owner, size, inode and change time, which only root can forge; if they
-        moved (a restored backup), or there is no second uid to keep the pack from its files, everything is hashed again.
+        moved (a restored backup), or no second uid keeps the pack from its files, everything is hashed again.
         """
         env = Path(os.path.realpath(spec.env_path))
         if env.parent != Path(os.path.realpath(self.paths.envs)):

@@ -37,7 +37,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Differences:
-    """Tool name -> readable difference; `whole` is set when the server's instructions changed, which concerns every tool."""
+    """Tool name -> readable difference; `whole` when the server's instructions changed, which concerns every tool."""
 
     tools: dict[str, str] = field(default_factory=dict)
     whole: str | None = None

@@ -44,8 +44,8 @@ class Pool:
                 raise CallFailed(
                     Ending(
                         "no_free_session",
-                        f"All {self.per_attachment} sessions of the attachment or {self.per_tenant} of the tenant were busy "
-                        f"for {timeout:g} s.",
+                        f"All {self.per_attachment} sessions of the attachment, or {self.per_tenant} of the tenant, "
+                        f"were busy for {timeout:g} s.",
                         remedy="Wait, or raise packs.sessions_per_attachment.",
                     )
                 ) from None
@@ -55,7 +55,7 @@ class Pool:
                 semaphore.release()
 
     def take(self, spec: SessionSpec) -> Session | None:
-        """A warm session for exactly this spec, the one used last. Others of the attachment that are idle are let go."""
+        """A warm session for exactly this spec, the one used last. Other idle ones of the attachment are let go."""
         key = spec.key
         for session in [s for s in self._all_idle() if s.spec.owner == spec.owner and s.spec.key != key]:
             self.discard(session)
@@ -68,7 +68,7 @@ class Pool:
         return None
 
     def admit(self, session: Session) -> None:
-        """A session is about to be started: makes room among its tenant's by letting the longest idle one go."""
+        """A session is about to start: makes room among its tenant's by letting the longest idle one go."""
         same = [other for other in self.sessions if other.spec.tenant_id == session.spec.tenant_id]
         idle = sorted((s for s in self._all_idle() if s in same), key=lambda s: s.used_at)
         for other in idle[: max(0, len(same) + 1 - self.per_tenant)]:

@@ -55,6 +55,7 @@ class Session:
         self._stderr: Stderr | None = None
         self._client: ClientSession | None = None
         self._task: asyncio.Task[None] | None = None
+        self._entered = asyncio.Event()
         self._closing = asyncio.Event()
         self._on_broker = False
         self._stale = False
@@ -154,11 +155,13 @@ class Session:
                 to_client, from_client, message_handler=self._notified, client_info=_CLIENT
             ) as client:
                 self._client = client
+                self._entered.set()
                 await self._closing.wait()
         except Exception as error:
             log.warning("the client of session %s ended: %s", self.id, type(error).__name__)
         finally:
             self._client = None
+            self._entered.set()
             sandbox.kill()
             for pipe in (stdin, self._stdout.pipe, self._stderr.pipe):
                 pipe.close()
@@ -222,11 +225,10 @@ class Session:
                 await asyncio.gather(task, return_exceptions=True)
 
     async def _handshake(self) -> None:
-        while self._client is None and not self.ended.done():
-            await asyncio.sleep(0)
+        await self._entered.wait()
         client = self._client
         if client is None:
-            raise CallFailed(self.ended.result())
+            raise CallFailed(await asyncio.shield(self.ended))
         try:
             try:
                 await client.initialize()

@@ -106,7 +106,7 @@ class SessionSpec(BaseModel):
         }
 
     def environment(self, session_id: str, *, ca: bool, broker: bool) -> dict[str, str]:
-        """The pack's whole environment: nothing of the host's, the manifest's own, then ours, which it cannot replace."""
+        """The pack's whole environment: nothing of the host's, the manifest's, then ours, which it cannot replace."""
         ours = {
             "WORKA_PACK_SESSION_ID": session_id,
             "WORKA_PACK_TENANT": self.publisher,

@@ -1,4 +1,4 @@
-"""Limits of a group of processes: cgroup v2, cgroup v1 (memory, pids, cpu), or rlimits alone where neither can be written.
+"""Limits of a group of processes: cgroup v2, cgroup v1 (memory, pids, cpu), or rlimits alone where neither works.
 
 A group lives below the launcher's own cgroup, so that whatever confines the launcher confines its packs.
 """

@@ -1,9 +1,9 @@
 """The launcher: `python -m worka.packs.sandbox.launcher`, the only process that keeps root. One verb: start a pack.
 
-`run/launcher.sock` is SOCK_SEQPACKET, one connection per session. The host sends one JSON message with three descriptors
-(stdin, stdout, stderr) and gets `{"started": pid, "isolation": {…}}`, then `{"exited", "signal", "oom", "set_up"}`; or
-`{"refused": reason, "message", "remedy"}`. Closing the connection kills everything the session started. `{"op": "check"}`
-answers with what isolation is in force here. Single-threaded on purpose: it forks.
+`run/launcher.sock` is SOCK_SEQPACKET, one connection per session. The host sends one JSON message with three
+descriptors (stdin, stdout, stderr) and gets `{"started": pid, "isolation": {…}}`, then `{"exited", "signal", "oom",
+"set_up"}`; or `{"refused": reason, "message", "remedy"}`. Closing the connection kills everything the session started.
+`{"op": "check"}` answers with what isolation is in force here. Single-threaded on purpose: it forks.
 """
 
 from __future__ import annotations

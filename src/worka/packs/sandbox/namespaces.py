@@ -1,4 +1,4 @@
-"""The road from a forked launcher to bubblewrap: group, uid, namespaces, doors, limits, exec. Runs in the child only."""
+"""The road from a forked launcher to bubblewrap: group, uid, namespaces, doors, limits, exec. In the child only."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def become_pack(
     os.closerange(_FIRST_CLOSED, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     os.closerange(_FIRST_CLOSED, 65_536)
     # Options travel in a memfd: a command line is readable by every user of the host.
-    os.execve(bwrap, [bwrap, "--args", str(_ARGUMENTS), "--", *spec.command], {})
+    os.execve(bwrap, [bwrap, "--args", str(_ARGUMENTS), "--", *spec.command], {})  # noqa: S606
 
 
 def _filled(name: str, content: bytes) -> int:

@@ -1,7 +1,7 @@
 """The system-call filter of a pack, assembled by hand: classic BPF for x86_64 and aarch64, loaded by bubblewrap.
 
-A deny list on top of namespaces, no capabilities and a read-only root: it removes the kernel's widest attack surfaces and
-everything that could open a door around the network namespace. Sources: seccomp(2), linux/filter.h, linux/audit.h.
+A deny list on top of namespaces, no capabilities and a read-only root: it removes the kernel's widest attack surfaces
+and everything that could open a door around the network namespace. Sources: seccomp(2), linux/filter.h, linux/audit.h.
 """
 
 from __future__ import annotations

@@ -18,6 +18,21 @@ INSIDE_UID = 1000  # who the pack thinks it is
 CA_INSIDE = "/run/worka/ca.pem"
 BROKER_INSIDE = "/run/worka/broker.sock"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_SYSTEM = (
+    "/usr",
+    "/etc",
+    "/proc",
+    "/dev",
+    "/sys",
+    "/run",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/tmp",  # noqa: S108  (inside the sandbox: its own private /tmp)
+)
 _SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 
@@ -160,8 +175,7 @@ def _mount(item: Any, roots: tuple[Path, ...]) -> Bind:
     target = item.get("target")
     if not isinstance(target, str) or os.path.normpath(target) != target or not target.startswith("/"):
         raise SpecRefused("a mount's target is not a plain absolute path")
-    system = ("/usr", "/etc", "/proc", "/dev", "/sys", "/run", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/tmp")
-    if target == "/" or any(target == path or target.startswith(path + "/") for path in system):
+    if target == "/" or any(target == path or target.startswith(path + "/") for path in _SYSTEM):
         raise SpecRefused(f"a mount's target {target} would cover the sandbox's own files")
     if item.get("mode", "ro") != "ro":
         raise SpecRefused("a mount is read-only")

@@ -1,4 +1,4 @@
-"""`python -m worka.api.serve`: the serve role (API, console, realtime)."""
+"""`python -m worka.web.serve`: the serve role (API, console, realtime)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 
 import uvicorn
 
+from worka import web
 from worka.api.app import create
 from worka.identity import ensure_setup_token
 from worka.kernel import failpoints, settings, telemetry
@@ -20,7 +21,7 @@ def main() -> None:
     telemetry.configure("serve", runtime.paths.log)
     asyncio.run(_first_start(loaded))
     uvicorn.run(
-        create(runtime),
+        create(runtime, web),
         host=loaded.http.host,
         port=loaded.http.port,
         log_config=None,
