@@ -92,7 +92,7 @@ def begin(stage: Demo) -> Road:
     return Road(stage.url, stage.ids["workspace"], task["id"], approval, stage.approver, stage.owner)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Debian's chromium."""
     with sync_playwright() as playwright:

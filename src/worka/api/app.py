@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -25,6 +26,7 @@ from worka.connections.routes import router as connections
 from worka.governance.routes import router as governance
 from worka.identity.routes import router as identity
 from worka.kernel.errors import BY_STATUS, Invalid, Problem
+from worka.observability.heartbeat import Heartbeat
 from worka.observability.routes import router as observability
 from worka.packs.routes import router as packs
 from worka.realtime.routes import router as realtime
@@ -66,10 +68,15 @@ class Console(Protocol):
 def create(runtime: Runtime, console: Console | None = None) -> Any:
     """The ASGI application of the serve role; without a console it is the API alone."""
 
+    heartbeat = Heartbeat(runtime.db, "serve", build_id())
+
     @contextlib.asynccontextmanager
     async def life(_app: FastAPI) -> AsyncIterator[None]:
         await runtime.db.open()
+        beat = asyncio.create_task(heartbeat.run())
         yield
+        beat.cancel()
+        await asyncio.gather(beat, return_exceptions=True)
         await runtime.db.close()
 
     app = FastAPI(
@@ -94,7 +101,7 @@ def create(runtime: Runtime, console: Console | None = None) -> Any:
         app.mount("/static", console.static_app)
     _health(app, runtime)
     _problems(app)
-    return Door(app, runtime, lambda request, body: _page(console, request, body))
+    return Door(app, runtime, heartbeat.id, lambda request, body: _page(console, request, body))
 
 
 def _problems(app: FastAPI) -> None:

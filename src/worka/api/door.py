@@ -50,10 +50,15 @@ class Door:
     """Wraps the application. `runtime` makes Contexts."""
 
     def __init__(
-        self, app: ASGIApp, runtime: Runtime, page: Callable[[Request, dict[str, Any]], Any] | None = None
+        self,
+        app: ASGIApp,
+        runtime: Runtime,
+        owner: str,
+        page: Callable[[Request, dict[str, Any]], Any] | None = None,
     ) -> None:
         self.app = app
         self.runtime = runtime
+        self.owner = owner
         self.page = page or (lambda _request, _body: None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,7 +119,7 @@ class Door:
         scope["state"]["ctx"] = ctx
         key = request.headers.get("idempotency-key")
         if key is not None and method not in SAFE and path.startswith("/v1/"):
-            await idempotency.run(self.app, scope, receive, send, ctx, key)
+            await idempotency.run(self.app, scope, receive, send, ctx, key, self.owner)
             return
         await self.app(scope, receive, send)
 

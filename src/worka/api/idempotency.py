@@ -35,8 +35,8 @@ class KeyInFlight(Conflict):
     default_remedy = "Wait a moment and repeat it with the same key."
 
 
-async def run(app: ASGIApp, scope: Scope, receive: Receive, send: Send, ctx: Context, key: str) -> None:
-    """Runs the request under its key."""
+async def run(app: ASGIApp, scope: Scope, receive: Receive, send: Send, ctx: Context, key: str, owner: str) -> None:
+    """Runs the request under its key; `owner` is the heartbeat id of this process."""
     if not 1 <= len(key) <= 200 or not key.isprintable():
         raise Invalid("An idempotency key has 1 to 200 printable characters.", code="bad_idempotency_key")
     if ctx.tenant_id is None:
@@ -52,7 +52,7 @@ async def run(app: ASGIApp, scope: Scope, receive: Receive, send: Send, ctx: Con
         more = message.get("more_body", False)
     digest = hashlib.sha256(b"\0".join([scope["method"].encode(), scope["path"].encode(), body])).hexdigest()
     async with ctx.db.transaction(ctx.tenant_id) as conn:
-        held = await store.begin(conn, ctx.tenant_id, ctx.principal.id, key, digest)
+        held = await store.begin(conn, ctx.tenant_id, ctx.principal.id, key, digest, owner)
     if held is not None:
         if held["request_digest"] != digest:
             raise KeyReused("The key was sent before with another method, path or body.")

@@ -9,20 +9,26 @@ from psycopg.types.json import Jsonb
 from worka.kernel.db import Connection
 
 
-async def begin(conn: Connection, tenant: str, principal: str, key: str, digest: str) -> dict[str, Any] | None:
-    """Claims the key; None when it is ours now, else the row that holds it. A claim older than two minutes whose process
-    died is taken over: effects behind it carry their own key."""
+async def begin(
+    conn: Connection, tenant: str, principal: str, key: str, digest: str, owner: str
+) -> dict[str, Any] | None:
+    """Claims the key; None when it is ours now, else the row that holds it. A claim whose process has no heartbeat any
+    more is taken over: what it began either committed whole or not at all, and effects carry keys of their own."""
     cursor = await conn.execute(
-        "insert into worka.idempotency as i (tenant_id, principal_id, key, request_digest, state) values (%s,%s,%s,%s,'in_flight')"
-        " on conflict (tenant_id, principal_id, key) do update set created_at = now()"
-        " where i.state = 'in_flight' and i.request_digest = excluded.request_digest and i.created_at < now() - interval '2 minutes'"
+        "insert into worka.idempotency as i (tenant_id, principal_id, key, request_digest, state, owner)"
+        " values (%(tenant)s,%(principal)s,%(key)s,%(digest)s,'in_flight',%(owner)s)"
+        " on conflict (tenant_id, principal_id, key) do update set created_at = now(), owner = excluded.owner"
+        " where i.state = 'in_flight' and i.request_digest = excluded.request_digest"
+        " and i.created_at < now() - interval '3 seconds' and not exists (select 1 from worka.process p"
+        " where p.id = i.owner and p.beat_at > now() - interval '8 seconds')"
         " returning 1",
-        (tenant, principal, key, digest),
+        {"tenant": tenant, "principal": principal, "key": key, "digest": digest, "owner": owner},
     )
     if await cursor.fetchone():
         return None
     cursor = await conn.execute(
-        "select request_digest, state, status, body from worka.idempotency where tenant_id = %s and principal_id = %s and key = %s",
+        "select request_digest, state, status, body from worka.idempotency"
+        " where tenant_id = %s and principal_id = %s and key = %s",
         (tenant, principal, key),
     )
     return await cursor.fetchone()

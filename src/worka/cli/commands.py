@@ -39,6 +39,7 @@ tool = _group("tool", "Tools of the packs attached to the workspace.")
 invocation = _group("invocation", "Invocations of tools.")
 view = _group("view", "Views of the workspace.")
 audit = _group("audit", "The audit ledger.")
+decision = _group("decision", "Recorded decisions.")
 config = _group("config", "Settings of this machine.")
 
 
@@ -283,6 +284,22 @@ def task_cancel(task_id: str) -> None:
     value = client().post(f"/v1/tasks/{task_id}/cancel")
     if not show(value):
         output.record(value, skip=("steps", "inputs"))
+
+
+@task.command("resolve")
+def task_resolve(task_id: str, outcome: str, note: str = "") -> None:
+    """Say what became of an effect whose outcome nobody recorded: retry (same key) or failed."""
+    value = client().post(f"/v1/tasks/{task_id}/resolve", {"outcome": outcome, "note": note})
+    if not show(value):
+        output.record(value, skip=("steps", "inputs"))
+
+
+@decision.command("show")
+def decision_show(decision_id: str) -> None:
+    """A recorded decision, with the rules of that day."""
+    value = client().get(f"/v1/decisions/{decision_id}")
+    if not show(value):
+        output.record(value)
 
 
 def wait_task(api: Client, task_id: str, timeout: float = 300) -> Any:

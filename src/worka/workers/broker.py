@@ -7,8 +7,9 @@ import signal
 
 from worka.broker import server
 from worka.kernel import failpoints, settings, telemetry
+from worka.observability.heartbeat import Heartbeat
 from worka.treasury import service as treasury
-from worka.workers.wiring import Runtime
+from worka.workers.wiring import Runtime, build_id
 
 
 async def serve() -> None:
@@ -21,9 +22,12 @@ async def serve() -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    beat = asyncio.create_task(Heartbeat(runtime.db, "broker", build_id()).run())
     try:
         await server.run(loaded, make_context=runtime.context, treasury=treasury, stop=stop)
     finally:
+        beat.cancel()
+        await asyncio.gather(beat, return_exceptions=True)
         await runtime.db.close()
 
 

@@ -605,6 +605,7 @@ create table worka.idempotency (
   key text not null,
   request_digest text not null,
   state text not null check (state in ('in_flight', 'done')),
+  owner text not null,                 -- heartbeat id of the process that answers it
   status integer,
   body jsonb,
   created_at timestamptz not null default now(),
