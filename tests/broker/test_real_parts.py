@@ -48,7 +48,9 @@ async def test_a_lease_lives_for_one_call_and_its_revocation_holds_for_the_next(
         )  # fmt: skip
         await world.declare(HOST, connections=INJECT)
         await world.exempt(HOST, 443, outside.tracker)
-        secret = await treasury.create(person, name="tracker", purpose="issues", kind="api_token", value=TOKEN)
+        secret = await treasury.create(
+            person, str(person.workspace_id), name="tracker", purpose="issues", kind="api_token", value=TOKEN
+        )
         await world.execute(
             "insert into worka.connection (tenant_id, id, workspace_id, provider, name, host, access, secret_id, state,"
             " reason, created_by) values (%s,%s,%s,'tracker','tracker',%s,'read',%s,'active','ok','per_1')",
@@ -74,7 +76,7 @@ async def test_a_lease_lives_for_one_call_and_its_revocation_holds_for_the_next(
         assert (lease["invocation_id"], lease["endpoint"]) == (call.id, f"{HOST}:443")
         assert lease["closed_at"] is not None
 
-        await treasury.remove_grant(person, made["id"])
+        await treasury.revoke_grant(person, made["id"])
         async with box.invoking():
             after = await box.fetch(f"https://{HOST}/issues")
         assert code(after) == "connection_not_granted"

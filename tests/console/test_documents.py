@@ -89,6 +89,13 @@ def test_ordinary_notes_read_as_notes() -> None:
     assert "<p>A B</p>" in out
 
 
+def test_a_link_in_angle_brackets_is_a_link_and_an_entity_is_its_character() -> None:
+    assert '<a href="https://a.example/1"' in str(render("[#1](<https://a.example/1>) x"))
+    out = str(render("&lt;b&gt; &#60;script&#62; &#42;not bold&#42; &amp;lt; &#x202e;"))
+    assert out == "<p>&lt;b&gt; &lt;script&gt; *not bold* &amp;lt; \ufffd</p>"
+    assert read("[x](<javascript:alert(1)>) [x](&#106;avascript:1) [x](<&quot;onx=>)").links == []
+
+
 def test_text_that_reorders_itself_is_marked() -> None:
     assert "\u202e" not in str(render("abc\u202egnp.exe"))
     assert "\ufffd" in str(render("abc\u202egnp.exe"))

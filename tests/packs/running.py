@@ -195,16 +195,16 @@ class Instance:
         return outcome["structured"]["value"]
 
     def processes_of(self, session: dict[str, Any]) -> list[int]:
-        """Live processes of the session's uid (as an ordinary user: those whose command line is this pack's)."""
+        """Live processes of this pack and, where packs have uids of their own, of this session's."""
         found = []
         for folder in Path("/proc").iterdir():
             if not folder.name.isdigit():
                 continue
             with contextlib.suppress(OSError):
                 command = (folder / "cmdline").read_bytes()
-                if folder.stat().st_uid == session["uid"] or (
-                    self.ordinary and session["env_path"].encode() in command
-                ):
+                # The environment's path too: another instance on this machine may use the same uid.
+                mine = self.ordinary or folder.stat().st_uid == session["uid"]
+                if mine and session["env_path"].encode() in command:
                     found.append(int(folder.name))
         return found
 

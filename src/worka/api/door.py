@@ -33,7 +33,7 @@ OPEN = re.compile(
 _WORKSPACE = re.compile(r"^/(?:v1/workspaces|w)/([^/]+)")
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
+    (b"referrer-policy", b"same-origin"),
     (b"x-frame-options", b"DENY"),
     (b"cross-origin-opener-policy", b"same-origin"),
 ]

@@ -21,29 +21,56 @@ _RULE = re.compile(r"^(confirm|approve)(?::([1-9]))?$")
 register(
     Reason(
         "waiting_for_approver", "approvals", "approval", "Somebody who may decide has not decided yet.",
+        causes="It was asked a short while ago; those who may decide have not seen it, or are away.",
         check="worka approvals show ID: who may decide, who has, what is missing.",
         remedy="Ask one of those named to decide.",
     ),
     Reason(
         "waiting_for_confirmation", "approvals", "approval", "The person this is done for has not confirmed it yet.",
+        causes="A rule wants the consent of the originating person, whose turn it is.",
+        check="worka approvals show ID: who is asked, since when, and until when.",
         remedy="Confirm or reject it.",
     ),
     Reason(
         "nobody_can_decide", "approvals", "approval", "Too few people in the workspace may decide this approval.",
         causes="Four eyes leave out whoever asked, and the owner of the AI team member that acts.",
+        check="worka approvals show ID: how many are wanted, who is left, and why the others are not.",
         remedy="Name an approver, or invite an admin: then they can decide.",
     ),
-    Reason("approved", "approvals", "approval", "It is approved and may be used once, until it expires."),
-    Reason("used", "approvals", "approval", "It was approved, and the action was begun with it."),
+    Reason(
+        "approved", "approvals", "approval", "It is approved and may be used once, until it expires.",
+        causes="Everybody who was wanted has said yes, and what it was given for was not begun yet.",
+        check="worka approvals show ID: who approved, the digest, and when it expires.",
+        remedy="None is needed for a task, which goes on by itself. A call is repeated with the same idempotency key.",
+    ),
+    Reason(
+        "used", "approvals", "approval", "It was approved, and the action was begun with it.",
+        causes="The action reached its intent; a retry of the same intent is the same use.",
+        check="worka approvals show ID: what used it, and when.",
+        remedy="None is needed; another action asks for an approval of its own.",
+    ),
     Reason(
         "rejected", "approvals", "approval", "Somebody who may decide has said no.",
+        causes="The card showed something that should not be done, or not now, or not so.",
+        check="worka approvals show ID: who rejected it, when, and the comment.",
         remedy="Read the comment; ask again if it changed.",
     ),
-    Reason("expired", "approvals", "approval", "Nobody decided, or used it, in time.", remedy="Ask again."),
-    Reason("withdrawn", "approvals", "approval", "Whoever asked took it back, or what it was for has ended."),
+    Reason(
+        "expired", "approvals", "approval", "Nobody decided, or used it, in time.",
+        causes="Those who may decide did not within WORKA_APPROVALS__EXPIRES_HOURS, or nobody began what was approved.",
+        check="worka approvals show ID: when it was asked, when it expired, and who could have decided.",
+        remedy="Ask again.",
+    ),
+    Reason(
+        "withdrawn", "approvals", "approval", "Whoever asked took it back, or what it was for has ended.",
+        causes="The requester withdrew it, or its task was cancelled, or what it was for was removed.",
+        check="worka changes: the entry that withdrew it, and its cause.",
+        remedy="Ask again if it is still wanted.",
+    ),
     Reason(
         "superseded", "approvals", "approval", "What would be done is no longer what was approved.",
         causes="Arguments, release or target changed, or policy now says something else.",
+        check="worka approvals show ID: its digest, and the approval that took its place.",
         remedy="Decide the new approval.",
     ),
 )  # fmt: skip

@@ -18,12 +18,21 @@ ERROR = "governance/error"
 _VERSION = re.compile(r"^floor\.(\d+)(?:\+(\d+))?$")
 
 register(
-    Reason("allowed", "governance", "authorization", "A role permits it, and governance does not object."),
+    Reason(
+        "allowed",
+        "governance",
+        "authorization",
+        "A role permits it, and governance does not object.",
+        causes="A role of whoever acts, and of the person behind it, holds the permission.",
+        check="worka decision show ID (owner, admin): the rules that matched, and the inputs.",
+        remedy="None is needed. To refuse it from now on, save a policy version that forbids it.",
+    ),
     Reason(
         "approval_asked",
         "governance",
         "governance",
         "It is permitted, and policy wants a person's consent first.",
+        causes="The action crosses a boundary: an attachment with rights, an outside system, an outside effect.",
         check="worka decision show ID: the rule, and how many have to approve.",
         remedy="It goes on when the approval is given.",
     ),

@@ -204,6 +204,13 @@ RUNTIME_REASONS = (
         "`worka doctor` names what is down; then call again.",
     ),
     _pack(
+        "broker_lost",
+        "broker",
+        "The broker ended while the call ran.",
+        "The broker was killed or restarted.",
+        "The egress rows show what had left; a call that is safe to repeat is repeated with the same key.",
+    ),
+    _pack(
         "no_free_session",
         "capacity",
         "Every session that this attachment or tenant may hold is busy.",

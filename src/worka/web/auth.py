@@ -67,7 +67,7 @@ async def sign_in(
         said = problem.body()
         return page(request, "sign_in.html", problem.status, link="", next=local(next), email=email, problem=said)
     answer = redirect(local(next))
-    _set(answer, request, session)
+    _set(answer, request, ctx, session)
     return answer
 
 
@@ -92,13 +92,15 @@ async def theme(request: Request, theme: Annotated[str, Form()] = "", back: Anno
     return answer
 
 
-def _set(answer: Response, request: Request, session: dict[str, Any]) -> None:
+def _set(answer: Response, request: Request, ctx: Context, session: dict[str, Any]) -> None:
+    # Behind a proxy that ends TLS this process is asked over plain HTTP: then the public address tells.
+    public = ctx.settings.http.public_url if ctx.settings is not None else ""
     answer.set_cookie(
         COOKIE,
         session["session_token"],
         expires=moment(session["expires_at"]),
         path="/",
-        secure=request.url.scheme == "https",
+        secure=request.url.scheme == "https" or public.startswith("https://"),
         httponly=True,
         samesite="strict",
     )

@@ -375,7 +375,9 @@ async def decision(ctx: Context, decision_id: str) -> Row:
     return {
         **row,
         "principal_name": names.get(row.get("principal_id") or ""),
-        "originating_name": names.get(row.get("originating_person") or ""),
+        "originating_name": names.get(row.get("originating_person") or "")
+        if row.get("originating_person") != row.get("principal_id")
+        else "",
     }
 
 

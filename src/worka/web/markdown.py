@@ -18,6 +18,9 @@ _ESCAPED = re.compile(r"\\(&(?:lt|gt|amp|quot|#x27);|[!-/:-@\[-`{-~])")
 # Every repetition is bounded: the text is hostile, and the time to read it must grow with its length only.
 _CODE = re.compile(r"(?<!`)(`{1,3})(?!`)(.{1,400}?)(?<!`)\1(?!`)")
 _LINK = re.compile(r"\[([^\[\]]{1,400})\]\(([^()\s]{1,2000})\)")
+_ANGLE = re.compile(r"\[([^\[\]]{1,400})\]\(&lt;([^()<>\s]{1,2000}?)&gt;\)")
+# A character written as an entity stands for that character, as text: `&lt;` in the source reads `<`.
+_ENTITY = re.compile(r"&amp;(lt|gt|amp|quot|apos|nbsp|#\d{1,6}|#[xX][0-9a-fA-F]{1,5});")
 _AUTO = re.compile(r"&lt;(https?://[^\s<>]{1,2000}?)&gt;")
 _STRONG = re.compile(r"\*\*(?=\S)(.{1,300}?)(?<=\S)\*\*")
 _EMPHASIS = re.compile(r"(?<![\w*])[*_](?=[^\s*_])(.{1,200}?)(?<=[^\s*_])[*_](?![\w*])")
@@ -120,11 +123,17 @@ def _inline(text: str) -> str:
 
     text = _ESCAPED.sub(lambda match: keep(match.group(1)), text)
     text = _CODE.sub(lambda match: keep(f"<code>{match.group(2).strip()}</code>"), text)
+    text = _ENTITY.sub(lambda match: keep(_character(match.group(1))), text)
+    text = _ANGLE.sub(lambda match: keep(_link(match.group(1), match.group(2), kept)), text)
     text = _LINK.sub(lambda match: keep(_link(match.group(1), match.group(2), kept)), text)
     text = _AUTO.sub(lambda match: keep(_link(match.group(1), match.group(1), kept)), text)
     text = _STRONG.sub(r"<strong>\1</strong>", text)
     text = _EMPHASIS.sub(r"<em>\1</em>", text)
     return _restore(text, kept)
+
+
+def _character(entity: str) -> str:
+    return html.escape(_HIDDEN.sub("\ufffd", html.unescape(f"&{entity};")), quote=True)
 
 
 def _restore(text: str, kept: list[str]) -> str:

@@ -146,7 +146,7 @@ class Supervisor:
             if configured.engine_url is None or configured.migrator_url is None:
                 raise Unavailable(
                     "WORKA_DATABASE__URL is set, but not ENGINE_URL and MIGRATOR_URL.",
-                    remedy="Set all three; `worka database set-up` makes the roles once from an admin's address.",
+                    remedy="Set all three, or none to use the embedded PostgreSQL.",
                     code="database_settings",
                 )
             app, engine, migrator = (

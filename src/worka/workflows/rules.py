@@ -23,7 +23,17 @@ MAX_DEPTH: Final = 32
 _ABSENT: Final = object()
 
 # A call that broke before the pack could answer: worth another try where trying twice is safe.
-BROKEN: Final = frozenset({"handshake_failed", "host_unavailable", "pack_crashed", "pack_signalled", "pack_timeout"})
+BROKEN: Final = frozenset(
+    {
+        "broker_lost",
+        "broker_unavailable",
+        "handshake_failed",
+        "host_unavailable",
+        "pack_crashed",
+        "pack_signalled",
+        "pack_timeout",
+    }
+)
 MAX_TRIES: Final = 3
 """How often a step that is safe to repeat is tried before it fails."""
 MAX_REOFFERS: Final = 10

@@ -322,7 +322,7 @@ def _uv() -> str:
     for candidate in (Path(sys.prefix) / "bin" / "uv", shutil.which("uv")):
         if candidate and os.access(candidate, os.X_OK):
             return str(candidate)
-    raise BuildFailed("uv is not installed.", remedy="Run `make set-up` again: it installs uv.")
+    raise BuildFailed("uv is not installed.", remedy="Run `make setup` again: it installs uv.")
 
 
 def _taken(path: str) -> bool:

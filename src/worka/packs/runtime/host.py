@@ -30,6 +30,7 @@ from worka.packs.runtime.sessions import Session
 from worka.packs.runtime.spec import SessionSpec
 
 _START_SECONDS = 30.0
+_BROKER_SECONDS = 8.0
 _PROBE_SECONDS = 60.0
 
 
@@ -110,7 +111,13 @@ class Host:
         spec = SessionSpec.read(session)
         try:
             async with self.pool.slot(spec, timeout_seconds):
-                return await self._invoke(spec, tool, arguments, timeout_seconds, meta)
+                waited = time.monotonic() + _BROKER_SECONDS
+                while True:
+                    found = await self._invoke(spec, tool, arguments, timeout_seconds, meta)
+                    # Nothing was sent yet: a broker that is being started again is waited for.
+                    if found["reason"] != "broker_unavailable" or time.monotonic() > waited:
+                        return found
+                    await asyncio.sleep(0.3)
         except CallFailed as failure:
             return outcome.failed(failure.ending)
         except DigestMismatch as problem:
@@ -187,6 +194,10 @@ class Host:
                 self.pool.discard(session)
         more = self._seen(session, temperature) | left | {"call_ms": call_ms}
         self.pool.give_back(session)
+        if not closed and (failure is not None or result.is_error):
+            # The pack met a network that broke under it: its own error would hide whose fault it was.
+            lost = "The broker ended while the call ran; what it had let out may have reached the outside."
+            return outcome.failed(Ending("broker_lost", lost), **more)
         if failure is not None:
             if failure.ending.reason == "tool_definition_changed":
                 more["held"] = session.differences.of(tool)

@@ -13,6 +13,7 @@ LAYERS = {
     "sandbox_unavailable": "sandbox",
     "digest_mismatch": "sandbox",
     "broker_unavailable": "broker",
+    "broker_lost": "broker",
     "no_free_session": "capacity",
 }
 

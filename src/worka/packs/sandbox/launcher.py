@@ -51,6 +51,15 @@ class Session:
     killed: bool = False
 
 
+@dataclass
+class Remains:
+    """A process that was killed but is not reaped (0: it is), and a group that still has somebody in it."""
+
+    pid: int
+    group: Group | None
+    until: float
+
+
 class Launcher:
     """Owns every sandbox of one home. `serve` runs until SIGTERM."""
 
@@ -67,7 +76,7 @@ class Launcher:
         self.separate_uid = os.geteuid() == 0
         self.selector = selectors.DefaultSelector()
         self.sessions: set[Session] = set()
-        self.dying: list[tuple[Group, float]] = []
+        self.dying: list[Remains] = []
         self.counter = 0
         self.stopping = False
 
@@ -100,7 +109,7 @@ class Launcher:
         self._watch(listener, lambda: self._accept(listener))
         try:
             while not self.stopping:
-                for key, _ in self.selector.select(0.05 if self.dying else None):
+                for key, _ in self.selector.select(0.01 if self.dying else None):
                     key.data()
                 self._bury()
         finally:
@@ -302,9 +311,6 @@ class Launcher:
         if session not in self.sessions:
             return
         self._kill(session)
-        if session.pid:
-            os.waitpid(session.pid, 0)
-            session.pid = 0
         self.sessions.discard(session)
         for fd in (session.status, session.pidfd):
             if fd >= 0:
@@ -313,16 +319,22 @@ class Launcher:
         session.status = session.pidfd = -1
         self._unwatch(session.conn)
         session.conn.close()
-        if session.group is not None and not session.group.remove():
-            self.dying.append((session.group, time.monotonic() + 10))
+        self.dying.append(Remains(session.pid, session.group, time.monotonic() + 30))
+        session.pid = 0
+        self._bury()
 
     def _bury(self) -> None:
-        """Groups whose killed processes the kernel was still taking down."""
+        """Reaps what was killed and removes its group, without waiting: the kernel may take its time with a big one."""
         left = []
-        for group, until in self.dying:
-            group.kill()
-            if not group.remove() and time.monotonic() < until:
-                left.append((group, until))
+        for remains in self.dying:
+            if remains.pid and os.waitpid(remains.pid, os.WNOHANG)[0]:
+                remains.pid = 0
+            if remains.group is not None:
+                remains.group.kill()
+                if remains.group.remove():
+                    remains.group = None
+            if remains.pid or (remains.group is not None and time.monotonic() < remains.until):
+                left.append(remains)
         self.dying = left
 
     def _drain(self) -> None:
