@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
+import psycopg
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
@@ -146,6 +147,15 @@ def _problems(app: FastAPI) -> None:
         log.exception("request failed", exc_info=error, extra={"trace_id": trace})
         return await _answer(request, Problem("The request failed inside; the log has it under this request id."))
 
+    async def unacceptable(request: Request, error: Exception) -> Any:
+        # NUL, lone surrogates, numbers past 64 bits: nothing was written, and the caller can mend it.
+        return await _answer(
+            request,
+            Invalid("A value holds a character or a number that cannot be stored.", code="unacceptable_value"),
+        )
+
+    for kind in (psycopg.DataError, psycopg.errors.UndefinedFunction, UnicodeEncodeError, OverflowError):
+        app.add_exception_handler(kind, unacceptable)
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, plain)

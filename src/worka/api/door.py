@@ -31,6 +31,8 @@ OPEN = re.compile(
     r"^/(livez|readyz|metrics|openapi\.json|docs/api|static/.*|sign-in|v1/platform|v1/setup|v1/invitations/accept)$"
 )
 _WORKSPACE = re.compile(r"^/(?:v1/workspaces|w)/([^/]+)")
+# /v1/tasks/task_…, /v1/tokens/tok_…: which tenant is meant, only the caller can say.
+_BY_ID = re.compile(r"^/v1/[a-z-]+/[a-z]+_[0-9a-z]+(/|$)")
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
@@ -104,6 +106,8 @@ class Door:
         path, method = scope["path"], scope["method"]
         if "\x00" in path:
             raise NotFound("The path holds a NUL byte.")
+        if b"%00" in scope.get("query_string", b""):
+            raise BadRequest("The query holds a NUL byte.")
         length = request.headers.get("content-length", "0")
         limit = self.runtime.settings.http.max_body_bytes
         if not length.isdigit() or int(length) > limit:
@@ -152,11 +156,13 @@ class Door:
                 tenant = asked
             elif len(tenants) == 1:
                 tenant = tenants.pop()
+            elif tenants and _BY_ID.match(request.scope["path"]):
+                raise TenantRequired("You are a member in several tenants.", tenants=sorted(tenants))
         return self.runtime.context(
             principal,
             tenant_id=tenant,
             workspace_id=workspace or credential.workspace_id,
-            originating_person=principal.id if principal.kind == "person" else None,
+            originating_person=principal.id if principal.kind == "person" else credential.issued_by,
             trace_id=trace_id,
             span_id=span,
             credential_id=credential.id,

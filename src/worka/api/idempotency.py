@@ -50,7 +50,17 @@ async def run(app: ASGIApp, scope: Scope, receive: Receive, send: Send, ctx: Con
             return
         body += message.get("body", b"")
         more = message.get("more_body", False)
-    digest = hashlib.sha256(b"\0".join([scope["method"].encode(), scope["path"].encode(), body])).hexdigest()
+    digest = hashlib.sha256(
+        b"\0".join(
+            [
+                scope["method"].encode(),
+                scope["path"].encode(),
+                scope.get("query_string", b""),
+                (ctx.credential_id or "").encode(),
+                body,
+            ]
+        )
+    ).hexdigest()
     async with ctx.db.transaction(ctx.tenant_id) as conn:
         held = await store.begin(conn, ctx.tenant_id, ctx.principal.id, key, digest, owner)
     if held is not None:

@@ -55,6 +55,9 @@ class Client:
 
     def send(self, method: str, path: str, body: Any = None, *, key: str | None = None, **query: Any) -> httpx.Response:
         """Like `call`, giving the whole answer (status 202 tells a wait from a result)."""
+        if any(part in ("", ".", "..") for part in path.split("/")[1:]) or "?" in path or "#" in path:
+            # An id pasted from elsewhere must not choose another route.
+            raise Failed({"code": "bad_id", "title": "This is no id", "detail": path, "remedy": "Check the id."}, 2)
         headers = {}
         if method not in ("GET", "HEAD"):
             # Every unsafe call carries a key, so that a repeat after a lost answer is the same request.

@@ -47,6 +47,8 @@ class Credential:
     tenant_id: str | None = None
     workspace_id: str | None = None
     kind: str = field(default="session")
+    issued_by: str | None = None
+    """The person who made it: whoever holds a team member's token acts for that person (decisions.md 5)."""
 
     @property
     def credential_id(self) -> str:
@@ -80,12 +82,16 @@ async def authenticate(db: Database, sealer: Sealer, token: str) -> Credential:
         "tenant_id": row["tenant_id"],
         "workspace_id": row["workspace_id"],
         "kind": kind,
+        "issued_by": row["issued_by"],
     }
     if row["principal_kind"] == "person":
         if person is None:
             raise BadCredential("The credential is unknown, expired or revoked.")
         return Credential(
-            Principal("person", person["id"], person["display_name"], operator=person["operator"]), **found
+            Principal(
+                "person", person["id"], person["display_name"], operator=person["operator"] and kind == "session"
+            ),
+            **found,
         )
     if row["principal_kind"] == "team_member":
         async with db.transaction(row["tenant_id"]) as conn:
@@ -227,11 +233,18 @@ async def sign_in_link(ctx: Context, base_url: str = "") -> dict[str, Any]:
     """A one-time sign-in of the caller, for ten minutes: {token, url, expires_at}. Only a person has one."""
     if ctx.principal.kind != "person":
         raise NotYours("An AI team member does not sign in.")
+    _need_session(ctx)
     until = now() + _LINK
     async with ctx.transaction():
         token = await create_one_time(ctx, "sign_in_link", until, person_id=ctx.principal.id)
         ctx.record(events.link_created(ctx.principal.id, ctx.principal.name))
     return {"token": token, "url": f"{base_url.rstrip('/')}/sign-in?link={token}", "expires_at": until}
+
+
+def _need_session(ctx: Context) -> None:
+    """A token is bound to a workspace and may have an end; what it makes must not outlive or outgrow it."""
+    if ctx.credential_id is not None and not ctx.credential_id.startswith("ses_"):
+        raise NotYours("A token cannot make another credential.", remedy="Sign in, and ask again with that session.")
 
 
 async def sign_in_by_link(ctx: Context, token: str) -> dict[str, Any]:
@@ -261,6 +274,7 @@ async def create_token(
     """An API token, shown once: for the caller, or for an AI team member. Raises NotYours, TeamMemberNotFound."""
     if ctx.principal.kind != "person":
         raise NotYours("Only a person makes credentials.")
+    _need_session(ctx)
     workspace = Resource("workspace", workspace_id, workspace_id)
     async with ctx.transaction() as conn:
         kind, target = "person", ctx.principal.id

@@ -21,6 +21,13 @@ def context(request: Request) -> Context:
     return ctx
 
 
+def _plain(part: Any) -> bool:
+    """What a key of ours can be: printable text, or a number of 63 bits."""
+    if isinstance(part, str):
+        return len(part) <= 200 and part.isprintable()
+    return isinstance(part, int) and not isinstance(part, bool) and abs(part) < 2**63
+
+
 class BadCursor(BadRequest):
     """The cursor is not one of ours."""
 
@@ -40,7 +47,7 @@ class Page:
                 value = json.loads(base64.urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)))
             except (ValueError, binascii.Error) as error:
                 raise BadCursor("The cursor is not one that this list gave out.") from error
-            if not isinstance(value, list) or not all(isinstance(part, str | int) for part in value):
+            if not isinstance(value, list) or not value or not all(_plain(part) for part in value):
                 raise BadCursor("The cursor is not one that this list gave out.")
             self.after = value
 

@@ -184,7 +184,7 @@ class Supervisor:
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
-                    env=self._environment(),
+                    env=self._environment(role.name),
                     **self._as_user(role.name),
                 )
             role.starts += 1
@@ -262,8 +262,11 @@ class Supervisor:
         if self._lock is not None:
             self._lock.close()
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, role: str = "") -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if _passes(key)}
+        if role in ("host", "launcher"):
+            # They have no database and no treasury: not even by their environment.
+            kept = {key: value for key, value in kept.items() if not key.startswith(_NOT_FOR_PACKS)}
         kept |= {
             "WORKA_HOME": str(self.settings.home),
             "WORKA_HTTP__PORT": str(self.port),
@@ -293,6 +296,9 @@ class Supervisor:
     def _write_instance(self) -> None:
         instance = {"url": self.url, "build": build_id(), "home": str(self.settings.home), "pid": os.getpid()}
         write_json(self.paths.run / "instance.json", instance)
+
+
+_NOT_FOR_PACKS = ("WORKA_DATABASE__", "WORKA_TREASURY__")
 
 
 def _passes(key: str) -> bool:

@@ -614,13 +614,13 @@ create table worka.idempotency (
 
 -- lookups across tenants: SECURITY DEFINER, fixed search path, ids only (decisions.md 16, 18) ------------------------
 create function worka.credential_lookup(hmac bytea)
-returns table (kind text, credential_id text, principal_kind text, principal_id text, tenant_id text, workspace_id text, expires_at timestamptz)
+returns table (kind text, credential_id text, principal_kind text, principal_id text, tenant_id text, workspace_id text, expires_at timestamptz, issued_by text)
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-  select 'session', s.id, 'person', s.person_id, null::text, null::text, s.expires_at from worka.session s
+  select 'session', s.id, 'person', s.person_id, null::text, null::text, s.expires_at, s.person_id from worka.session s
    join worka.person p on p.id = s.person_id
    where s.token_hmac = hmac and s.revoked_at is null and s.expires_at > now() and p.enabled
   union all
-  select 'api_token', t.id, t.principal_kind, t.principal_id, t.tenant_id, t.workspace_id, t.expires_at from worka.api_token t
+  select 'api_token', t.id, t.principal_kind, t.principal_id, t.tenant_id, t.workspace_id, t.expires_at, t.created_by from worka.api_token t
    where t.token_hmac = hmac and t.revoked_at is null and (t.expires_at is null or t.expires_at > now())
      and (t.principal_kind <> 'person' or exists (select 1 from worka.person p where p.id = t.principal_id and p.enabled))
      and (t.principal_kind <> 'team_member' or exists (select 1 from worka.team_member m where m.tenant_id = t.tenant_id and m.id = t.principal_id and m.enabled))

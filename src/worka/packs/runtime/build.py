@@ -315,6 +315,8 @@ class Builder:
             value = self._environ.get(theirs)
             if value and ours not in kept and ("://" in value or os.path.exists(value)):
                 kept[ours] = value
+        # The machine's own roots too: an operator's registry may stand behind a private CA.
+        kept.setdefault("UV_SYSTEM_CERTS", "1")
         return kept | {"PATH": "/usr/bin:/bin", "HOME": str(self.home / "cache"), "LANG": "C.UTF-8"}
 
 
