@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -99,6 +101,70 @@ async def test_a_reader_that_leaves_the_workspace_is_cut_off(world: World) -> No
     assert (await reader.next(4))[1] == "bye"
     with pytest.raises(Denied):
         await Reader(world, world.viewer).open()
+
+
+CREDENTIAL_ENDS = {
+    "signed out": "update worka.session set revoked_at = now() where id = %(credential)s",
+    "session expired": "update worka.session set expires_at = now() where id = %(credential)s",
+    "person disabled": "update worka.person set enabled = false where id = %(person)s",
+    "token revoked": "update worka.api_token set revoked_at = now() where id = %(credential)s",
+    "token expired": "update worka.api_token set expires_at = now() where id = %(credential)s",
+    "token's person disabled": "update worka.person set enabled = false where id = %(person)s",
+    "token's team member disabled": "update worka.team_member set enabled = false where id = %(member)s",
+}
+
+
+@pytest.mark.parametrize("how", CREDENTIAL_ENDS)
+async def test_a_stream_ends_with_its_credential(world: World, cluster: Cluster, how: str) -> None:
+    token, of_member = how.startswith("token"), "team member" in how
+    names = {
+        "credential": ("tok_" if token else "ses_") + secrets.token_hex(8),
+        "person": world.viewer,
+        "member": "mem_" + secrets.token_hex(8),
+        "kind": "team_member" if of_member else "person",
+        "tenant": world.tenant_id,
+        "workspace": world.workspace_id,
+        "hmac": secrets.token_bytes(32),
+    }
+    names["principal"] = names["member"] if of_member else names["person"]
+
+    async def change(*statements: str) -> None:
+        async with await psycopg.AsyncConnection.connect(cluster.urls.migrator) as conn:
+            await conn.execute("select set_config('worka.tenant', %s, true)", (world.tenant_id,))
+            for statement in statements:
+                assert (await conn.execute(statement, names)).rowcount == 1
+
+    if of_member:
+        await change(
+            "insert into worka.team_member (tenant_id, id, workspace_id, name, responsibility, owner_person_id,"
+            " created_by) values (%(tenant)s, %(member)s, %(workspace)s, 'm', 'r', %(person)s, %(person)s)",
+        )
+    if token:
+        await change(
+            "insert into worka.api_token (tenant_id, id, principal_kind, principal_id, name, prefix, token_hmac,"
+            " created_by) values (%(tenant)s, %(credential)s, %(kind)s, %(principal)s, 't', 'p', %(hmac)s, %(person)s)"
+        )
+    else:
+        await change(
+            "insert into worka.session (id, person_id, token_hmac, expires_at)"
+            " values (%(credential)s, %(person)s, %(hmac)s, now() + interval '1 hour')"
+        )
+    reader = Reader(world, world.viewer)
+    reader.ctx = replace(reader.ctx, credential_id=str(names["credential"]))
+    await reader.open()
+    await publish(world, "one")
+    assert (await reader.next())[2]["subject"]["name"] == "one"  # type: ignore[index]
+    # A live credential: checked several times, and the stream goes on.
+    await asyncio.sleep(1.2)
+    await publish(world, "two")
+    assert (await reader.next())[2]["subject"]["name"] == "two"  # type: ignore[index]
+    waiting = asyncio.create_task(reader.next(3))
+    await asyncio.sleep(1.2)
+    assert not waiting.done()
+    await change(CREDENTIAL_ENDS[how])
+    async with asyncio.timeout(1.5):
+        _, kind, data = await waiting
+    assert (kind, data) == ("bye", {"reason": "no_longer_allowed"})
 
 
 async def test_another_workspaces_events_are_not_in_the_stream(world: World, cluster: Cluster, tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ import pytest
 from tests.workspaces.world import World
 from worka import identity
 from worka.identity import passwords
-from worka.identity.errors import BadSignIn, NotYours, TeamMemberNotFound, UsedOrUnknownToken
+from worka.identity import rules as person_rules
+from worka.identity import service as people
+from worka.identity.errors import BadSignIn, NotYours, TeamMemberNotFound, TooManySignIns, UsedOrUnknownToken
 from worka.kernel.errors import Conflict, Denied, Invalid
 from worka.kernel.ids import new_id
 from worka.workspaces import rules, service, store
@@ -81,6 +83,30 @@ async def test_an_invitation_is_no_way_into_somebodys_account(world: World) -> N
     ]
     with pytest.raises(AlreadyMember):
         await service.accept(world.nobody(), second, PASSWORD, "")
+
+
+async def test_invitations_are_no_way_to_guess_a_password(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    person = await world.person("guessed", password_hash=await passwords.hash_password(PASSWORD))
+    async with world.db.transaction(None) as conn:
+        row = await identity.store.person(conn, person)
+    assert row is not None
+    invited = [
+        (await service.invite(world.ctx("admin"), world.workspace_id, row["email"], "member", False))[
+            "invitation_token"
+        ]
+        for _ in range(2)
+    ]
+    monkeypatch.setattr(people, "sign_in_budget", person_rules.Budget(most=2))
+    for token in invited:
+        with pytest.raises(BadSignIn):
+            await service.accept(world.nobody(), token, "a password of the thief", "Thief")
+    for token in invited:  # the budget is the address's: another invitation has no tries of its own
+        with pytest.raises(TooManySignIns) as limited:
+            await service.accept(world.nobody(), token, PASSWORD, "")
+        assert 0 < limited.value.extra["retry_after"] <= 60
+    monkeypatch.setattr(people, "sign_in_budget", person_rules.Budget(most=2))
+    accepted = await service.accept(world.nobody(), invited[0], PASSWORD, "")
+    assert accepted["person_id"] == person, "a right first try works, and the refused ones used nothing up"
 
 
 async def test_a_role_change_holds_at_once_and_the_last_owner_stays(world: World) -> None:

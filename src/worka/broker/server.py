@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,7 @@ class Broker:
         self._net: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._handovers: set[asyncio.Task[None]] = set()
+        self._warned = float("-inf")
 
     async def start(self) -> None:
         """Listens on `run/broker.sock` (control, own uid) and `run/broker-net.sock` (sockets, by token)."""
@@ -276,8 +278,21 @@ class Broker:
     async def _accept_handovers(self, net: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            conn, _ = await loop.sock_accept(net)
+            try:
+                conn, _ = await loop.sock_accept(net)
+            except OSError as error:
+                # As in _accept: one failure must not end handovers for good.
+                self._warn_of_handover("accept of a handover failed: %s", type(error).__name__)
+                await asyncio.sleep(0.05)
+                continue
             _keep(self._handovers, asyncio.create_task(self._handover(conn)))
+
+    def _warn_of_handover(self, message: str, *args: object) -> None:
+        # Anyone on the machine may connect to this socket: at most one line a second.
+        clock = time.monotonic()
+        if clock - self._warned >= 1.0:
+            self._warned = clock
+            log.warning(message, *args)
 
     async def _handover(self, conn: socket.socket) -> None:
         """The launcher's message {session_id, token} with three sockets: 53/udp, 80, 443. One byte says yes."""
@@ -290,13 +305,13 @@ class Broker:
                 asked = json.loads(message)
                 session = self.sessions.get(str(asked.get("session_id")))
                 if not _right_sockets(taken) or session is None or not session.take_token(str(asked.get("token"))):
-                    log.warning("a handover of sockets was refused")
+                    self._warn_of_handover("a handover of sockets was refused")
                     return
                 await self._listen(session, taken)
                 taken = []
                 await asyncio.get_running_loop().sock_sendall(conn, ACK)
         except (OSError, ValueError, AttributeError) as error:
-            log.warning("a handover of sockets failed: %s", type(error).__name__)
+            self._warn_of_handover("a handover of sockets failed: %s", type(error).__name__)
         finally:
             for sock in taken:
                 sock.close()

@@ -186,6 +186,17 @@ async def create_one_time(ctx: Context, kind: str, until: datetime, **fields: An
     return token
 
 
+async def peek_one_time(ctx: Context, kind: str, token: str) -> dict[str, Any]:
+    """What a usable one-time token says, in a transaction of its own; it stays usable. Raises UsedOrUnknownToken."""
+    row = None
+    if rules.kind_of(token) == kind:
+        async with ctx.db.transaction(None) as conn:
+            row = await store.peek_one_time(conn, kind, ctx.sealer.hmac(PURPOSE, token.encode()))
+    if row is None:
+        raise UsedOrUnknownToken("It is unknown, was used, or has expired.")
+    return row
+
+
 async def take_one_time(ctx: Context, kind: str, token: str) -> dict[str, Any]:
     """Uses up a one-time token within the open transaction. Raises UsedOrUnknownToken."""
     row = None
@@ -211,12 +222,17 @@ async def set_up(ctx: Context, token: str, email: str, password: str, name: str)
     return session
 
 
+def charge_sign_in(email: str, place: str) -> None:
+    """Counts a try of a password of `email` from `place`, before it is looked at. Raises TooManySignIns."""
+    wait = sign_in_budget.take(f"{email}\x00{place}", time.monotonic())
+    if wait > 0:
+        raise TooManySignIns(f"Try again in {int(wait) + 1} seconds.", retry_after=int(wait) + 1)
+
+
 async def sign_in(ctx: Context, email: str, password: str, address: str = "") -> dict[str, Any]:
     """Signs a person in. Raises BadSignIn, TooManySignIns (with `retry_after`, seconds)."""
     email = email.strip().lower()
-    wait = sign_in_budget.take(f"{email}\x00{address}", time.monotonic())
-    if wait > 0:
-        raise TooManySignIns(f"Try again in {int(wait) + 1} seconds.", retry_after=int(wait) + 1)
+    charge_sign_in(email, address)
     async with ctx.db.transaction(None) as conn:
         row = await store.person_by_email(conn, email)
     # Verified outside of any transaction: it takes long, and must take as long for nobody's address.

@@ -70,6 +70,12 @@ async def take_one_time(conn: Connection, kind: str, hmac: bytes) -> Row | None:
     return await (await conn.execute("select * from worka.one_time_take(%s, %s)", (kind, hmac))).fetchone()
 
 
+async def peek_one_time(conn: Connection, kind: str, hmac: bytes) -> Row | None:
+    """What take_one_time would give, without using it up: taken, and given back at once."""
+    async with conn.transaction(force_rollback=True):
+        return await take_one_time(conn, kind, hmac)
+
+
 async def one_time_exists(conn: Connection, kind: str) -> bool:
     """Whether a usable one of this kind exists."""
     row = await (await conn.execute("select worka.one_time_exists(%s) as found", (kind,))).fetchone()

@@ -45,13 +45,14 @@ async def held_back(conn: Connection, workspace_id: str, xid: str, event_id: int
 async def may_still_read(
     conn: Connection, workspace_id: str, kind: str, principal_id: str, credential_id: str | None
 ) -> bool:
-    """Whether the reader is still a member of the workspace and its API token, if it uses one, still lives."""
+    """Whether the reader is still a member of the workspace and enabled, and its credential, if it has one, still lives."""
     cursor = await conn.execute(
         "select exists (select 1 from worka.membership where workspace_id = %s and principal_kind = %s and"
         " principal_id = %s)"
-        " and not exists (select 1 from worka.api_token where id = %s and (revoked_at is not null or expires_at"
-        " <= now())) as may",
-        (workspace_id, kind, principal_id, credential_id),
+        " and (%s <> 'person' or exists (select 1 from worka.person_lookup(%s) where enabled))"
+        " and (%s <> 'team_member' or exists (select 1 from worka.team_member where id = %s and enabled))"
+        " and (%s::text is null or worka.credential_live(%s)) as may",
+        (workspace_id, kind, principal_id, kind, principal_id, kind, principal_id, credential_id, credential_id),
     )
     row = await cursor.fetchone()
     return bool(row and row["may"])

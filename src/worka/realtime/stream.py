@@ -20,8 +20,8 @@ from worka.realtime.hub import hub_of
 
 _CURSOR = re.compile(r"(\d{1,20})-(\d{1,19})")
 PAGE = 200
-CHECK_SECONDS = 1.0
-"""How often a quiet stream looks: is the reader still allowed, was an announcement lost."""
+CHECK_SECONDS = 0.5
+"""How often a stream looks: is the reader still allowed, was an announcement lost."""
 SILENCE_SECONDS = 15.0
 """After this long without an event a comment is sent, so that dead connections are noticed."""
 
@@ -91,7 +91,9 @@ async def stream(db: Database, ctx: Context, after: tuple[str, int]) -> AsyncIte
                 spoke = asyncio.get_running_loop().time()
                 yield f": alive {now().isoformat()}\n\n".encode()
             try:
-                async with asyncio.timeout(0.02 if waiting else CHECK_SECONDS):
+                # Not past the next check, however often an announcement wakes us in between.
+                left = max(checked + CHECK_SECONDS - asyncio.get_running_loop().time(), 0.0)
+                async with asyncio.timeout(0.02 if waiting else left):
                     await wake.wait()
             except TimeoutError:
                 pass

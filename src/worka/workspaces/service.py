@@ -81,7 +81,16 @@ async def accept(ctx: Context, token: str, password: str, display_name: str) -> 
     """Accepts an invitation and signs in: {person_id, session_token, expires_at, workspace_id}.
 
     A new address gets an account with this password; for a known one the password must be the account's (an
-    invitation is no way into somebody's account). Raises UsedOrUnknownToken, BadSignIn, AlreadyMember, WeakPassword."""
+    invitation is no way into somebody's account). A wrong one gives the invitation back, so every try is counted per
+    invited address, over all invitations and tenants. Raises UsedOrUnknownToken, TooManySignIns, BadSignIn,
+    AlreadyMember, WeakPassword."""
+    email = (await people.peek_one_time(ctx, "invitation", token))["email"]
+    people.charge_sign_in(email, "invitation")
+    async with ctx.db.transaction(None) as conn:
+        account = await identity.store.person_by_email(conn, email)
+    # Verified outside of any transaction: it takes long. Only the hash that was checked counts below.
+    right = account is not None and await verify(account["password_hash"], password)
+    checked = account["password_hash"] if account is not None and right else None
     async with ctx.transaction() as conn:
         row = await people.take_one_time(ctx, "invitation", token)
         # From here on inside the tenant: one transaction writes to one ledger.
@@ -92,7 +101,7 @@ async def accept(ctx: Context, token: str, password: str, display_name: str) -> 
             person = await identity.create_person(
                 ctx.acting(ctx.principal, **here), row["email"], display_name, password
             )
-        elif known["enabled"] and await verify(known["password_hash"], password):
+        elif known["enabled"] and known["password_hash"] == checked:
             person = known
         else:
             raise BadSignIn("The invited address has an account: its password is needed.")

@@ -738,3 +738,13 @@ begin
   end if;
   return s;
 end $$;
+-- Whether a credential that was accepted once would be accepted still: what lasts longer than a request asks again.
+create function worka.credential_live(credential text) returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select exists (select 1 from worka.session s join worka.person p on p.id = s.person_id
+    where s.id = credential and s.revoked_at is null and s.expires_at > now() and p.enabled)
+  or exists (select 1 from worka.api_token t
+    where t.id = credential and t.revoked_at is null and (t.expires_at is null or t.expires_at > now())
+     and (t.principal_kind <> 'person' or exists (select 1 from worka.person p where p.id = t.principal_id and p.enabled))
+     and (t.principal_kind <> 'team_member' or exists (select 1 from worka.team_member m where m.tenant_id = t.tenant_id and m.id = t.principal_id and m.enabled)))
+$$;
