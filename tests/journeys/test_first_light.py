@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
+import time
 import urllib.parse
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.support.instance import Instance, make_repository
+from worka.cli.demo import Demo
 
 pytestmark = pytest.mark.timeout(420)
 STAGES = ["start", "people", "packs", "outside system", "approvals", "task", "refused road", "evidence"]
@@ -170,3 +174,31 @@ def test_doctor_finds_a_healthy_instance_healthy(instance: Instance) -> None:
     checks = {item["name"]: item["state"] for item in json.loads(done.stdout)["items"]}
     assert done.returncode == 0, checks
     assert {"sandbox", "database", "broker", "host", "launcher", "clock", "disk"} <= set(checks)
+
+
+@pytest.mark.capability("TSK-6")
+@pytest.mark.capability("XPL-2")
+def test_a_task_goes_on_with_nobody_connected_and_three_doors_explain_it_alike(stage: Demo, instance: Instance) -> None:
+    body = {"workflow": "release-notes", "inputs": {"repository": "alone"}, "member_id": stage.ids["member"]}
+    with httpx.Client(base_url=instance.url, headers={"Authorization": f"Bearer {stage.owner.token}"}) as once:
+        task = once.post(f"/v1/workspaces/{stage.ids['workspace']}/tasks", json=body).raise_for_status().json()["id"]
+    # Nobody asks from here on; only the judge looks, past every door.
+    deadline = time.monotonic() + 40
+    while instance.rows("select state from worka.task where id = %s", task)[0]["state"] != "waiting":
+        assert time.monotonic() < deadline, "the task did not reach its wait alone"
+        time.sleep(0.2)
+    api = stage.owner.get(f"/v1/tasks/{task}/why")
+    arguments = ["--url", instance.url, "--token", str(stage.owner.token), "--output", "json", "task", "why", task]
+    cli = json.loads(instance.worka(*arguments).stdout)
+    page = httpx.get(
+        f"{instance.url}/w/{stage.ids['workspace']}/tasks/{task}",
+        headers={"Authorization": f"Bearer {stage.owner.token}", "Accept": "text/html"},
+    ).raise_for_status()
+
+    def lasting(why: dict[str, Any]) -> dict[str, Any]:
+        # The age in the headline and the time of looking move on between two questions.
+        return {key: value for key, value in why.items() if key not in ("observed_at", "headline")}
+
+    assert lasting(cli) == lasting(api)
+    for words in (api["reason"], api["waiting_on"][0]["name"], api["waiting_on"][0]["because"]):
+        assert words in html.unescape(page.text)

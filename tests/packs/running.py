@@ -86,7 +86,7 @@ class Instance:
                 for key, value in os.environ.items()
                 if key.startswith(("UV_", "PIP_", "SSL_")) or key == "PATH"
             }
-            | {"WORKA_HOME": str(self.home), "PYTHONDONTWRITEBYTECODE": "1"}
+            | {"WORKA_HOME": str(self.home), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONFAULTHANDLER": "1"}
             | (environment or {})
         )
         self.as_user: dict[str, Any] = {}

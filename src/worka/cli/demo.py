@@ -217,6 +217,7 @@ class Demo(Surroundings):
             str(folder / "token"),
         ]
         command += ["--admin-token-file", str(folder / "admin"), "--repo-name", self.repository_name()]
+        command += ["--while-pid", str(json.loads((self.home / "run" / "instance.json").read_text())["pid"])]
         log = (folder / "tracker.log").open("w")
         self.tracker = subprocess.Popen(
             command,

@@ -384,6 +384,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--admin-token-file", type=Path, help="file with the judge's token; DIR/admin-token without it")
     parser.add_argument("--repo-name", default="repository", help="name that appears in its issues")
+    parser.add_argument("--while-pid", type=int, help="ends when this process has ended; its tokens go with it")
     given = parser.parse_args(arguments)
     given.dir.mkdir(parents=True, exist_ok=True)
     ca_file, context = _certificates(given.dir)
@@ -408,7 +409,11 @@ def main(arguments: list[str] | None = None) -> None:
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
-    stop.wait()
+    while not stop.wait(1):
+        if given.while_pid is not None and not Path(f"/proc/{given.while_pid}").exists():
+            for file in (given.token_file, admin_file):
+                file.unlink(missing_ok=True)
+            break
     sys.exit(0)
 
 
