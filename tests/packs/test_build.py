@@ -90,7 +90,7 @@ def builder(open_path: Path, shelf: Shelf) -> Callable[..., Builder]:
     return make
 
 
-@pytest.mark.capability("MAN-2", "RUN-5")
+@pytest.mark.capability("RUN-5")
 async def test_a_wheel_becomes_a_read_only_environment_with_its_own_entry_point(
     builder: Callable[..., Builder], shelf: Shelf
 ) -> None:
@@ -114,7 +114,6 @@ async def test_the_digest_is_the_same_in_another_home(builder: Callable[..., Bui
     assert here["tree_digest"] == there["tree_digest"]
 
 
-@pytest.mark.capability("MAN-2")
 async def test_a_wheel_with_another_hash_is_not_installed(builder: Callable[..., Builder], shelf: Shelf) -> None:
     lock = shelf.wheel(FILES)
     shelf.wheel(FILES | {"worka_test_tool/__init__.py": "pass\n"})
@@ -122,14 +121,12 @@ async def test_a_wheel_with_another_hash_is_not_installed(builder: Callable[...,
         await builder().build(package=PACKAGE, lock_text=lock)
 
 
-@pytest.mark.capability("MAN-2")
 async def test_a_source_distribution_is_not_built(builder: Callable[..., Builder], shelf: Shelf) -> None:
     with pytest.raises(BuildFailed, match="wheel"):
         await builder().build(package=PACKAGE, lock_text=shelf.source())
     assert not (shelf.folder / "ran").exists()
 
 
-@pytest.mark.capability("MAN-2")
 async def test_an_executable_pth_is_refused_and_nothing_stays(
     builder: Callable[..., Builder], shelf: Shelf, open_path: Path
 ) -> None:
@@ -139,7 +136,7 @@ async def test_an_executable_pth_is_refused_and_nothing_stays(
     assert list((open_path / "home" / "envs").iterdir()) == []
 
 
-@pytest.mark.capability("MAN-2", "RUN-5")
+@pytest.mark.capability("RUN-5")
 @pytest.mark.parametrize(
     "how",
     [
@@ -211,7 +208,6 @@ async def test_the_full_digest_sees_every_kind_of_change(
         build.verify_full(env, built["tree_digest"])
 
 
-@pytest.mark.capability("MAN-2")
 @pytest.mark.parametrize(
     "lock",
     [
@@ -260,7 +256,6 @@ async def test_npm_is_an_honest_not_yet(builder: Callable[..., Builder]) -> None
     assert refused.value.problem_code == "ecosystem_unsupported"
 
 
-@pytest.mark.capability("MAN-2")
 async def test_a_tree_of_files_is_copied_and_its_module_is_the_entry(
     builder: Callable[..., Builder], open_path: Path
 ) -> None:

@@ -48,7 +48,8 @@ def a_repository(packs: Instance) -> Path:
     return repository
 
 
-@pytest.mark.capability("RUN-2", "RUN-3", "MAN-2")
+@pytest.mark.capability("RUN-2")
+@pytest.mark.capability("RUN-3", part="warm sessions, dropped on update and crash; cold and warm apart")
 async def test_an_unmodified_git_server_answers_from_the_sandbox_and_stays_warm(packs: Instance) -> None:
     lock = (REPOSITORY / "packs" / "git" / "requirements.lock").read_text()
     version = next(line.split("==")[1].split()[0] for line in lock.splitlines() if line.startswith("mcp-server-git=="))
@@ -76,7 +77,7 @@ async def test_an_unmodified_git_server_answers_from_the_sandbox_and_stays_warm(
     assert outcomes[0]["isolation"]["seccomp"] is True
 
 
-@pytest.mark.capability("RUN-2")
+@pytest.mark.capability("RUN-3", part="warm sessions, dropped on update and crash; cold and warm apart")
 async def test_two_calls_at_once_are_two_sessions_and_each_serves_one(packs: Instance) -> None:
     session = await packs.session()
     code = "import time, os; a = time.time(); time.sleep(0.4); value = [a, time.time(), os.environ['WORKA_PACK_SESSION_ID']]"
@@ -86,7 +87,7 @@ async def test_two_calls_at_once_are_two_sessions_and_each_serves_one(packs: Ins
     assert max(v[0] for v in values) < min(v[1] for v in values), "the second call waited for the first"
 
 
-@pytest.mark.capability("RUN-2")
+@pytest.mark.capability("RUN-3", part="warm sessions, dropped on update and crash; cold and warm apart")
 async def test_an_attachment_gets_no_more_than_its_sessions(packs: Instance) -> None:
     session = await packs.session()
     outcomes = await asyncio.gather(
@@ -99,7 +100,7 @@ async def test_an_attachment_gets_no_more_than_its_sessions(packs: Instance) -> 
     assert len({outcome["structured"]["value"] for outcome in outcomes}) <= 4
 
 
-@pytest.mark.capability("RUN-2")
+@pytest.mark.capability("RUN-1")
 async def test_a_pack_gets_the_invocation_and_the_trace_and_its_own_environment_only(packs: Instance) -> None:
     session = await packs.session(env={"MODE": "quiet", "WORKA_PACK_TENANT": "forged"})
     trace = "0af7651916cd43dd8448eb211c80319c"
@@ -160,14 +161,14 @@ async def test_endless_output_ends_only_that_session_and_the_host_stays_small(pa
     assert await packs.gone(loud)
 
 
-@pytest.mark.capability("RUN-4")
+@pytest.mark.capability("RUN-2")
 async def test_stray_lines_are_quoted_and_do_not_break_the_call(packs: Instance) -> None:
     outcome = await packs.run(await packs.session(), "print('loading model…', flush=True); value = 1")
     assert outcome["status"] == "ok"
     assert outcome["stray_stdout"] == "loading model…"
 
 
-@pytest.mark.capability("RUN-4")
+@pytest.mark.capability("RUN-2")
 async def test_the_tail_of_stderr_is_bounded_redacted_and_of_this_call(packs: Instance) -> None:
     session = await packs.session()
     say = "import sys; sys.stderr.write({!r}); sys.stderr.flush(); import time; time.sleep(0.2); value = 1"
@@ -190,7 +191,7 @@ async def test_a_server_that_dies_at_start_says_why(packs: Instance) -> None:
     assert "a_module_that_is_not_there" in outcome["stderr_tail"]
 
 
-@pytest.mark.capability("TOL-5", "TOL-6")
+@pytest.mark.capability("TOL-5")
 async def test_a_definition_that_changed_is_held_with_its_difference_and_the_others_serve(packs: Instance) -> None:
     session = await pinned(packs)
     before = await packs.run(session, "value = 1")
@@ -243,7 +244,7 @@ async def test_an_environment_that_is_not_the_releases_is_not_started(packs: Ins
     assert elsewhere["reason"] == "digest_mismatch"
 
 
-@pytest.mark.capability("RUN-2")
+@pytest.mark.capability("RUN-3", part="warm sessions, dropped on update and crash; cold and warm apart")
 async def test_a_dropped_attachment_has_no_process_left(packs: Instance) -> None:
     session = await packs.session()
     await packs.value(session, "import os\nif os.fork() == 0:\n    import time; time.sleep(100)\nvalue = 1")
@@ -252,7 +253,7 @@ async def test_a_dropped_attachment_has_no_process_left(packs: Instance) -> None
     assert await packs.gone(session)
 
 
-@pytest.mark.capability("RUN-3")
+@pytest.mark.capability("RUN-1")
 async def test_without_a_second_uid_it_runs_too_and_says_so(ordinary: Instance) -> None:
     session = await ordinary.session()
     outcome = await ordinary.run(

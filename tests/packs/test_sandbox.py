@@ -8,6 +8,7 @@ import fnmatch
 import json
 import os
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -202,6 +203,27 @@ def test_many_sessions_leave_no_zombie_no_descriptor_and_no_group(packs: Instanc
         time.sleep(0.05)
     assert left() == before
     assert before[1:] == (0, 0)
+
+
+def test_an_end_and_a_closed_connection_in_the_same_moment_do_not_stop_the_launcher(packs: Instance) -> None:
+    """The launcher is stopped, so that it finds both events at once, then continued."""
+    launcher = packs.processes["launcher"]
+    for _ in range(5):
+        bystander = Launched(packs, ["sleep", "100"])
+        assert "started" in bystander.report()
+        ending = Launched(packs, ["sh", "-c", "read line"])
+        assert "started" in ending.report()
+        launcher.send_signal(signal.SIGSTOP)
+        ending.conn.close()
+        os.write(ending.stdin, b"go\n")
+        time.sleep(0.1)
+        launcher.send_signal(signal.SIGCONT)
+        after = Launched(packs, ["true"])
+        assert "started" in after.report(), "the launcher stands"
+        assert after.report()["exited"] == 0
+        assert not select.select([bystander.conn], [], [], 0)[0], "another session was taken for the one that ended"
+        for one in (after, bystander, ending):
+            one.close()
 
 
 @pytest.mark.capability("BRK-1", part="the sandbox's sockets")

@@ -19,6 +19,7 @@ import socket
 import struct
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +111,7 @@ class Launcher:
         try:
             while not self.stopping:
                 for key, _ in self.selector.select(0.01 if self.dying else None):
-                    key.data()
+                    self._act(key.data)
                 self._bury()
         finally:
             listener.close()
@@ -123,8 +124,22 @@ class Launcher:
     def _stop(self, _number: int, _frame: Any) -> None:
         self.stopping = True
 
-    def _watch(self, what: Any, act: Callable[[], Any]) -> None:
-        self.selector.register(what, selectors.EVENT_READ, act)
+    def _watch(self, what: Any, act: Callable[[], Any], session: Session | None = None) -> None:
+        self.selector.register(what, selectors.EVENT_READ, (act, session))
+
+    def _act(self, watched: tuple[Callable[[], Any], Session | None]) -> None:
+        """One event. A surprise ends the session it is about; the others must not lose their launcher to it."""
+        act, session = watched
+        if session is not None and session not in self.sessions:
+            # Closed by an earlier event of the same round: its pid and descriptors are not its own any more.
+            return
+        try:
+            act()
+        except Exception:
+            if session is None:
+                raise
+            traceback.print_exc()
+            self._close(session)
 
     def _unwatch(self, what: Any) -> None:
         with contextlib.suppress(KeyError, ValueError):
@@ -142,7 +157,7 @@ class Launcher:
         conn.setblocking(False)
         session = Session(conn)
         self.sessions.add(session)
-        self._watch(conn, lambda: self._heard(session))
+        self._watch(conn, lambda: self._heard(session), session)
 
     def _heard(self, session: Session) -> None:
         """The first message starts a pack; after it, silence is all that is expected, and the end means the end."""
@@ -211,8 +226,8 @@ class Launcher:
                     os.close(fd)
             if session.pid == 0 and session.group is not None:
                 session.group.remove()
-        self._watch(session.status, lambda: self._status(session))
-        self._watch(session.pidfd, lambda: self._ended(session))
+        self._watch(session.status, lambda: self._status(session), session)
+        self._watch(session.pidfd, lambda: self._ended(session), session)
 
     def _child(
         self, spec: LaunchSpec, group: Group, broker: socket.socket | None, standard: list[int], status: int
