@@ -170,6 +170,7 @@ def test_an_id_pasted_into_find_leads_to_its_page(browser: Browser, standing: Ro
     eyes.page.keyboard.press("Control+k")
     eyes.page.get_by_role("searchbox").or_(eyes.page.locator("#q")).first.fill(standing.task_id)
     eyes.page.wait_for_url(f"**/tasks/{standing.task_id}")
+    assert eyes.page.url.endswith(f"/tasks/{standing.task_id}")
     context.close()
 
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from tests.support.database import Cluster, reachable_directory
-from worka.kernel.migrate import migrate
-from worka.kernel.postgres import ROLES, EmbeddedPostgres
+from tests.support.database import Cluster, migrated
 
 BINARIES = Path("/usr/lib/postgresql/15/bin")
 
@@ -20,19 +17,8 @@ BINARIES = Path("/usr/lib/postgresql/15/bin")
 @pytest.fixture(scope="module")
 def fifteen() -> Iterator[Cluster]:
     """A migrated cluster on PostgreSQL 15."""
-    from worka.workflows.adapters.dbos_engine import migrate_engine
-
     assert (BINARIES / "initdb").exists(), "PostgreSQL 15 is missing: apt-get install postgresql-15"
-    home = reachable_directory("test-pg15-")
-    server = EmbeddedPostgres(home, BINARIES)
-    urls = server.start()
-    try:
-        migrate_engine(urls.migrator, ROLES["engine"])
-        migrate(urls.migrator, app_role=ROLES["app"], engine_role=ROLES["engine"])
-        yield Cluster(home, urls, server)
-    finally:
-        server.stop("immediate")
-        shutil.rmtree(home, ignore_errors=True)
+    yield from migrated("test-pg15-", BINARIES)
 
 
 def test_it_is_fifteen_and_every_tenant_table_forces_its_policy(fifteen: Cluster) -> None:

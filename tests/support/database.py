@@ -35,14 +35,12 @@ def reachable_directory(prefix: str) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """One migrated cluster for the whole session; tests keep apart by tenant."""
+def migrated(prefix: str, binaries: Path | None = None) -> Iterator[Cluster]:
+    """A cluster on an empty home, migrated as `worka up` does it; gone when the generator is closed."""
     from worka.workflows.adapters.dbos_engine import migrate_engine
 
-    home = reachable_directory("test-db-")
-    named = os.environ.get("WORKA_TEST_PG")
-    server = EmbeddedPostgres(home, Path(named) if named else None)
+    home = reachable_directory(prefix)
+    server = EmbeddedPostgres(home, binaries)
     urls = server.start()
     try:
         migrate_engine(urls.migrator, ROLES["engine"])
@@ -51,6 +49,13 @@ def cluster() -> Iterator[Cluster]:
     finally:
         server.stop("immediate")
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """One migrated cluster for the whole session; tests keep apart by tenant."""
+    named = os.environ.get("WORKA_TEST_PG")
+    yield from migrated("test-db-", Path(named) if named else None)
 
 
 @pytest_asyncio.fixture
