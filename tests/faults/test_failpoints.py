@@ -6,6 +6,10 @@ never our tables alone. The supervisor starts the killed process again; the call
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -17,6 +21,7 @@ from tests.support.instance import Instance
 from worka.cli.client import Client, Failed
 from worka.cli.demo import Demo
 from worka.kernel import failpoints
+from worka.kernel.postgres import EmbeddedPostgres
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.faults]
 
@@ -136,11 +141,6 @@ def test_every_failpoint_of_the_catalogue_is_killed_somewhere() -> None:
 
 @pytest.mark.capability("DEP-3")
 def test_postgresql_killed_under_a_waiting_task_loses_nothing(stage: Demo, instance: Instance) -> None:
-    import os
-    import signal
-
-    from worka.kernel.postgres import EmbeddedPostgres
-
     body = {"workflow": "release-notes", "inputs": {"repository": "pg-kill"}, "member_id": stage.ids["member"]}
     task_id = stage.owner.post(stage.owner.ws("/tasks"), body)["id"]
     rest(stage.owner, task_id)
@@ -167,25 +167,28 @@ def test_postgresql_killed_under_a_waiting_task_loses_nothing(stage: Demo, insta
 
 
 @pytest.mark.capability("TSK-12")
+@pytest.mark.parametrize(
+    "point", ["task.claimed.after_commit", "step.outcome.before_commit", "pack.invocation.after_effect"]
+)
 def test_a_worker_stopped_past_its_lease_cannot_commit_when_it_goes_on(
-    stage: Demo, instance: Instance, tmp_path: Path
+    stage: Demo, instance: Instance, tmp_path: Path, point: str
 ) -> None:
-    import os
-    import signal
-
-    # A second worker takes over while the first one sleeps.
-    import subprocess
-    import sys
-
+    first = instance.pids()["worker"]
+    armed = instance.home / "failpoints" / point
+    proof = armed.with_name(point + ".hit")
+    proof.unlink(missing_ok=True)
+    armed.write_text("STOP")
+    armed.chmod(0o666)
+    body = {"workflow": "release-notes", "inputs": {"repository": "zombie"}, "member_id": stage.ids["member"]}
+    task_id = stage.owner.post(stage.owner.ws("/tasks"), body)["id"]
+    deadline = time.monotonic() + 30
+    while not proof.exists():
+        assert time.monotonic() < deadline, "the worker was not stopped: this test proved nothing"
+        time.sleep(0.02)
     env = {**instance.env, "PYTHONPATH": os.environ.get("PYTHONPATH", ""), "WORKA_WORKFLOWS__SLOT": "9"}
     log = (tmp_path / "worker.log").open("wb")
     second = subprocess.Popen([sys.executable, "-m", "worka.workers.worker"], env=env, cwd="/", stdout=log, stderr=log)
-    first = instance.pids()["worker"]
     try:
-        body = {"workflow": "release-notes", "inputs": {"repository": "zombie"}, "member_id": stage.ids["member"]}
-        task_id = stage.owner.post(stage.owner.ws("/tasks"), body)["id"]
-        time.sleep(0.25)
-        os.kill(first, signal.SIGSTOP)
         try:
             task = rest(stage.owner, task_id)
             assert task["state"] == "waiting"
@@ -199,6 +202,7 @@ def test_a_worker_stopped_past_its_lease_cannot_commit_when_it_goes_on(
         )
         assert rest(stage.owner, task_id, after=approval)["state"] == "succeeded"
         assert len(effects_of(stage, task_id)) == 1
+        assert instance.pids()["worker"] == first, "the stopped worker goes on"
     finally:
         second.terminate()
         second.wait(20)

@@ -150,6 +150,33 @@ async def test_a_worker_stopped_past_its_lease_cannot_commit_what_it_did(world: 
 
 
 @pytest.mark.faults
+@pytest.mark.capability("TSK-12")
+@pytest.mark.parametrize("point", [p for p in POINTS if not p.startswith(("approval", "view", "task.waiting"))])
+async def test_a_worker_stopped_inside_a_commit_holds_nobody_up_and_commits_nothing_when_it_goes_on(
+    world: World, point: str
+) -> None:
+    """Stopped in an open transaction it holds the task's row and the head of the ledger: the database must free both."""
+    world.host.answers["keep"] = world.host.effect
+    zombie = world.work("1", point, "STOP")
+    task_id = await world.start([LOG, {**KEEP, "arguments": {}}], {"word": "x"})
+    for _ in range(400):
+        if zombie.proof.exists():
+            break
+        await asyncio.sleep(0.05)
+    assert zombie.proof.exists(), "the worker was stopped there"
+    world.work("2")
+    done = await world.until(task_id, "succeeded", seconds=WITHIN + 4)
+    zombie.signal(signal.SIGCONT)
+    await asyncio.sleep(1)
+    assert zombie.process.poll() is None, "it goes on as a worker"
+    after = await world.task(task_id)
+    assert (after["steps"], after["attempt"]) == (done["steps"], done["attempt"])
+    assert len(world.host.effects) == 1
+    outcomes = [receipt for step in after["steps"] for receipt in step["receipts"] if receipt["phase"] == "outcome"]
+    assert len(outcomes) == 2
+
+
+@pytest.mark.faults
 async def test_a_worker_that_ends_in_good_order_hands_its_task_over_at_once(world: World) -> None:
     begun = asyncio.Event()
 

@@ -89,7 +89,7 @@ class Host:
 class WorkerProcess:
     """`python -m worka.workers.worker`, as the supervisor starts it."""
 
-    def __init__(self, world: World, name: str = "1", failpoint: str | None = None) -> None:
+    def __init__(self, world: World, name: str = "1", failpoint: str | None = None, how: str = "KILL") -> None:
         self.proof = world.home / f"hit-{new_id('x')}"
         env = {
             **{key: value for key, value in os.environ.items() if not key.startswith("WORKA_")},
@@ -98,7 +98,11 @@ class WorkerProcess:
             "WORKA_TESTING": "1",
         }
         if failpoint:
-            env |= {"WORKA_FAILPOINT": failpoint, "WORKA_FAILPOINT_FILE": str(self.proof)}
+            env |= {
+                "WORKA_FAILPOINT": failpoint,
+                "WORKA_FAILPOINT_FILE": str(self.proof),
+                "WORKA_FAILPOINT_SIGNAL": how,
+            }
         self.log = (world.home / f"worker-{name}.log").open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "worka.workers.worker"], env=env, stdout=self.log, stderr=self.log, cwd="/"
@@ -146,8 +150,8 @@ class World:
             originating_person=person,
         )
 
-    def work(self, name: str = "1", failpoint: str | None = None) -> WorkerProcess:
-        worker = WorkerProcess(self, name, failpoint)
+    def work(self, name: str = "1", failpoint: str | None = None, how: str = "KILL") -> WorkerProcess:
+        worker = WorkerProcess(self, name, failpoint, how)
         self.workers.append(worker)
         return worker
 

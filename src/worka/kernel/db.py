@@ -14,6 +14,17 @@ from worka.kernel.errors import Unavailable
 
 Connection = psycopg.AsyncConnection[DictRow]
 
+# A process that is stopped, swapped out or cut off inside a transaction keeps its row locks: a task's, or the head of a
+# tenant's ledger, which then stands still for everybody. The server ends such a session; our transactions never wait
+# for anything but the database. Shorter than a worker's lease.
+IDLE_IN_TRANSACTION_SECONDS = 4
+
+
+async def _configure(conn: Connection) -> None:
+    # Not by the start-up parameter `options`: connection poolers refuse it.
+    await conn.execute(f"set idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_SECONDS}s'")
+    await conn.commit()
+
 
 class DatabaseUnavailable(Unavailable):
     """The database does not answer."""
@@ -39,6 +50,7 @@ class Database:
             timeout=10,
             max_idle=120,
             check=AsyncConnectionPool.check_connection,
+            configure=_configure,
             kwargs={"row_factory": dict_row, "application_name": app_name, "connect_timeout": 5},
         )
 
@@ -64,7 +76,7 @@ class Database:
                     (tenant_id or "", person_id or ""),
                 )
                 yield conn
-        except (PoolTimeout, psycopg.OperationalError) as error:
+        except (PoolTimeout, psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout) as error:
             raise DatabaseUnavailable(f"The database did not answer: {type(error).__name__}.") from error
 
     @asynccontextmanager

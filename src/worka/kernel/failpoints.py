@@ -3,7 +3,8 @@
 `WORKA_FAILPOINT=name` kills this process with SIGKILL when it reaches the name; only with `WORKA_TESTING=1`, refused
 otherwise at start. `WORKA_FAILPOINT_FILE` names a file that is created first: a failpoint fires once per file, so that a
 restarted process goes on, and a test can prove that the fault hit. `WORKA_FAILPOINT_DIR` arms them while a system runs:
-a file of the failpoint's name in that folder kills the first process that reaches it, once.
+a file of the failpoint's name in that folder kills the first process that reaches it, once. `WORKA_FAILPOINT_SIGNAL=STOP`,
+or the word `STOP` in that file, stops the process there with SIGSTOP instead: it goes on when it gets SIGCONT.
 """
 
 from __future__ import annotations
@@ -53,19 +54,23 @@ def check_environment() -> None:
 
 
 def hit(name: str) -> None:
-    """Dies here, without clean-up, when this failpoint is armed. Costs one dictionary look-up otherwise."""
+    """Dies here, without clean-up (or stops), when this failpoint is armed. Costs one dictionary look-up otherwise."""
     if os.environ.get("WORKA_TESTING") != "1":
         return
     folder = os.environ.get("WORKA_FAILPOINT_DIR")
+    how = os.environ.get("WORKA_FAILPOINT_SIGNAL", "KILL")
     if folder is not None:
+        proof = os.path.join(folder, name + ".hit")
         try:
             # The rename disarms it for everyone, and stays as the proof that the fault hit.
-            os.rename(os.path.join(folder, name), os.path.join(folder, name + ".hit"))
+            os.rename(os.path.join(folder, name), proof)
+            with open(proof, encoding="ascii") as file:
+                how = file.read().strip() or how
         except OSError:
             return
     elif os.environ.get("WORKA_FAILPOINT") != name or not _first():
         return
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGSTOP if how == "STOP" else signal.SIGKILL)
 
 
 def _first() -> bool:

@@ -99,6 +99,7 @@ NOT_SETTINGS = frozenset(
         "WORKA_FAILPOINT",
         "WORKA_FAILPOINT_DIR",
         "WORKA_FAILPOINT_FILE",
+        "WORKA_FAILPOINT_SIGNAL",
         "WORKA_TOKEN",
         "WORKA_URL",
         "WORKA_WORKSPACE",

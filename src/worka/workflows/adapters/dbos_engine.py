@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
 
+from worka.kernel.db import IDLE_IN_TRANSACTION_SECONDS
 from worka.workflows.segment import Work
 from worka.workflows.steps import Claim
 
@@ -63,6 +64,7 @@ class DbosEngine:
             "executor_id": executor,
             "run_migrations": False,
             "sys_db_pool_size": 6,
+            "sys_db_idle_transaction_timeout_sec": IDLE_IN_TRANSACTION_SECONDS,
             "log_level": "WARNING",
             "enable_otlp": False,
             "max_executor_threads": concurrency * 2 + 8,
