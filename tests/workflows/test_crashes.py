@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from pathlib import Path
 
 import psycopg
@@ -16,8 +17,8 @@ from tests.workflows.world import Row, World, ok
 from worka.kernel import failpoints
 from worka.workflows import explain, service
 
-WITHIN = 40.0
-"""Long enough for a busy machine: a test waits for the outcome; how soon it comes is for a benchmark."""
+WITHIN = 10.0
+"""A killed worker's task goes on within ten seconds (design/bars.md)."""
 # Where a worker can die on this road; the others die in the process that creates or decides (tests/faults).
 POINTS = [
     "approval.consumed.before_commit",
@@ -53,12 +54,12 @@ async def test_killed_at_any_commit_the_task_ends_with_one_effect(world: World, 
     if doomed.process.poll() is not None:
         died_early = True
         world.work("2")
-        await world.until(task_id, "waiting", seconds=WITHIN)
+        await world.until(task_id, "waiting", seconds=WITHIN + 4)
     await world.approve(task_id)
     if not died_early:
         assert await doomed.died() == -signal.SIGKILL
         world.work("2")
-    done = await world.until(task_id, "succeeded", seconds=WITHIN)
+    done = await world.until(task_id, "succeeded", seconds=WITHIN + 4)
     assert doomed.proof.exists(), "the failpoint was hit"
     assert len(world.host.effects) == 1, "one effect: every request bore the same key"
     assert len({call["idempotency_key"] for call in world.host.called("log")}) == 1
@@ -81,7 +82,7 @@ async def test_an_effect_that_may_have_happened_is_not_repeated_but_asked_about(
     await world.approve(task_id)
     assert await doomed.died() == -signal.SIGKILL
     world.work("3")
-    unknown = await world.until(task_id, "unknown", seconds=WITHIN)
+    unknown = await world.until(task_id, "unknown", seconds=WITHIN + 4)
     assert unknown["steps"][1]["state"] == "unknown"
     assert list(world.host.effects.values()) == [1], "it was not sent again"
     wait = next(wait for wait in unknown["waits"] if wait["cleared_at"] is None)
@@ -107,8 +108,10 @@ async def test_a_write_that_is_idempotent_is_repeated_without_asking(world: Worl
     doomed = world.work("1", "pack.invocation.after_effect")
     task_id = await world.start([{**KEEP, "arguments": {}}], {})
     assert await doomed.died() == -signal.SIGKILL
+    began = time.monotonic()
     world.work("2")
-    done = await world.until(task_id, "succeeded", seconds=WITHIN)
+    done = await world.until(task_id, "succeeded", seconds=WITHIN + 4)
+    assert time.monotonic() - began < WITHIN + 4
     assert done["steps"][0]["attempt"] == 2
     assert len(world.host.effects) == 1
 
@@ -132,7 +135,7 @@ async def test_a_worker_stopped_past_its_lease_cannot_commit_what_it_did(world: 
     await asyncio.wait_for(begun.wait(), 20)
     zombie.signal(signal.SIGSTOP)
     world.work("2")
-    done = await world.until(task_id, "succeeded", seconds=WITHIN)
+    done = await world.until(task_id, "succeeded", seconds=WITHIN + 4)
     go_on.set()
     zombie.signal(signal.SIGCONT)
     for _ in range(100):
@@ -162,7 +165,7 @@ async def test_a_worker_stopped_inside_a_commit_holds_nobody_up_and_commits_noth
         await asyncio.sleep(0.05)
     assert zombie.proof.exists(), "the worker was stopped there"
     world.work("2")
-    done = await world.until(task_id, "succeeded", seconds=WITHIN)
+    done = await world.until(task_id, "succeeded", seconds=WITHIN + 4)
     zombie.signal(signal.SIGCONT)
     await asyncio.sleep(1)
     assert zombie.process.poll() is None, "it goes on as a worker"
