@@ -61,6 +61,7 @@ def test_the_ledger_links_its_rows_in_sql(fifteen: Cluster) -> None:
 
 def test_a_segment_is_enqueued_through_our_function_in_our_transaction(fifteen: Cluster) -> None:
     with psycopg.connect(fifteen.urls.app) as conn:
+        conn.execute("select set_config('worka.tenant', 'ten_c', true)")
         conn.execute("select worka.enqueue_segment('ten_c', 'task_x', 1, 'task_x:1')")
     with psycopg.connect(fifteen.urls.engine) as conn:
         row = conn.execute("select status from dbos.workflow_status where workflow_uuid = 'task_x:1'").fetchone()

@@ -1,0 +1,231 @@
+"""A tenant with a row in every table of a tenant, written by the stores' own functions: what another tenant must not reach."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import worka.api.store
+import worka.approvals.store
+import worka.audit.store
+import worka.broker.store
+import worka.connections.store
+import worka.governance.store
+import worka.identity.store
+import worka.packs.store
+import worka.treasury.store
+import worka.views.store
+import worka.workflows.store
+import worka.workspaces.store
+from worka.kernel import events
+from worka.kernel.clock import now
+from worka.kernel.context import Context, Principal
+from worka.kernel.db import Connection, Database
+from worka.kernel.events import Event, Subscribers
+from worka.kernel.ids import new_id
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+DIGEST = "sha256:ab"
+PREFIXES = {
+    "tenant": "ten", "ws": "ws", "person": "per", "member": "tmb", "token": "tok", "session": "ses", "link": "ott",
+    "decision": "dec", "asked": "apr", "agreed": "apr", "late": "apr", "secret": "sec", "connection": "conn",
+    "release": "rel", "attached": "att", "waiting": "att", "grant": "grt", "running": "inv", "failed": "inv",
+    "lease": "lease", "egress": "egr", "exception": "nex", "definition": "wf", "queued": "task", "claimed": "task",
+    "step": "step", "open_step": "step", "wait": "wait", "view": "view", "process": "proc",
+}  # fmt: skip
+
+
+def blank(**known: str) -> SimpleNamespace:
+    """Fresh ids for a tenant that is not written anywhere yet. `at` is a moment after everything in it."""
+    made = {name: new_id(prefix) for name, prefix in PREFIXES.items()} | known
+    return SimpleNamespace(
+        **made, key=new_id("key"), mail=f"{made['person']}@example.org", at=now() + timedelta(hours=1)
+    )
+
+
+def hmac(some_id: str) -> bytes:
+    """The keyed hash that stands in for a credential's."""
+    return f"hmac of {some_id}".encode()
+
+
+def rows(a: SimpleNamespace) -> dict[str, dict[str, Any]]:
+    """What the inserting functions take, by the name of the thing."""
+    base = {"tenant_id": a.tenant, "workspace_id": a.ws, "created_by": a.person}
+    approval = {
+        **base, "verb": "approve", "boundary": "tool.external_side_effect", "action": "tool.call",
+        "subject_type": "step", "subject_id": a.step, "title": "t", "effect": "e", "digest": DIGEST, "rules": [],
+        "quorum": 1, "four_eyes": True, "requester_kind": "person", "requester_id": a.person,
+        "originating_person": a.person, "acting_owner": None, "decision_id": a.decision, "policy_version": "1",
+        "card": {}, "arguments_sealed": b"sealed", "blocks": [], "reason": "waiting_for_approver", "expires_at": a.at,
+        "trace_id": TRACE,
+    }  # fmt: skip
+    attachment = {
+        **base, "release_id": a.release, "pack": "acme.notes", "mode": "pinned", "uid": 1, "mounts": [],
+        "digest": DIGEST,
+    }  # fmt: skip
+    invocation = {
+        **base, "attachment_id": a.attached, "release_id": a.release, "release_digest": DIGEST, "pack": "acme.notes",
+        "tool": "acme.notes.write", "side_effect": "write", "initiator_kind": "person", "initiator_id": a.person,
+        "originating_person": a.person, "decision_id": a.decision, "approval_id": a.agreed, "task_id": a.claimed,
+        "step_id": a.step, "args_digest": DIGEST, "trace_id": TRACE,
+    }  # fmt: skip
+    task = {
+        **base, "definition_id": a.definition, "title": "t", "inputs": {}, "member_id": a.member,
+        "originating_person": a.person, "expected_seconds": 60, "trace_id": TRACE,
+    }  # fmt: skip
+    return {
+        "tenant": {**base, "slug": a.tenant[4:], "name": "Filled"},
+        "workspace": {**base, "id": a.ws, "slug": "main", "name": "Main"},
+        "person": {
+            "id": a.person, "email": a.mail, "display_name": "Ada", "password_hash": "!", "operator": False,
+        },
+        "membership": {**base, "principal_kind": "person", "principal_id": a.person, "role": "owner", "approver": True},
+        "team_member": {
+            **base, "id": a.member, "name": "robot", "responsibility": "r", "instructions": "", "tools": ["a.b.c"],
+            "owner_person_id": a.person,
+        },
+        "api_token": {
+            **base, "id": a.token, "principal_kind": "person", "principal_id": a.person, "name": "t", "prefix": "wkt",
+            "token_hmac": hmac(a.token), "expires_at": None,
+        },
+        "one_time": {
+            "id": a.link, "kind": "invitation", "hmac": hmac(a.link), "person_id": None, "tenant_id": a.tenant,
+            "workspace_id": a.ws, "email": a.mail, "role": "viewer", "created_by": a.person, "until": a.at,
+        },
+        "policy": {
+            "tenant_id": a.tenant, "kind": "access", "version": 1, "text": "t", "note": "", "owner_person_id": a.person,
+            "created_by": a.person,
+        },
+        "decision": {
+            **base, "id": a.decision, "principal_kind": "person", "principal_id": a.person,
+            "originating_person": a.person, "action": "task.create", "resource_type": "approval",
+            "resource_id": a.asked, "context": {}, "verdict": "allow", "layer": "authorization", "rules": [],
+            "reasons": [], "approval_rules": [], "access_version": "1", "governance_version": "1", "remedy": "",
+            "trace_id": TRACE,
+        },
+        "asked": {**approval, "id": a.asked},
+        "agreed": {**approval, "id": a.agreed},
+        "late": {**approval, "id": a.late, "subject_id": "late", "expires_at": a.at - timedelta(days=1)},
+        "vote": {
+            "tenant_id": a.tenant, "approval_id": a.agreed, "person_id": a.person, "decision": "approve",
+            "comment": "", "credential_id": a.session,
+        },
+        "secret": {**base, "id": a.secret, "name": "token", "purpose": "p", "kind": "api_token"},
+        "connection": {
+            **base, "id": a.connection, "provider": "tracker", "name": "n", "host": "example.org", "port": 443,
+            "access": "read", "why": "", "secret_id": a.secret, "metadata": {}, "state": "active",
+            "reason": "connection_in_service",
+        },
+        "release": {
+            **base, "id": a.release, "publisher": "acme", "name": "notes", "version": "1.0.0",
+            "manifest": {"display_name": "Notes"}, "lock_text": "", "source": {},
+        },
+        "attached": {**attachment, "id": a.attached},
+        "waiting": {**attachment, "id": a.waiting, "pack": "acme.other"},
+        "grant": {
+            **base, "id": a.grant, "secret_id": a.secret, "attachment_id": a.attached,
+            "endpoint": "example.org:443", "granted_by": a.person,
+        },
+        "running": {**invocation, "id": a.running, "idempotency_key": a.key},
+        "failed": {**invocation, "id": a.failed, "idempotency_key": a.key + "2"},
+        "outcome": {
+            "state": "failed", "reason": "tool_error", "layer": "pack", "message": "m", "stderr_tail": "",
+            "stray_stdout": None, "isolation": {}, "session": None, "handshake_ms": None, "call_ms": None,
+            "result_sealed": None, "result_digest": None, "validated": None, "effect_id": None,
+        },
+        "lease": {
+            **base, "id": a.lease, "secret_id": a.secret, "secret_version": 1, "grant_id": a.grant,
+            "attachment_id": a.attached, "invocation_id": a.running, "endpoint": "example.org:443", "trace_id": TRACE,
+        },
+        "exception": {
+            **base, "id": a.exception, "name": "tracker.example", "port": 443, "address": "127.0.0.1",
+            "real_port": 8443, "ca_pem": "", "reason": "test",
+        },
+        "egress": {
+            **base, "id": a.egress, "attachment_id": a.attached, "invocation_id": a.running, "session_id": "s",
+            "host": "example.org", "port": 443, "kind": "http", "method": "GET", "path": "/", "verdict": "allowed",
+            "reason": "allowed", "rule": None, "address": None, "opaque": False, "exception_id": None,
+            "connection_id": a.connection, "lease_id": a.lease, "trace_id": TRACE,
+        },
+        "definition": {
+            **base, "id": a.definition, "name": "notes", "version": 1, "definition": {"steps": [1]}, "digest": DIGEST,
+        },
+        "queued": {**task, "id": a.queued},
+        "claimed": {**task, "id": a.claimed},
+        "wait": {
+            **base, "id": a.wait, "task_id": a.queued, "step_id": a.open_step, "kind": "approval", "ref": a.asked,
+            "name": "n", "deadline": None,
+        },
+        "view": {**base, "id": a.view, "name": "notes", "title": "t"},
+    }  # fmt: skip
+
+
+async def fill(db: Database, a: SimpleNamespace) -> None:
+    """Writes the tenant, in the order in which a real one comes about."""
+    r = rows(a)
+    identity, packs, tasks = worka.identity.store, worka.packs.store, worka.workflows.store
+    async with db.transaction(None) as conn:
+        await identity.create_person(conn, r["person"])
+        await identity.create_session(conn, a.session, a.person, hmac(a.session), a.at)
+    async with db.transaction(a.tenant) as conn:
+        await worka.workspaces.store.create_tenant(conn, r["tenant"])
+        await worka.workspaces.store.create_workspace(conn, r["workspace"])
+        await worka.workspaces.store.add_member(conn, r["membership"])
+        await identity.create_team_member(conn, r["team_member"])
+        await identity.create_api_token(conn, r["api_token"])
+        await identity.create_one_time(conn, r["one_time"])
+        await worka.governance.store.add_policy(conn, r["policy"])
+        await worka.governance.store.add_decision(conn, r["decision"])
+        for name in ("asked", "agreed", "late"):
+            await worka.approvals.store.add(conn, r[name])
+        await worka.approvals.store.add_vote(conn, r["vote"])
+        await worka.approvals.store.close(conn, a.agreed, "open", "approved", "approved", now())
+        await worka.treasury.store.add_tenant_key(conn, a.tenant, "data", 1, b"wrapped", "master")
+        await worka.treasury.store.add_secret(conn, r["secret"])
+        await worka.treasury.store.add_version(conn, a.tenant, a.secret, 1, 1, b"nonce", b"cipher")
+        await worka.connections.store.add(conn, r["connection"])
+        await packs.insert_release(conn, r["release"])
+        for name in ("attached", "waiting"):
+            await packs.insert_attachment(conn, r[name])
+        await packs.move_attachment(conn, a.attached, "attached", "attachment_in_service")
+        await packs.move_attachment(conn, a.waiting, "awaiting_connection", "waiting_for_connection")
+        await worka.treasury.store.add_grant(conn, r["grant"])
+        await tasks.insert_definition(conn, r["definition"])
+        await _tasks(conn, a, r)
+        for name in ("running", "failed"):
+            await packs.insert_invocation(conn, r[name])
+        await packs.finish_invocation(conn, a.failed, r["outcome"])
+        await worka.treasury.store.add_lease(conn, r["lease"], 60)
+        await worka.broker.store.insert_exception(conn, a.tenant, r["exception"])
+        await worka.broker.store.insert_egress(conn, a.tenant, r["egress"])
+        await worka.views.store.insert(conn, r["view"])
+        await worka.views.store.revise(conn, a.tenant, a.view, 1, "t", {"text": "x"}, a.claimed, a.failed, a.person)
+        await worka.audit.store.append(conn, a.tenant, 3, [b"mac"], [b"body"])
+        await worka.api.store.begin(conn, a.tenant, a.person, a.key, DIGEST, a.process)
+        event = Event("pack.attachment.created", a.attached, "acme.notes", lane="capability", data={})
+        await events.store(conn, _context(db, a), [event])
+        await conn.execute(
+            "insert into worka.outbox (tenant_id, id, topic, payload) values (%s, %s, 'test', '{}')",
+            (a.tenant, new_id("out")),
+        )
+
+
+async def _tasks(conn: Connection, a: SimpleNamespace, r: dict[str, dict[str, Any]]) -> None:
+    """One task in the queue, with a step that waits, and one in the hands of a worker, with a step that succeeded."""
+    tasks = worka.workflows.store
+    for task, step in ((a.queued, a.open_step), (a.claimed, a.step)):
+        await tasks.insert_task(conn, r["queued" if task == a.queued else "claimed"])
+        one = {"id": step, "position": 1, "name": "log", "kind": "tool", "idempotency_key": f"{a.key}/{step}"}
+        await tasks.insert_steps(conn, a.tenant, task, [one])
+        await tasks.insert_receipt(conn, a.tenant, step, "outcome", "attempt")
+    await tasks.insert_wait(conn, r["wait"])
+    await tasks.claim(conn, a.claimed, "claim", "worker", 60, 60)
+    await tasks.start_step(conn, a.step, a.running, a.agreed, a.decision)
+    await tasks.set_step(conn, a.step, "succeeded", "step_done", result_sealed=b"sealed")
+
+
+def _context(db: Database, a: SimpleNamespace) -> Context:
+    nobody: Any = None
+    principal = Principal("person", a.person, "Ada")
+    return Context(principal, a.tenant, db, nobody, nobody, nobody, Subscribers(), a.ws, a.person, TRACE)
