@@ -1,5 +1,5 @@
 # One command runs it, one tests it. Each sets up by itself what it needs; the second time that takes a blink.
-# Variables, before or after `make`: ARGS (pytest's), CODE (a capability), SEEDS, UPGRADE=1 (lock), DEMO_EXIT=1, WORKA_DEMO_REPO, WORKA_PREFIX.
+# Variables, before or after `make`: ARGS (pytest's), CODE (a capability), SEEDS, ROWS, UPGRADE=1 (lock), DEMO_EXIT=1, WORKA_DEMO_REPO, WORKA_PREFIX.
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format lock prove faults docs clean
@@ -30,8 +30,8 @@ lock: ## Renew the hashed locks, the packs' too (UPGRADE=1 takes newer versions)
 prove: ## Show that the tests of a guarding capability fail without its guard (CODE=BRK-2; none: all)
 	@$(SETUP) --tests -- python scripts/prove $(CODE)
 
-faults: ## Kill processes at random places, SEEDS times
-	@$(SETUP) --tests -- python -m pytest tests/faults --seeds $(or $(SEEDS),20) $(ARGS)
+faults: ## Break things under load, SEEDS times a row (ROWS='worker-kill disk-full'; tests/faults/results/README.md)
+	@$(SETUP) --tests -- python scripts/faults --seeds $(or $(SEEDS),20) --rows '$(ROWS)' $(ARGS)
 
 docs: ## Renew docs/reference from the code and from the last full run of the tests
 	@$(SETUP) --tests -- python scripts/docs

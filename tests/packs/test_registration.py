@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from tests.packs.conftest import ROOT, Packs
 from worka.kernel import canonical
 from worka.kernel.errors import Denied
-from worka.packs import explain, rules, service, store
+from worka.packs import explain, rules, service, store, trees
 from worka.packs.errors import LockInvalid, ManifestInvalid, ReleaseNotFound, VersionTaken
 
 SERVER = """
@@ -176,3 +178,16 @@ def _encoded(text: str) -> str:
     import base64
 
     return base64.b64encode(text.encode()).decode()
+
+
+def test_the_same_tree_sent_by_many_requests_at_once_is_kept_whole(tmp_path: Path) -> None:
+    """Three tenants that register one pack at the same moment: found by the crash harness, as a 500."""
+    files = {f"part{number}/server.py": b"x" * 2000 for number in range(60)}
+    for round_ in range(5):
+        contents = f"{round_:064x}"
+        with ThreadPoolExecutor(8) as pool:
+            kept = [pool.submit(trees.keep, tmp_path, contents, files) for _ in range(8)]
+        for one in kept:
+            one.result()
+        assert trees.intact(tmp_path, contents, trees.digests(files))
+    assert sorted(path.name[0] for path in (tmp_path / "trees").iterdir()) == ["0"] * 5, "no scratch folder is left"

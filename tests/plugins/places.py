@@ -11,18 +11,6 @@ from pathlib import Path
 import pytest
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.getgroup("worka").addoption(
-        "--seeds", type=int, default=2, help="how many random schedules tests/faults tries"
-    )
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that takes `seed` is run once for each of --seeds."""
-    if "seed" in metafunc.fixturenames:
-        metafunc.parametrize("seed", range(metafunc.config.option.seeds))
-
-
 @pytest.fixture(scope="session")
 def worka_bin() -> Path:
     """The runnable build, as a user starts it. Instances in tests are started from it, in a WORKA_HOME of their own."""

@@ -6,8 +6,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
@@ -53,8 +53,10 @@ def keep(root: Path, contents: str, files: Mapping[str, bytes]) -> None:
     target = place(root, contents)
     if target.is_dir():
         return
-    scratch = target.with_name(f".{contents}.{os.getpid()}")
-    shutil.rmtree(scratch, ignore_errors=True)
+    # A folder of this call's own: the same tree may be sent by several requests of this process at once.
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{contents}.", dir=target.parent))
+    scratch.chmod(0o755)
     for name, data in files.items():
         path = scratch / name
         path.parent.mkdir(parents=True, exist_ok=True)

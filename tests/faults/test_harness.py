@@ -1,0 +1,88 @@
+"""A smoke of the crash harness (`make faults`): one seed of one row, and the judge's own eyes on made-up records."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.faults.harness import judge, report, run
+from tests.faults.harness.load import Job, Try
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(150)
+def test_one_seed_of_a_killed_worker_under_load_is_run_and_held(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "faults"), "--rows", "worker-kill", "--seeds", "1"]
+    done = subprocess.run(
+        [*command, "--results", str(tmp_path)], capture_output=True, text=True, timeout=140, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    (line,) = [json.loads(text) for text in (tmp_path / "worker-kill.jsonl").read_text().splitlines()]
+    assert line["verdict"] == "held"
+    assert line["proof"], "the hit is proven"
+    assert line["figures"]["tasks_acknowledged"] > 0, "there was a load"
+    assert "`worker-kill` | 1 | 1 | none" in (tmp_path / "README.md").read_text()
+
+
+def effect(marker: str, key: str, effect_id: str) -> dict[str, Any]:
+    return {"kind": "effect", "repository": marker, "key": key, "effect_id": effect_id, "at": 1.0}
+
+
+def found(jobs: list[Job], records: list[dict[str, Any]]) -> list[str]:
+    """What the judge says of these jobs against this record of the tracker."""
+    verdict = judge.Verdict()
+    judge._effects(verdict, SimpleNamespace(requests=lambda: records), jobs, clock=True)  # type: ignore[arg-type]
+    return verdict.broken
+
+
+def test_the_judge_sees_a_lost_effect_and_a_doubled_one_and_passes_what_is_right() -> None:
+    job = Job("ada", "post", "m1", acked=True, task_id="task_1", state="succeeded", effect_id="note-1")
+    assert found([job], [effect("m1", "k1", "note-1")]) == []
+    assert found([job], []) == ["post m1 was acknowledged and had no effect", "post m1 says note-1, the tracker []"]
+    assert found([job], [effect("m1", "k1", "note-1"), effect("m1", "k2", "note-2")]) == [
+        "post m1 had 2 effects, not one"
+    ]
+    quiet = Job("ada", "call", "m2", state="not_acknowledged")
+    assert found([quiet], [effect("m2", "k1", "note-1")]) == [], "what was not acknowledged may have happened once"
+    assert found([quiet], [effect("m2", "k1", "n"), effect("m2", "k2", "o")]) == ["call m2 had 2 effects, not one"]
+
+
+def test_the_judge_sees_errors_outside_of_the_window_and_any_500() -> None:
+    def broken(*tries: Try) -> list[str]:
+        verdict = judge.Verdict()
+        judge._errors(verdict, SimpleNamespace(tries=list(tries)), (10.0, 20.0))  # type: ignore[arg-type]
+        return verdict.broken
+
+    assert broken(Try("ada", "get", 503, "database_unavailable", 11.0, 12.0)) == []
+    assert broken(Try("ada", "get", 200, "", 1.0, 2.0)) == []
+    assert len(broken(Try("ada", "get", 503, "database_unavailable", 25.0, 26.0))) == 1
+    assert len(broken(Try("ada", "get", 500, "internal", 11.0, 12.0))) == 1
+
+
+def test_the_judge_sees_a_task_that_one_request_made_twice() -> None:
+    job = Job("ada", "post", "m1", acked=True, task_id="task_1", state="succeeded")
+    started = {"type": "workflow.task.started", "subject": {"id": "task_1", "name": "m1"}}
+    ended = {"type": "workflow.task.finished", "subject": {"id": "task_1", "name": "m1"}}
+    verdict = judge.Verdict()
+    judge._ledger(verdict, [job], [started, ended])
+    assert verdict.broken == []
+    judge._ledger(verdict, [job], [started, ended, {**started, "subject": {"id": "task_2", "name": "m1"}}])
+    assert verdict.broken == ["one request made 2 tasks (m1)"]
+
+
+def test_a_broken_seed_stays_in_the_table_when_a_later_run_of_it_held(tmp_path: Path) -> None:
+    line = {"row": "r", "seed": 3, "commit": "a", "figures": {}, "broken": ["lost one"], "verdict": "broken"}
+    run.keep(line, tmp_path)
+    run.keep({**line, "commit": "b", "broken": [], "verdict": "held"}, tmp_path)
+    report.write(tmp_path, ["r"])
+    page = (tmp_path / "README.md").read_text()
+    assert "| `r` | 1 | 1 | none | 3 |" in page
+    assert "- `r` seed 3, a: lost one" in page
