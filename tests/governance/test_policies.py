@@ -128,7 +128,7 @@ async def test_versions_are_kept_listed_and_shown_with_the_floor(world: World) -
     assert bad.value.extra["errors"][0]["line"] == 1
     listed = await service.list_policies(ctx, world.workspace_id, None, 1)
     assert [(row["kind"], row["version"]) for row in listed] == [("governance", 2), ("governance", 1)]
-    assert [row["version"] for row in await service.list_policies(ctx, world.workspace_id, ["governance", 2], 5)] == [1]
+    assert [row["version"] for row in await service.list_policies(ctx, world.workspace_id, ("governance", 2), 5)] == [1]
     shown = await service.show_policy(world.ctx("viewer"), world.workspace_id, "governance", 1)
     assert (shown["text"], shown["note"]) == (GOOD, "one")
     assert "external-side-effect" in shown["floor_text"]

@@ -27,7 +27,7 @@ async def door(world: World, cluster: Any, monkeypatch: pytest.MonkeyPatch) -> A
     runtime = Runtime(settings, "serve")
     await runtime.db.open()
     transport = httpx.ASGITransport(app=create(runtime), raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
     await runtime.db.close()
 

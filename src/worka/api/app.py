@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 import psycopg
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -20,6 +20,8 @@ from starlette.exceptions import HTTPException
 
 from worka import __version__
 from worka.api.door import Door, problem_response
+from worka.api.errors import MethodNotAllowed, NoSuchRoute
+from worka.api.reading import exact, methods_of
 from worka.approvals.routes import router as approvals
 from worka.audit.routes import router as audit
 from worka.broker.routes import router as broker
@@ -95,7 +97,7 @@ def create(runtime: Runtime, console: Console | None = None) -> Any:
         },
     )
     for router in ROUTERS:
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(exact)])
     app.state.console = console
     if console is not None:
         app.include_router(console.router, include_in_schema=False)
@@ -113,7 +115,7 @@ def _problems(app: FastAPI) -> None:
     async def invalid(request: Request, error: Exception) -> Any:
         assert isinstance(error, RequestValidationError)
         fields = [
-            {"field": "/" + "/".join(str(part) for part in item["loc"]), "problem": item["msg"]}
+            {"field": "/" + "/".join(str(part) for part in item["loc"]), "problem": _said(item)}
             for item in error.errors()
         ]
         broken = any(
@@ -126,21 +128,15 @@ def _problems(app: FastAPI) -> None:
 
     async def plain(request: Request, error: Exception) -> Any:
         assert isinstance(error, HTTPException)
-        kind = BY_STATUS.get(error.status_code)
-        if kind is None or error.status_code == 404:
-            body = {
-                "type": "about:blank",
-                "title": str(error.detail),
-                "status": error.status_code,
-                "code": "no_such_route" if error.status_code == 404 else "http_error",
-                "detail": f"{request.method} {request.url.path} is not a route of Worka.",
-                "remedy": "See /openapi.json for the routes.",
-                "request_id": request.scope["state"].get("trace_id", ""),
-            }
-            if (page := _page(request.app.state.console, request, body)) is not None:
-                return page
-            return JSONResponse(body, error.status_code, headers=error.headers, media_type="application/problem+json")
-        return await _answer(request, kind(str(error.detail)))
+        if error.status_code == 404:
+            problem: Problem = NoSuchRoute(f"{request.method} {request.url.path[:200]} is not a route of Worka.")
+        elif error.status_code == 405:
+            # The first route of this path alone would name its own method only.
+            allow = methods_of(request.app.openapi(), request.url.path) or [(error.headers or {}).get("Allow", "")]
+            problem = MethodNotAllowed(f"{request.method} is not a method of this path.", allow=allow)
+        else:
+            problem = BY_STATUS.get(error.status_code, Problem)(str(error.detail))
+        return await _answer(request, problem)
 
     async def broken(request: Request, error: Exception) -> Any:
         trace = request.scope["state"].get("trace_id", "")
@@ -160,6 +156,10 @@ def _problems(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, plain)
     app.add_exception_handler(Exception, broken)
+
+
+def _said(item: Any) -> str:
+    return "is not a field of this request" if item["type"] == "extra_forbidden" else str(item["msg"])
 
 
 async def _answer(request: Request, problem: Problem) -> Any:
@@ -194,11 +194,11 @@ def _health(app: FastAPI, runtime: Runtime) -> None:
                 found[name]["remedy"] = f"Read {runtime.paths.log / (name + '.log')}; `worka up` starts it again."
         return found
 
-    @app.get("/livez", tags=["health"], summary="This process answers")
+    @app.get("/livez", tags=["health"], dependencies=[Depends(exact)], summary="This process answers")
     async def livez() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/readyz", tags=["health"], summary="The parts this door needs")
+    @app.get("/readyz", tags=["health"], dependencies=[Depends(exact)], summary="The parts this door needs")
     async def readyz(verbose: bool = False) -> JSONResponse:
         found = await checks()
         ready = found["database"]["state"] == "healthy"
@@ -207,13 +207,14 @@ def _health(app: FastAPI, runtime: Runtime) -> None:
             body["checks"] = found
         return JSONResponse(body, 200 if ready else 503)
 
-    @app.get("/metrics", tags=["health"], summary="Prometheus metrics of this process")
+    @app.get("/metrics", tags=["health"], dependencies=[Depends(exact)], summary="Prometheus metrics of this process")
     async def metrics() -> PlainTextResponse:
         return PlainTextResponse(generate_latest().decode(), media_type=CONTENT_TYPE_LATEST)
 
     @app.get(
         "/v1/platform",
         tags=["health"],
+        dependencies=[Depends(exact)],
         summary="Which build answers; for those signed in, which processes and checks too",
     )
     async def platform(request: Request) -> dict[str, Any]:

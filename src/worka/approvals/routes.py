@@ -24,7 +24,7 @@ async def list_approvals(
     ctx: Context = Depends(context),
 ) -> dict[str, Any]:
     """Approvals, newest first: what each blocks, who may decide, and whether you may."""
-    return page.answer(await service.listing(ctx, workspace_id, state, page.after, page.limit), "id")
+    return page.answer(await service.listing(ctx, workspace_id, state, page.id, page.limit), "id")
 
 
 @router.get("/approvals/{approval_id}")

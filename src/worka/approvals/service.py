@@ -264,7 +264,7 @@ async def show(ctx: Context, approval_id: str) -> Row:
         return await _card(ctx, approval_id, people)
 
 
-async def listing(ctx: Context, workspace_id: str, state: str | None, after: list[Any] | None, limit: int) -> list[Row]:
+async def listing(ctx: Context, workspace_id: str, state: str | None, after: str | None, limit: int) -> list[Row]:
     """The approvals of a workspace, newest first, with what they block and whether the caller may decide; limit + 1."""
     async with ctx.transaction() as conn:
         await ctx.require(actions.APPROVAL_VIEW, Resource("approval", "*", workspace_id))

@@ -71,15 +71,13 @@ async def of_subject(conn: Connection, subject_id: str) -> list[Row]:
     return await cursor.fetchall()
 
 
-async def listed(
-    conn: Connection, workspace_id: str, state: str | None, after: list[Any] | None, limit: int
-) -> list[Row]:
+async def listed(conn: Connection, workspace_id: str, state: str | None, after: str | None, limit: int) -> list[Row]:
     """The approvals of a workspace, newest first, without sealed arguments."""
     cursor = await conn.execute(
         "select * from worka.approval where workspace_id = %(workspace)s"
         " and (%(state)s::text is null or state = %(state)s)"
         " and (%(after)s::text is null or id < %(after)s) order by id desc limit %(limit)s",
-        {"workspace": workspace_id, "state": state, "after": after[0] if after else None, "limit": limit},
+        {"workspace": workspace_id, "state": state, "after": after, "limit": limit},
     )
     return await cursor.fetchall()
 

@@ -14,16 +14,12 @@ from worka.kernel.http import Page, context
 router = APIRouter(tags=["egress"])
 
 
-def _after(page: Page) -> str | None:
-    return str(page.after[0]) if page.after else None
-
-
 @router.get("/v1/workspaces/{workspace_id}/network-exceptions", response_model=NetworkExceptions)
 async def network_exceptions(
     workspace_id: str, page: Page = Depends(), ctx: Context = Depends(context)
 ) -> dict[str, Any]:
     """The workspace's network exceptions, newest first, removed ones too."""
-    return page.answer(await service.list_exceptions(ctx, _after(page), page.limit + 1), "id")
+    return page.answer(await service.list_exceptions(ctx, page.id, page.limit + 1), "id")
 
 
 @router.post(
@@ -53,5 +49,5 @@ async def egress(
     ctx: Context = Depends(context),
 ) -> dict[str, Any]:
     """What packs of the workspace sent out or tried to, newest first."""
-    rows = await service.list_egress(ctx, _after(page), page.limit + 1, verdict=verdict, invocation_id=invocation_id)
+    rows = await service.list_egress(ctx, page.id, page.limit + 1, verdict=verdict, invocation_id=invocation_id)
     return page.answer(rows, "id")

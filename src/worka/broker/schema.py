@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
+
+from worka.kernel.http import Body
 
 
-class NewNetworkException(BaseModel):
+class NewNetworkException(Body):
     """What a pack sees (`name`, `port`), and what is behind it (`address`, `real_port`, the CA to trust)."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: str = Field(max_length=253, description="the host name that a pack declares and uses")
     port: Literal[80, 443] = Field(443, description="the port that a pack uses")

@@ -20,8 +20,7 @@ async def list_connections(
     workspace_id: str, page: Page = Depends(), ctx: Context = Depends(context)
 ) -> dict[str, Any]:
     """The workspace's connections, newest first."""
-    after = str(page.after[0]) if page.after else None
-    return page.answer(await service.listing(ctx, workspace_id, after, page.limit), "id")
+    return page.answer(await service.listing(ctx, workspace_id, page.id, page.limit), "id")
 
 
 @router.post("/workspaces/{workspace_id}/connections", status_code=201)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from worka.kernel.http import Body
 
 
-class NewConnection(BaseModel):
+class NewConnection(Body):
     """An outside system: which, where, with what access, backed by which secret, and why."""
-
-    model_config = ConfigDict(extra="forbid")
 
     provider: str = Field(min_length=1, max_length=60, pattern=r"^[a-z0-9][a-z0-9._-]*$")
     name: str = Field(min_length=1, max_length=120)

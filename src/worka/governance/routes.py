@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Path
 
 from worka.governance import service
 from worka.governance.schema import Kind, NewPolicy
 from worka.kernel.context import Context
 from worka.kernel.http import Page, context
 
+Version = Annotated[int, Path(ge=0, le=2_147_483_647)]
 router = APIRouter(prefix="/v1", tags=["governance"])
 
 
@@ -23,7 +24,7 @@ async def access(workspace_id: str, ctx: Context = Depends(context)) -> dict[str
 @router.get("/workspaces/{workspace_id}/policies")
 async def list_policies(workspace_id: str, page: Page = Depends(), ctx: Context = Depends(context)) -> dict[str, Any]:
     """The tenant's policy versions, newest first."""
-    return page.answer(await service.list_policies(ctx, workspace_id, page.after, page.limit), "kind", "version")
+    return page.answer(await service.list_policies(ctx, workspace_id, page.version, page.limit), "kind", "version")
 
 
 @router.post("/workspaces/{workspace_id}/policies", status_code=201)
@@ -33,7 +34,9 @@ async def save_policy(workspace_id: str, body: NewPolicy, ctx: Context = Depends
 
 
 @router.get("/workspaces/{workspace_id}/policies/{kind}/{version}")
-async def show_policy(workspace_id: str, kind: Kind, version: int, ctx: Context = Depends(context)) -> dict[str, Any]:
+async def show_policy(
+    workspace_id: str, kind: Kind, version: Version, ctx: Context = Depends(context)
+) -> dict[str, Any]:
     """A version with its text and the shipped floor (version 0: the floor alone)."""
     return await service.show_policy(ctx, workspace_id, kind, version)
 

@@ -52,7 +52,9 @@ async def save_policy(ctx: Context, workspace_id: str, kind: str, text: str, not
     return {key: row[key] for key in ("kind", "version", "note", "owner_person_id", "created_by", "created_at")}
 
 
-async def list_policies(ctx: Context, workspace_id: str, after: list[Any] | None, limit: int) -> list[dict[str, Any]]:
+async def list_policies(
+    ctx: Context, workspace_id: str, after: tuple[str, int] | None, limit: int
+) -> list[dict[str, Any]]:
     """The tenant's versions of both kinds, newest first; up to limit + 1."""
     async with ctx.transaction() as conn:
         await ctx.require(names.POLICY_VIEW, Resource("workspace", workspace_id, workspace_id))

@@ -41,7 +41,7 @@ async def add_policy(conn: Connection, row: Row) -> Row | None:
     return await cursor.fetchone()
 
 
-async def policies(conn: Connection, after: list[Any] | None, limit: int) -> list[Row]:
+async def policies(conn: Connection, after: tuple[str, int] | None, limit: int) -> list[Row]:
     """Versions of both kinds, newest first by (kind, version)."""
     cursor = await conn.execute(
         "select kind, version, note, owner_person_id, created_by, created_at from worka.policy_version"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from worka.kernel.http import Body
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=False)
-
-
-class SetUp(_Body):
+class SetUp(Body):
     """The first operator."""
 
     token: str = Field(max_length=200)
@@ -18,14 +16,14 @@ class SetUp(_Body):
     display_name: str = Field(min_length=1, max_length=120)
 
 
-class SignIn(_Body):
+class SignIn(Body):
     """E-mail and password."""
 
     email: str = Field(max_length=254)
     password: str = Field(max_length=1024)
 
 
-class NewTeamMember(_Body):
+class NewTeamMember(Body):
     """An AI team member with the only tools it may call."""
 
     name: str = Field(min_length=1, max_length=80)
@@ -35,7 +33,7 @@ class NewTeamMember(_Body):
     role: str = Field("member", pattern="^(member|viewer)$")
 
 
-class ChangedTeamMember(_Body):
+class ChangedTeamMember(Body):
     """What changes; absent fields stay."""
 
     responsibility: str | None = Field(None, min_length=1, max_length=2000)
@@ -44,7 +42,7 @@ class ChangedTeamMember(_Body):
     enabled: bool | None = None
 
 
-class NewToken(_Body):
+class NewToken(Body):
     """An API token for oneself, or for an AI team member."""
 
     name: str = Field(min_length=1, max_length=80)

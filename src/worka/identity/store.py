@@ -87,13 +87,13 @@ async def team_member(conn: Connection, member_id: str) -> Row | None:
     return await (await conn.execute("select * from worka.team_member where id = %s", (member_id,))).fetchone()
 
 
-async def team_members(conn: Connection, workspace_id: str, after: list[Any] | None, limit: int) -> list[Row]:
+async def team_members(conn: Connection, workspace_id: str, after: str | None, limit: int) -> list[Row]:
     """The team members of a workspace, with their role, by id."""
     cursor = await conn.execute(
         "select t.*, m.role from worka.team_member t left join worka.membership m on m.tenant_id = t.tenant_id"
         " and m.workspace_id = t.workspace_id and m.principal_kind = 'team_member' and m.principal_id = t.id"
         " where t.workspace_id = %s and t.id > %s order by t.id limit %s",
-        (workspace_id, after[0] if after else "", limit),
+        (workspace_id, after or "", limit),
     )
     return await cursor.fetchall()
 

@@ -5,12 +5,25 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Query, Request
+from pydantic import BaseModel, ConfigDict
 
+from worka.kernel import ids
 from worka.kernel.context import Context
 from worka.kernel.errors import BadRequest, Unauthenticated
+
+
+class Body(BaseModel):
+    """A body of a request: a field that it does not know is refused, and a value is what it is (`true` is no number, `"5"`
+    is text)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+Revision = Annotated[int | None, Query(ge=1, le=2_147_483_647)]
+"""A version of something, counted from 1; without it the newest."""
 
 
 def context(request: Request) -> Context:
@@ -50,6 +63,37 @@ class Page:
             if not isinstance(value, list) or not value or not all(_plain(part) for part in value):
                 raise BadCursor("The cursor is not one that this list gave out.")
             self.after = value
+
+    @property
+    def id(self) -> str | None:
+        """The id after which a list by ids goes on; None at its beginning. Raises BadCursor."""
+        if self.after is None:
+            return None
+        if len(self.after) != 1 or not isinstance(self.after[0], str) or not ids.check(self.after[0]):
+            raise BadCursor("The cursor is not one that this list gave out.")
+        return self.after[0]
+
+    @property
+    def commit(self) -> tuple[str, int] | None:
+        """The place in the order of commits (transaction, row) after which a list goes on. Raises BadCursor."""
+        if self.after is None:
+            return None
+        if len(self.after) != 2 or not all(str(part).isascii() and str(part).isdigit() for part in self.after):
+            raise BadCursor("The cursor is not one that this list gave out.")
+        xid, row = int(self.after[0]), int(self.after[1])
+        if xid >= 2**64 or row >= 2**63:
+            raise BadCursor("The cursor is not one that this list gave out.")
+        return str(xid), row
+
+    @property
+    def version(self) -> tuple[str, int] | None:
+        """The kind and version after which a list of versions goes on. Raises BadCursor."""
+        if self.after is None:
+            return None
+        kind, number = self.after if len(self.after) == 2 else (None, None)
+        if not isinstance(kind, str) or not isinstance(number, int) or not 0 <= number < 2**31:
+            raise BadCursor("The cursor is not one that this list gave out.")
+        return kind, number
 
     def answer(self, rows: list[dict[str, Any]], *key: str) -> dict[str, Any]:
         """`rows` holds up to limit + 1 rows: the extra one says that there is more. `key` are the columns of the cursor."""

@@ -7,9 +7,17 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+
+def _words(value: Any) -> Any:
+    """A list may be written as words with commas between them, as the environment needs it."""
+    return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 
 
 class _Group(BaseModel):
@@ -34,6 +42,9 @@ class HttpSettings(_Group):
     port: int = Field(8080, ge=0, le=65535, description="port; the next free one is taken when it is busy")
     public_url: str = Field(
         "", description="address people use, when a proxy stands before the door; sets Secure cookies if https"
+    )
+    allowed_hosts: Words = Field(
+        (), description="further names under which the door may be asked, comma-separated; others are refused (421)"
     )
     max_body_bytes: int = Field(4_194_304, ge=1024, description="largest request body")
     session_hours: int = Field(12, ge=1, le=720, description="life of a sign-in session")

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query
 from worka.kernel.clock import now
 from worka.kernel.context import Context
 from worka.kernel.explanation import Explanation
-from worka.kernel.http import BadCursor, Page, context
+from worka.kernel.http import Page, context
 from worka.observability import chain, explain, rules, service
 
 router = APIRouter(tags=["observability"])
@@ -28,15 +28,10 @@ async def list_changes(
     subject: Annotated[str | None, Query(max_length=60)] = None,
 ) -> dict[str, Any]:
     """What changed in the workspace, newest first. `since` and `until`: an ISO 8601 time, or an age such as 2h."""
-    before = None
-    if page.after is not None:
-        if len(page.after) != 2 or not str(page.after[0]).isdigit() or not str(page.after[1]).isdigit():
-            raise BadCursor("The cursor is not one that this list gave out.")
-        before = (str(page.after[0]), int(page.after[1]))
     at = now()
     rows = await service.changes(
         ctx,
-        before=before,
+        before=page.commit,
         since=rules.since(since, at),
         until=rules.since(until, at),
         lanes=lane,

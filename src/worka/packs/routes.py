@@ -29,7 +29,7 @@ async def list_releases(workspace_id: str, ctx: Caller, page: Paged) -> dict[str
     """The tenant's releases, newest first."""
     await ctx.require(actions.VIEW.name, Resource("pack", "*", workspace_id))
     async with ctx.transaction() as conn:
-        rows = await store.releases(conn, page.after[0] if page.after else None, page.limit + 1)
+        rows = await store.releases(conn, page.id, page.limit + 1)
     return page.answer(rows, "id")
 
 
@@ -72,7 +72,7 @@ async def list_attachments(workspace_id: str, ctx: Caller, page: Paged) -> dict[
     """The workspace's attachments, newest first."""
     await ctx.require(actions.VIEW.name, Resource("pack", "*", workspace_id))
     async with ctx.transaction() as conn:
-        rows = await store.attachments(conn, workspace_id, page.after[0] if page.after else None, page.limit + 1)
+        rows = await store.attachments(conn, workspace_id, page.id, page.limit + 1)
     for row in rows:
         row["mounts"] = [{key: value for key, value in mount.items() if key != "clone"} for mount in row["mounts"]]
     return page.answer(rows, "id")
@@ -138,9 +138,7 @@ async def list_invocations(
     """The workspace's invocations, newest first."""
     await ctx.require(actions.INVOCATION_VIEW.name, Resource("invocation", "*", workspace_id))
     async with ctx.transaction() as conn:
-        rows = await store.invocations(
-            conn, workspace_id, page.after[0] if page.after else None, page.limit + 1, state, task_id
-        )
+        rows = await store.invocations(conn, workspace_id, page.id, page.limit + 1, state, task_id)
     return page.answer(rows, "id")
 
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from worka.kernel.http import Body
 from worka.packs.model import WHOLE_SERVER
 
 Row = dict[str, Any]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class RegisterRelease(_Body):
+class RegisterRelease(Body):
     """Body of POST /v1/workspaces/{workspace_id}/releases. `files`: path -> base64, for a `path` package."""
 
     manifest: dict[str, Any]
@@ -24,7 +21,7 @@ class RegisterRelease(_Body):
     place: Literal["worka/aip.json", "aip.json"] = "worka/aip.json"
 
 
-class AttachRelease(_Body):
+class AttachRelease(Body):
     """Body of POST /v1/workspaces/{workspace_id}/attachments. `mounts`: name -> path of a git repository on this
     machine."""
 
@@ -33,13 +30,13 @@ class AttachRelease(_Body):
     mounts: dict[str, str] = Field(default_factory=dict)
 
 
-class Why(_Body):
+class Why(Body):
     """A reason that a person gives; it stands in the changes and in the ledger."""
 
     reason: str = Field(default="", max_length=500)
 
 
-class ToolCall(_Body):
+class ToolCall(Body):
     """Body of POST /v1/workspaces/{workspace_id}/tools/{tool}/call."""
 
     arguments: dict[str, Any] = Field(default_factory=dict)

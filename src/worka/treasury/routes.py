@@ -18,8 +18,7 @@ router = APIRouter(prefix="/v1", tags=["treasury"])
 @router.get("/workspaces/{workspace_id}/secrets")
 async def list_secrets(workspace_id: str, page: Page = Depends(), ctx: Context = Depends(context)) -> dict[str, Any]:
     """The workspace's secrets, newest first: names, purposes, grants."""
-    after = str(page.after[0]) if page.after else None
-    return page.answer(await service.listing(ctx, workspace_id, after, page.limit), "id")
+    return page.answer(await service.listing(ctx, workspace_id, page.id, page.limit), "id")
 
 
 @router.post("/workspaces/{workspace_id}/secrets", status_code=201)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import Field, SecretStr
 
+from worka.kernel.http import Body
 from worka.treasury.rules import MOST_CHARACTERS
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$"
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class NewSecret(_Body):
+class NewSecret(Body):
     """A secret: what it is called, what it is for, its kind, and its value."""
 
     name: str = Field(min_length=1, max_length=120, pattern=_NAME)
@@ -26,20 +23,20 @@ class NewSecret(_Body):
     value: SecretStr = Field(min_length=6, max_length=MOST_CHARACTERS)
 
 
-class NewValue(_Body):
+class NewValue(Body):
     """The new value of a rotation."""
 
     value: SecretStr = Field(min_length=6, max_length=MOST_CHARACTERS)
 
 
-class NewGrant(_Body):
+class NewGrant(Body):
     """Which attachment may use the secret, on which endpoint (host:port)."""
 
     grantee_id: str = Field(min_length=1, max_length=80)
     endpoint: str = Field(min_length=3, max_length=260)
 
 
-class Why(_Body):
+class Why(Body):
     """Why it is taken back; it stands in the ledger."""
 
     why: str = Field("", max_length=400)

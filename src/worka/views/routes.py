@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
 
 from worka.kernel.context import Context
-from worka.kernel.http import Page, context
+from worka.kernel.http import Page, Revision, context
 from worka.views import service
 
 router = APIRouter(tags=["views"])
@@ -17,11 +17,10 @@ Ctx = Annotated[Context, Depends(context)]
 @router.get("/v1/workspaces/{workspace_id}/views")
 async def list_views(workspace_id: str, ctx: Ctx, page: Annotated[Page, Depends()]) -> dict[str, Any]:
     """Views of the workspace, newest first."""
-    after = str(page.after[0]) if page.after else None
-    return page.answer(await service.listing(ctx, after, page.limit), "id")
+    return page.answer(await service.listing(ctx, page.id, page.limit), "id")
 
 
 @router.get("/v1/views/{view_id}")
-async def get_view(view_id: str, ctx: Ctx, revision: Annotated[int | None, Query(ge=1)] = None) -> dict[str, Any]:
+async def get_view(view_id: str, ctx: Ctx, revision: Revision = None) -> dict[str, Any]:
     """A view: the document of one revision (its text is untrusted data) and the history."""
     return await service.get(ctx, view_id, revision)

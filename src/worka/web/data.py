@@ -13,7 +13,7 @@ from worka.governance import service as governance
 from worka.kernel import ids
 from worka.kernel.clock import now
 from worka.kernel.context import Context
-from worka.kernel.errors import BadRequest, Problem
+from worka.kernel.errors import Problem
 from worka.kernel.http import Page
 from worka.observability import explain as observed
 from worka.observability import rules as ages
@@ -105,7 +105,7 @@ def _paged(page: Page, rows: list[Row], *key: str) -> Row:
 
 
 def _after(page: Page) -> str | None:
-    return str(page.after[0]) if page.after else None
+    return page.id
 
 
 # attention ----------------------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ async def approvals(ctx: Context, show: str, cursor: str | None) -> Row:
     page = Page(limit=50, cursor=cursor)
     assert ctx.workspace_id is not None
     state = "open" if show == "open" else None
-    rows = await approvals_of.listing(ctx, ctx.workspace_id, state, page.after, page.limit)
+    rows = await approvals_of.listing(ctx, ctx.workspace_id, state, page.id, page.limit)
     found = _paged(page, rows, "id")
     found["entries"] = [_approval(row) for row in found["entries"] if show != "decided" or row["state"] != "open"]
     return found
@@ -275,11 +275,7 @@ async def changes(ctx: Context, chosen: dict[str, str], cursor: str | None) -> R
     """Changes by day, in bursts (of one request, or by one actor within a minute): {days: [{name, bursts}], next}.
     `chosen`: lane, actor (a name or an id), subject (an id), since (an age or a time); empty: no limit."""
     page = Page(limit=60, cursor=cursor)
-    before = None
-    if page.after is not None:
-        if len(page.after) != 2 or not all(str(part).isdigit() for part in page.after):
-            raise BadRequest("The cursor is not one that this list gave out.", code="bad_cursor")
-        before = (str(page.after[0]), int(page.after[1]))
+    before = page.commit
     actor: str | None = chosen["actor"] or None
     if actor and not ids.check(actor):
         named = [who for who, name in (await _names(ctx)).items() if name.casefold() == actor.casefold()]

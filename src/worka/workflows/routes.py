@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query
 
 from worka.kernel.context import Context
 from worka.kernel.explanation import Explanation
-from worka.kernel.http import Page, context
+from worka.kernel.http import Page, Revision, context
 from worka.workflows import service
 from worka.workflows.explain import explain
 from worka.workflows.schema import CancelTask, CreateTask, ResolveTask, SaveWorkflow
@@ -26,14 +26,11 @@ async def save_workflow(workspace_id: str, body: SaveWorkflow, ctx: Ctx) -> dict
 @router.get("/v1/workspaces/{workspace_id}/workflows")
 async def list_workflows(workspace_id: str, ctx: Ctx, page: Annotated[Page, Depends()]) -> dict[str, Any]:
     """Versions of workflow definitions, newest first."""
-    after = str(page.after[0]) if page.after else None
-    return page.answer(await service.definitions(ctx, after, page.limit), "id")
+    return page.answer(await service.definitions(ctx, page.id, page.limit), "id")
 
 
 @router.get("/v1/workspaces/{workspace_id}/workflows/{name}")
-async def get_workflow(
-    workspace_id: str, name: str, ctx: Ctx, version: Annotated[int | None, Query(ge=1)] = None
-) -> dict[str, Any]:
+async def get_workflow(workspace_id: str, name: str, ctx: Ctx, version: Revision = None) -> dict[str, Any]:
     """One version of a workflow definition, the newest by default."""
     return await service.definition(ctx, name, version)
 
@@ -51,8 +48,7 @@ async def list_tasks(
     workspace_id: str, ctx: Ctx, page: Annotated[Page, Depends()], state: Annotated[list[str] | None, Query()] = None
 ) -> dict[str, Any]:
     """Tasks of the workspace, newest first, each with what it waits for."""
-    after = str(page.after[0]) if page.after else None
-    return page.answer(await service.listing(ctx, after, page.limit, state), "id")
+    return page.answer(await service.listing(ctx, page.id, page.limit, state), "id")
 
 
 @router.get("/v1/tasks/{task_id}")

@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from worka.kernel.http import Body
+
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_./-]+$", max_length=200)]
 
@@ -81,34 +83,30 @@ class Definition(_Shape):
     limits: Limits = Field(default_factory=Limits)
 
 
-class SaveWorkflow(BaseModel):
+class SaveWorkflow(Body):
     """Body of POST /v1/workspaces/{workspace_id}/workflows. `definition` is checked field by field by the use case."""
 
-    model_config = ConfigDict(extra="forbid")
     definition: dict[str, Any]
 
 
-class CreateTask(BaseModel):
+class CreateTask(Body):
     """Body of POST /v1/workspaces/{workspace_id}/tasks. Without `version` the newest is taken."""
 
-    model_config = ConfigDict(extra="forbid")
     workflow: str = Field(min_length=1, max_length=63)
-    version: int | None = Field(default=None, ge=1)
+    version: int | None = Field(default=None, ge=1, le=2_147_483_647)
     inputs: dict[str, Any] = Field(default_factory=dict)
     member_id: str
 
 
-class CancelTask(BaseModel):
+class CancelTask(Body):
     """Body of POST /v1/tasks/{task_id}/cancel."""
 
-    model_config = ConfigDict(extra="forbid")
     reason: str = Field(default="", max_length=500)
 
 
-class ResolveTask(BaseModel):
+class ResolveTask(Body):
     """Body of POST /v1/tasks/{task_id}/resolve. What became of the effect whose outcome nobody recorded."""
 
-    model_config = ConfigDict(extra="forbid")
     outcome: Literal["retry", "failed"]
     """`retry`: run it again with the same idempotency key; `failed`: end the task."""
     note: str = Field(default="", max_length=500)

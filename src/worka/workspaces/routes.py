@@ -78,7 +78,7 @@ async def list_team_members(
     workspace_id: str, page: Page = Depends(), ctx: Context = Depends(context)
 ) -> dict[str, Any]:
     """The AI team members."""
-    return page.answer(await service.team_members(ctx, workspace_id, page.after, page.limit), "id")
+    return page.answer(await service.team_members(ctx, workspace_id, page.id, page.limit), "id")
 
 
 @router.post("/workspaces/{workspace_id}/team-members", status_code=201)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from worka.kernel.http import Body
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class NewTenant(_Body):
+class NewTenant(Body):
     """A tenant, its first workspace, and who is invited to own it."""
 
     slug: str = Field(max_length=48)
@@ -18,7 +16,7 @@ class NewTenant(_Body):
     owner_email: str = Field(max_length=254)
 
 
-class NewInvitation(_Body):
+class NewInvitation(Body):
     """Who is invited, as what."""
 
     email: str = Field(max_length=254)
@@ -26,7 +24,7 @@ class NewInvitation(_Body):
     approver: bool = False
 
 
-class Acceptance(_Body):
+class Acceptance(Body):
     """The invited person: a new password, or that of the account with this e-mail address."""
 
     token: str = Field(max_length=200)
@@ -34,7 +32,7 @@ class Acceptance(_Body):
     display_name: str = Field("", max_length=120)
 
 
-class ChangedMember(_Body):
+class ChangedMember(Body):
     """What changes; absent fields stay."""
 
     role: str | None = Field(None, pattern="^(owner|admin|member|viewer)$")

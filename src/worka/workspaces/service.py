@@ -280,7 +280,7 @@ def team_member_shown(row: dict[str, Any]) -> dict[str, Any]:
     return {**{key: row[key] for key in keys}, "role": row.get("role")}
 
 
-async def team_members(ctx: Context, workspace_id: str, after: list[Any] | None, limit: int) -> list[dict[str, Any]]:
+async def team_members(ctx: Context, workspace_id: str, after: str | None, limit: int) -> list[dict[str, Any]]:
     """The AI team members of a workspace, by id; up to limit + 1 of them."""
     async with ctx.transaction() as conn:
         await ctx.require(identity.actions.TEAM_MEMBER_VIEW, place(workspace_id))

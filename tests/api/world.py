@@ -1,0 +1,109 @@
+"""Two tenants on a running instance: one in which everything happened once, and one whose owner is a stranger to it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.support.instance import Instance
+from worka.cli.client import Client
+from worka.cli.demo import Demo
+
+
+@dataclass
+class Doors:
+    """`a`: clients of the full tenant; `b`: the other tenant's owner; `ids`: what the first tenant has, by name."""
+
+    instance: Instance
+    demo: Demo
+    a: Client
+    b: Client
+    ids: dict[str, str]
+    b_ids: dict[str, str]
+    document: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def operations(self) -> list[tuple[str, str, dict[str, Any]]]:
+        """(METHOD, path, operation) of every route of the document."""
+        return [
+            (method.upper(), path, operation)
+            for path, item in sorted(self.document["paths"].items())
+            for method, operation in item.items()
+        ]
+
+    def http(self, token: str | None = None, **headers: str) -> httpx.Client:
+        """A bare client, for requests that the CLI's client would never send."""
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        return httpx.Client(base_url=self.instance.url, headers=headers, timeout=60, trust_env=False)
+
+
+def full(instance: Instance, repository: Path) -> Iterator[Doors]:
+    """The demo's stages up to the refused road in a tenant of its own, and a second tenant."""
+    demo = Demo(interactive=False, quiet=True)
+    demo.home, demo.url = instance.home, instance.url
+    before = os.environ.get("WORKA_DEMO_REPO")
+    os.environ["WORKA_DEMO_REPO"] = str(repository)
+    try:
+        demo.people()
+        demo.packs()
+        demo.outside()
+        demo.approvals()
+        demo.task()
+        demo.refused()
+        yield Doors(instance, demo, demo.owner, *_other(demo), document=demo.owner.get("/openapi.json"))
+    finally:
+        with contextlib.suppress(Exception):
+            demo.finish(ok=False)
+        if before is None:
+            os.environ.pop("WORKA_DEMO_REPO", None)
+        else:
+            os.environ["WORKA_DEMO_REPO"] = before
+
+
+def _other(demo: Demo) -> tuple[Client, dict[str, str], dict[str, str]]:
+    made = demo.operator.post(
+        "/v1/tenants",
+        {
+            "slug": f"bolt-{demo.run}",
+            "name": f"Bolt {demo.run}",
+            "workspace_name": "Other",
+            "owner_email": f"boris+{demo.run}@bolt.test",
+        },
+    )
+    owner = Client(demo.url).post(
+        "/v1/invitations/accept",
+        {"token": made["invitation_token"], "password": secrets.token_urlsafe(18), "display_name": "Boris"},
+    )
+    b = Client(demo.url, owner["session_token"], made["workspace_id"])
+    return (
+        b,
+        further(demo),
+        {"tenant": made["tenant_id"], "workspace": made["workspace_id"], "owner": owner["person_id"]},
+    )
+
+
+def further(demo: Demo) -> dict[str, str]:
+    """The ids of the demo, and of what it leaves behind without naming it."""
+    owner, ids = demo.owner, dict(demo.ids)
+    task = owner.get(f"/v1/tasks/{ids['task']}")
+    step = next(step for step in task["steps"] if step["invocation_id"])
+    secret = owner.get(f"/v1/secrets/{ids['secret']}")
+    policy = owner.post(owner.ws("/policies"), {"kind": "governance", "text": "", "note": "the floor alone"})
+    return ids | {
+        "step": step["id"],
+        "invocation": step["invocation_id"],
+        "decision": step["decision_id"],
+        "grant": secret["grants"][0]["id"],
+        "trace": task["trace_id"],
+        "egress": owner.get(owner.ws("/egress"))["items"][0]["id"],
+        "token": owner.post(owner.ws("/tokens"), {"name": "reader"})["token_id"],
+        "policy_version": str(policy["version"]),
+    }
