@@ -16,6 +16,7 @@ import binascii
 import hashlib
 import json
 import os
+import re
 import sys
 import tarfile
 from datetime import datetime
@@ -26,6 +27,9 @@ CLAIM = (
     " to there is found. Rows after it are unsealed: they are linked, but a cut tail among them would not be found."
 )
 OWN_KEY = " The public key came with the export: compare it with a copy that you kept (--pub)."
+_TENANT = re.compile(
+    r',"tenant":"([^"\\]*)","trace_id":"[^"\\]*","type":"[^"\\]*","v":[0-9]+,"workspace":(?:null|"[^"\\]*")}\Z'
+)
 _MOST = 2**31  # an export is never longer, all of its files together
 _MEMBERS = 10_000
 
@@ -194,7 +198,7 @@ class Verification:
         self.ends: dict[int, int] = {}
         self.bodies_of: set[str] = set()
         self.rows = self.withheld = 0
-        self.newest: dict[int, str] = {}
+        self.newest: dict[int, str] = {}  # the body of a lane's last row that was shown
         self.trusted = trusted is not None
         self.last: dict[str, Any] | None = None
         self.facts: dict[str, str] = {}
@@ -242,8 +246,8 @@ class Verification:
             return None
         try:
             seal = datetime.fromisoformat(self.last["time"].replace("Z", "+00:00"))
-            newest = [self.newest[lane] for lane in lanes & set(self.newest)]
-            times = [datetime.fromisoformat(at.replace("Z", "+00:00")) for at in newest]
+            newest = [json.loads(self.newest[lane]).get("at") for lane in lanes & set(self.newest)]
+            times = [datetime.fromisoformat(at.replace("Z", "+00:00")) for at in newest if isinstance(at, str)]
             return round(max([0.0, *((at - seal).total_seconds() for at in times)]), 3)
         except (ValueError, TypeError):
             return None
@@ -293,15 +297,19 @@ class Verification:
             elif self._foreign(str(body)):
                 self.problems.append(f"{place}: it belongs to another tenant")
                 return
-            elif isinstance(at := json.loads(body).get("at"), str):
-                self.newest[lane] = at
+            else:
+                self.newest[lane] = str(body)
             known[expected] = row["hash"].lower()
             self.ends[lane] = expected
             before, expected, hidden = value, expected + 1, body is None
 
     def _foreign(self, body: str) -> bool:
+        # The end of a row as it is written: only scalars follow `tenant` up to the brace that closes the whole, so this
+        # is the row's own `tenant`. Any other text is parsed.
+        found = _TENANT.search(body, max(0, body.rfind(',"tenant":')))
         try:
-            return bool(json.loads(body)["tenant"] != self.facts.get("tenant", json.loads(body)["tenant"]))
+            tenant = found[1] if found else json.loads(body)["tenant"]
+            return bool(tenant != self.facts.get("tenant", tenant))
         except (ValueError, KeyError, TypeError):
             return True
 
