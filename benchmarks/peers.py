@@ -52,6 +52,12 @@ def environment(name: str) -> Path:
     return env
 
 
+def version(name: str, package: str) -> str:
+    """The version that a lock pins."""
+    lines = (LOCKS / f"{name}.lock").read_text().splitlines()
+    return next(line.split("==")[1].split()[0] for line in lines if line.startswith(f"{package}=="))
+
+
 def debian(name: str, program: str) -> Path:
     """A program of a pinned Debian package, unpacked beside the others. Raises PeerMissing."""
     for line in (LOCKS / f"{name}.txt").read_text().splitlines():
