@@ -1,4 +1,4 @@
-"""The two tenants, once for all tests of the doors."""
+"""The two tenants, once for all tests of the doors; and the world of workspaces."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import pytest
 
 from tests.api.world import Doors, full
 from tests.support.instance import Instance
+from tests.workspaces.world import world
+
+__all__ = ["doors", "world"]
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.timeout(180), pytest.mark.faults]
 # Hit while a task is created, waits, is approved, publishes and ends.
 ROAD = [
     "task.created.before_commit",
+    "task.created.after_commit",
     "task.claimed.after_commit",
     "pack.invocation.intent.before_commit",
     "pack.invocation.after_intent",
@@ -132,6 +133,8 @@ def test_a_process_killed_there_loses_nothing_and_repeats_nothing(name: str, sta
     assert proof.exists(), "the failpoint was not reached: this test proved nothing"
     assert task["state"] == "succeeded", f"{task['state']} {task['reason']}"
     assert len(effects_of(stage, task_id)) == 1
+    same = [item for item in stage.owner.pages(stage.owner.ws("/tasks")) if item["title"] == task["title"]]
+    assert [item["id"] for item in same] == [task_id], "one request made one task"
 
 
 def test_every_failpoint_of_the_catalogue_is_killed_somewhere() -> None:

@@ -68,6 +68,7 @@ CALLS: dict[str, Entry] = {
     # api
     "api.begin": refused(lambda s, c, a: s.begin(c, a.tenant, a.person, new_id("key"), DIGEST, a.process)),
     "api.finish": writes(lambda s, c, a: s.finish(c, a.tenant, a.person, a.key, 200, {})),
+    "api.mark": writes(lambda s, c, a: s.mark(c, a.tenant, a.person, a.key, ["task_x"])),
     "api.release": writes(lambda s, c, a: s.release(c, a.tenant, a.person, a.key)),
     # approvals
     "approvals.add": refused(lambda s, c, a: s.add(c, new(a, "asked"))),

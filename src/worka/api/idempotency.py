@@ -1,22 +1,48 @@
 """`Idempotency-Key`: the same key with the same request gets the same answer; with another body 422; in flight 409.
 
-Answers are kept sealed under the tenant's key (some hold a token that is shown once). 5xx and 202 answers are not kept:
-a repeat asks again, and what lies behind is idempotent by its own key.
+The key is marked in the very transaction that changes something, so a request that was done and whose answer was lost
+(its process died, the database went away) is never done again: its repeat is answered from what it made. Answers are
+kept sealed under the tenant's key (some hold a token that is shown once). 5xx and 202 answers are not kept.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
+import re
+from collections import Counter
+from typing import Any
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worka.api import store
 from worka.kernel.context import Context
-from worka.kernel.errors import Conflict, Invalid
+from worka.kernel.db import Connection
+from worka.kernel.errors import Conflict, Invalid, Problem
+from worka.kernel.ids import check
 
 _PURPOSE = "idempotency.answer"
+_REPLAYED = {"Idempotency-Replayed": "true"}
+# Calls of tools keep their own record by key: a repeat goes there, and is answered or refused by what came of the call.
+_OWN_RECORD = re.compile(r"^/v1/workspaces/[^/]+/tools/[^/]+/call$")
+_ON_A_THING = re.compile(
+    r"^(/v1/[a-z-]+/[a-z]+_[0-9a-z]+)/(?:cancel|decisions|quarantine|resolve|revoke|rotate|withdraw)$"
+)
+_COLLECTION = re.compile(r"^/v1/workspaces/[^/]+/([a-z-]+)$")
+# What a POST to these made can be read at /v1/<collection>/<id>, in the same words as the lost answer.
+_MADE = {
+    "tasks": "task",
+    "connections": "conn",
+    "attachments": "att",
+    "releases": "rel",
+    "secrets": "sec",
+}
+
+_answering: Counter[tuple[str, str, str]] = Counter()
+"""How many requests with a key (tenant, principal, key) this process is at now. Counted before the row is looked at, so
+that of two at once one always sees the other."""
 
 
 class KeyReused(Invalid):
@@ -35,6 +61,16 @@ class KeyInFlight(Conflict):
     default_remedy = "Wait a moment and repeat it with the same key."
 
 
+class AnswerLost(Conflict):
+    """The request was done, its answer is gone, and it cannot be put together again."""
+
+    code = "answer_lost"
+    title = "This was done, but its answer was lost"
+    default_remedy = (
+        "Do not repeat it: read what `subjects` names. What is shown only once (a token) has to be made anew."
+    )
+
+
 async def run(app: ASGIApp, scope: Scope, receive: Receive, send: Send, ctx: Context, key: str, owner: str) -> None:
     """Runs the request under its key; `owner` is the heartbeat id of this process."""
     if not 1 <= len(key) <= 200 or not key.isprintable():
@@ -50,39 +86,45 @@ async def run(app: ASGIApp, scope: Scope, receive: Receive, send: Send, ctx: Con
             return
         body += message.get("body", b"")
         more = message.get("more_body", False)
-    digest = hashlib.sha256(
-        b"\0".join(
-            [
-                scope["method"].encode(),
-                scope["path"].encode(),
-                scope.get("query_string", b""),
-                (ctx.credential_id or "").encode(),
-                body,
-            ]
-        )
-    ).hexdigest()
-    async with ctx.db.transaction(ctx.tenant_id) as conn:
-        held = await store.begin(conn, ctx.tenant_id, ctx.principal.id, key, digest, owner)
-    if held is not None:
-        if held["request_digest"] != digest:
-            raise KeyReused("The key was sent before with another method, path or body.")
-        if held["state"] == "in_flight":
-            raise KeyInFlight("The first request with this key has no answer yet.", retry_after=1)
-        sealed = base64.b64decode(held["body"]["sealed"])
-        async with ctx.transaction():
-            answer = await ctx.sealer.open(ctx, _PURPOSE, sealed)
-        replay = Response(answer, held["status"], {"Idempotency-Replayed": "true"}, held["body"]["type"])
-        await replay(scope, receive, send)
-        return
-    delivered = False
+    tenant, principal = ctx.tenant_id, ctx.principal.id
+    mine = (tenant, principal, key)
+    digest = _digest(scope, ctx, body)
 
-    async def again() -> Message:
-        nonlocal delivered
-        if not delivered:
-            delivered = True
-            return {"type": "http.request", "body": body, "more_body": False}
-        return await receive()
+    async def witness(conn: Connection, subjects: list[str]) -> None:
+        await store.mark(conn, tenant, principal, key, subjects[:20])
 
+    busy = _answering[mine] > 0
+    _answering[mine] += 1
+    try:
+        async with ctx.db.transaction(tenant) as conn:
+            held = await store.begin(conn, tenant, principal, key, digest, owner, busy)
+        if held is not None:
+            await _repeat(app, scope, receive, send, ctx, key, digest, held)
+            return
+        if scope["method"] == "POST" and not _OWN_RECORD.match(scope["path"]):
+            ctx.witness = witness
+        await _answer(app, scope, send, ctx, key, body, receive)
+    finally:
+        _answering[mine] -= 1
+        if not _answering[mine]:
+            del _answering[mine]
+
+
+def _digest(scope: Scope, ctx: Context, body: bytes) -> str:
+    parts = [
+        scope["method"].encode(),
+        scope["path"].encode(),
+        scope.get("query_string", b""),
+        (ctx.credential_id or "").encode(),
+        body,
+    ]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+async def _answer(
+    app: ASGIApp, scope: Scope, send: Send, ctx: Context, key: str, body: bytes, receive: Receive
+) -> None:
+    """The first answer: kept before its last byte is sent."""
     status, kind, chunks = 500, "application/json", []
 
     async def capture(message: Message) -> None:
@@ -97,18 +139,103 @@ async def run(app: ASGIApp, scope: Scope, receive: Receive, send: Send, ctx: Con
         await send(message)
 
     try:
-        await app(scope, again, capture)
+        await app(scope, _once(body, receive), capture)
     except BaseException:
-        async with ctx.db.transaction(ctx.tenant_id) as conn:
-            await store.release(conn, ctx.tenant_id, ctx.principal.id, key)
+        # The database may be what broke: then the row stays, and this process knows that it is not at it any more.
+        with contextlib.suppress(Problem):
+            await _release(ctx, key)
         raise
 
 
+def _once(body: bytes, receive: Receive) -> Receive:
+    delivered = False
+
+    async def again() -> Message:
+        nonlocal delivered
+        if not delivered:
+            delivered = True
+            return {"type": "http.request", "body": body, "more_body": False}
+        return await receive()
+
+    return again
+
+
 async def _settle(ctx: Context, key: str, status: int, kind: str, body: bytes) -> None:
+    again = status in (202, 401, 429) or (status == 403 and b"approval_needed" in body)
+    if status >= 500 or again:
+        with contextlib.suppress(Problem):
+            await _release(ctx, key, again=again)
+        return
+    await _keep(ctx, key, status, kind, body)
+
+
+async def _release(ctx: Context, key: str, *, again: bool = False) -> None:
+    assert ctx.tenant_id is not None
+    async with ctx.db.transaction(ctx.tenant_id) as conn:
+        await store.release(conn, ctx.tenant_id, ctx.principal.id, key, again=again)
+
+
+async def _keep(ctx: Context, key: str, status: int, kind: str, body: bytes) -> None:
     assert ctx.tenant_id is not None
     async with ctx.transaction() as conn:
-        if status >= 500 or status in (202, 401, 429) or (status == 403 and b"approval_needed" in body):
-            await store.release(conn, ctx.tenant_id, ctx.principal.id, key)
+        sealed = base64.b64encode(await ctx.sealer.seal(ctx, _PURPOSE, body)).decode()
+        await store.finish(conn, ctx.tenant_id, ctx.principal.id, key, status, {"sealed": sealed, "type": kind})
+
+
+async def _repeat(
+    app: ASGIApp, scope: Scope, receive: Receive, send: Send, ctx: Context, key: str, digest: str, held: dict[str, Any]
+) -> None:
+    """What a repeat gets: the kept answer, word that the first one is under way, or the answer made anew."""
+    if held["request_digest"] != digest:
+        raise KeyReused("The key was sent before with another method, path or body.")
+    if held["state"] == "done":
+        async with ctx.transaction():
+            answer = await ctx.sealer.open(ctx, _PURPOSE, base64.b64decode(held["body"]["sealed"]))
+        await Response(answer, held["status"], _REPLAYED, held["body"]["type"])(scope, receive, send)
+        return
+    if held["held"] or held["state"] != "committed":
+        raise KeyInFlight("The first request with this key has no answer yet.", retry_after=1)
+    subjects = [str(subject) for subject in held["body"]["subjects"]]
+    path, status = _made(scope["path"], subjects)
+    found, kind, content = await _read(app, scope, path) if path else (404, "", b"")
+    if found >= 500:
+        await Response(content, found, None, kind)(scope, receive, send)
+        return
+    if found != 200:
+        raise AnswerLost("The process that did this ended before it answered.", subjects=subjects)
+    if status != 202:
+        await _keep(ctx, key, status, kind, content)
+    await Response(content, status, _REPLAYED, kind)(scope, receive, send)
+
+
+def _made(path: str, subjects: list[str]) -> tuple[str, int]:
+    """(where what the request made or changed is read, the status its answer had); an empty path when nowhere."""
+    if on := _ON_A_THING.match(path):
+        return on[1], 200
+    into = _COLLECTION.match(path)
+    prefix = _MADE.get(into[1]) if into else None
+    made = next((subject for subject in subjects if prefix and check(subject, prefix)), None)
+    if into is None or made is None:
+        return "", 0
+    return f"/v1/{into[1]}/{made}", 202 if into[1] == "releases" else 201
+
+
+async def _read(app: ASGIApp, scope: Scope, path: str) -> tuple[int, str, bytes]:
+    """(status, content type, body) of a GET by the same principal."""
+    status, kind, chunks = 500, "application/json", []
+
+    async def nothing() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def capture(message: Message) -> None:
+        nonlocal status, kind
+        if message["type"] == "http.response.start":
+            status = message["status"]
+            kind = dict(message.get("headers", [])).get(b"content-type", b"application/json").decode()
         else:
-            sealed = base64.b64encode(await ctx.sealer.seal(ctx, _PURPOSE, body)).decode()
-            await store.finish(conn, ctx.tenant_id, ctx.principal.id, key, status, {"sealed": sealed, "type": kind})
+            chunks.append(message.get("body", b""))
+
+    await app(
+        {**scope, "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b""}, nothing, capture
+    )
+    return status, kind, b"".join(chunks)

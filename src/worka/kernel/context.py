@@ -81,6 +81,12 @@ class Sealer(Protocol):
     async def audit_key(self, conn: Connection, tenant_id: str) -> bytes: ...
 
 
+class Witness(Protocol):
+    """`api.idempotency` implements it."""
+
+    async def __call__(self, conn: Connection, subjects: list[str]) -> None: ...
+
+
 @dataclass
 class Context:
     """Passed to every use case. Copies made by `acting` share the open transaction and its collected events."""
@@ -99,6 +105,8 @@ class Context:
     credential_id: str | None = None
     tx: Transaction | None = field(default=None, repr=False)
     settings: Any = field(default=None, repr=False)
+    witness: Witness | None = field(default=None, repr=False)
+    """Told, inside the transaction of the change, what it changed: the request's idempotency key is marked there."""
 
     @property
     def conn(self) -> Connection:
@@ -138,6 +146,8 @@ class Context:
         # Each actor's rows carry its own name; the audit statement of all of them comes last. Chains are locked in one
         # order (the platform's first), so that two transactions never wait for each other.
         ordered = sorted(groups.values(), key=lambda group: group[0].tenant_id or "")
+        if tx.events and self.witness is not None:
+            await self.witness(tx.conn, list(dict.fromkeys(event.subject for _, event in tx.events)))
         for source, group in ordered:
             await event_rows.store(tx.conn, source, group)
         for source, group in ordered:

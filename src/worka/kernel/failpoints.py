@@ -32,6 +32,7 @@ CATALOGUE: dict[str, str] = {
     "step.intent.before_commit": "the step's intent is written, not yet committed",
     "step.outcome.before_commit": "the step's outcome is written, not yet committed",
     "task.claimed.after_commit": "the task is claimed; no step ran",
+    "task.created.after_commit": "the task is committed; its answer was not sent",
     "task.created.before_commit": "the task is written, not yet committed",
     "task.finished.before_commit": "the task's end is written, not yet committed",
     "task.resumed.before_commit": "the next segment is enqueued, not yet committed",

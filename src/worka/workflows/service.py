@@ -160,6 +160,7 @@ async def create(ctx: Context, *, workflow: str, version: int | None, inputs: di
             )
         )
         ctx.failpoint("task.created.before_commit")
+        ctx.failpoint("task.created.after_commit")
     return await get(ctx, task_id)
 
 

@@ -31,6 +31,7 @@ OF_WORKER = (
     "audit.sealed.before_write",
 )
 OF_SERVE = (
+    "task.created.after_commit",
     "task.created.before_commit",
     "approval.decided.before_commit",
     "approval.decided.after_commit",

@@ -173,9 +173,10 @@ class Stage:
         """Arms a failpoint; the file that is there once it hit."""
         proof = self.armed / f"{name}.hit"
         proof.unlink(missing_ok=True)
-        file = self.armed / name
-        file.write_text(how)
-        file.chmod(0o666)
+        # In one step: a process may reach it at once.
+        draft = self.armed / f".{name}"
+        draft.write_text(how)
+        draft.rename(self.armed / name)
         return proof
 
     def disarm(self) -> None:

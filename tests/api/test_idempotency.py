@@ -1,0 +1,114 @@
+"""Idempotency keys when an answer was lost: what was done is never done again, what was not done is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.identity.test_http import token_of
+from tests.workspaces.world import World
+from worka.api.app import create
+from worka.kernel.settings import Settings
+from worka.workers.wiring import Runtime
+
+SECRET = {"name": "tracker", "purpose": "for tests", "kind": "api_token", "value": "trk-0123456789"}
+
+
+@pytest.fixture
+async def door(world: World, cluster: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """The real application, the owner at the door."""
+    settings = Settings(home=world.settings.home, database={"url": cluster.urls.app})  # type: ignore[arg-type]
+    runtime = Runtime(settings, "serve")
+    await runtime.db.open()
+    transport = httpx.ASGITransport(app=create(runtime), raise_app_exceptions=False)
+    headers = await token_of(world, "owner")
+    async with httpx.AsyncClient(transport=transport, base_url="http://door", headers=headers) as client:
+        yield client
+    await runtime.db.close()
+
+
+async def post(
+    door: httpx.AsyncClient, world: World, path: str, body: dict[str, Any], key: str = "k1"
+) -> httpx.Response:
+    place = f"/v1/workspaces/{world.workspace_id}{path}"
+    return await door.post(place, json=body, headers={"Idempotency-Key": key})
+
+
+async def answer_lost(world: World, state: str, subject: str = "") -> None:
+    """The row of the key as a process leaves it that died just before it answered; its heartbeat is long silent."""
+    body = f'{{"subjects": ["{subject}"]}}' if subject else None
+    async with world.db.transaction(world.tenant_id) as conn:
+        done = await conn.execute(
+            "update worka.idempotency set state = %s, body = %s, status = null, owner = 'proc_dead',"
+            " created_at = now() - interval '1 minute' where key = 'k1'",
+            (state, body),
+        )
+        assert done.rowcount == 1
+
+
+async def test_a_request_marks_its_key_in_the_commit_of_its_change(door: httpx.AsyncClient, world: World) -> None:
+    made = await post(door, world, "/secrets", SECRET)
+    assert made.status_code == 201, made.text
+    (row,) = await world.rows("idempotency", "key = 'k1'")
+    assert row["state"] == "done"
+    again = await post(door, world, "/secrets", SECRET)
+    assert (again.status_code, again.json()) == (201, made.json())
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert len(await world.rows("secret")) == 1
+
+
+async def test_what_was_done_is_not_done_again_and_answered_from_what_it_made(
+    door: httpx.AsyncClient, world: World
+) -> None:
+    made = (await post(door, world, "/secrets", SECRET)).json()
+    await answer_lost(world, "committed", made["id"])
+    again = await post(door, world, "/secrets", SECRET)
+    assert (again.status_code, again.json()["id"]) == (201, made["id"])
+    assert len(await world.rows("secret")) == 1
+
+
+async def test_what_was_not_done_before_its_process_died_is_done_by_the_repeat(
+    door: httpx.AsyncClient, world: World
+) -> None:
+    body = {"email": "new@example.org", "role": "member"}
+    first = await post(door, world, "/invitations", body)
+    await answer_lost(world, "in_flight")
+    again = await post(door, world, "/invitations", body)
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.json()["invitation_token"] != first.json()["invitation_token"]
+
+
+async def test_an_answer_that_is_shown_once_is_not_made_up_and_the_repeat_says_what_was_done(
+    door: httpx.AsyncClient, world: World
+) -> None:
+    body = {"email": "new@example.org", "role": "member"}
+    first = await post(door, world, "/invitations", body)
+    assert first.status_code == 201, first.text
+    await answer_lost(world, "committed", "ws_x")
+    again = await post(door, world, "/invitations", body)
+    assert (again.status_code, again.json()["code"]) == (409, "answer_lost")
+    assert again.json()["subjects"] == ["ws_x"]
+    assert "made anew" in again.json()["remedy"]
+
+
+async def test_of_two_requests_with_one_key_at_once_one_is_done(door: httpx.AsyncClient, world: World) -> None:
+    answers = await asyncio.gather(*(post(door, world, "/secrets", SECRET) for _ in range(6)))
+    codes = sorted(answer.status_code for answer in answers)
+    assert 201 in codes
+    assert set(codes) <= {201, 409}
+    assert len(await world.rows("secret")) == 1
+
+
+async def test_a_key_that_a_living_process_answers_is_not_taken_over(door: httpx.AsyncClient, world: World) -> None:
+    await post(door, world, "/secrets", SECRET)
+    await answer_lost(world, "committed", "sec_x")
+    async with world.db.transaction(None) as conn:
+        await conn.execute(
+            "insert into worka.process (id, role, pid, build, beat_at) values ('proc_dead', 'serve', 1, 'b', now())"
+        )
+    again = await post(door, world, "/secrets", SECRET)
+    assert (again.status_code, again.json()["code"]) == (409, "idempotency_key_in_flight")
