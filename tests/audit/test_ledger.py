@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.audit.support import seal, sealer, superuser, write
 from tests.support.database import Cluster
 from tests.workspaces.world import World
 from worka.audit import checkpoints, ledger, rules, service, store
+from worka.audit.errors import AuditUnwritable
 from worka.audit.sealer import AuditSealer
 from worka.kernel.context import Principal
 from worka.kernel.errors import Denied
@@ -88,7 +90,7 @@ async def test_a_change_whose_row_cannot_be_written_is_not_made(world: World, cl
 
     superuser(cluster, "revoke insert on worka.audit_entry from worka_app")
     try:
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        with pytest.raises(AuditUnwritable, match="permission denied"):
             await change()
         assert (await world.rows("tenant"))[0]["name"] == "Test"
         assert await world.rows("event", "type = 'test.thing.changed'") == []
@@ -345,3 +347,50 @@ def test_the_page_walk_stops_judging_a_lane_after_its_first_bad_row(tmp_path: Pa
     chains = ledger.Chains("ten", b"k", set(), {})
     chains.page([(0, 2, b"", b"", b"", b"", 0.0), (0, 5, b"", b"", b"", b"", 0.0), (1, 3, b"", b"", b"", b"", 0.0)])
     assert [(p["lane"], p["seq"]) for p in chains.problems] == [(0, 1), (1, 1)]
+
+
+@pytest.mark.capability("AUD-6", part="a row that the ledger does not take in time")
+async def test_a_ledger_that_blocks_refuses_within_two_seconds_and_takes_rows_again_by_itself(
+    world: World, cluster: Cluster
+) -> None:
+    took: list[float] = []
+
+    async def change(name: str) -> None:
+        began = time.monotonic()
+        ctx = world.ctx("owner")
+        try:
+            async with ctx.transaction() as conn:
+                await conn.execute(
+                    "insert into worka.outbox (tenant_id, id, topic, payload) values (%s, %s, 'test', '{}')",
+                    (world.tenant_id, name),
+                )
+                ctx.record(Event("test.thing.changed", name))
+        finally:
+            took.append(time.monotonic() - began)
+
+    await change("before")
+    known = json.loads(cluster.server.secrets.read_text())
+    with psycopg.connect(
+        host="127.0.0.1", port=known["port"], user="postgres", password=known["admin"], dbname="worka"
+    ) as blocker:
+        blocker.execute("lock table worka.audit_entry in access exclusive mode")
+        # More at once than there are connections: nobody may wait behind others who wait.
+        answers = await asyncio.gather(*(change(f"during-{number}") for number in range(24)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [AuditUnwritable] * 24, answers
+    assert max(took) < 2.0
+    assert [row["id"] for row in await world.rows("outbox")] == ["before"], "what was not recorded was not done"
+    await asyncio.sleep(0.6)
+    await change("after")
+    assert len(await world.rows("audit_entry")) == 2
+    assert (await verified(world))["ok"]
+
+
+async def test_a_ledger_that_refuses_a_row_says_why(world: World, cluster: Cluster) -> None:
+    superuser(cluster, "alter table worka.audit_entry add constraint no_room check (false) not valid")
+    try:
+        with pytest.raises(AuditUnwritable, match="no_room"):
+            await write(world, 1)
+    finally:
+        superuser(cluster, "alter table worka.audit_entry drop constraint no_room")
+    await write(world, 1)
+    assert (await verified(world))["ok"]

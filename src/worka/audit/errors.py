@@ -1,11 +1,18 @@
 """Problems of the ledger.
 
-Unavailable ── SealBroken, SealKeyUnreadable
+Unavailable ── AuditUnwritable, SealBroken, SealKeyUnreadable
 """
 
 from __future__ import annotations
 
 from worka.kernel.errors import Unavailable
+
+
+class AuditUnwritable(Unavailable):
+    """The ledger does not take the row in time, so what it would record does not happen."""
+
+    code, title = "audit_unwritable", "This cannot be recorded, so it was not done"
+    default_remedy = "Repeat it with the same idempotency key once the ledger can be written again; `worka doctor` names what is wrong."
 
 
 class SealKeyUnreadable(Unavailable):

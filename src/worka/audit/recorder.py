@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import itertools
 import os
+import time
 from weakref import WeakKeyDictionary
 
+import psycopg
+
 from worka.audit import rules, store
+from worka.audit.errors import AuditUnwritable
 from worka.kernel.clock import now
 from worka.kernel.context import Context
 from worka.kernel.db import Connection
 from worka.kernel.events import Event
+
+PATIENCE_SECONDS = 0.8
+"""How long a row may take: with what else a request waits for, it is refused within two seconds."""
+SHUT_SECONDS = 0.5
 
 
 class Recorder:
@@ -27,6 +36,10 @@ class Recorder:
         # Processes start anywhere, so that the first connections of several do not all share lane 0.
         self._next = itertools.count(os.getpid() + int.from_bytes(os.urandom(2), "big"))
         self._lanes: WeakKeyDictionary[Connection, int] = WeakKeyDictionary()
+        # After a row that was not taken in time, one at a time tries; the others are refused at once, for each would hold a
+        # connection while it waits, and those who wait for a connection would wait for longer than is promised.
+        self._shut_until: float | None = None
+        self._trying = False
 
     def lane(self, conn: Connection) -> int:
         """The lane of this connection."""
@@ -35,14 +48,36 @@ class Recorder:
         return self._lanes[conn]
 
     async def flush(self, conn: Connection, ctx: Context, entries: list[Event]) -> None:
-        """One statement for all entries. Whatever goes wrong here is raised, and the transaction is rolled back."""
+        """One statement for all entries. Whatever goes wrong here is raised, and the transaction is rolled back. Raises
+        AuditUnwritable within PATIENCE_SECONDS."""
         if not entries:
             return
+        if self._shut_until is not None and (self._trying or time.monotonic() < self._shut_until):
+            raise AuditUnwritable("The ledger did not take a row just now.", retry_after=1)
         tenant = ctx.tenant_id or rules.PLATFORM
         at = now()
         bodies = [rules.body(ctx, event, at) for event in entries]
         key = await ctx.sealer.audit_key(conn, tenant)
         macs = [hmac.digest(key, body, hashlib.sha256) for body in bodies]
-        if any(rules.urgent(event) for event in entries):
-            await store.wake_sealer(conn)
-        await store.append(conn, tenant, self.lane(conn), macs, bodies)
+        probing = self._shut_until is not None
+        self._trying = self._trying or probing
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                if any(rules.urgent(event) for event in entries):
+                    await store.wake_sealer(conn)
+                await store.append(conn, tenant, self.lane(conn), macs, bodies)
+        except TimeoutError:
+            self._shut_until = time.monotonic() + SHUT_SECONDS
+            raise AuditUnwritable(
+                f"The ledger did not take the row within {PATIENCE_SECONDS:g} s.", retry_after=1
+            ) from None
+        except psycopg.Error as error:
+            if conn.broken or isinstance(error, psycopg.errors.OperatorIntervention):
+                raise  # the database itself went away: that is another cause, and says so
+            said = error.diag.message_primary or type(error).__name__
+            raise AuditUnwritable(f"The ledger refused the row: {said}.", retry_after=1) from error
+        else:
+            self._shut_until = None
+        finally:
+            if probing:
+                self._trying = False
