@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.packs.conftest import TOKEN, Outside, Packs
+from tests.packs.conftest import TOKEN, TRACKER, Outside, Packs
 from tests.packs.test_registration import lock, small, tree
 from worka.approvals import service as approvals
 from worka.governance import service as governance
@@ -127,8 +127,10 @@ if __name__ == "__main__":
 
 
 @pytest.mark.capability("RUN-4", part="through the invocation")
-async def test_failures_are_told_apart_with_their_leg_and_redacted_words(place: Packs) -> None:
+@pytest.mark.parametrize("network", [False, True], ids=["alone", "with a way out"])
+async def test_failures_are_told_apart_with_their_leg_and_redacted_words(place: Packs, network: bool) -> None:
     document = small(
+        outbound_domains=[TRACKER] if network else [],
         runtime={
             "package": {"ecosystem": "path", "name": "small", "version": "1.0.0"},
             "command": ["python", "server.py"],
@@ -138,7 +140,9 @@ async def test_failures_are_told_apart_with_their_leg_and_redacted_words(place: 
     )
     release = await place.register(document, lock(), tree(BROKEN))
     assert release["state"] == "released", release["error"]
-    await service.attach(place.ctx(), release["id"])
+    attached = await service.attach(place.ctx(), release["id"])
+    if network:
+        await place.approve(attached["approval_id"])
     expected = {
         "crash": ("pack", "pack_crashed"),
         "hang": ("pack", "pack_timeout"),

@@ -183,8 +183,9 @@ class Host:
         finally:
             call_ms = round((time.perf_counter() - began) * 1000, 3)
             if session.ended.done():
-                # Dead before its network is shut: what it left running must not answer for another invocation.
-                await session.close()
+                # Dead before its network is shut: what it left running must not answer for another invocation. The broker
+                # forgets the session only after it was told that the invocation is over.
+                await session.kill()
             closed = False
             with contextlib.suppress(Problem):
                 left = await session.end(str(meta.get("invocation_id") or ""))

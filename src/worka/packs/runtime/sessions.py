@@ -58,6 +58,7 @@ class Session:
         self._entered = asyncio.Event()
         self._closing = asyncio.Event()
         self._on_broker = False
+        self._forgotten = False
         self._stale = False
 
     @property
@@ -341,8 +342,8 @@ class Session:
         )
         return ended
 
-    async def close(self, ending: Ending | None = None) -> None:
-        """Kills the sandbox and forgets the broker's session. Never raises."""
+    async def kill(self, ending: Ending | None = None) -> None:
+        """Kills the sandbox and waits for its end. The broker still knows the session. Never raises."""
         if ending is not None:
             self._over(ending)
         first = not self._closing.is_set()
@@ -354,7 +355,12 @@ class Session:
         elif self._sandbox is not None and first:
             for fd in (self._sandbox.stdin, self._sandbox.stdout, self._sandbox.stderr):
                 Pipe(fd).close()
-        if self._on_broker and first:
+
+    async def close(self, ending: Ending | None = None) -> None:
+        """Kills the sandbox and forgets the broker's session. Never raises."""
+        await self.kill(ending)
+        if self._on_broker and not self._forgotten:
+            self._forgotten = True
             with contextlib.suppress(Problem):
                 await ipc.call_unix(
                     self.paths.broker_socket,
