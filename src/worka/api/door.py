@@ -30,6 +30,11 @@ SAFE = {"GET", "HEAD", "OPTIONS"}
 OPEN = re.compile(
     r"^/(livez|readyz|metrics|openapi\.json|docs/api|static/.*|sign-in|v1/platform|v1/setup|v1/invitations/accept)$"
 )
+# What goes on when the disk is full: signing in and out, and taking rights away.
+_ALWAYS = re.compile(
+    r"^(POST /(sign-in|v1/sessions|v1/(secrets|releases)/[^/]+/(revoke|quarantine)|v1/tasks/[^/]+/cancel)"
+    r"|DELETE /v1/(sessions|tokens|grants)/[^/]+|DELETE /v1/workspaces/[^/]+/members/[^/]+)$"
+)
 _WORKSPACE = re.compile(r"^/(?:v1/workspaces|w)/([^/]+)")
 # /v1/tasks/task_…, /v1/tokens/tok_…: which tenant is meant, only the caller can say.
 _BY_ID = re.compile(r"^/v1/[a-z-]+/[a-z]+_[0-9a-z]+(/|$)")
@@ -107,6 +112,8 @@ class Door:
         limit = self.runtime.settings.http.max_body_bytes
         if not length.isdigit() or int(length) > limit:
             raise TooLarge(f"The body may hold {limit} bytes at most.")
+        if method not in SAFE and not _ALWAYS.match(f"{method} {path}"):
+            self.runtime.disk.require()
         receive = _limited(receive, limit)
         scope["state"]["runtime"] = self.runtime
         if OPEN.match(path) or (path == "/v1/sessions" and method == "POST"):

@@ -10,6 +10,7 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from worka.kernel.disk import DiskFull
 from worka.kernel.errors import Unavailable
 
 Connection = psycopg.AsyncConnection[DictRow]
@@ -76,6 +77,9 @@ class Database:
                     (tenant_id or "", person_id or ""),
                 )
                 yield conn
+        except psycopg.errors.DiskFull as error:
+            said = error.diag.message_primary or "no space left on its disk"
+            raise DiskFull(f"The database has no room: {said}.", retry_after=5) from error
         except (PoolTimeout, psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout) as error:
             raise DatabaseUnavailable(f"The database did not answer: {type(error).__name__}.") from error
 

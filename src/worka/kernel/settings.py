@@ -76,6 +76,18 @@ class WorkflowSettings(_Group):
     slot: str = Field("1", pattern=r"^[a-z0-9-]{1,40}$", description="name of this worker among those of one database")
 
 
+class DiskSettings(_Group):
+    """The disk of the home."""
+
+    floor_mb: int = Field(128, ge=0, description="with less than this free (MiB), nothing new is begun")
+    reserve_mb: int = Field(
+        64,
+        ge=0,
+        le=65_536,
+        description="room (MiB) that `worka up` keeps for the database, and gives back when the disk is full",
+    )
+
+
 class TreasurySettings(_Group):
     """The treasury."""
 
@@ -93,6 +105,7 @@ class Settings(_Group):
     packs: PackSettings = Field(default_factory=lambda: PackSettings())
     approvals: ApprovalSettings = Field(default_factory=lambda: ApprovalSettings())
     workflows: WorkflowSettings = Field(default_factory=lambda: WorkflowSettings())
+    disk: DiskSettings = Field(default_factory=lambda: DiskSettings())
     treasury: TreasurySettings = Field(default_factory=lambda: TreasurySettings())
 
 

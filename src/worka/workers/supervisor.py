@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from worka.kernel import failpoints
+from worka.kernel.disk import Disk, Reserve
 from worka.kernel.errors import Conflict, Unavailable
 from worka.kernel.paths import Paths
 from worka.kernel.postgres import EmbeddedPostgres
@@ -79,7 +80,9 @@ class Supervisor:
         self.port = settings.http.port
         self.postgres: EmbeddedPostgres | None = None
         self._lock: IO[str] | None = None
-        self._watch: asyncio.Task[None] | None = None
+        disk = Disk(settings.home, settings.disk.floor_mb)
+        self.reserve = Reserve(self.paths.admin / "reserve", settings.disk.reserve_mb, disk)
+        self._watches: list[asyncio.Task[None]] = []
 
     async def run(self, ready: Any = None) -> None:
         """Runs until SIGTERM or SIGINT. `ready(url)` is called once the door answers."""
@@ -93,7 +96,10 @@ class Supervisor:
             self.port = free_port(self.settings.http.host, self.settings.http.port)
             for role in self.roles.values():
                 role.task = asyncio.create_task(self._keep(role))
-            self._watch = asyncio.create_task(self._keep_database())
+            self._watches = [
+                asyncio.create_task(self._keep_database()),
+                asyncio.create_task(self._keep_room()),
+            ]
             await self._ready()
             self._write_instance()
             if ready is not None:
@@ -189,7 +195,8 @@ class Supervisor:
                 )
             role.starts += 1
             role.started_at = time.monotonic()
-            self._write_processes()
+            with contextlib.suppress(OSError):  # on a full disk: the process counts, not the note of it
+                self._write_processes()
             code = await role.process.wait()
             if self.stopping.is_set():
                 return
@@ -215,6 +222,19 @@ class Supervisor:
             except (Unavailable, OSError) as error:
                 log.error("postgresql does not start: %s", error)
                 await asyncio.sleep(1)
+
+    async def _keep_room(self) -> None:
+        """Gives the reserve back the moment the disk is full: before the database meets the end of it, if it can."""
+        while not self.stopping.is_set():
+            try:
+                done = await asyncio.to_thread(self.reserve.tend)
+                if done == "given_back":
+                    log.error("the disk is full: the reserve was given back; nothing new is begun until there is room")
+                elif done:
+                    log.info("there is room again: the reserve is taken")
+            except OSError as error:
+                log.error("the reserve cannot be kept: %s", error)
+            await asyncio.sleep(0.1)
 
     async def _ready(self) -> None:
         deadline = time.monotonic() + 60
@@ -252,9 +272,9 @@ class Supervisor:
                     await role.process.wait()
             if role.task is not None:
                 role.task.cancel()
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+        for watch in self._watches:
+            watch.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
         if self.postgres is not None:
             await asyncio.to_thread(self.postgres.stop)
         with contextlib.suppress(OSError):

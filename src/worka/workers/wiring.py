@@ -12,6 +12,7 @@ from worka.audit.recorder import Recorder
 from worka.governance.facade import Authorizer
 from worka.kernel.context import Context, Principal
 from worka.kernel.db import Database
+from worka.kernel.disk import Disk
 from worka.kernel.errors import Unavailable
 from worka.kernel.events import Subscribers
 from worka.kernel.paths import Paths
@@ -37,6 +38,7 @@ class Runtime:
         self.role = role
         self.paths = Paths(settings.home)
         self.db = Database(database_url(settings, "url"), f"worka-{role}", size=settings.database.pool_size)
+        self.disk = Disk(settings.home, settings.disk.floor_mb)
         self.sealer = TreasurySealer(settings)
         self.authorizer = Authorizer()
         self.recorder = Recorder()

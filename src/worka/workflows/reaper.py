@@ -30,7 +30,9 @@ class Reaper:
         self.knows = knows
 
     async def sweep(self) -> int:
-        """Offers every silent task again; returns how many."""
+        """Offers every silent task again; returns how many. None while the disk is full: nobody would take them."""
+        if self.contexts.disk.low:
+            return 0
         async with self.contexts.platform_context().transaction() as conn:
             overdue = await store.overdue(conn, self.silence, MOST)
         offered = 0
