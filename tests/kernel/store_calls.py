@@ -308,7 +308,6 @@ CALLS: dict[str, Entry] = {
     "workflows.reoffer": writes(lambda s, c, a: s.reoffer(c, a.queued, None, -1)),
     "workflows.overdue": deployment(REAPER, lambda s, c, a: s.overdue(c, 0, 5), "tenant_id", "task_id"),
     "workflows.tasks": reads(lambda s, c, a: s.tasks(c, a.ws, None, 50, None)),
-    "workflows.seconds_running": reads(lambda s, c, a: s.seconds_running(c, a.claimed)),
     "workflows.steps": reads(lambda s, c, a: s.steps(c, a.claimed)),
     "workflows.step": reads(lambda s, c, a: s.step(c, a.step)),
     "workflows.insert_receipt": refused(lambda s, c, a: s.insert_receipt(c, a.tenant, a.step, "intent:9", "x")),

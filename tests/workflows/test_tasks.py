@@ -279,3 +279,40 @@ async def test_the_engines_journal_holds_no_argument_no_result_and_no_name(world
     assert secret not in found
     assert "tracker.worka.test" not in found
     assert "Olga" not in found
+
+
+async def test_on_a_full_disk_no_task_is_begun_and_it_goes_on_by_itself_once_there_is_room(world: World) -> None:
+    world.environment["WORKA_DISK__FLOOR_MB"] = str(10**9)
+    cramped = world.work("1")
+    task_id = await world.start([{**LOG, "arguments": {}}], {})
+    await asyncio.sleep(9)  # longer than a lease, and the reaper has looked
+    waiting = await world.task(task_id)
+    assert (waiting["state"], waiting["attempt"]) == ("queued", 0)
+    cramped.kill()
+    world.environment.pop("WORKA_DISK__FLOOR_MB")
+    world.work("2")
+    done = await world.until(task_id, "succeeded", seconds=20)
+    assert done["attempt"] == 1
+
+
+async def test_a_task_ends_when_workers_have_worked_on_it_for_longer_than_its_limit(world: World) -> None:
+    async def slow(_arguments: Row, _meta: Row) -> Row:
+        await asyncio.sleep(5)
+        return ok("fine")
+
+    world.host.answers["log"] = slow
+    world.work()
+    first = {**LOG, "arguments": {}}
+    limited = await world.start([first, {**first, "name": "again"}], {}, limits={"seconds": 2})
+    ended = await world.until(limited, "failed", "succeeded", seconds=30)
+    assert (ended["state"], ended["reason"]) == ("failed", "limit_reached")
+    assert [step["state"] for step in ended["steps"]] == ["succeeded", "failed"]
+
+
+async def test_a_clock_that_is_set_forth_uses_up_no_tasks_time(world: World) -> None:
+    """Found by the crash harness: two hours forth, and every running task failed with `limit_reached`."""
+    task_id = await world.start([{**LOG, "arguments": {}}], {}, limits={"seconds": 60})
+    async with world.ctx(world.owner).transaction() as conn:
+        await conn.execute("update worka.task set created_at = created_at - interval '2 hours'")
+    world.work()
+    assert (await world.until(task_id, "succeeded", "failed"))["state"] == "succeeded"

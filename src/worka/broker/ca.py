@@ -118,7 +118,8 @@ class Authority:
         return context
 
     def _leaf(self, subject: str) -> bytes:
-        start = _now() - datetime.timedelta(hours=1)
+        # A day back, as the authority itself: a clock that is set back must not make it one of tomorrow.
+        start = _now() - _DAY
         try:
             alternative: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(subject))
         except ValueError:
@@ -130,7 +131,7 @@ class Authority:
             .public_key(self._leaf_key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(start)
-            .not_valid_after(start + _DAY)
+            .not_valid_after(start + 2 * _DAY)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)

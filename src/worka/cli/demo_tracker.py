@@ -326,7 +326,7 @@ def _signed(
         .issuer_name(issuer.subject if issuer else subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=365))
         .add_extension(
             x509.BasicConstraints(ca=issuer is None, path_length=0 if issuer is None else None), critical=True

@@ -62,7 +62,7 @@ Outcome = Literal["succeeded", "failed", "cancelled"]
 
 
 class Limits(_Shape):
-    """`steps`: how many may run; `seconds`: how long the task may take, time spent in waits not counted."""
+    """`steps`: how many may run; `seconds`: how long workers may work on the task; waits and the queue do not count."""
 
     steps: int = Field(default=20, ge=1, le=50)
     seconds: int = Field(default=3600, ge=1, le=86_400)

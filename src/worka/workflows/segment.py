@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from typing import Any, Protocol
 
 from worka.identity import store as identity
 from worka.kernel import ids
 from worka.kernel.context import Context, Principal
+from worka.kernel.disk import Disk
 from worka.kernel.errors import Problem
 from worka.kernel.events import Event
 from worka.workflows import events, steps, store
@@ -27,7 +29,10 @@ log = logging.getLogger("worka.workflows")
 
 
 class Contexts(Protocol):
-    """What a process role gives us: Contexts for whoever acts (`workers.wiring.Runtime`)."""
+    """What a process role gives us: Contexts for whoever acts (`workers.wiring.Runtime`), and a look at the disk."""
+
+    @property
+    def disk(self) -> Disk: ...
 
     def context(self, principal: Principal, **fields: Any) -> Context: ...
 
@@ -43,6 +48,8 @@ class Work:
         self.lease = lease
         self.publish_view = publish_view
         self._held: dict[str, Claim] = {}
+        # By claim: until when its work is counted. A steady clock: one that is set forth must not use up a task's time.
+        self._counted: dict[str, float] = {}
 
     @property
     def held(self) -> int:
@@ -53,6 +60,8 @@ class Work:
         """Takes the task for this segment under a new claim and attempt; None when there is nothing (more) to do: the
         task moved on, ended, or a living holder has it. Each execution claims anew, also one that the engine
         replays."""
+        if self.contexts.disk.low:
+            return None  # it stays queued; the reaper offers it again once there is room
         ctx = self.contexts.platform_context(tenant_id)
         async with ctx.transaction() as conn:
             task = await store.task_for_update(conn, task_id)
@@ -92,12 +101,15 @@ class Work:
             )
             ctx.failpoint("task.claimed.after_commit")
         self._held[token] = claim
+        self._counted[token] = time.monotonic()
         return claim
 
     async def run_step(self, claim: Claim, step_id: str) -> str:
         """Runs one governed step to its recorded outcome; returns its state (`succeeded`, `waiting`, `failed`,
         `unknown`, `retrying`), or `refused` when the claim moved and nothing was recorded."""
         try:
+            # Not begun at all: what a step needs it must find, its outcome too.
+            self.contexts.disk.require()
             ctx = await self._as_member(claim)
             return await steps.run(ctx, claim, step_id, self.publish_view)
         except Fenced:
@@ -142,16 +154,25 @@ class Work:
 
     def released(self, claim: Claim) -> None:
         """The segment is over for this worker: its lease is not renewed any more."""
-        self._held.pop(claim.token, None)
+        self._drop(claim.token)
+
+    def _drop(self, token: str) -> None:
+        self._held.pop(token, None)
+        self._counted.pop(token, None)
 
     async def renew(self) -> None:
         """Signs of life for every claim this worker holds. A claim that moved is dropped (its outcome will be
         refused)."""
         for token, claim in list(self._held.items()):
+            until = time.monotonic()
+            ran = until - self._counted.get(token, until)
             try:
                 async with self.contexts.platform_context(claim.tenant_id).transaction() as conn:
-                    if not await store.renew(conn, claim.task_id, token, self.lease):
-                        self._held.pop(token, None)
+                    held = await store.renew(conn, claim.task_id, token, self.lease, ran)
+                if not held:
+                    self._drop(token)
+                elif token in self._counted:
+                    self._counted[token] = until
             except Problem as problem:
                 log.warning("a lease could not be renewed: %s", problem.problem_code)
 
@@ -160,7 +181,7 @@ class Work:
         for token, claim in list(self._held.items()):
             async with self.contexts.platform_context(claim.tenant_id).transaction() as conn:
                 await store.let_go(conn, claim.task_id, token)
-            self._held.pop(token, None)
+            self._drop(token)
 
     async def _as_member(self, claim: Claim) -> Context:
         """The Context in which steps act: the AI team member, on behalf of the person, under the task's trace."""

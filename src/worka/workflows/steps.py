@@ -99,7 +99,7 @@ async def _intent(ctx: Context, claim: Claim, step_id: str, publish_view: ViewPu
         place = await _place(ctx, claim, step_id)
         if place.step["state"] in ("succeeded", "failed", "cancelled"):
             return str(place.step["state"])
-        refusal = await _refusal(ctx, place)
+        refusal = _refusal(ctx, place)
         if refusal is not None:
             return await _fail(ctx, place, *refusal)
         if isinstance(place.shape, PublishViewStep):
@@ -118,9 +118,9 @@ async def _place(ctx: Context, claim: Claim, step_id: str) -> _Place:
     return _Place(task, step, all_steps, Definition.model_validate(definition["definition"]))
 
 
-async def _refusal(ctx: Context, place: _Place) -> tuple[str, Row] | None:
+def _refusal(ctx: Context, place: _Place) -> tuple[str, Row] | None:
     """What the definition itself does not allow: limits, and tools it does not declare."""
-    spent = await store.seconds_running(ctx.conn, place.task["id"])
+    spent = place.task["ran_seconds"]
     if spent > place.definition.limits.seconds:
         return "limit_reached", _error(
             "limit_reached",

@@ -166,13 +166,14 @@ async def progress(conn: Connection, task_id: str, claim: str, lease: float, exp
     )
 
 
-async def renew(conn: Connection, task_id: str, claim: str, lease: float) -> bool:
-    """A sign of life of the holder, inside the window of its step: silence ends it, not run time. False: claim
-    moved."""
+async def renew(conn: Connection, task_id: str, claim: str, lease: float, ran: float = 0.0) -> bool:
+    """A sign of life of the holder, inside the window of its step: silence ends it, not run time. `ran`: seconds it has
+    worked since the last one. False: claim moved."""
     cursor = await conn.execute(
         "update worka.task set lease_until = least(clock_timestamp() + make_interval(secs => %s),"
-        " last_progress + make_interval(secs => expected_seconds)) where id = %s and claim = %s and state = 'running'",
-        (lease, task_id, claim),
+        " last_progress + make_interval(secs => expected_seconds)), ran_seconds = ran_seconds + %s"
+        " where id = %s and claim = %s and state = 'running'",
+        (lease, ran, task_id, claim),
     )
     return cursor.rowcount == 1
 
@@ -228,19 +229,6 @@ async def tasks(
         (workspace_id, after, after, states, states, limit),
     )
     return await cursor.fetchall()
-
-
-async def seconds_running(conn: Connection, task_id: str) -> float:
-    """How long the task has existed, without the time it spent in waits."""
-    cursor = await conn.execute(
-        "select extract(epoch from clock_timestamp() - t.created_at) - coalesce((select sum(extract(epoch from"
-        " coalesce(w.cleared_at, clock_timestamp()) - w.since)) from worka.wait w where w.task_id = t.id), 0) as"
-        " seconds"
-        " from worka.task t where t.id = %s",
-        (task_id,),
-    )
-    row = await cursor.fetchone()
-    return float(row["seconds"]) if row else 0.0
 
 
 # steps --------------------------------------------------------------------------------------------------------------
