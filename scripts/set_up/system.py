@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import pwd
 import shutil
@@ -26,6 +27,10 @@ def path(*paths: str) -> Callable[[], bool]:
     return lambda: any(os.path.exists(p) for p in paths)
 
 
+def found(pattern: str) -> Callable[[], bool]:
+    return lambda: bool(glob.glob(pattern))
+
+
 @dataclass(frozen=True)
 class Part:
     """A Debian package, what shows that the machine has it, and whether only the tests need it."""
@@ -40,6 +45,8 @@ PARTS = (
     Part("git", program("git")),
     Part("ca-certificates", path("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")),
     Part("chromium", program("chromium", "chromium-browser", "google-chrome"), tests_only=True),
+    # Only its library is used, preloaded: `make faults` shifts the clock of Worka and of PostgreSQL with it.
+    Part("faketime", found("/usr/lib/*/faketime/libfaketimeMT.so.1"), tests_only=True),
     Part("fonts-dejavu-core", path("/usr/share/fonts/truetype/dejavu", "/usr/share/fonts/dejavu"), tests_only=True),
     Part("postgresql-15", path("/usr/lib/postgresql/15/bin/initdb"), tests_only=True),
 )

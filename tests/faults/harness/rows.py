@@ -48,6 +48,8 @@ class Row:
     """Seconds of load after the recovery."""
     clock = True
     environment: dict[str, str] = {}  # noqa: RUF012
+    private_mounts = False
+    """Whether the row mounts something: then it runs in a mount namespace of its own."""
 
     def build(self) -> Stage:
         """The stage for all seeds of this row."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,15 +17,38 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.harness import report
+from tests.faults.harness.claims import TwoClaims
+from tests.faults.harness.clock import Clock
+from tests.faults.harness.database import AuditUnwritable, PostgresKill, PostgresRestarts, PostgresStorm
+from tests.faults.harness.disk import DiskFull
 from tests.faults.harness.judge import Verdict, judge
 from tests.faults.harness.killing import ServerKill, WorkerKill
+from tests.faults.harness.packing import DiskFill, ForkBomb, Hung, LogFlood, OutOfMemory
 from tests.faults.harness.rows import Hit, Row
 from tests.faults.harness.stage import Stage
 from tests.faults.harness.watch import Prober, Reader
 
 ROOT = Path(__file__).resolve().parents[3]
 RESULTS = ROOT / "tests" / "faults" / "results"
-ROWS: dict[str, type[Row]] = {row.name: row for row in (WorkerKill, ServerKill)}
+ROWS: dict[str, type[Row]] = {
+    row.name: row
+    for row in (
+        WorkerKill,
+        ServerKill,
+        PostgresKill,
+        PostgresRestarts,
+        Hung,
+        OutOfMemory,
+        ForkBomb,
+        LogFlood,
+        DiskFill,
+        DiskFull,
+        Clock,
+        AuditUnwritable,
+        TwoClaims,
+    )
+}
+STORM = PostgresStorm
 WARM_UP = 1.0
 SETTLE = 20.0
 
@@ -115,7 +140,9 @@ def keep(line: dict[str, Any], results: Path) -> None:
 
 def run_row(name: str, seeds: list[int], of: str, results: Path) -> bool:
     """All these seeds of one row on one instance; a broken instance is replaced by a new one."""
-    row = ROWS[name]()
+    row = (STORM if name == STORM.name else ROWS[name])()
+    if row.private_mounts and "FAULTS_OWN_MOUNTS" not in os.environ:
+        return apart(name, seeds, results)
     stage: Stage | None = None
     held = True
     with tempfile.TemporaryDirectory(prefix=f"faults-{name}-") as folder:
@@ -137,6 +164,13 @@ def run_row(name: str, seeds: list[int], of: str, results: Path) -> bool:
     return held
 
 
+def apart(name: str, seeds: list[int], results: Path) -> bool:
+    """The row in a process with a mount namespace of its own: what it mounts is seen by nobody else, and goes with it."""
+    command = ["unshare", "--mount", "--propagation", "private", sys.executable, str(ROOT / "scripts" / "faults")]
+    command += ["--rows", name, "--only", ",".join(map(str, seeds)), "--results", str(results)]
+    return subprocess.run(command, env={**os.environ, "FAULTS_OWN_MOUNTS": "1"}, check=False).returncode == 0
+
+
 def save_logs(stage: Stage, name: str, seed: int, folder: Path) -> None:
     """Keeps the logs and the journal of a broken seed, outside of the checkout, for whoever looks into it."""
     kept = Path(tempfile.mkdtemp(prefix=f"faults-broken-{name}-{seed}-"))
@@ -154,9 +188,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=20, help="seeds 1 to this number of each row")
     parser.add_argument("--first", type=int, default=1, help="the first seed")
     parser.add_argument("--rows", default="", help=f"rows, with commas; all without: {', '.join(ROWS)}")
+    parser.add_argument("--only", default="", help="exactly these seeds, with commas")
+    parser.add_argument("--storm", action="store_true", help="5,000 workflows while PostgreSQL is restarted; once")
     parser.add_argument("--again", action="store_true", help="run seeds again that held on this commit")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the lines go")
     options = parser.parse_args(arguments)
+    # Whoever ends us in the middle of a seed leaves no instance behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if options.storm:
+        held = run_row(STORM.name, [options.first], commit(), options.results)
+        report.write(options.results, [*ROWS, STORM.name])
+        return 0 if held else 1
     rows = [name for name in options.rows.replace(",", " ").split()] or list(ROWS)
     if unknown := [name for name in rows if name not in ROWS]:
         parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(ROWS)}")
@@ -165,9 +207,11 @@ def main(arguments: list[str] | None = None) -> int:
     for name in rows:
         done = set() if options.again else done_seeds(name, of)
         seeds = [seed for seed in range(options.first, options.seeds + 1) if seed not in done]
+        if options.only:
+            seeds = [int(seed) for seed in options.only.split(",")]
         if seeds:
             held = run_row(name, seeds, of, options.results) and held
-        report.write(options.results, list(ROWS))
+        report.write(options.results, [*ROWS, STORM.name])
     return 0 if held else 1
 
 

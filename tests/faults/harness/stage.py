@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -197,6 +196,8 @@ def build(home: Path | None = None, **environment: str) -> Stage:
         shutil.rmtree(instance.home)
         instance.home = home
         instance.env["WORKA_HOME"] = str(home)
+    # Uids of its own: other instances on this machine run packs too, and theirs are not ours to count.
+    instance.env["WORKA_PACKS__UID_BASE"] = str(400_000 + os.getpid() % 4000 * 100)
     stage = Stage(instance)
     stage.armed.mkdir()
     stage.armed.chmod(0o777)
@@ -214,20 +215,14 @@ def build(home: Path | None = None, **environment: str) -> Stage:
     return stage
 
 
-def gone(pid: int) -> bool:
-    """Whether no process (or only a zombie's shell) has this id."""
+def state_of(pid: int) -> str:
+    """The state letter of a process (R, S, D, T, Z); empty when there is none."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""
 
 
-def threads() -> int:
-    """How many threads this process has: the load must not outlive its seed."""
-    return threading.active_count()
-
-
-def environment_of(pid: int) -> dict[str, str]:
-    """The environment a process was started with."""
-    raw = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    return dict(os.fsdecode(item).split("=", 1) for item in raw if b"=" in item)  # type: ignore[misc]
+def gone(pid: int) -> bool:
+    """Whether it runs no more: nothing has this id, or only what its parent has not reaped yet."""
+    return state_of(pid) in ("", "Z")
