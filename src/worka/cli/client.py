@@ -24,18 +24,42 @@ class Failed(Exception):
         self.exit_code = exit_code
 
 
-def config_path() -> Path:
-    """Where `worka login` keeps the address, the workspace and the token (0600)."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "worka" / "login.json"
+def config_path(name: str = "") -> Path:
+    """Where `worka login` keeps the address, the workspace and the token (0600); one file for each named login."""
+    folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "worka"
+    return folder / (f"login-{name}.json" if name else "login.json")
 
 
-def saved_login() -> dict[str, Any]:
-    """The saved login, empty without one."""
+def saved_login(name: str = "") -> dict[str, Any]:
+    """The saved login, empty without one. Raises Failed for a name that was never saved."""
     try:
-        value = json.loads(config_path().read_text())
-    except (OSError, ValueError):
+        value = json.loads(config_path(name).read_text())
+    except (OSError, ValueError) as error:
+        if name:
+            known = sorted(path.stem.removeprefix("login-") for path in config_path().parent.glob("login-*.json"))
+            raise Failed(
+                {
+                    "code": "no_such_login",
+                    "title": "No login of this name is saved",
+                    "detail": f"{name}; saved: {', '.join(known) or 'none'}",
+                    "remedy": f"Save it with `worka --login {name} login`.",
+                },
+                4,
+            ) from error
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def save_login(url: str, token: str, workspace: str | None, name: str = "") -> Path:
+    """Keeps a credential for this user alone."""
+    path = config_path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(f".{os.getpid()}")
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "w") as file:
+        json.dump({"url": url, "token": token, "workspace": workspace}, file)
+    beside.replace(path)
+    return path
 
 
 class Client:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,8 @@ import typer
 
 from worka import __version__
 from worka.cli import output
-from worka.cli.client import Client, Failed, config_path, saved_login
+from worka.cli.client import Client, Failed, save_login, saved_login
+from worka.cli.pack_lock import lock, manifest_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -50,6 +52,7 @@ class State:
     token: str | None = None
     workspace: str | None = None
     form: str = "text"
+    login: str = ""
 
 
 def client() -> Client:
@@ -64,6 +67,7 @@ def show(value: Any) -> bool:
 
 @app.callback()
 def chosen(
+    ctx: typer.Context,
     url: Annotated[str | None, typer.Option(envvar="WORKA_URL", help="address of the instance")] = None,
     token: Annotated[
         str | None, typer.Option(envvar="WORKA_TOKEN", help="credential; default: the saved login")
@@ -74,11 +78,18 @@ def chosen(
     form: Annotated[
         str, typer.Option("--output", "-o", envvar="WORKA_OUTPUT", help="text, json, ndjson or yaml")
     ] = "text",
+    name: Annotated[
+        str, typer.Option("--login", envvar="WORKA_LOGIN", help="a named login, for those who are several people")
+    ] = "",
 ) -> None:
     """Options before the verb hold for every command."""
     if form not in ("text", "json", "ndjson", "yaml"):
         raise click.UsageError(f"--output {form} is not one of text, json, ndjson, yaml")
-    login = saved_login()
+    if name and not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,40}", name):
+        raise click.UsageError(f"--login {name} is no name: small letters, digits and dashes")
+    State.login = name
+    # A login that is about to be made need not exist.
+    login = {} if ctx.invoked_subcommand == "login" else saved_login(name)
     State.url = url or login.get("url") or running_url() or "http://127.0.0.1:8080"
     State.token = token or login.get("token")
     State.workspace = workspace or login.get("workspace")
@@ -126,6 +137,37 @@ def up() -> None:
 
 
 @app.command()
+def down(timeout: Annotated[float, typer.Option(help="seconds to wait")] = 60) -> None:
+    """Stop the instance of this WORKA_HOME: every role, then PostgreSQL. Work that waits goes on at the next start."""
+    import signal
+    import time
+
+    from worka.cli.demo_surroundings import running
+    from worka.kernel.settings import default_home
+
+    home = Path(os.environ.get("WORKA_HOME") or default_home())
+    found = running(home)
+    if found is None:
+        output.talk.print(f"nothing runs on {home}")
+        return
+    os.kill(found["pid"], signal.SIGTERM)
+    deadline = time.monotonic() + timeout
+    while Path(f"/proc/{found['pid']}").exists() and (home / "run" / "instance.json").exists():
+        if time.monotonic() > deadline:
+            raise Failed(
+                {
+                    "code": "still_running",
+                    "title": "It did not stop in time",
+                    "detail": f"process {found['pid']} still runs after {timeout:.0f} s",
+                    "remedy": f"Read {home}/up.log, then try again; as a last resort: kill -9 {found['pid']}",
+                },
+                1,
+            )
+        time.sleep(0.1)
+    output.talk.print(f"[green]✓[/] stopped  (data: {home})")
+
+
+@app.command()
 def demo(
     interactive: Annotated[bool, typer.Option(help="wait for a person to approve in the console")] = False,
     form: Annotated[str, typer.Option("--output", "-o", help="text or json")] = "text",
@@ -149,11 +191,7 @@ def login(
         password = password or typer.prompt("Password", hide_input=True, err=True)
         token = Client(State.url).post("/v1/sessions", {"email": email, "password": password})["session_token"]
     me = Client(State.url, token).get("/v1/me")
-    path = config_path()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "w") as file:
-        json.dump({"url": State.url, "token": token, "workspace": State.workspace}, file)
+    save_login(State.url, token, State.workspace, State.login)
     if not show(me):
         output.talk.print("[green]✓[/] signed in")
 
@@ -224,21 +262,47 @@ def config_show() -> None:
 @task.command("create")
 def task_create(
     workflow: str,
-    member: Annotated[str, typer.Option(help="id of the AI team member whose steps these are")],
+    member: Annotated[
+        str, typer.Option(help="the AI team member whose steps these are, by name or id; default: the only one")
+    ] = "",
     inputs: Annotated[str, typer.Option("--input", help="inputs as a JSON object, or @file")] = "{}",
     definition_version: Annotated[int | None, typer.Option("--definition-version", help="default: the newest")] = None,
     wait: Annotated[bool, typer.Option(help="wait until it ends or waits for someone")] = False,
 ) -> None:
     """Start a task from a workflow definition."""
     api = client()
-    body = {"workflow": workflow, "member_id": member, "inputs": read_json(inputs)}
+    body = {"workflow": workflow, "member_id": team_member(api, member), "inputs": read_json(inputs)}
     if definition_version is not None:
         body["version"] = definition_version
     value = api.post(api.ws("/tasks"), body)
     if wait:
         value = wait_task(api, value["id"])
+    show_task(api, value)
+
+
+def show_task(api: Client, value: Any) -> None:
+    """What it is, and why it is as it is."""
     if not show(value):
-        output.record(value, skip=("steps", "inputs"))
+        output.out.print(f"{value['id']}  {value['title']}", markup=False)
+        output.explanation(api.get(f"/v1/tasks/{value['id']}/why"))
+
+
+def team_member(api: Client, wanted: str) -> str:
+    """The id of the AI team member that is meant. Raises Failed when that is not clear."""
+    members = api.pages(api.ws("/team-members"))
+    fitting = [member for member in members if not wanted or wanted in (member["id"], member["name"])]
+    if len(fitting) == 1:
+        return str(fitting[0]["id"])
+    names = ", ".join(f"{member['name']} ({member['id']})" for member in members[:10]) or "none"
+    raise Failed(
+        {
+            "code": "team_member_required",
+            "title": "Name the AI team member",
+            "detail": f"{wanted or 'no name was given'}; this workspace has {names}",
+            "remedy": "Pass --member with a name or an id.",
+        },
+        3 if wanted else 2,
+    )
 
 
 @task.command("list")
@@ -255,7 +319,7 @@ def task_show(task_id: str) -> None:
     """One task with its steps."""
     value = client().get(f"/v1/tasks/{task_id}")
     if not show(value):
-        output.record(value, skip=("steps", "waits"))
+        output.record(value, skip=("steps", "waits", "links"))
         output.table(
             value.get("steps", []), ["position", "name", "kind", "state", "reason", "invocation_id"], "No steps."
         )
@@ -272,26 +336,24 @@ def task_why(task_id: str) -> None:
 @task.command("wait")
 def task_wait(task_id: str, timeout: float = 300) -> None:
     """Wait until the task ends (0), fails (1) or waits for someone (6)."""
-    value = wait_task(client(), task_id, timeout)
-    if not show(value):
-        output.record(value, skip=("steps", "inputs"))
+    api = client()
+    value = wait_task(api, task_id, timeout)
+    show_task(api, value)
     raise typer.Exit({"succeeded": 0, "waiting": 6}.get(value["state"], 1))
 
 
 @task.command("cancel")
 def task_cancel(task_id: str) -> None:
     """Cancel a task."""
-    value = client().post(f"/v1/tasks/{task_id}/cancel")
-    if not show(value):
-        output.record(value, skip=("steps", "inputs"))
+    api = client()
+    show_task(api, api.post(f"/v1/tasks/{task_id}/cancel"))
 
 
 @task.command("resolve")
 def task_resolve(task_id: str, outcome: str, note: str = "") -> None:
     """Say what became of an effect whose outcome nobody recorded: retry (same key) or failed."""
-    value = client().post(f"/v1/tasks/{task_id}/resolve", {"outcome": outcome, "note": note})
-    if not show(value):
-        output.record(value, skip=("steps", "inputs"))
+    api = client()
+    show_task(api, api.post(f"/v1/tasks/{task_id}/resolve", {"outcome": outcome, "note": note}))
 
 
 @decision.command("show")
@@ -329,7 +391,7 @@ def approvals_show(approval_id: str) -> None:
     """The card: the exact action, its digest and effect, what it blocks, who may decide."""
     value = client().get(f"/v1/approvals/{approval_id}")
     if not show(value):
-        output.record(value)
+        output.card(value)
 
 
 @approvals.command("approve")
@@ -351,11 +413,12 @@ def decide(approval_id: str, decision: str, comment: str, digest: str | None, dr
     body = {"decision": decision, "digest": digest or card["digest"], "comment": comment}
     if dry_run:
         if not show({"would": body, "card": card}):
-            output.record({"would": decision, **card})
+            output.card(card)
+            output.out.print(f"  dry run: would {decision}; nothing was sent")
         return
     value = api.post(f"/v1/approvals/{approval_id}/decisions", body)
     if not show(value):
-        output.record(value)
+        output.card(value)
 
 
 # packs --------------------------------------------------------------------------------------------------------------
@@ -384,22 +447,12 @@ def register(api: Client, folder: Path, key: str | None = None) -> Any:
 
 def pack_body(folder: Path) -> dict[str, Any]:
     """The registration request of a folder: manifest, lock, and the files of a pack that is its own source."""
-    try:
-        manifest = json.loads((folder / "worka" / "aip.json").read_text())
-    except (OSError, ValueError) as error:
-        raise Failed(
-            {
-                "title": "The manifest cannot be read",
-                "detail": f"{folder}/worka/aip.json: {error}",
-                "remedy": "Correct the file.",
-            },
-            2,
-        ) from error
+    manifest = manifest_of(folder)
     package = manifest.get("runtime", {}).get("package", {})
     body: dict[str, Any] = {"manifest": manifest}
-    lock = folder / str(package.get("lock") or "requirements.lock")
-    if lock.is_file():
-        body["lock"] = lock.read_text()
+    pinned = folder / str(package.get("lock") or "requirements.lock")
+    if pinned.is_file():
+        body["lock"] = pinned.read_text()
     if package.get("ecosystem") == "path":
         body["files"] = {
             str(path.relative_to(folder)): base64.b64encode(path.read_bytes()).decode()
@@ -407,6 +460,16 @@ def pack_body(folder: Path) -> dict[str, Any]:
             if path.is_file() and "__pycache__" not in path.parts
         }
     return body
+
+
+@pack.command("lock")
+def pack_lock(
+    folder: Annotated[Path, typer.Argument(help="folder with worka/aip.json", exists=True, file_okay=False)],
+) -> None:
+    """Write the hashed lock of the package that the manifest names."""
+    value = lock(folder)
+    if not show(value):
+        output.talk.print(f"[green]✓[/] {value['lock']}: {value['packages']} packages, by their hashes")
 
 
 @pack.command("list")
@@ -552,7 +615,7 @@ def run() -> None:
     from worka.kernel.errors import Problem
 
     try:
-        app()
+        app(prog_name="worka")
     except Failed as failed:
         if State.form in ("json", "ndjson", "yaml"):
             output.data(failed.body, State.form)

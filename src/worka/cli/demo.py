@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import time
@@ -19,10 +20,11 @@ import httpx
 from rich.markup import escape
 
 from worka.cli import output
-from worka.cli.client import Client, Failed
+from worka.cli.client import Client, Failed, save_login
 from worka.cli.commands import pack_body, wait_task
 from worka.cli.demo_evidence import EvidenceFailed, tampered, verify_apart
 from worka.cli.demo_surroundings import TRACKER, StageFailed, Surroundings, packs_root, tls_of
+from worka.kernel import settings
 
 DEFINITION = Path(__file__).with_name("release_notes.json")
 CANARY = "canary.worka.test"
@@ -475,9 +477,12 @@ def run(*, interactive: bool, as_json: bool) -> int:
                 demo.report["sign_in"] = link["url"]
                 demo.say(f"\n[bold green]The console runs at {demo.url}[/]")
                 demo.say(f"   one-time sign-in as the approver: [bold]{link['url']}[/]")
-                demo.say(
-                    f"   stop it with: kill $(python3 -c \"import json;print(json.load(open('{demo.home}/run/instance.json'))['pid'])\")"
-                )
+                for name, who in (("demo-owner", demo.owner), ("demo-approver", demo.approver)):
+                    save_login(demo.url, str(who.token), demo.ids["workspace"], name)
+                command = shutil.which("worka") or "worka"
+                home = "" if demo.home == settings.default_home() else f"WORKA_HOME={demo.home} "
+                demo.say(f"   on the command line: {command} --login demo-owner task list  (or --login demo-approver)")
+                demo.say(f"   stop it with: {home}{command} down")
     demo.finish(ok)
     if as_json:
         print(json.dumps(demo.report, indent=2))

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-out = Console(highlight=False)
+# What is piped on is not folded at eighty columns: an id must stay one word.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 4000)
 talk = Console(stderr=True, highlight=False)
 MARKS = {"ok": "[green]✓[/]", "failed": "[red]✗[/]", "not_reached": "[dim]·[/]", "unknown": "[yellow]?[/]"}
 
@@ -37,7 +38,10 @@ def table(items: list[dict[str, Any]], columns: list[str], empty: str) -> None:
         return
     view = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
-        view.add_column(column.split(".")[-1].replace("_", " "), overflow="fold")
+        name = column.split(".")[-1]
+        # Ids are there to be copied: whatever else is folded, they are not.
+        whole = name == "id" or name.endswith(("_id", "ref"))
+        view.add_column(name.replace("_", " "), overflow="fold", no_wrap=whole)
     for item in items:
         view.add_row(*(escape(_short(_dig(item, column))) for column in columns))
     out.print(view)
@@ -48,6 +52,38 @@ def record(item: dict[str, Any], skip: tuple[str, ...] = ()) -> None:
     for key, value in item.items():
         if key not in skip and value not in (None, "", [], {}):
             out.print(f"[dim]{escape(key.replace('_', ' ')):>20}[/]  {escape(_short(value, 2000))}")
+
+
+def card(approval: dict[str, Any]) -> None:
+    """An approval as the console's card shows it: what exactly, what for, who may, what is missing."""
+    out.print(f"[bold]{escape(approval['title'])}[/]  [dim]{approval['id']}[/]")
+    out.print(f"  {approval['state']}: {escape(approval['reason'])}, since {approval['since']}")
+    out.print(f"  effect    {escape(approval['effect'])}")
+    asked = approval.get("requester") or {}
+    behind = (approval.get("originating_person") or {}).get("name")
+    out.print(f"  asked by  {escape(str(asked.get('name')))}{escape(f' for {behind}') if behind else ''}")
+    for blocked in approval.get("blocks") or []:
+        out.print(f"  blocks    {blocked['kind']} {escape(blocked['name'])} ({blocked['id']})")
+    for name, value in (approval.get("arguments") or {}).items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        lines = text.splitlines() or [""]
+        out.print(f"  [dim]argument[/]  {escape(name)}: {escape(_short(lines[0]))}")
+        for line in lines[1:12]:
+            out.print(f"            [dim]│[/] {escape(_short(line))}")
+        if len(lines) > 12:
+            out.print(f"            [dim]│ … {len(lines) - 12} more lines: --output json shows all[/]")
+    out.print(f"  digest    {approval['digest']}")
+    for vote in approval.get("votes") or []:
+        said = f": {vote['comment']}" if vote.get("comment") else ""
+        out.print(f"  voted     {escape(vote['person']['name'])} {vote['decision']} at {vote['at']}{escape(said)}")
+    if approval["state"] == "open":
+        missing = "; ".join(approval.get("missing") or [])
+        out.print(f"  missing   {escape(missing)} by {approval.get('expires_at') or '(no deadline)'}")
+        out.print(f"  who can   {escape(', '.join(approval.get('who_could') or []) or 'nobody at present')}")
+        may = approval["eligibility"]
+        out.print(f"  you {'can' if may['eligible'] else 'cannot'}: {escape(may['because'])}")
+        if may["eligible"]:
+            out.print(f"  → worka approvals approve {approval['id']}   or: worka approvals reject {approval['id']}")
 
 
 def explanation(why: dict[str, Any]) -> None:
@@ -106,5 +142,7 @@ def _dig(item: Any, path: str) -> Any:
 def _short(value: Any, most: int = 120) -> str:
     if value is None:
         return ""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value.strip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if most <= 120:  # a cell of a table: one line
+        text = text.partition("\n")[0]
     return text if len(text) <= most else text[: most - 1] + "…"
