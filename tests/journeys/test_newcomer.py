@@ -34,15 +34,20 @@ class Shell:
     said: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        # The lines come by a pipe of their own: what a command reads from its standard input is not the next command.
+        lines, typed = os.pipe()
+        self.keyboard = os.fdopen(typed, "w")
         self.process = subprocess.Popen(
-            ["bash", "--noprofile", "--norc"],
+            ["bash", "--noprofile", "--norc", f"/dev/fd/{lines}"],
             cwd=self.folder,
             env=self.env,
-            stdin=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            pass_fds=[lines],
         )
+        os.close(lines)
 
     def paste(self, command: str) -> str:
         """The command with `task_…` and the like filled in: the first id of that kind in the newest output with one."""
@@ -57,11 +62,10 @@ class Shell:
 
     def type(self, command: str) -> tuple[int, str]:
         """Runs one command; its exit code and what it printed."""
-        assert self.process.stdin is not None
         assert self.process.stdout is not None
         mark = uuid.uuid4().hex
-        self.process.stdin.write(f"{self.paste(command)}\nprintf '\\n%s %s\\n' {mark} $?\n")
-        self.process.stdin.flush()
+        self.keyboard.write(f"{self.paste(command)}\nprintf '\\n%s %s\\n' {mark} $?\n")
+        self.keyboard.flush()
         lines: list[str] = []
         for line in self.process.stdout:
             if line.startswith(mark):
@@ -121,6 +125,8 @@ def newcomer() -> Iterator[Shell]:
         yield shell
     finally:
         shell.process.kill()
+        shell.process.wait()
+        shell.keyboard.close()
         subprocess.run(["bash", "-c", '"$(scripts/setup)" down'], cwd=clone, env=env, capture_output=True, check=False)
         shutil.rmtree(place, ignore_errors=True)
 
