@@ -75,7 +75,7 @@ def test_down_on_a_home_where_nothing_runs_says_so(instance: Instance, tmp_path:
     assert "nothing runs" in done.stderr
 
 
-@pytest.mark.capability("APR-7", part="the card on the command line")
+@pytest.mark.capability("APR-6", part="the card on the command line")
 def test_the_card_on_the_command_line_shows_the_call_who_may_and_why_this_reader_may_not(
     instance: Instance, stage: Demo, tmp_path: Path
 ) -> None:
@@ -99,3 +99,29 @@ def test_the_card_on_the_command_line_shows_the_call_who_may_and_why_this_reader
     assert "you can: " in shown["arno"]
     assert f"worka approvals approve {approval}" in shown["arno"]
     instance.worka("--login", "olga", "task", "cancel", task["id"], **environment)
+
+
+@pytest.mark.parametrize(
+    ("package", "code", "said"),
+    [
+        ({"ecosystem": "pypi", "name": "mcp-server-time", "version": "2026.10.19"}, 0, "packages, by their hashes"),
+        ({"ecosystem": "pypi", "name": "mcp-server-time", "version": "0.0.0.1"}, 1, "mcp-server-time==0.0.0.1"),
+        ({"ecosystem": "path", "name": "own"}, 2, "names no package to lock"),
+    ],
+)
+def test_pack_lock_pins_by_hash_and_says_what_it_cannot_resolve(
+    instance: Instance, tmp_path: Path, package: dict[str, str], code: int, said: str
+) -> None:
+    (tmp_path / "worka").mkdir()
+    (tmp_path / "worka" / "aip.json").write_text(json.dumps({"runtime": {"package": package}}))
+    done = instance.worka("pack", "lock", str(tmp_path))
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    lock = tmp_path / "requirements.lock"
+    assert lock.exists() == (code == 0)
+    if code == 0:
+        pins = [line for line in lock.read_text().splitlines() if "==" in line]
+        assert any(line.startswith("mcp-server-time==2026.10.19") for line in pins)
+        assert lock.read_text().count("--hash=sha256:") >= len(pins)
+        assert "://" not in lock.read_text()

@@ -271,7 +271,7 @@ class Builder:
         try:
             await self._run(
                 [
-                    *(_uv(), "pip", "install", "--quiet", "--no-progress", "--python", str(env / "bin" / "python")),
+                    *(uv(), "pip", "install", "--quiet", "--no-progress", "--python", str(env / "bin" / "python")),
                     *("--require-hashes", "--only-binary", ":all:", "--no-deps", "--no-compile-bytecode"),
                     *("--link-mode", "copy", "--cache-dir", str(self.home / "cache" / "uv"), "-r", str(requirements)),
                 ]
@@ -320,7 +320,8 @@ class Builder:
         return kept | {"PATH": "/usr/bin:/bin", "HOME": str(self.home / "cache"), "LANG": "C.UTF-8"}
 
 
-def _uv() -> str:
+def uv() -> str:
+    """The installer that the set-up brought, or the machine's. Raises BuildFailed without one."""
     for candidate in (Path(sys.prefix) / "bin" / "uv", shutil.which("uv")):
         if candidate and os.access(candidate, os.X_OK):
             return str(candidate)
