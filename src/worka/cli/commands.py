@@ -3,108 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from worka import __version__
-from worka.cli import output
-from worka.cli.client import Client, Failed, save_login, saved_login
-from worka.cli.pack_lock import lock, manifest_of
+from worka.cli import output, packs
+from worka.cli.client import Client, Failed, save_login
+from worka.cli.shell import State, app, client, group, read_json, show
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=True,
-    rich_markup_mode=None,
-    help="Worka: operate governed AI work. Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 needs login,"
-    " 5 denied by policy, 6 waiting for approval, 7 conflict.",
-)
-
-
-def _group(name: str, text: str) -> typer.Typer:
-    group = typer.Typer(no_args_is_help=True, help=text)
-    app.add_typer(group, name=name)
-    return group
-
-
-task = _group("task", "Tasks: governed pieces of work.")
-approvals = _group("approvals", "Approvals: consent by a person before a decided action proceeds.")
-pack = _group("pack", "Packs: releases and attachments.")
-tool = _group("tool", "Tools of the packs attached to the workspace.")
-invocation = _group("invocation", "Invocations of tools.")
-view = _group("view", "Views of the workspace.")
-audit = _group("audit", "The audit ledger.")
-decision = _group("decision", "Recorded decisions.")
-config = _group("config", "Settings of this machine.")
-
-
-class State:
-    """What the options before the verb chose."""
-
-    url: str = ""
-    token: str | None = None
-    workspace: str | None = None
-    form: str = "text"
-    login: str = ""
-
-
-def client() -> Client:
-    """The client for the chosen instance and principal."""
-    return Client(State.url, State.token, State.workspace)
-
-
-def show(value: Any) -> bool:
-    """Machine output when asked for."""
-    return output.data(value, State.form)
-
-
-@app.callback()
-def chosen(
-    ctx: typer.Context,
-    url: Annotated[str | None, typer.Option(envvar="WORKA_URL", help="address of the instance")] = None,
-    token: Annotated[
-        str | None, typer.Option(envvar="WORKA_TOKEN", help="credential; default: the saved login")
-    ] = None,
-    workspace: Annotated[
-        str | None, typer.Option("--workspace", "-w", envvar="WORKA_WORKSPACE", help="workspace id")
-    ] = None,
-    form: Annotated[
-        str, typer.Option("--output", "-o", envvar="WORKA_OUTPUT", help="text, json, ndjson or yaml")
-    ] = "text",
-    name: Annotated[
-        str, typer.Option("--login", envvar="WORKA_LOGIN", help="a named login, for those who are several people")
-    ] = "",
-) -> None:
-    """Options before the verb hold for every command."""
-    if form not in ("text", "json", "ndjson", "yaml"):
-        raise click.UsageError(f"--output {form} is not one of text, json, ndjson, yaml")
-    if name and not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,40}", name):
-        raise click.UsageError(f"--login {name} is no name: small letters, digits and dashes")
-    State.login = name
-    # A login that is about to be made need not exist.
-    login = {} if ctx.invoked_subcommand == "login" else saved_login(name)
-    State.url = url or login.get("url") or running_url() or "http://127.0.0.1:8080"
-    State.token = token or login.get("token")
-    State.workspace = workspace or login.get("workspace")
-    State.form = form
-
-
-def running_url() -> str | None:
-    """The address of the instance that runs on this machine's WORKA_HOME."""
-    from worka.kernel.settings import default_home
-
-    try:
-        home = Path(os.environ.get("WORKA_HOME") or default_home())
-        return str(json.loads((home / "run" / "instance.json").read_text())["url"])
-    except (OSError, ValueError, KeyError):
-        return None
+task = group("task", "Tasks: governed pieces of work.")
+approvals = group("approvals", "Approvals: consent by a person before a decided action proceeds.")
+app.add_typer(packs.pack, name="pack")
+tool = group("tool", "Tools of the packs attached to the workspace.")
+invocation = group("invocation", "Invocations of tools.")
+view = group("view", "Views of the workspace.")
+audit = group("audit", "The audit ledger.")
+decision = group("decision", "Recorded decisions.")
+config = group("config", "Settings of this machine.")
 
 
 @app.command()
@@ -421,96 +341,6 @@ def decide(approval_id: str, decision: str, comment: str, digest: str | None, dr
         output.card(value)
 
 
-# packs --------------------------------------------------------------------------------------------------------------
-@pack.command("register")
-def pack_register(
-    folder: Annotated[Path, typer.Argument(help="folder with worka/aip.json", exists=True, file_okay=False)],
-) -> None:
-    """Register a release: build its environment, probe it in the sandbox, freeze its tools."""
-    api = client()
-    value = register(api, folder)
-    if not show(value):
-        output.record(value, skip=("manifest", "tools", "probe", "packages"))
-    raise typer.Exit(0 if value["state"] == "released" else 1)
-
-
-def register(api: Client, folder: Path, key: str | None = None) -> Any:
-    """Sends a pack folder and waits until the release rests."""
-    import time
-
-    value = api.post(api.ws("/releases"), pack_body(folder), key=key)
-    while value["state"] not in ("released", "failed", "quarantined", "revoked"):
-        time.sleep(0.2)
-        value = api.get(f"/v1/releases/{value['id']}")
-    return value
-
-
-def pack_body(folder: Path) -> dict[str, Any]:
-    """The registration request of a folder: manifest, lock, and the files of a pack that is its own source."""
-    manifest = manifest_of(folder)
-    package = manifest.get("runtime", {}).get("package", {})
-    body: dict[str, Any] = {"manifest": manifest}
-    pinned = folder / str(package.get("lock") or "requirements.lock")
-    if pinned.is_file():
-        body["lock"] = pinned.read_text()
-    if package.get("ecosystem") == "path":
-        body["files"] = {
-            str(path.relative_to(folder)): base64.b64encode(path.read_bytes()).decode()
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and "__pycache__" not in path.parts
-        }
-    return body
-
-
-@pack.command("lock")
-def pack_lock(
-    folder: Annotated[Path, typer.Argument(help="folder with worka/aip.json", exists=True, file_okay=False)],
-) -> None:
-    """Write the hashed lock of the package that the manifest names."""
-    value = lock(folder)
-    if not show(value):
-        output.talk.print(f"[green]✓[/] {value['lock']}: {value['packages']} packages, by their hashes")
-
-
-@pack.command("list")
-def pack_list() -> None:
-    """Releases and attachments of the workspace."""
-    api = client()
-    value = {"releases": api.get(api.ws("/releases"))["items"], "attachments": api.get(api.ws("/attachments"))["items"]}
-    if not show(value):
-        output.table(
-            value["releases"],
-            ["id", "publisher", "name", "version", "state", "digest"],
-            "No releases: worka pack register.",
-        )
-        output.table(
-            value["attachments"], ["id", "pack", "mode", "state", "reason"], "Nothing is attached: worka pack attach."
-        )
-
-
-@pack.command("show")
-def pack_show(release_id: str) -> None:
-    """One release: its digest, source and frozen tools."""
-    value = client().get(f"/v1/releases/{release_id}")
-    if not show(value):
-        output.record(value)
-
-
-@pack.command("attach")
-def pack_attach(
-    release_id: str,
-    mount: Annotated[list[str] | None, typer.Option(help="NAME=PATH, what a mount of the manifest binds")] = None,
-    mode: str = "pinned",
-) -> None:
-    """Attach a release to the workspace (6: an approval is waited for)."""
-    api = client()
-    mounts = dict(item.split("=", 1) for item in mount or [] if "=" in item)
-    value = api.post(api.ws("/attachments"), {"release_id": release_id, "mode": mode, "mounts": mounts})
-    if not show(value):
-        output.record(value)
-    raise typer.Exit(0 if value["state"] == "attached" else 6)
-
-
 @tool.command("list")
 def tool_list() -> None:
     """Tools that the workspace has."""
@@ -597,17 +427,6 @@ def audit_verify(
     if not show(value):
         output.record(value)
     raise typer.Exit(0 if value.get("ok") else 1)
-
-
-def read_json(text: str) -> Any:
-    """A JSON object from the command line or from @file."""
-    try:
-        value = json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
-    except (OSError, ValueError) as error:
-        raise click.UsageError(f"not a JSON object: {error}") from error
-    if not isinstance(value, dict):
-        raise click.UsageError("a JSON object is needed, such as '{\"limit\": 20}'")
-    return value
 
 
 def run() -> None:

@@ -21,9 +21,10 @@ from rich.markup import escape
 
 from worka.cli import output
 from worka.cli.client import Client, Failed, save_login
-from worka.cli.commands import pack_body, wait_task
+from worka.cli.commands import wait_task
 from worka.cli.demo_evidence import EvidenceFailed, tampered, verify_apart
 from worka.cli.demo_surroundings import TRACKER, StageFailed, Surroundings, packs_root, tls_of
+from worka.cli.packs import pack_body
 from worka.kernel import settings
 
 DEFINITION = Path(__file__).with_name("release_notes.json")

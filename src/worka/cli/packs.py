@@ -1,0 +1,146 @@
+"""`worka pack`: releases and attachments, and the lock of a pack that is being made."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from worka.cli import output
+from worka.cli.client import Client, Failed
+from worka.cli.shell import client, show
+from worka.packs.runtime.lock import resolve
+
+pack = typer.Typer(no_args_is_help=True, help="Packs: releases and attachments.")
+
+
+@pack.command("register")
+def pack_register(
+    folder: Annotated[Path, typer.Argument(help="folder with worka/aip.json", exists=True, file_okay=False)],
+) -> None:
+    """Register a release: build its environment, probe it in the sandbox, freeze its tools."""
+    api = client()
+    value = register(api, folder)
+    if not show(value):
+        output.record(value, skip=("manifest", "tools", "probe", "packages"))
+    raise typer.Exit(0 if value["state"] == "released" else 1)
+
+
+def register(api: Client, folder: Path, key: str | None = None) -> Any:
+    """Sends a pack folder and waits until the release rests."""
+    import time
+
+    value = api.post(api.ws("/releases"), pack_body(folder), key=key)
+    while value["state"] not in ("released", "failed", "quarantined", "revoked"):
+        time.sleep(0.2)
+        value = api.get(f"/v1/releases/{value['id']}")
+    return value
+
+
+def pack_body(folder: Path) -> dict[str, Any]:
+    """The registration request of a folder: manifest, lock, and the files of a pack that is its own source."""
+    manifest = manifest_of(folder)
+    package = manifest.get("runtime", {}).get("package", {})
+    body: dict[str, Any] = {"manifest": manifest}
+    pinned = folder / str(package.get("lock") or "requirements.lock")
+    if pinned.is_file():
+        body["lock"] = pinned.read_text()
+    if package.get("ecosystem") == "path":
+        body["files"] = {
+            str(path.relative_to(folder)): base64.b64encode(path.read_bytes()).decode()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+    return body
+
+
+@pack.command("lock")
+def pack_lock(
+    folder: Annotated[Path, typer.Argument(help="folder with worka/aip.json", exists=True, file_okay=False)],
+) -> None:
+    """Write the hashed lock of the package that the manifest names."""
+    value = lock(folder)
+    if not show(value):
+        output.talk.print(f"[green]✓[/] {value['lock']}: {value['packages']} packages, by their hashes")
+
+
+@pack.command("list")
+def pack_list() -> None:
+    """Releases and attachments of the workspace."""
+    api = client()
+    value = {"releases": api.get(api.ws("/releases"))["items"], "attachments": api.get(api.ws("/attachments"))["items"]}
+    if not show(value):
+        output.table(
+            value["releases"],
+            ["id", "publisher", "name", "version", "state", "digest"],
+            "No releases: worka pack register.",
+        )
+        output.table(
+            value["attachments"], ["id", "pack", "mode", "state", "reason"], "Nothing is attached: worka pack attach."
+        )
+
+
+@pack.command("show")
+def pack_show(release_id: str) -> None:
+    """One release: its digest, source and frozen tools."""
+    value = client().get(f"/v1/releases/{release_id}")
+    if not show(value):
+        output.record(value)
+
+
+@pack.command("attach")
+def pack_attach(
+    release_id: str,
+    mount: Annotated[list[str] | None, typer.Option(help="NAME=PATH, what a mount of the manifest binds")] = None,
+    mode: str = "pinned",
+) -> None:
+    """Attach a release to the workspace (6: an approval is waited for)."""
+    api = client()
+    mounts = dict(item.split("=", 1) for item in mount or [] if "=" in item)
+    value = api.post(api.ws("/attachments"), {"release_id": release_id, "mode": mode, "mounts": mounts})
+    if not show(value):
+        output.record(value)
+    raise typer.Exit(0 if value["state"] == "attached" else 6)
+
+
+def lock(folder: Path) -> dict[str, Any]:
+    """Writes the lock that the manifest names; what stands in it is preferred. Returns {lock, packages}.
+
+    Raises Failed when the manifest names no PyPI package, BuildFailed when the package cannot be resolved.
+    """
+    package = manifest_of(folder).get("runtime", {}).get("package") or {}
+    if package.get("ecosystem") != "pypi" or not package.get("name") or not package.get("version"):
+        raise Failed(
+            {
+                "code": "nothing_to_lock",
+                "title": "The manifest names no package to lock",
+                "detail": f"{folder}/worka/aip.json: runtime.package needs ecosystem pypi, a name and a version",
+                "remedy": "Name the package, or write requirements.lock yourself for a pack that is its own source.",
+            },
+            2,
+        )
+    target = folder / str(package.get("lock") or "requirements.lock")
+    return {"lock": str(target), "packages": resolve(str(package["name"]), str(package["version"]), target)}
+
+
+def manifest_of(folder: Path) -> dict[str, Any]:
+    """The manifest of a pack's folder. Raises Failed when it cannot be read."""
+    path = folder / "worka" / "aip.json"
+    try:
+        manifest = json.loads(path.read_text())
+        if not isinstance(manifest, dict):
+            raise ValueError("it is not a JSON object")
+    except (OSError, ValueError) as error:
+        raise Failed(
+            {
+                "code": "manifest_unreadable",
+                "title": "The manifest cannot be read",
+                "detail": f"{path}: {error}",
+                "remedy": "Correct the file.",
+            },
+            2,
+        ) from error
+    return manifest

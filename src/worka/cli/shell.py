@@ -1,0 +1,103 @@
+"""What every command stands on: the application and its options, the client of the chosen instance, machine output."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from worka.cli import output
+from worka.cli.client import Client, saved_login
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    help="Worka: operate governed AI work. Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 needs login,"
+    " 5 denied by policy, 6 waiting for approval, 7 conflict.",
+)
+
+
+def group(name: str, text: str) -> typer.Typer:
+    """A noun of the command line."""
+    made = typer.Typer(no_args_is_help=True, help=text)
+    app.add_typer(made, name=name)
+    return made
+
+
+class State:
+    """What the options before the verb chose."""
+
+    url: str = ""
+    token: str | None = None
+    workspace: str | None = None
+    form: str = "text"
+    login: str = ""
+
+
+def client() -> Client:
+    """The client for the chosen instance and principal."""
+    return Client(State.url, State.token, State.workspace)
+
+
+def show(value: Any) -> bool:
+    """Machine output when asked for."""
+    return output.data(value, State.form)
+
+
+@app.callback()
+def chosen(
+    ctx: typer.Context,
+    url: Annotated[str | None, typer.Option(envvar="WORKA_URL", help="address of the instance")] = None,
+    token: Annotated[
+        str | None, typer.Option(envvar="WORKA_TOKEN", help="credential; default: the saved login")
+    ] = None,
+    workspace: Annotated[
+        str | None, typer.Option("--workspace", "-w", envvar="WORKA_WORKSPACE", help="workspace id")
+    ] = None,
+    form: Annotated[
+        str, typer.Option("--output", "-o", envvar="WORKA_OUTPUT", help="text, json, ndjson or yaml")
+    ] = "text",
+    name: Annotated[
+        str, typer.Option("--login", envvar="WORKA_LOGIN", help="a named login, for those who are several people")
+    ] = "",
+) -> None:
+    """Options before the verb hold for every command."""
+    if form not in ("text", "json", "ndjson", "yaml"):
+        raise click.UsageError(f"--output {form} is not one of text, json, ndjson, yaml")
+    if name and not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,40}", name):
+        raise click.UsageError(f"--login {name} is no name: small letters, digits and dashes")
+    State.login = name
+    # A login that is about to be made need not exist.
+    login = {} if ctx.invoked_subcommand == "login" else saved_login(name)
+    State.url = url or login.get("url") or running_url() or "http://127.0.0.1:8080"
+    State.token = token or login.get("token")
+    State.workspace = workspace or login.get("workspace")
+    State.form = form
+
+
+def running_url() -> str | None:
+    """The address of the instance that runs on this machine's WORKA_HOME."""
+    from worka.kernel.settings import default_home
+
+    try:
+        home = Path(os.environ.get("WORKA_HOME") or default_home())
+        return str(json.loads((home / "run" / "instance.json").read_text())["url"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def read_json(text: str) -> Any:
+    """A JSON object from the command line or from @file."""
+    try:
+        value = json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"not a JSON object: {error}") from error
+    if not isinstance(value, dict):
+        raise click.UsageError("a JSON object is needed, such as '{\"limit\": 20}'")
+    return value
