@@ -125,3 +125,18 @@ def test_pack_lock_pins_by_hash_and_says_what_it_cannot_resolve(
         assert any(line.startswith("mcp-server-time==2026.10.19") for line in pins)
         assert lock.read_text().count("--hash=sha256:") >= len(pins)
         assert "://" not in lock.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--output", "xml", "me"], "text, json, ndjson, yaml"),
+        (["task", "create", "release-notes", "--input", "[1]"], "JSON object"),
+        (["task", "create", "release-notes", "--input", "@missing.json"], "missing.json"),
+    ],
+)
+def test_a_wrong_option_is_a_usage_error_in_one_line(instance: Instance, arguments: list[str], said: str) -> None:
+    done = instance.worka(*arguments)
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr

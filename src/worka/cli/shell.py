@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from worka.cli import output
@@ -69,9 +68,9 @@ def chosen(
 ) -> None:
     """Options before the verb hold for every command."""
     if form not in ("text", "json", "ndjson", "yaml"):
-        raise click.UsageError(f"--output {form} is not one of text, json, ndjson, yaml")
+        raise typer.BadParameter(f"--output {form} is not one of text, json, ndjson, yaml")
     if name and not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,40}", name):
-        raise click.UsageError(f"--login {name} is no name: small letters, digits and dashes")
+        raise typer.BadParameter(f"--login {name} is no name: small letters, digits and dashes")
     State.login = name
     # A login that is about to be made need not exist.
     login = {} if ctx.invoked_subcommand == "login" else saved_login(name)
@@ -97,7 +96,7 @@ def read_json(text: str) -> Any:
     try:
         value = json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
     except (OSError, ValueError) as error:
-        raise click.UsageError(f"not a JSON object: {error}") from error
+        raise typer.BadParameter(f"not a JSON object: {error}") from error
     if not isinstance(value, dict):
-        raise click.UsageError("a JSON object is needed, such as '{\"limit\": 20}'")
+        raise typer.BadParameter("a JSON object is needed, such as '{\"limit\": 20}'")
     return value
