@@ -13,7 +13,7 @@ from rich.table import Table
 
 # What is piped on is not folded at eighty columns: an id must stay one word.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 4000)
-talk = Console(stderr=True, highlight=False)
+talk = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 4000)
 MARKS = {"ok": "[green]✓[/]", "failed": "[red]✗[/]", "not_reached": "[dim]·[/]", "unknown": "[yellow]?[/]"}
 
 
