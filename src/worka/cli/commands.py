@@ -190,8 +190,9 @@ def task_create(
     wait: Annotated[bool, typer.Option(help="wait until it ends or waits for someone")] = False,
 ) -> None:
     """Start a task from a workflow definition."""
+    body: dict[str, Any] = {"workflow": workflow, "inputs": read_json(inputs)}
     api = client()
-    body = {"workflow": workflow, "member_id": team_member(api, member), "inputs": read_json(inputs)}
+    body["member_id"] = team_member(api, member)
     if definition_version is not None:
         body["version"] = definition_version
     value = api.post(api.ws("/tasks"), body)
@@ -357,8 +358,9 @@ def tool_call(
     key: str | None = None,
 ) -> None:
     """Call a tool, governed like every call (6: an approval is waited for; repeat with the same --key)."""
+    body = {"arguments": read_json(arguments)}
     api = client()
-    answer = api.send("POST", api.ws(f"/tools/{name}/call"), {"arguments": read_json(arguments)}, key=key)
+    answer = api.send("POST", api.ws(f"/tools/{name}/call"), body, key=key)
     value = answer.json()
     if not show(value):
         output.record(value)
