@@ -12,13 +12,14 @@ from typing import Annotated, Any
 import typer
 
 from worka import __version__
-from worka.cli import output, packs
+from worka.cli import database, output, packs
 from worka.cli.client import Client, Failed, save_login
 from worka.cli.shell import State, app, client, group, read_json, show
 
 task = group("task", "Tasks: governed pieces of work.")
 approvals = group("approvals", "Approvals: consent by a person before a decided action proceeds.")
 app.add_typer(packs.pack, name="pack")
+app.add_typer(database.database, name="database")
 tool = group("tool", "Tools of the packs attached to the workspace.")
 invocation = group("invocation", "Invocations of tools.")
 view = group("view", "Views of the workspace.")

@@ -21,10 +21,13 @@ Connection = psycopg.AsyncConnection[DictRow]
 IDLE_IN_TRANSACTION_SECONDS = 4
 
 
-async def _configure(conn: Connection) -> None:
-    # Not by the start-up parameter `options`: connection poolers refuse it.
-    await conn.execute(f"set idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_SECONDS}s'")
-    await conn.commit()
+# Row-level security does not bind a superuser, a role with BYPASSRLS, or whoever is the owner of a table or may become it.
+ROLE_CHECK = """
+    select current_user::text as name, rolsuper or rolbypassrls as bypasses,
+           exists (select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace
+                   where n.nspname = 'worka' and c.relkind = 'r' and pg_has_role(c.relowner, 'member')) as owns
+    from pg_roles where rolname = current_user
+"""
 
 
 class DatabaseUnavailable(Unavailable):
@@ -32,6 +35,32 @@ class DatabaseUnavailable(Unavailable):
 
     code = "database_unavailable"
     title = "The database does not answer"
+
+
+class DatabaseRoleUnsafe(Unavailable):
+    """The role of the configured address is not bound by the isolation of tenants."""
+
+    code = "database_role_unsafe"
+    title = "This database role is not bound by the isolation of tenants"
+    default_remedy = (
+        "Use the three roles that `worka database setup` makes: WORKA_DATABASE__URL names the application's."
+    )
+
+
+def refuse_unsafe(row: dict[str, Any] | None) -> None:
+    """Raises DatabaseRoleUnsafe for a role that could look past the policies. `row` is what ROLE_CHECK found."""
+    if row is None or row["bypasses"] or row["owns"]:
+        name = row["name"] if row else "unknown"
+        why = "owns the tables, or may become their owner" if row and row["owns"] else "can bypass row-level security"
+        raise DatabaseRoleUnsafe(f"The role {name} {why}.")
+
+
+async def _configure(conn: Connection) -> None:
+    # Before anything else is asked of it; a connection of an unsafe role is never handed out.
+    refuse_unsafe(await (await conn.execute(ROLE_CHECK)).fetchone())
+    # Not by the start-up parameter `options`: connection poolers refuse it.
+    await conn.execute(f"set idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_SECONDS}s'")
+    await conn.commit()
 
 
 class Database:
@@ -43,6 +72,7 @@ class Database:
     def __init__(self, dsn: str, app_name: str, *, size: int = 8, reserve: int = 2) -> None:
         self.dsn = dsn
         self.reserve = Database(dsn, app_name, size=reserve, reserve=0) if reserve else None
+        self._refused: DatabaseRoleUnsafe | None = None
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             dsn,
             min_size=min(1, reserve),
@@ -51,9 +81,17 @@ class Database:
             timeout=10,
             max_idle=120,
             check=AsyncConnectionPool.check_connection,
-            configure=_configure,
+            configure=self._prepare,
             kwargs={"row_factory": dict_row, "application_name": app_name, "connect_timeout": 5},
         )
+
+    async def _prepare(self, conn: Connection) -> None:
+        try:
+            await _configure(conn)
+        except DatabaseRoleUnsafe as refused:
+            self._refused = refused
+            raise
+        self._refused = None
 
     async def open(self) -> None:
         """Opens the pool; does not wait for the database (readyz tells)."""
@@ -81,6 +119,8 @@ class Database:
             said = error.diag.message_primary or "no space left on its disk"
             raise DiskFull(f"The database has no room: {said}.", retry_after=5) from error
         except (PoolTimeout, psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout) as error:
+            if self._refused is not None:
+                raise self._refused from error
             raise DatabaseUnavailable(f"The database did not answer: {type(error).__name__}.") from error
 
     @asynccontextmanager

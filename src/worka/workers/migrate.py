@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 
+import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import dict_row
 
+from worka.kernel.db import ROLE_CHECK, DatabaseRoleUnsafe, refuse_unsafe
 from worka.kernel.migrate import migrate
 from worka.workflows.adapters.dbos_engine import migrate_engine
 
@@ -16,6 +19,13 @@ def main() -> None:
     engine_role = str(conninfo_to_dict(engine)["user"])
     migrate_engine(migrator, engine_role)
     migrate(migrator, app_role=str(conninfo_to_dict(app)["user"]), engine_role=engine_role)
+    for url in (app, engine):
+        with psycopg.connect(url, row_factory=dict_row, connect_timeout=10) as conn:
+            try:
+                refuse_unsafe(conn.execute(ROLE_CHECK).fetchone())
+            except DatabaseRoleUnsafe as refused:
+                # The last line is what `worka up` shows.
+                sys.exit(f"{refused.detail} {refused.remedy}")
 
 
 if __name__ == "__main__":
