@@ -27,8 +27,8 @@ format: ## Let ruff rewrite what it can
 lock: ## Renew the hashed locks, the packs' too (UPGRADE=1 takes newer versions)
 	@$(SETUP) --tests -- scripts/lock
 
-prove: ## Show that the tests of a guarding capability fail without its guard (CODE=BRK-2; none: all)
-	@$(SETUP) --tests -- python scripts/prove $(CODE)
+prove: ## Show that the tests of a guarding capability fail without its guard (CODE=BRK-2; none: all; ARGS='--again')
+	@$(SETUP) --tests -- python scripts/prove $(CODE) $(ARGS)
 
 faults: ## Break things under load, SEEDS times a row (ROWS='worker-kill disk-full'; tests/faults/results/README.md)
 	@$(SETUP) --tests -- python scripts/faults --seeds $(or $(SEEDS),20) --rows '$(ROWS)' $(ARGS)

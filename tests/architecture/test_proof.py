@@ -51,7 +51,9 @@ def test_every_mutation_applies_removes_code_and_expects_a_test_that_is_there() 
     known = catalogue.capabilities()
     for mutation in catalogue.mutations():
         name = mutation.path.name
-        assert mutation.code in known, name
+        assert mutation.code in known or mutation.code in catalogue.UNTAGGED, name
+        assert mutation.why, f"{name} does not say what it takes away"
+        assert mutation.expects, f"{name} names no test that has to fail"
         targets = [line[6:] for line in mutation.path.read_text().splitlines() if line.startswith("+++ b/")]
         assert targets, f"{name} changes nothing"
         assert all(target.startswith(("src/", "packs/")) for target in targets), f"{name} changes {targets}"
@@ -78,7 +80,7 @@ def _prove() -> ModuleType:
 
 
 def _run(*tests: tuple[str, str, str], exit_code: int = 1, uncollected: int = 0) -> dict[str, Any]:
-    rows = [{"id": name, "outcome": outcome, "by": by, "message": []} for name, outcome, by in tests]
+    rows = [{"id": name, "outcome": outcome, "by": by, "message": ["one is not two"]} for name, outcome, by in tests]
     return {"exit": exit_code, "uncollected": uncollected, "tests": rows}
 
 
@@ -88,7 +90,7 @@ def _mutation(*expects: str) -> catalogue.Mutation:
 
 def test_a_mutation_is_proven_when_the_expected_test_fails_by_its_own_assertion() -> None:
     judged = _prove().judge(_mutation("t::a"), _run(("t::a[1]", "failed", "assertion"), ("t::b", "passed", "")))
-    assert judged == (True, "t::a[1] fails by its own assertion")
+    assert judged == (True, "t::a[1]: one is not two")
 
 
 @pytest.mark.parametrize(
@@ -112,10 +114,54 @@ def test_a_mutation_is_not_proven_by_anything_else(run: dict[str, Any]) -> None:
     assert not proven, why
 
 
-def test_without_an_expectation_any_tagged_test_may_fail_but_only_by_assertion() -> None:
+def test_every_test_that_a_mutation_names_has_to_fail() -> None:
     judge = _prove().judge
-    assert judge(_mutation(), _run(("t::a", "passed", ""), ("t::b", "failed", "assertion")))[0]
-    assert not judge(_mutation(), _run(("t::a", "failed", "timeout"), ("t::b", "failed", "KeyError")))[0]
+    both = _mutation("t::a", "t::b")
+    assert judge(both, _run(("t::a", "failed", "assertion"), ("t::b", "failed", "assertion")))[0]
+    assert not judge(both, _run(("t::a", "failed", "assertion"), ("t::b", "passed", "")))[0]
+    assert not judge(_mutation(), _run(("t::a", "failed", "assertion")))[0], "a patch that names no test proves nothing"
+
+
+def test_tests_that_are_not_green_or_of_another_capability_prove_nothing() -> None:
+    not_green = _prove().not_green
+    green = _run(("t::a[1]", "passed", ""), ("t::a[2]", "passed", ""), exit_code=0)
+    for test in green["tests"]:
+        test["capabilities"] = [{"code": "BRK-2", "part": None}]
+    assert not_green(_mutation("t::a"), green) == ""
+    assert "did not run" in not_green(_mutation("t::b"), green)
+    green["tests"][1]["outcome"] = "failed"
+    assert "not green" in not_green(_mutation("t::a"), green)
+    green["tests"][1] |= {"outcome": "passed", "capabilities": []}
+    green["tests"][0]["capabilities"] = [{"code": "BRK-3", "part": None}]
+    assert "not tagged BRK-2" in not_green(_mutation("t::a"), green)
+
+
+def test_a_verdict_is_stale_when_the_patch_the_code_or_the_test_moved(tmp_path: Path) -> None:
+    (tmp_path / catalogue.MUTATIONS).mkdir(parents=True)
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "a.py").write_text("guard\n")
+    (tmp_path / "tests" / "test_a.py").write_text("assert guard\n")
+    patch = tmp_path / catalogue.MUTATIONS / "BRK-2-x.patch"
+    patch.write_text(
+        "# code: BRK-2\n# expects: tests/test_a.py::test_a\n# why: x\n"
+        "diff --git a/src/a.py b/src/a.py\n--- a/src/a.py\n+++ b/src/a.py\n@@ -1 +0,0 @@\n-guard\n"
+    )
+
+    def state() -> str:
+        (mutation,) = catalogue.mutations(tmp_path)
+        return catalogue.state(mutation, catalogue.verdicts(tmp_path), tmp_path)
+
+    assert state() == "none"
+    for name in ("src/a.py", "tests/test_a.py", str(catalogue.MUTATIONS / "BRK-2-x.patch")):
+        (mutation,) = catalogue.mutations(tmp_path)
+        catalogue.keep_verdict(mutation, mutation.key(tmp_path), True, "it fails", 1.0, tmp_path)
+        assert state() == "proven"
+        path = tmp_path / name
+        path.write_text(path.read_text() + "# moved\n")
+        assert state() == "stale", name
+    (mutation,) = catalogue.mutations(tmp_path)
+    catalogue.keep_verdict(mutation, mutation.key(tmp_path), False, "it passes", 1.0, tmp_path)
+    assert state() == "failed"
 
 
 def test_what_broke_a_test_is_told_apart() -> None:

@@ -231,6 +231,7 @@ async def test_mutating_answers_denials_and_asks_leave_a_row_and_reads_do_not(wo
     assert event["cause"] == {"kind": "decision", "id": denial["id"]}
 
 
+@pytest.mark.capability("AUT-4", part="a denial")
 async def test_a_denial_inside_a_transaction_is_kept_though_that_is_rolled_back(world: World) -> None:
     ctx = world.ctx("viewer")
     with pytest.raises(Denied) as refused:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.workspaces.world import World
+from tests.workspaces.world import World, make
 from worka.api.app import create
 from worka.approvals import service as approvals
 from worka.identity import passwords, rules, service, store
@@ -130,6 +130,32 @@ async def test_a_viewer_reads_and_every_change_is_refused(door: httpx.AsyncClien
         assert (await door.post(base + path, headers=owner, json=body)).status_code == 201, path
     stranger = await token_of(world, "stranger")
     assert (await door.get(base, headers=stranger)).status_code == 404
+
+
+@pytest.mark.capability("DEP-10", part="a workspace of others does not exist at the door")
+async def test_a_workspace_of_others_is_not_found_whoever_asks(door: httpx.AsyncClient, world: World) -> None:
+    """The same answer as for one that does not exist, to a stranger and to an owner of another tenant."""
+    other = await make(world.db, world.settings.home)
+    theirs = [await token_of(world, "stranger"), await token_of(other, "owner")]
+    unknown = f"/v1/workspaces/{new_id('ws')}"
+    for path in ("", "/access", "/members", "/approvals", "/tasks"):
+        base = f"/v1/workspaces/{world.workspace_id}{path}"
+        for headers in theirs:
+            answers = [await door.get(url, headers=headers) for url in (base, unknown + path)]
+            assert [answer.status_code for answer in answers] == [404, 404], path
+            first, second = ({**answer.json(), "request_id": ""} for answer in answers)
+            assert first == second, "the difference would tell that it exists"
+        assert (await door.get(base, headers=await token_of(world, "owner"))).status_code == 200, "the control"
+
+
+@pytest.mark.capability("DEP-10", part="a tenant of others does not exist at the door")
+async def test_a_tenant_of_others_is_not_found_whoever_asks(door: httpx.AsyncClient, world: World) -> None:
+    other = await make(world.db, world.settings.home)
+    owner = await token_of(world, "owner")
+    for tenant in (other.tenant_id, new_id("ten"), "x"):
+        refused = await door.get("/v1/me", headers={**owner, "Worka-Tenant": tenant})
+        assert (refused.status_code, refused.json().get("code")) == (404, "tenant_not_found"), tenant
+    assert (await door.get("/v1/me", headers={**owner, "Worka-Tenant": world.tenant_id})).status_code == 200
 
 
 @pytest.mark.capability("APR-4", "APR-5", part="over HTTP")

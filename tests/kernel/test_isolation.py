@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import psycopg
 import pytest
 
@@ -85,6 +87,30 @@ async def test_a_row_cannot_be_written_under_another_tenant(db: Database) -> Non
         await conn.execute(
             "insert into worka.tenant (tenant_id, slug, name, created_by) values ('ten_iso_d', 'iso-d', 'D', 'test')"
         )
+
+
+@pytest.mark.capability("DEP-10")
+async def test_the_tenant_of_one_transaction_is_not_the_next_ones(cluster: Cluster) -> None:
+    """On one and the same connection of the pool, also after an error."""
+    one = Database(cluster.urls.app, "test", size=1, reserve=0)
+    await one.open()
+    try:
+        for ending in (None, ValueError):
+            with contextlib.suppress(ValueError):
+                async with one.transaction("ten_iso_f", "per_iso_f") as conn:
+                    before = conn.info.backend_pid
+                    cursor = await conn.execute("select current_setting('worka.tenant', true) as tenant")
+                    assert await cursor.fetchone() == {"tenant": "ten_iso_f"}, "the control: it was set"
+                    if ending is not None:
+                        raise ending
+            async with one.transaction(None) as conn:
+                assert conn.info.backend_pid == before, "another connection would prove nothing"
+                cursor = await conn.execute(
+                    "select current_setting('worka.tenant', true) as tenant, current_setting('worka.person', true) as person"
+                )
+                assert await cursor.fetchone() == {"tenant": "", "person": ""}
+    finally:
+        await one.close()
 
 
 @pytest.mark.capability("AUD-6", part="the application cannot rewrite what it recorded")

@@ -82,6 +82,7 @@ async def test_rejected_it_is_detached_with_the_reason_and_grants_nothing(place:
     assert again["state"] == "attached"
 
 
+@pytest.mark.capability("GOV-10", part="a release")
 async def test_a_release_revoked_while_the_approval_was_open_is_not_attached(place: Packs) -> None:
     row = await place.attach("git", approve=False)
     await service.revoke(place.ctx(), row["release_id"], "a flaw")
@@ -179,6 +180,7 @@ async def test_detached_its_grants_end_and_its_clone_is_gone(place: Packs, outsi
     assert (await approvals.show(place.ctx(), waiting["approval_id"]))["state"] == "withdrawn"
 
 
+@pytest.mark.capability("GOV-11", part="a release")
 async def test_quarantine_stops_everything_of_a_release_at_once(place: Packs) -> None:
     row = await place.attach("git")
     with pytest.raises(Denied):

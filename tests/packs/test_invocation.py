@@ -190,6 +190,7 @@ async def test_an_answer_that_does_not_fit_its_schema_is_not_a_success(place: Pa
 
 
 @pytest.mark.capability("AUT-5", part="tools of a team member")
+@pytest.mark.capability("AUT-7", part="people and AI team members go through one check")
 async def test_a_team_member_calls_its_own_tools_only_and_viewers_none(place: Packs) -> None:
     await place.attach("git")
     await place.world.robot("robot2", tools=("mcp.git.git_log",))

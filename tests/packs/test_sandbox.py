@@ -134,6 +134,7 @@ def test_a_request_that_reaches_too_far_is_refused(
     assert says in answer["message"]
 
 
+@pytest.mark.capability("RUN-1")
 def test_a_link_out_of_the_home_is_followed_before_it_is_judged(tmp_path: Path) -> None:
     (tmp_path / "envs").mkdir()
     (tmp_path / "envs" / "e").symlink_to("/etc")
@@ -176,6 +177,24 @@ def test_nothing_is_inherited_but_the_three_pipes(packs: Instance, launch: Any) 
     assert [words[words.index(name) + 1] for name in ("CapPrm:", "CapEff:", "CapBnd:", "CapAmb:")] == ["0" * 16] * 4
     assert words[words.index("NoNewPrivs:") + 1] == "1"
     assert words[words.index("Seccomp:") + 1] == "2"
+
+
+@pytest.mark.capability("RUN-1")
+def test_each_pack_runs_as_the_uid_of_its_attachment(packs: Instance, launch: Any) -> None:
+    """On the host, too: a file of one attachment is closed to another, and open to itself (the control)."""
+    if os.geteuid() != 0:
+        assert launch(["true"]).report()["isolation"]["uid_separated"] is False
+        return
+    theirs = packs.home / "envs" / "e1" / "theirs"
+    theirs.write_text("private")
+    os.chown(theirs, 200_902, 200_902)
+    theirs.chmod(0o400)
+    sleeping = launch(["sleep", "100"], uid=200_901).report()
+    uids = next(line for line in Path(f"/proc/{sleeping['started']}/status").read_text().splitlines() if "Uid:" in line)
+    assert uids.split()[1:] == ["200901"] * 4
+    assert sleeping["isolation"]["uid_separated"] is True
+    stranger, itself = launch(["cat", str(theirs)], uid=200_901), launch(["cat", str(theirs)], uid=200_902)
+    assert (stranger.output(), itself.output()) == ("", "private")
 
 
 def test_many_sessions_leave_no_zombie_no_descriptor_and_no_group(packs: Instance) -> None:

@@ -96,7 +96,7 @@ class Ledger:
                 dropped.append(item)
                 continue
             kept.append(item)
-            if tagged:
+            if tagged or config.option.capability_results:
                 self.results[item.nodeid] = {"id": item.nodeid, "capabilities": tagged, "outcome": "not run", "by": ""}
         if dropped:
             config.hook.pytest_deselected(items=dropped)

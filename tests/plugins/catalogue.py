@@ -5,16 +5,26 @@ Read by the pytest plugin, the architecture tests, `scripts/capabilities` and `s
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SOURCE = Path("docs/reference/capabilities.source.md")
 GUARDING = Path("tests/mutations/guarding.txt")
 PARTLY = Path("tests/partly.toml")
 MUTATIONS = Path("tests/mutations")
+VERDICTS = MUTATIONS / "verdicts.jsonl"
+
+# What a mutation may stand for beside a capability: their tests need no tag.
+UNTAGGED = {
+    "ROAD": "a writer of the road's table in ARCHITECTURE.md: without it a link of the journey is missing",
+    "RULE": "a guard that no capability names: a rule of ARCHITECTURE.md, 'What may never happen', or of a door",
+}
 
 CODE = re.compile(r"[A-Z0-9]{3}-\d+")
 _LINE = re.compile(r"^- \*\*([A-Z0-9]{3}-\d+)\*\* (.+)$")
@@ -31,12 +41,23 @@ class Capability:
 
 @dataclass(frozen=True)
 class Mutation:
-    """A patch that removes one guard. `expects`: node ids that must fail by their own assertion; empty: any tagged."""
+    """A patch that removes one guard. `expects`: node ids that must fail by their own assertion."""
 
     path: Path
     code: str
     expects: tuple[str, ...]
     why: str
+
+    def key(self, root: Path = CHECKOUT) -> str:
+        """What a verdict rests on: the patch, and as they are now the files that it changes and those of its tests."""
+        patch = (root / MUTATIONS / self.path.name).read_text()
+        changed = re.findall(r"^\+\+\+ b/(\S+)", patch, re.MULTILINE)
+        tests = [test.split("::")[0] for test in self.expects]
+        digest = hashlib.sha256(patch.encode())
+        for name in sorted({*changed, *tests}):
+            path = root / name
+            digest.update(f"\0{name}\0".encode() + (path.read_bytes() if path.exists() else b"gone"))
+        return digest.hexdigest()[:32]
 
 
 def capabilities(root: Path = CHECKOUT) -> dict[str, Capability]:
@@ -81,3 +102,34 @@ def mutations(root: Path = CHECKOUT, code: str | None = None) -> list[Mutation]:
         if code is None or mutation.code == code:
             found.append(mutation)
     return found
+
+
+def verdicts(root: Path = CHECKOUT) -> dict[str, dict[str, Any]]:
+    """Patch's name -> what `make prove` last said of it: {mutation, key, proven, why, seconds}."""
+    path = root / VERDICTS
+    lines = path.read_text().splitlines() if path.exists() else []
+    rows = [json.loads(line) for line in lines if line.startswith("{")]
+    return {row["mutation"]: row for row in rows}
+
+
+def state(mutation: Mutation, known: dict[str, dict[str, Any]], root: Path = CHECKOUT) -> str:
+    """`proven`, `failed`, `stale` (it was said of another patch, code or test: it counts as none) or `none`."""
+    row = known.get(mutation.path.stem)
+    if row is None:
+        return "none"
+    if row["key"] != mutation.key(root):
+        return "stale"
+    return "proven" if row["proven"] else "failed"
+
+
+def keep_verdict(
+    mutation: Mutation, key: str, proven: bool, why: str, seconds: float, root: Path = CHECKOUT
+) -> None:
+    """Writes one verdict; those of patches that are not there any more go. A line each, so that branches merge."""
+    there = {found.path.stem for found in mutations(root)}
+    row = {"mutation": mutation.path.stem, "key": key, "proven": proven, "why": why, "seconds": seconds}
+    rows = {name: old for name, old in verdicts(root).items() if name in there} | {mutation.path.stem: row}
+    text = "".join(json.dumps(rows[name], ensure_ascii=False) + "\n" for name in sorted(rows))
+    beside = (root / VERDICTS).with_suffix(".new")
+    beside.write_text(text)
+    beside.replace(root / VERDICTS)

@@ -82,6 +82,26 @@ async def test_a_task_waits_typed_is_explained_and_goes_on_once_approved(world: 
     assert view[0]["task_id"] == task_id
 
 
+@pytest.mark.capability("APR-3")
+@pytest.mark.capability("APR-7", part="an approval resumes")
+async def test_a_step_that_waits_for_an_approval_does_not_run(world: World) -> None:
+    """However long it waits and however often workers look; the control: once approved, the same step runs, once."""
+    world.host.answers["publish"] = world.host.effect
+    world.work()
+    task_id = await world.start([LOG, PUBLISH], {"word": "x"})
+    waiting = await world.until(task_id, "waiting", "succeeded", "failed")
+    assert waiting["state"] == "waiting", "the step ran without its approval"
+    await asyncio.sleep(4)  # past the lease and several sweeps
+    still = await world.task(task_id)
+    assert (still["state"], still["attempt"]) == ("waiting", waiting["attempt"])
+    assert world.host.called("publish") == []
+    assert await world.rows("select 1 from worka.invocation where step_id = %s", still["steps"][1]["id"]) == []
+    await world.approve(task_id)
+    await world.until(task_id, "succeeded")
+    assert list(world.host.effects.values()) == [1]
+
+
+@pytest.mark.capability("APR-7", part="a rejection ends")
 async def test_a_rejected_approval_ends_the_task_and_says_so(world: World) -> None:
     world.work()
     task_id = await world.start([LOG, PUBLISH], {"word": "x"})
@@ -122,6 +142,29 @@ async def test_a_denied_step_fails_the_task_with_its_decision(world: World) -> N
     assert why.layer == "authorization"
     assert any(item.kind == "decision" for item in why.evidence)
     assert len(world.host.called("log")) == 1
+
+
+@pytest.mark.capability("WFG-5", part="a tool that is not declared for the team member")
+async def test_a_tool_that_the_definition_does_not_declare_is_refused(world: World) -> None:
+    """It is declared, but for somebody else: the team member has it in its own list, and may not use it here."""
+    world.work()
+    steps = [{**LOG, "arguments": {}}]
+    others = [{"name": "Somebody else", "tools": ["test.box.log"]}, {"name": "Rena", "tools": ["test.box.compose"]}]
+    failed = await world.until(await world.start(steps, members=others), "failed", "succeeded")
+    assert (failed["state"], failed["reason"]) == ("failed", "definition_refused")
+    assert world.host.called("log") == []
+    mine = [{"name": "Rena", "tools": ["test.box.log"]}]
+    await world.until(await world.start(steps, members=mine), "succeeded")
+    assert len(world.host.called("log")) == 1
+
+
+@pytest.mark.capability("WFG-5", part="a team member that is not declared")
+async def test_a_team_member_that_the_definition_does_not_declare_takes_no_part(world: World) -> None:
+    steps = [{**LOG, "arguments": {}}]
+    with pytest.raises(InputsInvalid, match="may not take part"):
+        await world.start(steps, members=[{"name": "Somebody else", "tools": ["test.box.log"]}])
+    assert await world.rows("select 1 from worka.task") == []
+    assert await world.start(steps, members=[{"name": "Rena", "tools": ["test.box.log"]}])
 
 
 async def test_a_tool_that_answers_with_an_error_fails_the_step_and_names_the_invocation(world: World) -> None:

@@ -157,6 +157,7 @@ async def test_the_member_list_is_complete_with_approvers_and_owners_of_team_mem
     assert found["robot"]["owner_person_id"] == world.ids["member"]
 
 
+@pytest.mark.capability("TEA-5", part="adding")
 async def test_a_team_member_is_added_with_its_tools_and_never_becomes_an_admin(world: World) -> None:
     fields = {"name": "scribe", "responsibility": "notes", "instructions": "", "tools": ["acme.notes.compose"]}
     with pytest.raises(Denied):
