@@ -222,6 +222,7 @@ async def test_mutating_answers_denials_and_asks_leave_a_row_and_reads_do_not(wo
         await world.ctx("stranger").require("task.view", view)
     kept = {row["id"]: row for row in await world.rows("decision")}
     assert read.id not in kept
+    assert {wrote.id, asked.id} <= set(kept)
     assert {kept[wrote.id]["verdict"], kept[asked.id]["verdict"]} == {"allow", "ask"}
     denial = kept[refused.value.extra["decision_id"]]
     assert (denial["verdict"], denial["layer"]) == ("deny", "authorization")

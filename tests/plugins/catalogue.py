@@ -5,10 +5,14 @@ Read by the pytest plugin, the architecture tests, `scripts/capabilities` and `s
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
+import os
 import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,14 +126,24 @@ def state(mutation: Mutation, known: dict[str, dict[str, Any]], root: Path = CHE
     return "proven" if row["proven"] else "failed"
 
 
-def keep_verdict(
-    mutation: Mutation, key: str, proven: bool, why: str, seconds: float, root: Path = CHECKOUT
-) -> None:
+def keep_verdict(mutation: Mutation, key: str, proven: bool, why: str, seconds: float, root: Path = CHECKOUT) -> None:
     """Writes one verdict; those of patches that are not there any more go. A line each, so that branches merge."""
     there = {found.path.stem for found in mutations(root)}
     row = {"mutation": mutation.path.stem, "key": key, "proven": proven, "why": why, "seconds": seconds}
-    rows = {name: old for name, old in verdicts(root).items() if name in there} | {mutation.path.stem: row}
-    text = "".join(json.dumps(rows[name], ensure_ascii=False) + "\n" for name in sorted(rows))
-    beside = (root / VERDICTS).with_suffix(".new")
-    beside.write_text(text)
-    beside.replace(root / VERDICTS)
+    with _alone(root):
+        rows = {name: old for name, old in verdicts(root).items() if name in there} | {mutation.path.stem: row}
+        text = "".join(json.dumps(rows[name], ensure_ascii=False) + "\n" for name in sorted(rows))
+        beside = (root / VERDICTS).with_suffix(".new")
+        beside.write_text(text)
+        beside.replace(root / VERDICTS)
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Two runs of `make prove` in one checkout write one after the other."""
+    folder = os.open(root / MUTATIONS, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)

@@ -151,6 +151,39 @@ async def test_a_worker_stopped_past_its_lease_cannot_commit_what_it_did(world: 
 
 @pytest.mark.faults
 @pytest.mark.capability("TSK-12")
+async def test_a_worker_that_lost_its_task_begins_nothing_more_of_it(world: World) -> None:
+    """It goes on while the living one is in the middle of the step that it would have begun itself."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(_arguments: Row, _meta: Row) -> Row:
+        begun.set()
+        await go_on.wait()
+        return ok("from the living")
+
+    world.host.answers["log"] = slow
+    zombie = world.work("1", "task.claimed.after_commit", "STOP")
+    task_id = await world.start([{**LOG, "arguments": {}}], {})
+    for _ in range(400):
+        if zombie.proof.exists():
+            break
+        await asyncio.sleep(0.05)
+    assert zombie.proof.exists(), "the worker was stopped there"
+    world.work("2")
+    await asyncio.wait_for(begun.wait(), WITHIN + 4)
+    zombie.signal(signal.SIGCONT)
+    for _ in range(100):
+        if "a late outcome was refused" in world.logs() or len(world.host.called("log")) > 1:
+            break
+        await asyncio.sleep(0.05)
+    assert len(world.host.called("log")) == 1, "the worker that lost the task began its step again"
+    go_on.set()
+    done = await world.until(task_id, "succeeded", seconds=WITHIN + 4)
+    assert done["attempt"] == 2
+    assert len(world.host.called("log")) == 1
+
+
+@pytest.mark.faults
+@pytest.mark.capability("TSK-12")
 @pytest.mark.parametrize("point", [p for p in POINTS if not p.startswith(("approval", "view", "task.waiting"))])
 async def test_a_worker_stopped_inside_a_commit_holds_nobody_up_and_commits_nothing_when_it_goes_on(
     world: World, point: str
