@@ -202,7 +202,8 @@ class Demo(Surroundings):
 
     def outside(self) -> None:
         """A real HTTPS issue tracker in a process of its own; its token in the treasury behind a connection."""
-        token = "trk-" + secrets.token_urlsafe(24)
+        # Like many real ones it holds characters that URLs and JSON write in another way.
+        token = "trk-" + secrets.token_urlsafe(24) + "+/="
         admin = "adm-" + secrets.token_urlsafe(24)
         folder = self.work / "tracker"
         folder.mkdir()
