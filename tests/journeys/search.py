@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
 import re
 import urllib.parse
 from collections.abc import Iterator
@@ -60,7 +59,7 @@ def files(home: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def rows(instance: Instance) -> Iterator[tuple[str, bytes]]:
-    """Values of rows, by table and column. Bytes as they are; what is not text as its text, and JSON also unescaped."""
+    """Values of rows, by table and column: bytes as they are, JSON also without its escapes, the rest as text."""
     tables = instance.rows(
         "select table_schema s, table_name t from information_schema.tables"
         " where table_schema in ('worka', 'dbos') and table_type = 'BASE TABLE' order by 1, 2"
@@ -73,9 +72,22 @@ def rows(instance: Instance) -> Iterator[tuple[str, bytes]]:
                 if isinstance(value, bytes | memoryview):
                     yield place, bytes(value)
                 elif isinstance(value, dict | list):
-                    yield place, json.dumps(value, default=str, ensure_ascii=False).encode()
+                    texts = [json.dumps(value, default=str, ensure_ascii=False), *leaves(value)]
+                    yield place, "\n".join(texts).encode()
                 elif value is not None:
                     yield place, str(value).encode()
+
+
+def leaves(value: Any) -> Iterator[str]:
+    """Every text in a JSON value, as it is without its escapes."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from (key, *leaves(item))
+    elif isinstance(value, list):
+        for item in value:
+            yield from leaves(item)
+    elif isinstance(value, str):
+        yield value
 
 
 def pack_processes() -> Iterator[tuple[str, bytes]]:
@@ -149,8 +161,3 @@ def planted(instance: Instance, content: bytes) -> Iterator[set[str]]:
                 conn.execute(statement, values)
             for path in paths:
                 path.unlink(missing_ok=True)
-
-
-def uid_separated() -> bool:
-    """Whether packs have uids of their own here."""
-    return os.geteuid() == 0
