@@ -47,9 +47,7 @@ def test_the_search_finds_a_planted_value_in_every_place_and_coding(
         found = set(search(canary, (item for part in (files(instance.home), rows(instance)) for item in part)))
     # PostgreSQL keeps no NUL in a text, so UTF-16 cannot stand in one.
     texts = {"worka.outbox.payload", "dbos.workflow_status.error"}
-    expected = {
-        (place, coding) for place in places for coding in codings if coding != "utf-16" or place not in texts
-    }
+    expected = {(place, coding) for place in places for coding in codings if coding != "utf-16" or place not in texts}
     assert expected - found == set()
     assert any(place.startswith("pg/") for place, _ in found), "the database's own files were read too"
 
