@@ -28,7 +28,7 @@ from worka.broker.routes import router as broker
 from worka.connections.routes import router as connections
 from worka.governance.routes import router as governance
 from worka.identity.routes import router as identity
-from worka.kernel.errors import BY_STATUS, Invalid, Problem
+from worka.kernel.errors import BY_STATUS, Invalid, Problem, Unavailable
 from worka.observability.heartbeat import Heartbeat
 from worka.observability.routes import router as observability
 from worka.packs.routes import router as packs
@@ -40,6 +40,7 @@ from worka.workflows.routes import router as workflows
 from worka.workspaces.routes import router as workspaces
 
 log = logging.getLogger("worka.api")
+_CHECK_SECONDS = 1.0
 ROUTERS = (
     identity,
     workspaces,
@@ -178,9 +179,13 @@ def _health(app: FastAPI, runtime: Runtime) -> None:
     async def checks() -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
         try:
-            async with runtime.db.transaction(None) as conn:
+            # Whoever asks wants to know now: a load balancer does not wait for as long as a caller would.
+            async with asyncio.timeout(_CHECK_SECONDS), runtime.db.transaction(None) as conn:
                 await conn.execute("select 1")
             found["database"] = {"state": "healthy"}
+        except TimeoutError:
+            slow = f"The database did not answer within {_CHECK_SECONDS:g} s."
+            found["database"] = {"state": "down", "detail": slow, "remedy": Unavailable.default_remedy}
         except Problem as problem:
             found["database"] = {"state": "down", "detail": problem.detail, "remedy": problem.remedy}
         for name, path in (
