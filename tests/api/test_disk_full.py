@@ -43,7 +43,7 @@ async def test_changes_are_refused_with_the_cause_while_reading_and_signing_in_g
     async with world.db.transaction(None) as conn:
         boss = await store.person(conn, world.ids["boss"])
     assert boss is not None
-    async with httpx.AsyncClient(transport=transport, base_url="http://door", headers=headers) as door:
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as door:
         refused = await door.post(f"{workspace}/secrets", json=SECRET)
         assert (refused.status_code, refused.json()["code"]) == (503, "disk_full")
         assert str(world.settings.home) in refused.json()["detail"]

@@ -20,7 +20,7 @@ async def ask(world: World, url: str) -> tuple[int, dict[str, Any], float]:
     await runtime.db.open()
     try:
         transport = httpx.ASGITransport(app=create(runtime))
-        async with httpx.AsyncClient(transport=transport, base_url="http://door") as door:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as door:
             began = time.monotonic()
             answer = await door.get("/readyz?verbose=true")
             return answer.status_code, answer.json(), time.monotonic() - began

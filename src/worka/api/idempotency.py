@@ -235,7 +235,14 @@ async def _read(app: ASGIApp, scope: Scope, path: str) -> tuple[int, str, bytes]
         else:
             chunks.append(message.get("body", b""))
 
-    await app(
-        {**scope, "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b""}, nothing, capture
-    )
+    asked = {
+        **scope,
+        "method": "GET",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(name, value) for name, value in scope["headers"] if not name.startswith(b"content-")],
+        "state": {name: value for name, value in scope["state"].items() if name != "json"},
+    }
+    await app(asked, nothing, capture)
     return status, kind, b"".join(chunks)
