@@ -22,7 +22,7 @@ from tests.support.instance import Instance, make_instance
 from benchmarks import peers
 from benchmarks.client import Connection, json_of
 from worka.cli.client import Client
-from worka.cli.commands import pack_body
+from worka.cli.packs import pack_body
 from worka.kernel.postgres import EmbeddedPostgres
 
 HERE = Path(__file__).parent
