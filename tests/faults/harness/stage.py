@@ -13,9 +13,9 @@ from typing import Any
 
 from tests.support.instance import Instance, make_instance
 from worka.cli.client import Client
-from worka.cli.packs import pack_body
 from worka.cli.demo import Demo
 from worka.cli.demo_evidence import files_of, verify_apart
+from worka.cli.packs import pack_body
 from worka.kernel.postgres import EmbeddedPostgres
 
 PACK = Path(__file__).with_name("pack")
