@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -264,7 +265,12 @@ def keyctl_session() -> None:
 
 @probe
 def request_key() -> None:
-    in_child(lambda: (call("add_key", b"user", b"worka-probe", b"x", 1, -2), call("request_key", b"user", b"worka-probe", None, -2)))
+    in_child(
+        lambda: (
+            call("add_key", b"user", b"worka-probe", b"x", 1, -2),
+            call("request_key", b"user", b"worka-probe", None, -2),
+        )
+    )
 
 
 @probe
@@ -413,7 +419,7 @@ def make_cgroup() -> None:
 def leave_cgroup() -> None:
     for base in ("/sys/fs/cgroup/memory", "/sys/fs/cgroup"):
         if os.path.exists(f"{base}/cgroup.procs"):
-            in_child(lambda base=base: open(f"{base}/cgroup.procs", "w").write(str(os.getpid())))  # type: ignore[misc]
+            in_child(lambda base=base: Path(f"{base}/cgroup.procs").write_text(str(os.getpid())))
             return
     raise OSError(errno.ENOENT, "no control groups")
 
