@@ -132,6 +132,9 @@ class Search:
                 self.looked[place] = self.looked.get(place, 0) + 1
                 self.found.append((place, f"answers: {address!r}")) if place == "abstract" else None
                 with contextlib.suppress(OSError):
+                    # Some speak first, others want to be asked.
+                    with contextlib.suppress(TimeoutError):
+                        self.look(place, repr(address), conn.recv(65536))
                     conn.send(b'{"op": "check"}')
                     self.look(place, repr(address), conn.recv(65536))
 
