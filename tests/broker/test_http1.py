@@ -94,6 +94,8 @@ def test_proxying_and_other_protocols_are_refused(raw: bytes, expected: str) -> 
         b"Content-Length: +4\r\n",
         b"Content-Length: 4, 5\r\n",
         b"Transfer-Encoding : chunked\r\n",
+        b"Transfer_Encoding: chunked\r\nContent-Length: 5\r\n",
+        b"Content_Length: 0\r\nContent-Length: 5\r\n",
         b"X: a\0b\r\n",
     ],
 )

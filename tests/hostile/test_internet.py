@@ -33,7 +33,7 @@ def raw(data: str | bytes, *, host: str = TRACKER, port: int = 80, **more: Any) 
         "host": host,
         "port": port,
         "data": base64.b64encode(text).decode(),
-        "seconds": 2,
+        "seconds": 1,
         **tls,
         **more,
     }
@@ -55,6 +55,7 @@ async def attack(tenant: Tenant, site: Site, *commands: dict[str, Any]) -> list[
     assert len([head for head in seen if head.startswith("GET /issues ")]) == 1
     assert all(f"authorization: Bearer {TOKEN}" in head for head in seen), "every request that left was the broker's"
     assert not any("hidden" in head for head in seen), "a request was hidden in another one"
+    assert not any("transfer_encoding" in head.lower() or "content_length" in head.lower() for head in seen)
     return found
 
 
@@ -254,6 +255,7 @@ SMUGGLED = {
     "TE folded": "Transfer-Encoding:\r\n chunked", "TE with a tab": "Transfer-Encoding:\tchunked\r\nContent-Length: 5",
     "TE with a vertical tab": "Transfer-Encoding: \x0bchunked", "TE quoted": 'Transfer-Encoding: "chunked"',
     "TE misspelt": "Transfer-Encoding: xchunked", "TE with a space": "Transfer-Encoding : chunked",
+    "CL with an underscore": "Content_Length: 0\r\nContent-Length: 5",
     "TE with an underscore": "Transfer_Encoding: chunked\r\nContent-Length: 5", "two CL": "Content-Length: 5\r\nContent-Length: 0",
     "CL list": "Content-Length: 5, 0", "CL equal list": "Content-Length: 5, 5", "CL with a plus": "Content-Length: +5",
     "CL negative": "Content-Length: -5", "CL in hex": "Content-Length: 0x5", "CL with a space inside": "Content-Length: 5 0",

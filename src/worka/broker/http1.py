@@ -24,6 +24,7 @@ _HOP = {
     b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te", b"trailer",
     b"transfer-encoding", b"upgrade",
 }  # fmt: skip
+_FRAMING = {b"content-length", b"transfer-encoding"}
 # Alt-Svc would invite the client to a road that the sandbox does not have.
 _ANSWER_ONLY = {b"alt-svc", b"alt-used"}
 _BAD_TARGET = re.compile(rb"[\x00-\x20\x7f-\xff\\#\"<>^`{|}]")
@@ -91,6 +92,8 @@ def read_head(request: h11.Request, *, intended: str, port: int, sni: str | None
         raise Refused("malformed_request", "a transfer coding other than chunked")
     if any(_BAD_VALUE.search(value) for _, value in headers):
         raise Refused("malformed_request", "a header value holds control characters")
+    if any(b"_" in name and _same(name) in _FRAMING for name, _ in headers):
+        raise Refused("malformed_request", "the length of the body is said in a spelling that some servers fold")
     if _values(headers, b"upgrade"):
         raise Refused("upgrade_refused", "a change of protocol would leave the reach of the rules")
     _check_host(_values(headers, b"host"), intended, port, sni)

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import stat
 import sys
 import tomllib
@@ -24,6 +25,7 @@ from packaging.utils import canonicalize_name
 
 from worka.kernel.redact import text as redact_text
 from worka.packs.runtime import digest, record
+from worka.packs.runtime.budget import Budget, Exceeded, sweep
 from worka.packs.runtime.errors import (
     BuildFailed,
     DigestMismatch,
@@ -152,8 +154,10 @@ def _world_reachable(path: Path) -> bool:
 class Builder:
     """Builds into `home/envs`; two builds of the same contents are one."""
 
-    def __init__(self, home: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, home: Path, env: Mapping[str, str] | None = None, budget: Budget | None = None) -> None:
         self.home = home
+        self.budget = budget or Budget()
+        self._installing = 0
         self.envs = home / "envs"
         self._environ = dict(os.environ if env is None else env)
         self._locks: dict[str, asyncio.Lock] = {}
@@ -268,19 +272,26 @@ class Builder:
     async def _install(self, env: Path, lock: record.Lock) -> None:
         requirements = env / "lock.txt"
         requirements.write_text(lock.text)
+        self._installing += 1
         try:
-            await self._run(
+            command = self.budget.limited(
                 [
                     *(uv(), "pip", "install", "--quiet", "--no-progress", "--python", str(env / "bin" / "python")),
                     *("--require-hashes", "--only-binary", ":all:", "--no-deps", "--no-compile-bytecode"),
                     *("--link-mode", "copy", "--cache-dir", str(self.home / "cache" / "uv"), "-r", str(requirements)),
                 ]
             )
+            await self._run(command, watched=env)
+        except BuildFailed:
+            if self._installing == 1:
+                await asyncio.to_thread(sweep, self.home / "cache" / "uv")
+            raise
         finally:
+            self._installing -= 1
             requirements.unlink()
         (env / ".lock").unlink(missing_ok=True)
 
-    async def _run(self, command: list[str], *, may_fail: bool = False) -> str:
+    async def _run(self, command: list[str], *, may_fail: bool = False, watched: Path | None = None) -> str:
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.DEVNULL,
@@ -291,18 +302,38 @@ class Builder:
         )
         try:
             async with asyncio.timeout(_UV_SECONDS):
-                out, err = await process.communicate()
+                out, err = await self._within(watched, process)
         except BaseException as error:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
             if isinstance(error, TimeoutError):
                 raise BuildFailed(f"{Path(command[0]).name} took longer than {_UV_SECONDS} s.") from error
+            if isinstance(error, Exceeded):
+                raise BuildFailed(str(error)) from error
             raise
+        if process.returncode == -signal.SIGXFSZ:
+            raise BuildFailed("A file of a package is larger than an environment may be.")
         if process.returncode != 0 and not may_fail:
             words = redact_text(err.decode(errors="replace").strip() or out.decode(errors="replace").strip())
             raise BuildFailed(words[-2000:])
         return out.decode(errors="replace")
+
+    async def _within(self, watched: Path | None, process: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
+        """What the process says; with an environment to watch, raises Exceeded when it outgrows its budget."""
+        talk = asyncio.create_task(process.communicate())
+        tasks: set[asyncio.Task[Any]] = {talk}
+        if watched is not None:
+            tasks.add(asyncio.create_task(self.budget.watch(watched, self.home / "cache" / "uv")))
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {talk}:
+                task.result()
+            return talk.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def tool_environment(self) -> dict[str, str]:
         """The installer's environment: registry settings by allow-list, pip's names under uv's, and nothing else."""

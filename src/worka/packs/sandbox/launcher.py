@@ -300,7 +300,9 @@ class Launcher:
         if failure is not None:
             self._refuse(session, failure["failed"], str(failure.get("message")), str(failure.get("remedy")))
             return
-        set_up = any("exit-code" in line for line in _lines(session.said)) or session.killed or oom
+        # Whoever kills bubblewrap itself keeps it from saying how the pack ended: that is a signal, not a failed set-up.
+        shot = session.started and killed_by is not None
+        set_up = any("exit-code" in line for line in _lines(session.said)) or session.killed or oom or shot
         self._tell(session, {"exited": exited, "signal": killed_by, "oom": oom, "set_up": set_up})
         self._close(session)
 

@@ -135,7 +135,9 @@ async def _clone_all(
             # The instance's own files hold keys and other tenants' clones.
             if resolved == home or home in resolved.parents or resolved in home.parents:
                 raise MountInvalid(f"The path of {name} lies in the data directory of Worka, or around it.", mount=name)
-            made = await asyncio.to_thread(clone.make, resolved, Paths(ctx.settings.home).clones / attachment_id / name)
+            target = Paths(ctx.settings.home).clones / attachment_id / name
+            # `resolved` may lead elsewhere by the time git reads it: what must not be read, git does not see.
+            made = await asyncio.to_thread(clone.make, resolved, target, hidden=home)
         except clone.CloneFailed as failure:
             await asyncio.to_thread(_discard, ctx, attachment_id, bound)
             raise MountInvalid(f"{name}: {failure}.", mount=name, reason=failure.reason) from failure

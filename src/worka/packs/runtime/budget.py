@@ -1,0 +1,86 @@
+"""How much an installer may unpack: a wheel of a few megabytes can hold more than any disk (and has no honest header).
+
+The installer is watched from outside while it works, in its environment and in what is new in its cache, and killed when
+it goes beyond the bound; one single file cannot grow beyond it in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_EVERY_SECONDS = 0.1
+
+
+class Exceeded(Exception):
+    """More was unpacked than the budget; the text says how much it may be."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Of one environment."""
+
+    most_bytes: int = 4 * 1024 * 1024 * 1024
+    most_files: int = 200_000
+
+    def limited(self, command: list[str]) -> list[str]:
+        """The command with a bound on each file, and without core dumps. A shell counts in units of 512 bytes."""
+        return ["/bin/sh", "-c", f'ulimit -c 0 && ulimit -f {self.most_bytes // 512} && exec "$@"', "sh", *command]
+
+    async def watch(self, env: Path, cache: Path) -> None:
+        """Returns never; raises Exceeded."""
+        since = time.time() - 1
+        while True:
+            await asyncio.to_thread(self._weigh, env, cache, since)
+            await asyncio.sleep(_EVERY_SECONDS)
+
+    def _weigh(self, env: Path, cache: Path, since: float) -> None:
+        size = files = 0
+        for place in (env, *_fresh(cache, since)):
+            own = 0
+            for length in _lengths(place):
+                own += length
+                files += 1
+                if size + own > self.most_bytes or files > self.most_files:
+                    raise Exceeded(
+                        f"The packages unpack to more than {self.most_bytes // 1024**2} MiB or {self.most_files} files, "
+                        "which is the most an environment may hold."
+                    )
+            size += own
+
+
+def sweep(cache: Path) -> None:
+    """Removes the scratch folders that killed installers left. Only while none is at work."""
+    with contextlib.suppress(OSError):
+        for entry in list(os.scandir(cache)):
+            if entry.name.startswith(".tmp") and entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _fresh(cache: Path, since: float) -> Iterator[Path]:
+    """What the installer has put into its cache since: its scratch folders, and new entries of its buckets."""
+    with contextlib.suppress(OSError):
+        for bucket in list(os.scandir(cache)):
+            if not bucket.is_dir(follow_symlinks=False):
+                continue
+            if bucket.name.startswith(".tmp"):
+                yield Path(bucket.path)
+                continue
+            with contextlib.suppress(OSError):
+                for entry in list(os.scandir(bucket.path)):
+                    if entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_ctime >= since:
+                        yield Path(entry.path)
+
+
+def _lengths(folder: Path) -> Iterator[int]:
+    """Bytes on disk of every file below; what vanishes meanwhile counts as nothing."""
+    for parent, _folders, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                yield os.lstat(os.path.join(parent, name)).st_size
