@@ -11,6 +11,7 @@ from worka.approvals.rules import Ask, missing
 from worka.kernel.clock import now
 from worka.kernel.context import Context
 from worka.kernel.explanation import Evidence, Explanation, NextAction, WaitingOn
+from worka.workspaces.explain import changed_just_before
 
 
 async def explain(ctx: Context, approval_id: str) -> Explanation:
@@ -23,7 +24,8 @@ async def explain(ctx: Context, approval_id: str) -> Explanation:
         service._visible(ctx, row, people)
         await ctx.require(actions.APPROVAL_VIEW, service._resource(row))
         votes = await store.votes(conn, approval_id)
-    return build(ctx, row, votes, people)
+        changes = await changed_just_before(conn, row["workspace_id"], row["since"], approval_id, row["subject_id"])
+    return build(ctx, row, votes, people).model_copy(update={"changed_just_before": changes})
 
 
 async def waiting_on(ctx: Context, approval_id: str) -> WaitingOn | None:
@@ -67,7 +69,7 @@ def build(ctx: Context, row: dict[str, Any], votes: list[dict[str, Any]], people
         reason=reason,
         since=row["since"],
         layer="approval",
-        timing="before_start" if is_open else "after_completion",
+        timing="before_start",
         waiting_on=[wait] if wait else [],
         evidence=[
             Evidence(kind="decision", ref=row["decision_id"], label=f"policy asked: {row['policy_version']}"),
@@ -78,6 +80,7 @@ def build(ctx: Context, row: dict[str, Any], votes: list[dict[str, Any]], people
             ),
         ],
         next=_next(row, wait),
+        observed_at=max([row["since"], *(vote["at"] for vote in votes), row["consumed_at"] or row["since"]]),
     )
 
 
@@ -117,7 +120,11 @@ def _and(words: list[str]) -> str:
 
 def _next(row: dict[str, Any], wait: WaitingOn | None) -> list[NextAction]:
     if wait is None:
-        return []
+        used = row["consumed_by"] or row["subject_id"]
+        known = row["state"] == "approved" and used.partition("_")[0] in ("task", "inv", "att", "conn", "step", "rel")
+        return (
+            [NextAction(label="See what it was for", command=f"worka why {used}", permission="view")] if known else []
+        )
     verbs = (("Approve it", "approve"), ("Reject it", "reject"))
     return [
         NextAction(

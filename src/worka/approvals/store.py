@@ -7,6 +7,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from worka.approvals.rules import APPROVAL
 from worka.kernel.db import Connection
 
 Row = dict[str, Any]
@@ -20,6 +21,7 @@ _JSON = ("rules", "card", "blocks")
 
 async def add(conn: Connection, row: Row) -> Row:
     """Inserts an open approval."""
+    APPROVAL.holds("open", row["reason"])
     names = ", ".join(_COLUMNS)
     places = ", ".join(f"%({name})s" for name in _COLUMNS)
     cursor = await conn.execute(
@@ -114,6 +116,7 @@ async def close(
     conn: Connection, approval_id: str, old: str, state: str, reason: str, decided: datetime | None
 ) -> Row | None:
     """Moves an approval out of `old`; None if it is in another state by now."""
+    APPROVAL.holds(state, reason)
     cursor = await conn.execute(
         "update worka.approval set state = %s, reason = %s, since = now(), decided_at = coalesce(%s, decided_at)"
         " where id = %s and state = %s returning *",
@@ -124,6 +127,7 @@ async def close(
 
 async def set_reason(conn: Connection, approval_id: str, reason: str) -> None:
     """Writes why an open approval waits."""
+    APPROVAL.holds("open", reason)
     await conn.execute(
         "update worka.approval set reason = %s, since = now() where id = %s and state = 'open' and reason <> %s",
         (reason, approval_id, reason),

@@ -45,10 +45,14 @@ CONNECTION = machine(
         states=[
             State("awaiting_approval", reasons=("waiting_for_approver",)),
             State("active", reasons=("connection_in_service",)),
-            State("expired", reasons=("credential_expired",)),
+            State("expired", reasons=("credential_expired",), later="no kind of secret has a known end of life yet"),
             State("broken", reasons=("connection_secret_revoked",)),
-            State("revoked", terminal=True),
-            State("rejected", terminal=True),
+            State("revoked", terminal=True, reasons=("connection_removed",)),
+            State(
+                "rejected",
+                terminal=True,
+                reasons=("connection_rejected", "connection_not_decided", "connection_superseded"),
+            ),
         ],
         transitions=[
             ("awaiting_approval", "active"), ("awaiting_approval", "rejected"), ("awaiting_approval", "revoked"),

@@ -7,6 +7,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from worka.connections.rules import CONNECTION
 from worka.kernel.db import Connection
 
 Row = dict[str, Any]
@@ -33,6 +34,7 @@ async def set_approval(conn: Connection, connection_id: str, approval_id: str) -
 
 async def move(conn: Connection, connection_id: str, state: str, reason: str) -> Row:
     """Moves a connection."""
+    CONNECTION.holds(state, reason)
     cursor = await conn.execute(
         "update worka.connection set state = %s, reason = %s, since = clock_timestamp() where id = %s returning *",
         (state, reason, connection_id),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from worka.governance import service
 from worka.kernel.context import Context
-from worka.kernel.explanation import Evidence, Explanation, NextAction
+from worka.kernel.explanation import Evidence, Explanation, NextAction, Scope
 
 _REASONS = {
     ("allow", "authorization"): "allowed",
@@ -12,6 +12,7 @@ _REASONS = {
     ("deny", "authorization"): "denied_by_access",
     ("deny", "governance"): "denied_by_governance",
 }
+_SCOPES: dict[str, Scope] = {"authorization": "user", "governance": "tenant"}
 _VERBS = {"allow": "was allowed", "deny": "was denied", "ask": "needs an approval first"}
 
 
@@ -28,6 +29,8 @@ async def explain(ctx: Context, decision_id: str) -> Explanation:
         since=found["at"],
         layer=found["layer"],
         timing="before_start",
+        # Access is about this principal; a governance rule holds for everybody in the tenant.
+        scope=_SCOPES[found["layer"]],
         evidence=[
             Evidence(kind="trace", ref=found["trace_id"]),
             *(Evidence(kind="rule", ref=rule["rule"], label=rule["source"]) for rule in rules),
@@ -35,4 +38,5 @@ async def explain(ctx: Context, decision_id: str) -> Explanation:
         next=[NextAction(label=found["remedy"], command=f"worka decision show {decision_id}")]
         if found["remedy"]
         else [],
+        observed_at=found["at"],
     )

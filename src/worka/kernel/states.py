@@ -1,4 +1,4 @@
-"""State machines as data, in one registry: every non-terminal state names the reasons that it may have."""
+"""State machines as data, in one registry: every state names the reasons that it may have, and no other is stored."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from worka.kernel.errors import Conflict
 
 @dataclass(frozen=True)
 class State:
-    """One state. A non-terminal state lists its reason codes; each is in `kernel.reasons`."""
+    """One state with its reason codes; each is in `kernel.reasons`. `later`: why nobody meets this state yet."""
 
     name: str
     terminal: bool = False
     reasons: tuple[str, ...] = ()
+    later: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,13 @@ class StateMachine:
         """Raises Conflict when the machine has no such move."""
         if (old, new) not in self.transitions:
             raise Conflict(f"A {self.name} that is {old} cannot become {new}.", code="state_conflict", state=old)
+
+    def holds(self, state: str, reason: str) -> None:
+        """Raises ValueError unless `reason` is one of this state's: called by every statement that stores the pair, so
+        that no state is stored which nobody can explain."""
+        known = self.by_name.get(state)
+        if known is None or reason not in known.reasons:
+            raise ValueError(f"a {self.name} is never {state} for the reason {reason!r}")
 
     def terminal(self, name: str) -> bool:
         """Whether nothing follows this state."""

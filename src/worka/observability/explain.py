@@ -17,6 +17,7 @@ DOMAIN: Final = {
     "att": "worka.packs.explain",
     "conn": "worka.connections.explain",
     "dec": "worka.governance.explain",
+    "egr": "worka.broker.explain",
     "inv": "worka.packs.explain",
     "rel": "worka.packs.explain",
     "sec": "worka.treasury.explain",

@@ -8,7 +8,10 @@ from typing import Any
 from worka.approvals import service as approvals
 from worka.kernel.clock import now
 from worka.kernel.context import Context, Resource
+from worka.kernel.db import Connection
 from worka.observability import actions, rules, store
+from worka.workflows import engine
+from worka.workflows import store as tasks
 from worka.workflows.explain import shown_state
 
 Row = dict[str, Any]
@@ -86,7 +89,12 @@ async def attention(ctx: Context) -> Row:
             since, reason = approval["created_at"], approval["reason"]
             items.append(_item("approval", approval["id"], approval["title"], "open", reason, since, headline, mine))
         at = now()
+        torn = await _torn(conn, workspace_id, at)
+        items += torn
+        named = {item["ref"] for item in torn}
         for task in await store.unfinished_tasks(conn, workspace_id, 200):
+            if task["id"] in named:
+                continue
             state, reason = shown_state(task, at)
             items.append(
                 _item(
@@ -138,6 +146,20 @@ async def attention(ctx: Context) -> Row:
         counts[item["kind"]] = counts.get(item["kind"], 0) + 1
     items.sort(key=lambda item: (not item["mine"], item["since"] is None, item["since"]))
     return {"items": items, "counts": counts, "observed_at": at}
+
+
+async def _torn(conn: Connection, workspace_id: str, at: datetime) -> list[Row]:
+    """Tasks whose row and whose engine's record say different things: left alone, nothing may ever move them."""
+    rows = await store.tasks_in_the_engine(conn, workspace_id, 500)
+    runs: dict[str, list[Row]] = {}
+    for run in await tasks.engine_runs(conn, [row["id"] for row in rows]):
+        runs.setdefault(run["task_id"], []).append(run)
+    return [
+        _item("task", row["id"], row["title"], row["state"], "engine_disagrees", row["since"], f"{row['title']}: {told}",
+              False)
+        for row in rows
+        if (told := engine.disagreement(row, runs.get(row["id"], []), at))
+    ]  # fmt: skip
 
 
 def _item(

@@ -93,13 +93,24 @@ async def unfinished_tasks(conn: Connection, workspace_id: str, limit: int) -> l
     """Tasks that wait, are unknown, retry or stall, and those that failed in the last 24 hours; the oldest state
     first."""
     cursor = await conn.execute(
-        "select id, title, state, reason, since, last_progress, expected_seconds, error from worka.task"
+        "select id, title, state, reason, since, last_progress, expected_seconds, lease_until, error from worka.task"
         " where workspace_id = %s and (state in ('waiting', 'unknown', 'retrying')"
         " or (state = 'running' and last_progress + make_interval(secs => expected_seconds) < clock_timestamp())"
+        " or (state = 'running' and lease_until + interval '2 seconds' < clock_timestamp())"
         " or (state = 'queued' and since < clock_timestamp() - interval '30 seconds')"
         " or (state = 'failed' and since > clock_timestamp() - interval '24 hours'))"
         " order by since limit %s",
         (workspace_id, limit),
+    )
+    return await cursor.fetchall()
+
+
+async def tasks_in_the_engine(conn: Connection, workspace_id: str, most: int) -> list[Row]:
+    """Tasks that the engine should hold a run of, or should not any more: unfinished, or ended within a day."""
+    cursor = await conn.execute(
+        "select id, title, state, reason, since, last_progress, expected_seconds from worka.task where workspace_id = %s"
+        " and (ended_at is null or ended_at > clock_timestamp() - interval '24 hours') order by since desc limit %s",
+        (workspace_id, most),
     )
     return await cursor.fetchall()
 

@@ -280,6 +280,20 @@ RUNTIME_REASONS = (
         "The server chooses its tools at run time, or was changed.",
         "Compare the difference; accept it or detach the pack.",
     ),
+    _pack(
+        "tool_not_listed",
+        "pack",
+        "The server does not list the tool under the name that was registered; it was not called.",
+        "The server renamed its tools, or chooses their names at run time from its environment, an argument or a date.",
+        "Compare the registered names with those that the server lists now: the attachment's difference has both.",
+    ),
+    _pack(
+        "host_refused",
+        "sandbox",
+        "The pack host did not take the call, for a cause of its own that has no page yet.",
+        "A session that cannot be described to it, or a defect of the platform; the message begins with the host's code.",
+        "Read log/host.log under WORKA_HOME at the time of the call, and report it.",
+    ),
     _pack("tool_error", "pack", "The tool answered with an error.", "See its message.", "Correct the arguments."),
     _pack(
         "protocol_error",

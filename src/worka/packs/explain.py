@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from worka.approvals import explain as approvals
+from worka.authorization.explain import offer, reader_may
 from worka.kernel import reasons
 from worka.kernel.context import Context, Resource
-from worka.kernel.explanation import Change, Evidence, Explanation, LastError, Leg, NextAction, Timing, WaitingOn
+from worka.kernel.explanation import Change, Evidence, Explanation, LastError, NextAction, WaitingOn
 from worka.packs import actions, model, rules, store
+from worka.packs.road import decision_words, egress_words, road, scope, timing
 from worka.packs.service import reading
+from worka.workspaces.explain import changed_just_before
 
 Row = dict[str, Any]
 
@@ -30,21 +34,13 @@ async def explain_release(ctx: Context, release_id: str) -> Explanation:
     error = row["error"] or {}
     waiting: list[WaitingOn] = []
     following: list[NextAction] = []
+    pack = Resource("pack", name.split(" ")[0], row["workspace_id"])
     if state == "failed":
         headline = (
             f"{name} failed at {_STAGE_WORDS.get(row['failed_stage'], row['failed_stage'])}: {error.get('message', '')}"
         )
-        allowed, because = await _may(
-            ctx, actions.REGISTER.name, Resource("pack", name.split(" ")[0], row["workspace_id"])
-        )
         following.append(
-            NextAction(
-                label="Correct it and register again",
-                command="worka pack register PATH",
-                permission="change",
-                allowed=allowed,
-                because=because,
-            )
+            await offer(ctx, "Correct it and register again", "worka pack register PATH", actions.REGISTER.name, pack)
         )
     elif state in model.RELEASE_ROAD[:-1]:
         headline = f"{name} is being registered: {_STAGE_WORDS[state]} is next"
@@ -55,11 +51,15 @@ async def explain_release(ctx: Context, release_id: str) -> Explanation:
                 name=f"{_STAGE_WORDS[state]} of {name}",
                 since=row["since"],
                 who=["the platform"],
-                because="the platform does this by itself",
+                because="The platform does this by itself.",
             )
         )
     else:
         headline = f"{name} is {state}: {_meaning(reason)}"
+        command = f"worka pack attach {release_id}" if state == "released" else "worka pack register PATH"
+        label = "Attach it to a workspace" if state == "released" else "Register another version"
+        action = actions.ATTACH.name if state == "released" else actions.REGISTER.name
+        following.append(await offer(ctx, label, command, action, pack))
     return Explanation(
         subject=release_id,
         headline=headline.rstrip(": "),
@@ -71,7 +71,7 @@ async def explain_release(ctx: Context, release_id: str) -> Explanation:
         scope="tenant",
         waiting_on=waiting,
         last_error=_last_error(reason, error, int(row["source"].get("attempt", 1))) if error else None,
-        changed_just_before=await _changes(ctx, row["workspace_id"], row["since"], release_id),
+        changed_just_before=await _changes(ctx, row, row["since"], release_id),
         evidence=[
             *([Evidence(kind="digest", ref=row["digest"], label="release digest")] if row["digest"] else []),
             *(
@@ -84,6 +84,7 @@ async def explain_release(ctx: Context, release_id: str) -> Explanation:
             ),
         ],
         next=following,
+        observed_at=row["since"],
     )
 
 
@@ -100,27 +101,10 @@ async def explain_attachment(ctx: Context, attachment_id: str) -> Explanation:
     following: list[NextAction] = []
     evidence = [Evidence(kind="release", ref=release["id"], label=name)]
     headline = f"{name} is {state}: {_meaning(reason)}"
-    if state == "awaiting_approval":
-        headline = f"{name} waits for an approval to be attached"
-        waiting.append(await _approval_wait(ctx, row))
-        following.append(
-            NextAction(
-                label="Open the approval", command=f"worka approvals show {row['approval_id']}", permission="approve"
-            )
-        )
-    elif state == "awaiting_connection":
-        waiting = await _missing_connections(ctx, row, release)
-        headline = f"{name} waits for a connection: {', '.join(item.name for item in waiting) or 'it is being checked'}"
-        allowed, because = await _may(ctx, "connection.create", Resource("connection", "new", row["workspace_id"]))
-        following.append(
-            NextAction(
-                label="Connect it",
-                command="POST /v1/workspaces/{workspace_id}/connections",
-                permission="manage_connections",
-                allowed=allowed,
-                because=because,
-            )
-        )
+    own = Resource("attachment", attachment_id, row["workspace_id"], {"pack": row["pack"]})
+    if state in ("awaiting_approval", "awaiting_connection"):
+        waiting, following = await _waits(ctx, row, release)
+        headline = f"{name} waits for {_and(waiting)}"
     elif state == "held":
         tools = sorted(row["held"] or {})
         headline = (
@@ -129,9 +113,7 @@ async def explain_attachment(ctx: Context, attachment_id: str) -> Explanation:
         evidence += [
             Evidence(kind="tool_difference", ref=tool, label=str((row["held"] or {})[tool])[:2000]) for tool in tools
         ]
-        allowed, because = await _may(
-            ctx, actions.RELEASE_HELD.name, Resource("attachment", attachment_id, row["workspace_id"])
-        )
+        allowed, because = await reader_may(ctx, actions.RELEASE_HELD.name, own)
         waiting.append(
             WaitingOn(
                 kind="attachment",
@@ -149,13 +131,17 @@ async def explain_attachment(ctx: Context, attachment_id: str) -> Explanation:
                 command=f"POST /v1/attachments/{attachment_id}/resolve",
                 permission="administer",
                 allowed=allowed,
-                because=because,
+                because="" if allowed else because,
             )
         )
     elif state == "detached" and row["approval_id"]:
         evidence.append(Evidence(kind="approval", ref=row["approval_id"]))
     elif state == "attached" and release["state"] == "revoked":
         headline = f"{name} serves calls; its release was revoked, so it cannot be attached anew"
+    if state in ("attached", "held", "suspended"):
+        following.append(
+            await offer(ctx, "Detach it", f"DELETE /v1/attachments/{attachment_id}", actions.DETACH.name, own)
+        )
     return Explanation(
         subject=attachment_id,
         headline=headline.rstrip(": "),
@@ -163,11 +149,16 @@ async def explain_attachment(ctx: Context, attachment_id: str) -> Explanation:
         reason=reason,
         since=row["since"],
         layer=layer,
-        timing="before_start" if state.startswith("awaiting") or state == "requested" else "during",
+        timing="before_start"
+        if state.startswith("awaiting") or state == "requested"
+        else "after_completion"
+        if state == "detached"
+        else "during",
         waiting_on=waiting,
-        changed_just_before=await _changes(ctx, row["workspace_id"], row["since"], attachment_id),
+        changed_just_before=await _changes(ctx, row, row["since"], attachment_id, row["approval_id"] or ""),
         evidence=evidence,
         next=following,
+        observed_at=row["since"],
     )
 
 
@@ -177,9 +168,9 @@ async def explain_invocation(ctx: Context, invocation_id: str) -> Explanation:
     async with ctx.transaction() as conn:
         egress = await store.egress_of(conn, invocation_id)
         decision = await store.decision(conn, row["decision_id"])
-        repeats = (
-            0
-            if row["state"] == "succeeded"
+        here, elsewhere = (
+            (0, 0)
+            if row["state"] in ("succeeded", "running")
             else await store.same_failures(conn, row["workspace_id"], row["tool"], row["reason"], invocation_id)
         )
     state, reason = row["state"], row["reason"]
@@ -203,8 +194,9 @@ async def explain_invocation(ctx: Context, invocation_id: str) -> Explanation:
                 ref=invocation_id,
                 name=f"the answer of {row['tool']}",
                 since=row["started_at"],
+                deadline=row["started_at"] + timedelta(seconds=await _patience(ctx, row)),
                 who=["the pack"],
-                because="it ends at its deadline",
+                because="It answers, or the call is ended at its deadline.",
             )
         )
     elif state == "unknown":
@@ -215,9 +207,9 @@ async def explain_invocation(ctx: Context, invocation_id: str) -> Explanation:
                 name="someone who looks at the outside system by the idempotency key",
                 since=row["since"],
                 who=["a person with access to the outside system"],
+                because="Worka cannot know it: nobody recorded the answer.",
             )
         )
-    timing: Timing = "during" if state == "running" else "after_completion"
     return Explanation(
         subject=invocation_id,
         headline=headline.rstrip(": "),
@@ -225,7 +217,8 @@ async def explain_invocation(ctx: Context, invocation_id: str) -> Explanation:
         reason=reason,
         since=row["since"],
         layer=layer,
-        timing=timing,
+        timing=timing(row, egress),
+        scope=scope(row, elsewhere),
         waiting_on=waiting,
         last_error=None
         if state in ("running", "succeeded")
@@ -235,13 +228,13 @@ async def explain_invocation(ctx: Context, invocation_id: str) -> Explanation:
             attempt=row["attempt"],
             output_ref=f"{invocation_id}#stderr" if row["stderr_tail"] else None,
         ),
-        changed_just_before=await _changes(ctx, row["workspace_id"], row["started_at"], invocation_id),
+        changed_just_before=await _changes(ctx, row, row["started_at"], invocation_id),
         evidence=[
-            Evidence(kind="decision", ref=row["decision_id"], label=_decision_words(decision)),
+            Evidence(kind="decision", ref=row["decision_id"], label=decision_words(decision)),
             *([Evidence(kind="approval", ref=row["approval_id"])] if row["approval_id"] else []),
             Evidence(kind="release", ref=row["release_id"], label=f"digest {row['release_digest']}"),
             Evidence(kind="attachment", ref=row["attachment_id"]),
-            *(Evidence(kind="egress", ref=item["id"], label=_egress_words(item)) for item in egress),
+            *(Evidence(kind="egress", ref=item["id"], label=egress_words(item)) for item in egress),
             *(
                 [Evidence(kind="output_tail", ref=f"{invocation_id}#stderr", label=row["stderr_tail"][-400:])]
                 if row["stderr_tail"]
@@ -254,90 +247,16 @@ async def explain_invocation(ctx: Context, invocation_id: str) -> Explanation:
             ),
             Evidence(kind="trace", ref=row["trace_id"]),
             *(
-                [Evidence(kind="same_failure", ref=row["tool"], label=f"{repeats} more in this workspace within a day")]
-                if repeats
+                [Evidence(kind="same_failure", ref=row["tool"], label=_repeats(here, elsewhere))]
+                if here or elsewhere
                 else []
             ),
         ],
         next=following,
         road=road(row, decision, egress),
         certainty="unknown" if state == "unknown" else "observed",
+        observed_at=max([row["since"], *(item["last_at"] for item in egress)]),
     )
-
-
-_LEGS = ("authorized", "governed", "sandbox", "handshake", "pack", "broker", "upstream")
-_LEG_OF_REASON = {
-    "handshake_failed": "handshake",
-    "tool_definition_changed": "handshake",
-    "sandbox_unavailable": "sandbox",
-    "digest_mismatch": "sandbox",
-    "host_unavailable": "sandbox",
-    "outcome_lost": "pack",
-    "effect_uncertain": "pack",
-}
-_LEG_OF_LAYER = {
-    "sandbox": "sandbox",
-    "pack": "pack",
-    "broker": "broker",
-    "connection": "broker",
-    "upstream": "upstream",
-    "platform": "sandbox",
-}
-
-
-def road(row: Row, decision: Row | None, egress: list[Row]) -> list[Leg]:
-    """The legs of a call. Pure. The pack stands before the broker: it is the pack that sets out."""
-    failed = None
-    if row["state"] in ("failed", "unknown"):
-        failed = _LEG_OF_REASON.get(row["reason"]) or _LEG_OF_LAYER.get(row["layer"] or "pack", "pack")
-    refused = [item for item in egress if item["verdict"] == "denied"]
-    sent = [item for item in egress if item["verdict"] == "allowed"]
-    details = {
-        "authorized": _decision_words(decision),
-        "governed": f"approved as {row['approval_id']}" if row["approval_id"] else "no approval was needed",
-        "sandbox": _sandbox_words(row["isolation"] or {}),
-        "handshake": "warm session"
-        if row["session"] == "warm"
-        else (f"{row['handshake_ms']:.0f} ms" if row["handshake_ms"] else ""),
-        "pack": f"answered in {row['call_ms']:.0f} ms" if row["call_ms"] and failed is None else "",
-        "broker": "; ".join(_egress_words(item) for item in (refused or sent)[:5])
-        or "nothing asked to leave the sandbox",
-        "upstream": "; ".join(f"{item['host']} answered {item['status']}" for item in sent if item["status"])[:500]
-        or "nothing was reached",
-    }
-    if failed is not None:
-        details[failed] = f"{row['reason']}: {row['message']}".rstrip(": ")
-    legs = []
-    passed = True
-    for name in _LEGS:
-        ref = row["decision_id"] if name == "authorized" else row["approval_id"] if name == "governed" else None
-        if name in ("broker", "upstream") and name != failed:
-            # What left is a fact, whatever became of the pack afterwards.
-            hit = [item for item in sent if name == "broker" or item["status"]]
-            state = (
-                "ok"
-                if hit and not (name == "broker" and refused)
-                else "unknown"
-                if row["state"] == "running"
-                else "not_reached"
-            )
-            ref = hit[0]["id"] if hit else None
-        elif name == failed:
-            state = "unknown" if row["state"] == "unknown" else "failed"
-            ref = (refused or sent or [{"id": None}])[-1]["id"] if name in ("broker", "upstream") else ref
-            passed = False
-        elif name == "pack" and failed in ("broker", "upstream"):
-            state = "ok"
-        else:
-            state = (
-                "not_reached"
-                if not passed
-                else "unknown"
-                if row["state"] == "running" and name not in ("authorized", "governed")
-                else "ok"
-            )
-        legs.append(Leg.model_validate({"name": name, "state": state, "detail": details[name], "ref": ref}))
-    return legs
 
 
 _STAGE_WORDS = {
@@ -359,29 +278,6 @@ def _commands(row: Row) -> dict[str, str]:
     }
 
 
-def _decision_words(decision: Row | None) -> str:
-    if decision is None:
-        return "the decision's record is not here"
-    by = ", ".join(str(rule) for rule in decision["rules"]) or decision["layer"]
-    versions = f"access {decision['access_version']}, governance {decision['governance_version']}"
-    return f"{decision['verdict']} by {by}; {versions}"
-
-
-def _egress_words(item: Row) -> str:
-    what = f"{item['method'] or item['kind']} {item['host']}:{item['port']}{item['path'] or ''}"
-    times = f" ({item['count']} times)" if item["count"] > 1 else ""
-    if item["verdict"] == "denied":
-        return f"{what} refused: {item['reason']}{times}"
-    return f"{what} allowed by {item['rule']}, answered {item['status'] or 'nothing'}{times}"
-
-
-def _sandbox_words(isolation: Row) -> str:
-    if not isolation:
-        return ""
-    weak = "" if isolation.get("uid_separated", True) else ", without a uid of its own"
-    return f"{isolation.get('driver', 'sandbox')}{weak}"
-
-
 def _meaning(reason: str) -> str:
     known = reasons.get(reason)
     return known.meaning.rstrip(".") if known else reason
@@ -396,58 +292,92 @@ def _last_error(reason: str, error: Row, attempt: int) -> LastError:
     return LastError(code=str(error.get("code", reason)), message=str(error.get("message", ""))[:2000], attempt=attempt)
 
 
-async def _may(ctx: Context, action: str, resource: Resource) -> tuple[bool, str]:
-    decision = await ctx.decide(action, resource)
-    if decision.verdict == "deny":
-        return False, "; ".join(decision.reasons) or decision.remedy
-    return True, "this will ask for an approval" if decision.verdict == "ask" else ""
+def _and(waiting: list[WaitingOn]) -> str:
+    return " and for ".join(f"the {item.kind} “{item.name}”" for item in waiting) or "its check"
 
 
-async def _changes(ctx: Context, workspace_id: str, before: datetime, apart_from: str) -> list[Change]:
+def _repeats(here: int, elsewhere: int) -> str:
+    told = f"{here} more in this workspace within a day"
+    return f"{told}, {elsewhere} in other workspaces of this tenant" if elsewhere else told
+
+
+async def _patience(ctx: Context, row: Row) -> float:
     async with ctx.transaction() as conn:
-        rows = await store.changes_before(conn, workspace_id, before)
-    return [
-        Change(
-            at=item["at"],
-            who=item["actor_name"] or item["actor_id"],
-            what=f"{item['type']} {item['subject_name']}".strip(),
-            ref=item["subject"],
-        )
-        for item in rows
-        if item["subject"] != apart_from
-    ]
+        release = await store.release(conn, row["release_id"])
+    limits = (release["manifest"]["runtime"].get("limits") or {}) if release else {}
+    return float(limits.get("timeout") or ctx.settings.packs.call_timeout_seconds)
 
 
-async def _missing_connections(ctx: Context, row: Row, release: Row) -> list[WaitingOn]:
-    found = []
+async def _changes(ctx: Context, row: Row, onset: datetime, *apart_from: str) -> list[Change]:
     async with ctx.transaction() as conn:
-        for need in rules.connection_needs(release["manifest"]):
-            if (
-                need["required"]
-                and await store.active_connection(
-                    conn, row["workspace_id"], need["provider"], need["host"], need["port"]
+        return await changed_just_before(conn, row["workspace_id"], onset, *apart_from)
+
+
+async def _waits(ctx: Context, row: Row, release: Row) -> tuple[list[WaitingOn], list[NextAction]]:
+    """Everything that an attachment waits for before it serves, not the first of it: the approval to attach, and what
+    `connection_waits` finds."""
+    asked = [row["approval_id"]] if row["state"] == "awaiting_approval" and row["approval_id"] else []
+    waiting: list[WaitingOn] = []
+    following: list[NextAction] = []
+    async with ctx.transaction():
+        for approval_id in asked:
+            if (told := await approvals.waiting_on(ctx, approval_id)) is not None:
+                waiting.append(told)
+                following.append(_decide(told))
+        more, also = await connection_waits(ctx, row["workspace_id"], release["manifest"], row["since"])
+    return [*waiting, *more], [*following, *also]
+
+
+async def connection_waits(
+    ctx: Context, workspace_id: str, manifest: Row, since: datetime
+) -> tuple[list[WaitingOn], list[NextAction]]:
+    """Each connection that a pack requires and that does not serve here, with the open approval of one that is asked
+    for; and what can be done. `since`: from when on one is missed that was never there."""
+    waiting: list[WaitingOn] = []
+    following: list[NextAction] = []
+    async with ctx.transaction() as conn:
+        allowed, because = await reader_may(ctx, "connection.create", Resource("connection", "new", workspace_id))
+        for need in rules.connection_needs(manifest):
+            endpoint = (need["provider"], need["host"], need["port"])
+            if not need["required"] or await store.active_connection(conn, workspace_id, *endpoint) is not None:
+                continue
+            there = await store.newest_connection(conn, workspace_id, *endpoint)
+            pending = there is not None and there["state"] == "awaiting_approval"
+            told = await approvals.waiting_on(ctx, there["approval_id"]) if there is not None and pending else None
+            state = f" ({there['state'].replace('_', ' ')})" if there is not None else ""
+            waiting.append(
+                WaitingOn(
+                    kind="connection",
+                    ref=there["id"] if there is not None else need["provider"],
+                    name=f"{need['provider']} at {need['endpoint']}{state}",
+                    since=there["since"] if there is not None else since,
+                    deadline=told.deadline if told else None,
+                    who=told.who if told else ["owners and admins of the workspace"],
+                    you_can=told.you_can if told else allowed,
+                    because=told.because if told else because,
                 )
-                is None
-            ):
-                found.append(
-                    WaitingOn(
-                        kind="connection",
-                        ref=need["provider"],
-                        name=f"{need['provider']} at {need['endpoint']}",
-                        since=row["since"],
-                        who=["owners and admins of the workspace"],
-                        because=f"it is needed to {need['access']}" if need["access"] else "",
+            )
+            if told is not None:
+                waiting.append(told)
+                following.append(_decide(told))
+            else:
+                following.append(
+                    NextAction(
+                        label=f"Connect {need['provider']}",
+                        command=f"POST /v1/workspaces/{workspace_id}/connections",
+                        permission="manage_connections",
+                        allowed=allowed,
+                        because="" if allowed else because,
                     )
                 )
-    return found
+    return waiting, following
 
 
-async def _approval_wait(ctx: Context, row: Row) -> WaitingOn:
-    from worka.approvals import explain as approvals
-
-    told = await approvals.explain(ctx, row["approval_id"])
-    if told.waiting_on:
-        return told.waiting_on[0].model_copy(update={"kind": "approval", "ref": row["approval_id"]})
-    return WaitingOn(
-        kind="approval", ref=row["approval_id"], name=f"approval to attach {row['pack']}", since=row["since"]
+def _decide(told: WaitingOn) -> NextAction:
+    return NextAction(
+        label=f"Decide “{told.name}”",
+        command=f"worka approvals approve {told.ref}",
+        permission="approve",
+        allowed=told.you_can,
+        because="" if told.you_can else told.because,
     )

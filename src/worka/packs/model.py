@@ -49,14 +49,26 @@ ATTACHMENT = machine(
     StateMachine(
         name="attachment",
         states=[
-            State("requested", reasons=("attachment_being_prepared",)),
+            State(
+                "requested",
+                reasons=("attachment_being_prepared",),
+                later="it is asked for and moved on in one commit, so nobody meets it",
+            ),
             State("awaiting_approval", reasons=("waiting_for_approver",)),
             State("awaiting_connection", reasons=("waiting_for_connection",)),
             State("attached", reasons=("attachment_in_service",)),
-            State("updating", reasons=("attachment_being_prepared",)),
+            State(
+                "updating",
+                reasons=("attachment_being_prepared",),
+                later="tracking attachments do not move to a newer release yet",
+            ),
             State("held", reasons=("tool_definition_changed",)),
             State("suspended", reasons=("release_quarantined",)),
-            State("detached", terminal=True),
+            State(
+                "detached",
+                terminal=True,
+                reasons=("attachment_rejected", "release_revoked", "attachment_removed"),
+            ),
         ],
         transitions=[
             ("requested", "awaiting_approval"),

@@ -223,6 +223,12 @@ def _complaint(error: jsonschema.ValidationError) -> str:
     }.get(str(error.validator), f"does not satisfy {error.validator}")
 
 
+def did_you_mean(name: str, registered: Sequence[str]) -> str:
+    """` Did you mean X?`, when a registered name is close to the one that was asked for; else nothing."""
+    near = difflib.get_close_matches(name, registered, n=1, cutoff=0.5)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
 def failing_layer(outcome: Mapping[str, Any], egress: Sequence[Mapping[str, Any]]) -> tuple[str, str, str]:
     """(layer, reason, message) of a call that did not succeed.
 

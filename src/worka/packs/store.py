@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from psycopg.types.json import Jsonb
 
 from worka.kernel.db import Connection
+from worka.packs import model
 
 Row = dict[str, Any]
 
@@ -101,6 +101,7 @@ async def releases(conn: Connection, after: str | None, limit: int) -> list[Row]
 
 async def move_release(conn: Connection, release_id: str, state: str, reason: str, **columns: Any) -> None:
     """A new state, and what was learned on the way. `columns` are names of this module, never of a caller's input."""
+    model.RELEASE.holds(state, reason)
     names = [name for name in columns if name in _RELEASE_COLUMNS]
     assert len(names) == len(columns), columns
     sets = "".join(f", {name} = %({name})s" for name in names)
@@ -220,6 +221,7 @@ async def attachments_of_release(conn: Connection, release_id: str, states: Sequ
 
 async def move_attachment(conn: Connection, attachment_id: str, state: str, reason: str) -> None:
     """A new state."""
+    model.ATTACHMENT.holds(state, reason)
     await conn.execute(
         "update worka.attachment set state = %s, reason = %s, since = clock_timestamp() where id = %s",
         (state, reason, attachment_id),
@@ -341,7 +343,7 @@ async def egress_of(conn: Connection, invocation_id: str) -> list[Row]:
     cursor = await conn.execute(
         "select id, host, port, kind, method, path, verdict, reason, rule, count, status, bytes_out, bytes_in, "
         "duration_ms,"
-        " exception_id, connection_id, lease_id, at from worka.egress where invocation_id = %s order by id",
+        " exception_id, connection_id, lease_id, at, last_at from worka.egress where invocation_id = %s order by id",
         (invocation_id,),
     )
     return await cursor.fetchall()
@@ -357,26 +359,29 @@ async def decision(conn: Connection, decision_id: str) -> Row | None:
     return await cursor.fetchone()
 
 
-async def changes_before(conn: Connection, workspace_id: str, before: datetime, most: int = 3) -> list[Row]:
-    """Up to `most` changes of capability, access, secrets, policy or settings in the workspace, in the day before a
-    moment."""
+async def same_failures(
+    conn: Connection, workspace_id: str, tool: str, reason: str, apart_from: str
+) -> tuple[int, int]:
+    """How often this tool failed for the same reason within the last day: (in this workspace, in others of the
+    tenant)."""
     cursor = await conn.execute(
-        "select type, subject, subject_name, actor_name, actor_id, at from worka.event where workspace_id = %s and "
-        "at < %s"
-        " and at > %s - interval '1 day' and lane in ('capability', 'access', 'secrets', 'policy', 'config', "
-        "'services')"
-        " order by at desc limit %s",
-        (workspace_id, before, before, most),
-    )
-    return await cursor.fetchall()
-
-
-async def same_failures(conn: Connection, workspace_id: str, tool: str, reason: str, apart_from: str) -> int:
-    """How often this tool failed for the same reason in this workspace within the last day."""
-    cursor = await conn.execute(
-        "select count(*) as n from worka.invocation where workspace_id = %s and tool = %s and reason = %s and id <> %s"
-        " and state = 'failed' and started_at > now() - interval '1 day'",
-        (workspace_id, tool, reason, apart_from),
+        "select count(*) filter (where workspace_id = %s) as here, count(*) filter (where workspace_id <> %s) as"
+        " elsewhere from worka.invocation where tool = %s and reason = %s and id <> %s and state in ('failed',"
+        " 'unknown') and started_at > clock_timestamp() - interval '1 day'",
+        (workspace_id, workspace_id, tool, reason, apart_from),
     )
     row = await cursor.fetchone()
-    return int(row["n"]) if row else 0
+    return (int(row["here"]), int(row["elsewhere"])) if row else (0, 0)
+
+
+async def newest_connection(
+    conn: Connection, workspace_id: str, provider: str, host: str | None, port: int
+) -> Row | None:
+    """The newest connection for an endpoint that is not ended: it may wait for its approval, or be broken."""
+    cursor = await conn.execute(
+        "select id, state, since, approval_id from worka.connection where workspace_id = %s and provider = %s"
+        " and (%s::text is null or (host = %s and port = %s)) and state not in ('revoked', 'rejected')"
+        " order by id desc limit 1",
+        (workspace_id, provider, host, host, port),
+    )
+    return await cursor.fetchone()

@@ -65,9 +65,9 @@ SECRET = machine(
         name="secret",
         states=[
             State("active", reasons=("secret_ready",)),
-            State("rotating", reasons=("secret_rotating",)),
+            State("rotating", reasons=("secret_rotating",), later="a new value replaces the old one in one commit"),
             State("revoked", reasons=("secret_revoked",)),
-            State("destroyed", terminal=True),
+            State("destroyed", terminal=True, later="a revoked secret is kept, sealed, until retention is built"),
         ],
         transitions=[
             ("active", "rotating"), ("rotating", "active"), ("active", "revoked"), ("rotating", "revoked"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from worka.kernel.db import Connection
+from worka.treasury.rules import SECRET
 
 Row = dict[str, Any]
 _GRANT = (
@@ -96,7 +97,11 @@ async def set_version(conn: Connection, secret_id: str, number: int) -> None:
 
 async def set_state(conn: Connection, secret_id: str, state: str, reason: str) -> None:
     """Moves a secret."""
-    await conn.execute("update worka.secret set state = %s, reason = %s where id = %s", (state, reason, secret_id))
+    SECRET.holds(state, reason)
+    await conn.execute(
+        "update worka.secret set state = %s, reason = %s, since = clock_timestamp() where id = %s",
+        (state, reason, secret_id),
+    )
 
 
 # grants -------------------------------------------------------------------------------------------------------------

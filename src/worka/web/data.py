@@ -14,6 +14,7 @@ from worka.kernel import ids
 from worka.kernel.clock import now
 from worka.kernel.context import Context
 from worka.kernel.errors import Problem
+from worka.kernel.explanation import Explanation
 from worka.kernel.http import Page
 from worka.observability import explain as observed
 from worka.observability import rules as ages
@@ -377,9 +378,9 @@ async def decision(ctx: Context, decision_id: str) -> Row:
     }
 
 
-async def why(ctx: Context, subject: str) -> Row:
-    """The Explanation of anything: the same object that the API and the CLI give."""
-    return (await observed.why(ctx, subject)).model_dump()
+async def why(ctx: Context, subject: str) -> Explanation:
+    """The Explanation of anything: the same object that the API and the CLI give, and that the page carries along."""
+    return await observed.why(ctx, subject)
 
 
 async def find(ctx: Context, text: str) -> list[Row]:

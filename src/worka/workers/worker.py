@@ -45,7 +45,7 @@ class Worker:
         self._loops: list[asyncio.Task[None]] = []
 
     def _detail(self) -> dict[str, Any]:
-        return {"claims": self.work.held}
+        return {"claims": self.work.held, "places": self.runtime.settings.workflows.concurrency}
 
     async def start(self) -> None:
         """Opens the pool, starts the engine (it takes up its own unfinished runs) and the loops."""

@@ -6,21 +6,27 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from worka.approvals.explain import waiting_on as approval_wait
-from worka.authorization import service as authorization
+from worka.authorization.explain import offer, reader_may
 from worka.kernel.clock import now
 from worka.kernel.context import Context, Resource
-from worka.kernel.explanation import Change, Evidence, Explanation, LastError, NextAction, WaitingOn
+from worka.kernel.explanation import Evidence, Explanation, LastError, NextAction, Scope, WaitingOn
 from worka.kernel.reasons import INCIDENT_CLASS
 from worka.kernel.reasons import get as reason_of
-from worka.workflows import actions, service, store
+from worka.packs import store as pack_store
+from worka.packs.explain import connection_waits
+from worka.workflows import actions, engine, places, service, store, words
 from worka.workflows.model import ENDED
+from worka.workspaces.explain import changed_just_before
 
 Row = dict[str, Any]
-ALIVE_SECONDS = 15.0
+ALIVE_SECONDS = 10.0
+SWEPT_WITHIN = timedelta(seconds=2)
+"""A lease that has passed is noticed by the next sweep of a living worker; after this long nobody has."""
 
 
 async def explain(ctx: Context, task_id: str) -> Explanation:
     """The Explanation of a task for this reader. Raises TaskNotFound."""
+    at = now()
     async with ctx.transaction() as conn:
         task = await service.visible_task(ctx, task_id)
         if ctx.workspace_id is None:
@@ -28,71 +34,83 @@ async def explain(ctx: Context, task_id: str) -> Explanation:
         steps = await store.steps(conn, task_id)
         waits = [row for row in await store.waits(conn, task_id) if row["cleared_at"] is None]
         step = current(steps, task)
-        state, reason = shown_state(task, now())
-        waiting_on = [await _waiting_on(ctx, task, wait) for wait in waits]
-        workers = await store.living_workers(conn, ALIVE_SECONDS)
-        ahead = await store.ahead(conn, task_id) if state in ("queued", "retrying") else 0
+        state, reason = shown_state(task, at)
+        line = await _line(ctx, task) if state in ("queued", "retrying") else places.Line()
+        waiting_on, following = await _waits(ctx, task, step, waits)
         if state in ("queued", "retrying"):
-            waiting_on.append(_worker_wait(task, workers, ahead))
+            waiting_on.append(places.wait(line, task["since"]))
         if state == "stalled":
-            waiting_on.append(_stall(task))
+            waiting_on.append(_stall(task, reason))
         usual = await store.usual_seconds(conn, task["definition_id"], step["name"]) if step else None
-        names = await store.names(conn, [task["member_id"], task["originating_person"] or "", task["created_by"]])
+        names = await store.names(conn, [task["member_id"]])
         invocation = await store.invocation_of(conn, step["invocation_id"]) if step and step["invocation_id"] else None
         egress = await store.egress_of(conn, invocation["id"]) if invocation else []
-        changes = await store.events_before(conn, task["workspace_id"], task["since"], task_id, 3)
-        may = {
-            action.name: await authorization.may(
-                conn,
-                ctx,
-                ctx.principal.kind,
-                ctx.principal.id,
-                action.name,
-                Resource("task", task_id, task["workspace_id"]),
-            )
-            for action in (actions.CANCEL, actions.RESOLVE)
-        }
+        runs = await store.engine_runs(conn, [task_id])
+        # The first sign of a stall was the last progress, not the moment at which somebody looked.
+        onset = task["last_progress"] if state == "stalled" else task["since"]
+        own = [task_id, *(row["id"] for row in steps), *(row["approval_id"] or "" for row in steps)]
+        changes = await changed_just_before(conn, task["workspace_id"], onset, *own)
+        following += places.raise_limit(line, ctx.principal.operator)
+        following += await _next(ctx, task, state)
     known = reason_of(reason)
     layer = known.layer if known else "platform"
     if task["error"] and state in ("failed", "retrying", "unknown"):
         layer = _layer(task["error"].get("layer"), layer)
+    if state in ("queued", "retrying") and not line.workers:
+        layer = "platform"
+    said = words.headline(
+        task, state, reason, step, steps, waiting_on, names.get(task["member_id"]) or str(task["member_id"]), usual, at
+    )
+    differs = engine.disagreement(task, runs, at)
     return Explanation(
         subject=task_id,
-        headline=_headline(task, state, step, steps, waiting_on, names, usual, workers, ahead),
+        headline=f"{said} {differs}" if differs else said,
         state=state,
         reason=reason,
-        since=task["since"],
+        since=onset,
         layer=layer,
-        timing="before_start"
-        if not any(row["started_at"] for row in steps)
-        else "after_completion"
-        if state in ENDED
-        else "during",
-        scope="platform" if state in ("queued", "retrying") and not workers else "workspace",
+        timing="after_completion"
+        if state == "succeeded"
+        else "during"
+        if any(row["started_at"] for row in steps)
+        else "before_start",
+        scope=_scope(task, state, layer, line),
         waiting_on=waiting_on,
         last_error=_last_error(task, step),
-        changed_just_before=[
-            Change(
-                at=row["at"],
-                who=row["actor_name"] or row["actor_id"],
-                what=f"{row['type'].replace('.', ' ').replace('_', ' ')}: {row['subject_name'] or row['subject']}",
-                ref=row["subject"],
-            )
-            for row in changes
-        ],
-        evidence=_evidence(task, step, waits, invocation, egress),
-        next=_next(task, state, waiting_on, may),
-        certainty="unknown" if state == "unknown" else "inferred" if state == "stalled" else "observed",
-        observed_at=task["last_progress"],
+        changed_just_before=changes,
+        evidence=_evidence(task, step, waits, invocation, egress, runs if differs else []),
+        next=following,
+        certainty="unknown" if state == "unknown" else "inferred" if state == "stalled" or differs else "observed",
+        observed_at=max([task["last_progress"], task["since"], *(worker["beat_at"] for worker in line.workers)]),
     )
 
 
 def shown_state(task: Row, at: datetime) -> tuple[str, str]:
-    """(state, reason) as people are told it: running is legal only inside the step's window; past it the task is
-    stalled."""
-    if task["state"] == "running" and at > task["last_progress"] + timedelta(seconds=task["expected_seconds"]):
-        return "stalled", "stalled"
+    """(state, reason) as people are told it: running is legal only inside the step's window and while its holder gives
+    signs of life; otherwise the task is stalled."""
+    if task["state"] == "running":
+        if at > task["last_progress"] + timedelta(seconds=task["expected_seconds"]):
+            return "stalled", "stalled"
+        if task["lease_until"] is not None and at > task["lease_until"] + SWEPT_WITHIN:
+            return "stalled", "holder_silent"
     return task["state"], task["reason"]
+
+
+async def _line(ctx: Context, task: Row) -> places.Line:
+    workers = await store.living_workers(ctx.conn, ALIVE_SECONDS)
+    ahead, running = await store.place_in_line(ctx.conn, task["id"])
+    holders = await store.running_tasks(ctx.conn, task["workspace_id"], 5)
+    return places.Line(workers, ahead, running, holders)
+
+
+def _scope(task: Row, state: str, layer: str, line: places.Line) -> Scope:
+    if state in ("queued", "retrying") and (not line.workers or line.full):
+        return "platform"
+    if state == "stalled" or (state == "failed" and layer == "platform"):
+        return "platform"
+    if state == "failed" and layer == "authorization":
+        return "user"
+    return "workspace"
 
 
 def current(steps: list[Row], task: Row) -> Row | None:
@@ -105,58 +123,36 @@ def current(steps: list[Row], task: Row) -> Row | None:
     return steps[-1] if steps else None
 
 
-def ago(seconds: float) -> str:
-    """A duration as people say it: `5 s`, `12 min`, `3 h`, `2 d`."""
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{int(seconds // size)} {unit}"
-    return f"{max(0, int(seconds))} s"
-
-
-def _headline(
-    task: Row,
-    state: str,
-    step: Row | None,
-    steps: list[Row],
-    waiting_on: list[WaitingOn],
-    names: dict[str, str],
-    usual: float | None,
-    workers: int,
-    ahead: int,
-) -> str:
-    silent = ago((now() - task["since"]).total_seconds())
-    place = f"step {step['position']} of {len(steps)}, {step['name']}" if step else "no step"
-    message = str((task["error"] or {}).get("message") or "").rstrip(".")
-    failed_step = str((task["error"] or {}).get("step") or (step["name"] if step else ""))
-    if state == "waiting" and waiting_on:
-        first = waiting_on[0]
-        who = " or ".join(first.who) or "nobody who is here now"
-        return f"Waiting {silent} for approval “{first.name}” from {who} ({place})."
-    if state == "running":
-        window = f"; it usually takes up to {ago(usual)}" if usual else f"; it may take {ago(task['expected_seconds'])}"
-        return f"Running {place} for {ago((now() - task['last_progress']).total_seconds())}{window}."
-    if state == "stalled":
-        silence = ago((now() - task["last_progress"]).total_seconds())
-        return f"Stalled in {place}: no progress for {silence}, {ago(task['expected_seconds'])} were expected."
-    if state == "queued":
-        if not workers:
-            return f"Queued for {silent}: no worker is alive to take it."
-        return f"Queued for {silent}: waits for one of {workers} worker(s), {ahead} task(s) are before it."
-    if state == "retrying":
-        cause = f" after “{message}”" if message else ""
-        return f"Retrying {place}{cause}; it goes on when a worker takes it ({workers} alive)."
-    if state == "unknown":
-        return f"Nobody knows whether {failed_step} had its effect: a person has to look and decide ({place})."
-    if state == "succeeded":
-        took = ago((task["ended_at"] - task["created_at"]).total_seconds())
-        return (
-            f"Done: all {len(steps)} steps succeeded in {took}, by {names.get(task['member_id'], task['member_id'])}."
-        )
-    if state == "cancelled":
-        return f"Cancelled by a person before it was done ({place})."
-    known = reason_of(task["reason"])
-    why = message or (known.meaning.rstrip(".") if known else task["reason"])
-    return f"Failed at {failed_step}: {why}."
+async def _waits(
+    ctx: Context, task: Row, step: Row | None, waits: list[Row]
+) -> tuple[list[WaitingOn], list[NextAction]]:
+    """Everything that is waited for: the typed waits, and the connections without which the waiting step would fail
+    once it may run."""
+    waiting: list[WaitingOn] = []
+    following: list[NextAction] = []
+    for wait in waits:
+        told = await _waiting_on(ctx, task, wait)
+        waiting.append(told)
+        if told.kind == "approval":
+            following.append(
+                NextAction(
+                    label=f"Decide “{told.name}”",
+                    command=f"worka approvals approve {told.ref}",
+                    permission="approve",
+                    allowed=told.you_can,
+                    because="" if told.you_can else told.because,
+                )
+            )
+    if task["state"] == "waiting" and step is not None and step["kind"] == "tool":
+        definition = await store.definition(ctx.conn, task["definition_id"])
+        tool = str(definition["definition"]["steps"][step["position"] - 1]["tool"]) if definition else ""
+        attachment = await pack_store.attachment_of(ctx.conn, task["workspace_id"], tool.rpartition(".")[0])
+        release = await pack_store.release(ctx.conn, attachment["release_id"]) if attachment else None
+        if release is not None:
+            more, also = await connection_waits(ctx, task["workspace_id"], release["manifest"], task["since"])
+            waiting += more
+            following += also
+    return waiting, following
 
 
 async def _waiting_on(ctx: Context, task: Row, wait: Row) -> WaitingOn:
@@ -165,14 +161,7 @@ async def _waiting_on(ctx: Context, task: Row, wait: Row) -> WaitingOn:
         return told or WaitingOn(
             kind="approval", ref=wait["ref"], name=wait["name"], since=wait["since"], deadline=wait["deadline"]
         )
-    can = await authorization.may(
-        ctx.conn,
-        ctx,
-        ctx.principal.kind,
-        ctx.principal.id,
-        actions.RESOLVE.name,
-        Resource("task", task["id"], task["workspace_id"]),
-    )
+    can, because = await reader_may(ctx, actions.RESOLVE.name, Resource("task", task["id"], task["workspace_id"]))
     return WaitingOn(
         kind=wait["kind"],
         ref=wait["ref"],
@@ -181,31 +170,20 @@ async def _waiting_on(ctx: Context, task: Row, wait: Row) -> WaitingOn:
         deadline=wait["deadline"],
         who=["anyone who may change this workspace"],
         you_can=can,
-        because="You may change this workspace." if can else "You may look at this workspace, not change it.",
+        because=because,
     )
 
 
-def _worker_wait(task: Row, workers: int, ahead: int) -> WaitingOn:
-    told = f"{workers} worker(s) alive; {ahead} task(s) before this one" if workers else "no worker is alive"
-    return WaitingOn(
-        kind="slot",
-        ref="worker",
-        name=f"a free worker ({told})",
-        since=task["since"],
-        who=["the operator" if not workers else "the next free worker"],
-        because="Workers take tasks by themselves.",
-    )
-
-
-def _stall(task: Row) -> WaitingOn:
+def _stall(task: Row, reason: str) -> WaitingOn:
+    silent = reason == "holder_silent"
     return WaitingOn(
         kind="slot",
         ref=task["claimed_by"] or "worker",
-        name="a sign of life of the worker that holds it",
+        name="another worker, because the one that holds it is silent" if silent else "progress of the step",
         since=task["last_progress"],
         deadline=task["lease_until"],
-        who=["the platform: it is offered to another worker when the lease has passed"],
-        because="Workers take tasks by themselves.",
+        who=["a living worker, which takes it over by itself", "the operator, if there is none"],
+        because="Workers take tasks over by themselves.",
     )
 
 
@@ -217,6 +195,8 @@ def _last_error(task: Row, step: Row | None) -> LastError | None:
         code=str(error.get("code", "unknown")),
         message=str(error.get("message", "")),
         attempt=max(1, int(error.get("attempt") or (step or {}).get("attempt") or 1)),
+        # It is offered at once: what it waits for is a worker.
+        next_try=task["since"] if task["state"] == "retrying" else None,
         output_ref=error.get("invocation_id") or (step or {}).get("invocation_id"),
     )
 
@@ -226,7 +206,7 @@ def _layer(found: Any, otherwise: str) -> str:
 
 
 def _evidence(
-    task: Row, step: Row | None, waits: list[Row], invocation: Row | None, egress: list[Row]
+    task: Row, step: Row | None, waits: list[Row], invocation: Row | None, egress: list[Row], runs: list[Row]
 ) -> list[Evidence]:
     found = [Evidence(kind="trace", ref=task["trace_id"], label="the request that started it")]
     if step and step["decision_id"]:
@@ -246,44 +226,19 @@ def _evidence(
         )
     if task["claimed_by"]:
         found.append(Evidence(kind="process", ref=task["claimed_by"], label="the worker that holds it"))
+    found += [Evidence(kind="engine_run", ref=run["run"], label=f"the engine says {run['status']}") for run in runs]
     return found
 
 
-def _next(task: Row, state: str, waiting_on: list[WaitingOn], may: dict[str, bool]) -> list[NextAction]:
-    found = []
-    for wait in waiting_on:
-        if wait.kind == "approval":
-            found.append(
-                NextAction(
-                    label="Decide the approval",
-                    command=f"worka approvals approve {wait.ref}",
-                    permission="approve",
-                    allowed=wait.you_can,
-                    because=wait.because,
-                )
-            )
-    no = "" if may[actions.CANCEL.name] else "You may look at this workspace, not change it."
+async def _next(ctx: Context, task: Row, state: str) -> list[NextAction]:
+    own = Resource("task", task["id"], task["workspace_id"])
+    found: list[NextAction] = []
     if state == "unknown":
         for outcome, label in (("retry", "Run the step again with the same key"), ("failed", "End the task as failed")):
-            found.append(
-                NextAction(
-                    label=label,
-                    command=f"worka task resolve {task['id']} {outcome}",
-                    permission="change",
-                    allowed=may[actions.RESOLVE.name],
-                    because=no,
-                )
-            )
+            command = f"worka task resolve {task['id']} {outcome}"
+            found.append(await offer(ctx, label, command, actions.RESOLVE.name, own))
     if state not in ENDED:
-        found.append(
-            NextAction(
-                label="Cancel the task",
-                command=f"worka task cancel {task['id']}",
-                permission="change",
-                allowed=may[actions.CANCEL.name],
-                because=no,
-            )
-        )
+        found.append(await offer(ctx, "Cancel the task", f"worka task cancel {task['id']}", actions.CANCEL.name, own))
     elif state == "failed":
         error = task["error"] or {}
         if error.get("invocation_id"):

@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from worka.kernel.states import State, StateMachine, machine
 
+_FAILED = (
+    "step_failed",
+    "step_refused",
+    "definition_refused",
+    "limit_reached",
+    "approval_rejected",
+    "approval_expired",
+    "approval_withdrawn",
+    "resolved_as_failed",
+)
+
 TASK = machine(
     StateMachine(
         name="task",
@@ -12,12 +23,13 @@ TASK = machine(
             State("running", reasons=("running_step",)),
             State("waiting", reasons=("waiting_for_approval",)),
             State("retrying", reasons=("worker_lost", "retrying")),
-            # Never stored: it is what a running task is called once it is silent for longer than its step may take.
-            State("stalled", reasons=("stalled",)),
+            # Never stored: what a running task is called once it is silent for longer than its step may take, or once the
+            # worker that holds it is.
+            State("stalled", reasons=("stalled", "holder_silent")),
             State("unknown", reasons=("unknown_outcome",)),
-            State("succeeded", terminal=True),
-            State("failed", terminal=True),
-            State("cancelled", terminal=True),
+            State("succeeded", terminal=True, reasons=("all_steps_done",)),
+            State("failed", terminal=True, reasons=(*_FAILED, "given_up")),
+            State("cancelled", terminal=True, reasons=("cancelled_by_person",)),
         ],
         transitions=[
             ("queued", "running"),
@@ -57,9 +69,9 @@ STEP = machine(
             State("running", reasons=("running_step",)),
             State("waiting", reasons=("waiting_for_approval",)),
             State("unknown", reasons=("unknown_outcome",)),
-            State("succeeded", terminal=True),
-            State("failed", terminal=True),
-            State("cancelled", terminal=True),
+            State("succeeded", terminal=True, reasons=("step_done",)),
+            State("failed", terminal=True, reasons=_FAILED),
+            State("cancelled", terminal=True, reasons=("task_ended",)),
         ],
         transitions=[
             ("queued", "running"),

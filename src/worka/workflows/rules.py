@@ -313,6 +313,25 @@ register(
         "Nothing, unless it keeps failing: then look at the pack.",
     ),
     _reason(
+        "holder_silent",
+        "platform",
+        "The worker that holds this task gives no sign of life, and no other has taken it over yet.",
+        "The worker was killed or stopped, the machine is overloaded, or the worker lost the database; and no other"
+        " worker is alive to notice.",
+        "`worka doctor` lists the workers and the age of their last sign of life.",
+        "Start a worker (`worka up` does it by itself): within a second or two it takes the task over.",
+    ),
+    _reason(
+        "engine_disagrees",
+        "platform",
+        "The task's row and the durable engine's record of it say different things, for longer than a hand-over takes.",
+        "The engine's tables were restored, pruned or edited without ours, or a worker of another slot died with a run"
+        " in its hands and never came back.",
+        "`worka task why` names both, with the engine's run under its evidence.",
+        "A queued, retrying or running task is offered again by itself once it has been silent for the lease; otherwise"
+        " start a worker of the slot that held the run, or cancel the task.",
+    ),
+    _reason(
         "worker_lost",
         "platform",
         "The worker that ran this task fell silent; the task is offered to another.",

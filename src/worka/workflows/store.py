@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from psycopg.types.json import Jsonb
 
 from worka.kernel.db import Connection
+from worka.workflows.model import STEP, TASK
 
 Row = dict[str, Any]
 
@@ -113,6 +113,7 @@ async def fenced(conn: Connection, task_id: str, claim: str) -> Row | None:
 
 async def set_task(conn: Connection, task_id: str, state: str, reason: str, *, error: Any = None) -> None:
     """A new state without a holder. `since` moves with the state; a terminal one ends the task."""
+    TASK.holds(state, reason)
     await conn.execute(
         "update worka.task set state = %s, reason = %s, since = clock_timestamp(), claim = null, claimed_by = null,"
         " lease_until = null, last_progress = clock_timestamp(), error = %s,"
@@ -123,6 +124,7 @@ async def set_task(conn: Connection, task_id: str, state: str, reason: str, *, e
 
 async def next_segment(conn: Connection, task_id: str, state: str, reason: str, *, error: Any = None) -> int:
     """Readies the next segment; returns its number."""
+    TASK.holds(state, reason)
     cursor = await conn.execute(
         "update worka.task set state = %s, reason = %s, since = clock_timestamp(), claim = null, claimed_by = null,"
         " lease_until = null, segment = segment + 1, last_progress = clock_timestamp(), error = %s where id = %s"
@@ -219,7 +221,7 @@ async def tasks(
     """Newest first, with the definition's name and what is waited for."""
     cursor = await conn.execute(
         "select t.id, t.title, t.state, t.reason, t.since, t.member_id, t.originating_person, t.segment, t.attempt,"
-        " t.last_progress, t.expected_seconds, t.error, t.trace_id, t.created_by, t.created_at, t.ended_at,"
+        " t.last_progress, t.expected_seconds, t.lease_until, t.error, t.trace_id, t.created_by, t.created_at, t.ended_at,"
         " d.name as workflow, d.version, (select jsonb_agg(jsonb_build_object('kind', w.kind, 'ref', w.ref,"
         " 'name', w.name, 'since', w.since, 'deadline', w.deadline) order by w.id) from worka.wait w"
         " where w.task_id = t.id and w.cleared_at is null) as waiting_on"
@@ -303,6 +305,7 @@ async def set_step(
     decision_id: str | None = None,
 ) -> None:
     """A new state. What is None keeps its value, but the error, which belongs to the state."""
+    STEP.holds(state, reason)
     await conn.execute(
         "update worka.step set state = %s, reason = %s, since = clock_timestamp(), error = %s,"
         " result_sealed = coalesce(%s, result_sealed), effect_id = coalesce(%s, effect_id),"
@@ -314,6 +317,7 @@ async def set_step(
 
 async def end_open_steps(conn: Connection, task_id: str, reason: str) -> None:
     """Every step that is not finished is cancelled, because its task ended."""
+    STEP.holds("cancelled", reason)
     await conn.execute(
         "update worka.step set state = 'cancelled', reason = %s, since = clock_timestamp(), ended_at ="
         " clock_timestamp()"
@@ -355,18 +359,6 @@ async def clear_waits(conn: Connection, task_id: str, by: str) -> None:
 
 
 # explanations -------------------------------------------------------------------------------------------------------
-async def events_before(conn: Connection, workspace_id: str, until: datetime, task_id: str, limit: int) -> list[Row]:
-    """The newest changes in the workspace before a moment that are not this task's own work."""
-    cursor = await conn.execute(
-        "select id, at, type, lane, subject, subject_name, actor_name, actor_id, on_behalf_of from worka.event"
-        " where workspace_id = %s and at < %s and subject <> %s and (lane <> 'work' or type like"
-        " 'workflow.definition.%%')"
-        " and at > %s - interval '24 hours' order by id desc limit %s",
-        (workspace_id, until, task_id, until, limit),
-    )
-    return await cursor.fetchall()
-
-
 async def egress_of(conn: Connection, invocation_id: str) -> list[Row]:
     """What one invocation asked of the outside (evidence links only)."""
     cursor = await conn.execute(
@@ -398,25 +390,36 @@ async def usual_seconds(conn: Connection, definition_id: str, step_name: str) ->
     return float(row["p95"]) if row and row["runs"] and row["p95"] is not None else None
 
 
-async def living_workers(conn: Connection, seconds: float) -> int:
-    """How many workers gave a sign of life in the last `seconds`."""
+async def living_workers(conn: Connection, seconds: float) -> list[Row]:
+    """Workers that gave a sign of life in the last `seconds`: {id, beat_at, detail}."""
     cursor = await conn.execute(
-        "select count(*) as n from worka.process where role = 'worker' and beat_at > now() - make_interval(secs => %s)",
+        "select id, beat_at, detail from worka.process where role = 'worker'"
+        " and beat_at > clock_timestamp() - make_interval(secs => %s) order by id",
         (seconds,),
     )
+    return await cursor.fetchall()
+
+
+async def place_in_line(conn: Connection, task_id: str) -> tuple[int, int]:
+    """(how many tasks of all tenants are before this one, how many of all tenants run)."""
+    cursor = await conn.execute("select ahead, running from worka.place_in_line(%s)", (task_id,))
     row = await cursor.fetchone()
-    return int(row["n"]) if row else 0
+    return (int(row["ahead"]), int(row["running"])) if row else (0, 0)
 
 
-async def ahead(conn: Connection, task_id: str) -> int:
-    """How many tasks of this tenant are queued before this one."""
+async def running_tasks(conn: Connection, workspace_id: str, most: int) -> list[Row]:
+    """The workspace's tasks that hold a worker's place, the oldest claim first."""
     cursor = await conn.execute(
-        "select count(*) as n from worka.task q, worka.task t where t.id = %s and q.state in ('queued', 'retrying')"
-        " and q.since < t.since",
-        (task_id,),
+        "select id, title, since from worka.task where workspace_id = %s and state = 'running' order by since limit %s",
+        (workspace_id, most),
     )
-    row = await cursor.fetchone()
-    return int(row["n"]) if row else 0
+    return await cursor.fetchall()
+
+
+async def engine_runs(conn: Connection, task_ids: list[str]) -> list[Row]:
+    """What the engine holds of the current segments of these tasks: {task_id, run, status, moved_at}, oldest first."""
+    cursor = await conn.execute("select * from worka.engine_runs(%s)", (task_ids,))
+    return await cursor.fetchall()
 
 
 async def names(conn: Connection, ids: list[str]) -> dict[str, str]:

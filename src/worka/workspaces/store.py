@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from worka.kernel.db import Connection
@@ -132,3 +133,18 @@ async def workspace(conn: Connection, workspace_id: str) -> Row | None:
         (workspace_id,),
     )
     return await cursor.fetchone()
+
+
+async def changes_before(
+    conn: Connection, workspace_id: str, onset: datetime, apart_from: list[str], most: int
+) -> list[Row]:
+    """The newest changes of capability, access, secrets, policy, sharing, services or settings in the workspace, or of
+    its whole tenant, in the day before a moment; what was done to `apart_from` itself is not among them."""
+    cursor = await conn.execute(
+        "select at, type, subject, subject_name, actor_name, actor_id from worka.event"
+        " where (workspace_id = %s or workspace_id is null) and at < %s and at > %s - interval '1 day'"
+        " and subject <> all(%s) and (lane <> 'work' or type like 'workflow.definition.%%')"
+        " order by at desc, id desc limit %s",
+        (workspace_id, onset, onset, apart_from, most),
+    )
+    return await cursor.fetchall()

@@ -200,7 +200,7 @@ class Host:
             lost = "The broker ended while the call ran; what it had let out may have reached the outside."
             return outcome.failed(Ending("broker_lost", lost), **more)
         if failure is not None:
-            if failure.ending.reason == "tool_definition_changed":
+            if failure.ending.reason in ("tool_definition_changed", "tool_not_listed"):
                 more["held"] = session.differences.of(tool)
             return outcome.failed(failure.ending, **more)
         return outcome.answered(result, **more, held=session.differences.other())

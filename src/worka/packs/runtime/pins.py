@@ -89,7 +89,10 @@ class Pins:
         listed = {tool["name"]: tool for tool in listing.tools}
         for name in pins.keys() | listed.keys():
             if name not in listed:
-                found[name] = "The server does not list this tool any more."
+                found[name] = (
+                    "The server does not list this tool any more; it lists"
+                    f" {', '.join(sorted(listed)) or 'no tool at all'}."
+                )
             elif name not in pins:
                 found[name] = "The server lists this tool, but it was not there when the release was registered."
             elif rules.tool_pin(listed[name]) != pins[name]:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from worka.kernel import ids, ipc
 from worka.kernel.errors import Problem
 from worka.kernel.paths import Paths
+from worka.packs.rules import did_you_mean
 from worka.packs.runtime import launching, outcome
 from worka.packs.runtime.build import Stamp
 from worka.packs.runtime.capped import Malformed, Oversize, Pipe, Stderr, Stdout, feed
@@ -269,6 +270,15 @@ class Session:
         )
         self.differences = self.pins.compare(self.listing, self.spec.pins, self.spec.server_pin)
 
+    def _must_list(self, tool: str) -> None:
+        """Raises CallFailed where the server does not know, under this name, what was registered: sent all the same, the
+        call would come back as some error of the server's own."""
+        listed = sorted(item["name"] for item in self.listing.tools) if self.listing else [tool]
+        if tool in self.spec.pins and tool not in listed:
+            names = ", ".join(listed[:20]) or "no tool at all"
+            told = f"The server does not list {tool}, which was registered; it lists {names}."
+            raise CallFailed(Ending("tool_not_listed", told + did_you_mean(tool, listed)))
+
     async def call(
         self, tool: str, arguments: dict[str, Any], meta: dict[str, Any], timeout: float
     ) -> types.CallToolResult:
@@ -285,6 +295,7 @@ class Session:
             async with asyncio.timeout(timeout):
                 if self._stale:
                     await self._or_end(self.refresh())
+                self._must_list(tool)
                 held = self.differences.of(tool)
                 if held is not None:
                     raise CallFailed(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from worka.approvals import service as approvals
-from worka.kernel import canonical, failpoints, telemetry
+from worka.kernel import canonical, failpoints, reasons, telemetry
 from worka.kernel.context import Context, Decision, Resource
 from worka.kernel.errors import Problem, Unavailable
 from worka.kernel.events import Event
@@ -155,7 +155,13 @@ async def resolve(ctx: Context, tool: str) -> tuple[Row, Row, Row]:
         raise ToolNotFound(f"No pack {publisher}.{pack} is attached to this workspace.", tool=tool)
     definition = next((item for item in release["tools"] if item["name"] == name), None)
     if definition is None:
-        raise ToolNotFound(f"{publisher}.{pack} {release['version']} has no tool {name}.", tool=tool)
+        registered = sorted(item["name"] for item in release["tools"])
+        raise ToolNotFound(
+            f"{publisher}.{pack} {release['version']} was registered without a tool {name}; it has"
+            f" {', '.join(registered[:20])}.{rules.did_you_mean(name, registered)}",
+            tool=tool,
+            registered=registered,
+        )
     if attachment["state"] not in model.SERVING or release["state"] not in ("released", "revoked"):
         reason = attachment["reason"] if attachment["state"] not in model.SERVING else release["reason"]
         raise AttachmentNotUsable(
@@ -374,6 +380,9 @@ async def _outcome_columns(ctx: Context, row: Row, definition: Row | None, outco
             validated = False
     else:
         layer, reason, message = rules.failing_layer(outcome, egress)
+        if reasons.get(reason) is None:
+            # Nobody could look this code up: the registered one stands in the row, the host's own in the message.
+            reason, message = "host_refused", f"{reason}: {message}"
         state = "failed"
         if rules.effect_uncertain(row["side_effect"], outcome, egress):
             state, message, reason = "unknown", f"{reason}: {message}", "effect_uncertain"
