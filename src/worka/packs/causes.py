@@ -82,13 +82,6 @@ REASONS = (
         "Read the error; correct the lock and register again.",
     ),
     _release(
-        "publication_failed",
-        "publication",
-        "The digest of the release could not be recorded.",
-        "The files changed between build and digest.",
-        "Register again.",
-    ),
-    _release(
         "identity_refused",
         "publication",
         "The publisher's name belongs to another workspace of this tenant.",

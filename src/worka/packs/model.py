@@ -22,7 +22,6 @@ RELEASE = machine(
                 "failed",
                 reasons=(
                     "build_failed",
-                    "publication_failed",
                     "identity_refused",
                     "probe_failed",
                     "tools_differ",

@@ -1,0 +1,459 @@
+"""How each state comes about for its reason, on a real database with real processes: `WAYS[machine, state, reason]`.
+
+A way does what people, workers and crashes do, and returns the id of what is now in that state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from tests.connections.test_connections import connect, decide
+from tests.packs.conftest import Packs
+from tests.packs.test_registration import lock, small, tree
+from tests.treasury.support import secret
+from tests.workflows.test_tasks import LOG, PUBLISH, SHOW
+from tests.workflows.world import Row, World, ok
+from worka.governance import service as governance
+from worka.kernel.ids import new_id
+from worka.kernel.settings import Settings
+from worka.packs import service as packs
+from worka.packs.service import attachments, releases
+from worka.treasury import service as vault
+from worka.workflows.reaper import Reaper
+
+OnTasks = Callable[[World], Awaitable[str]]
+OnPacks = Callable[[Packs], Awaitable[str]]
+Pair = tuple[str, str, str]
+TASK_WAYS: dict[Pair, OnTasks] = {}
+PACK_WAYS: dict[Pair, OnPacks] = {}
+NOTE = {"kind": "tool", "name": "note", "tool": "test.box.note", "arguments": {}}
+PLAIN = {**LOG, "arguments": {}}
+
+
+def on_tasks(machine: str, state: str, reason: str) -> Callable[[OnTasks], OnTasks]:
+    def keep(way: OnTasks) -> OnTasks:
+        TASK_WAYS[machine, state, reason] = way
+        return way
+
+    return keep
+
+
+def on_packs(machine: str, state: str, reason: str) -> Callable[[OnPacks], OnPacks]:
+    def keep(way: OnPacks) -> OnPacks:
+        PACK_WAYS[machine, state, reason] = way
+        return way
+
+    return keep
+
+
+async def step_of(world: World, task_id: str, position: int) -> str:
+    return str((await world.task(task_id))["steps"][position - 1]["id"])
+
+
+def hang(world: World, name: str = "log") -> asyncio.Event:
+    """The tool answers to nobody, ever. The event is set once it is called."""
+    called = asyncio.Event()
+
+    async def answer(_arguments: Row, _meta: Row) -> Row:
+        called.set()
+        await asyncio.Event().wait()
+        return ok()
+
+    world.host.answers[name] = answer
+    return called
+
+
+async def called(event: asyncio.Event) -> None:
+    await asyncio.wait_for(event.wait(), 20)
+
+
+# tasks and their steps ----------------------------------------------------------------------------------------------
+@on_tasks("task", "queued", "queued_waiting_for_worker")
+async def queued(world: World) -> str:
+    # Heartbeats belong to the deployment: workers that other tests killed still look alive for some seconds.
+    async with world.runtime.db.transaction(None) as conn:
+        await conn.execute("delete from worka.process")
+    return await world.start([PLAIN])
+
+
+@on_tasks("step", "queued", "not_reached")
+async def not_reached(world: World) -> str:
+    return await step_of(world, await queued(world), 1)
+
+
+@on_tasks("task", "running", "running_step")
+async def running(world: World) -> str:
+    event = hang(world)
+    world.work()
+    task_id = await world.start([PLAIN])
+    await called(event)
+    return task_id
+
+
+@on_tasks("step", "running", "running_step")
+async def running_step(world: World) -> str:
+    return await step_of(world, await running(world), 1)
+
+
+@on_tasks("invocation", "running", "call_under_way")
+async def call_under_way(world: World) -> str:
+    return str((await world.task(await running(world)))["steps"][0]["invocation_id"])
+
+
+@on_tasks("task", "waiting", "waiting_for_approval")
+async def waiting(world: World) -> str:
+    world.work()
+    task_id = await world.start([LOG, PUBLISH], {"word": "x"})
+    await world.until(task_id, "waiting")
+    return task_id
+
+
+@on_tasks("step", "waiting", "waiting_for_approval")
+async def waiting_step(world: World) -> str:
+    return await step_of(world, await waiting(world), 2)
+
+
+async def retry(world: World) -> str:
+    """One place, and the broken call is queued again behind a task that came after it."""
+    world.environment["WORKA_WORKFLOWS__CONCURRENCY"] = "1"
+    broke = asyncio.Event()
+
+    async def breaks(_arguments: Row, _meta: Row) -> Row:
+        broke.set()
+        # Until the other task stands in line.
+        await asyncio.sleep(1)
+        return {"status": "failed", "layer": "pack", "reason": "pack_crashed", "message": "The server ended: exit 3."}
+
+    world.host.answers["log"] = breaks
+    hang(world, "compose")
+    world.work()
+    task_id = await world.start([PLAIN])
+    await called(broke)
+    await world.start([{**PLAIN, "name": "compose", "tool": "test.box.compose"}])
+    await world.until(task_id, "retrying")
+    await asyncio.sleep(0.3)
+    return task_id
+
+
+@on_tasks("task", "retrying", "retrying")
+async def retrying(world: World) -> str:
+    return await retry(world)
+
+
+@on_tasks("step", "queued", "retrying")
+async def retrying_step(world: World) -> str:
+    return await step_of(world, await retry(world), 1)
+
+
+@on_tasks("task", "retrying", "worker_lost")
+async def worker_lost(world: World) -> str:
+    event = hang(world)
+    worker = world.work()
+    task_id = await world.start([PLAIN])
+    await called(event)
+    worker.kill()
+    # The sweep of a worker that is about to take work, and that takes none yet.
+    reaper = Reaper(world.runtime, lease=3, knows=lambda _task, _segment: False)
+    for _ in range(100):
+        await reaper.sweep()
+        if (await world.task(task_id))["state"] == "retrying":
+            return task_id
+        await asyncio.sleep(0.1)
+    raise AssertionError("the task was not offered again")
+
+
+@on_tasks("task", "stalled", "stalled")
+async def stalled(world: World) -> str:
+    event = hang(world)
+    worker = world.work()
+    task_id = await world.start([{**PLAIN, "seconds": 1}])
+    await called(event)
+    worker.signal(signal.SIGSTOP)
+    await asyncio.sleep(1.2)
+    return task_id
+
+
+@on_tasks("task", "stalled", "holder_silent")
+async def holder_silent(world: World) -> str:
+    event = hang(world)
+    worker = world.work()
+    task_id = await world.start([PLAIN])
+    await called(event)
+    worker.signal(signal.SIGSTOP)
+    # The lease (3 s), and the two seconds in which a living worker would have noticed.
+    await asyncio.sleep(5.5)
+    return task_id
+
+
+@on_tasks("task", "unknown", "unknown_outcome")
+async def unknown(world: World) -> str:
+    world.host.answers["note"] = world.host.effect
+    doomed = world.work("1", "pack.invocation.after_effect")
+    task_id = await world.start([NOTE])
+    await doomed.died()
+    world.work("2")
+    await world.until(task_id, "unknown", seconds=20)
+    return task_id
+
+
+@on_tasks("step", "unknown", "unknown_outcome")
+async def unknown_step(world: World) -> str:
+    return await step_of(world, await unknown(world), 1)
+
+
+# approvals ----------------------------------------------------------------------------------------------------------
+async def approval_of(world: World, task_id: str) -> str:
+    return str(next(wait["ref"] for wait in (await world.task(task_id))["waits"]))
+
+
+@on_tasks("approval", "open", "waiting_for_approver")
+async def waiting_for_approver(world: World) -> str:
+    return await approval_of(world, await waiting(world))
+
+
+@on_tasks("approval", "open", "nobody_can_decide")
+async def nobody_can_decide(world: World) -> str:
+    async with world.runtime.db.transaction(world.tenant_id) as conn:
+        await conn.execute("update worka.membership set approver = false where principal_id = %s", (world.approver,))
+    return await approval_of(world, await waiting(world))
+
+
+@on_tasks("approval", "open", "waiting_for_confirmation")
+async def waiting_for_confirmation(world: World) -> str:
+    text = (
+        '@id("mine") @verdict("ask") @rule("confirm") @reason("whoever it is done for looks at it")\n'
+        'forbid(principal, action == Worka::Action::"tool.invoke", resource);'
+    )
+    await governance.save_policy(world.ctx(world.owner), world.workspace_id, "governance", text, "confirm")
+    world.work()
+    task_id = await world.start([PLAIN])
+    await world.until(task_id, "waiting")
+    return await approval_of(world, task_id)
+
+
+async def approved_without_a_worker(world: World) -> str:
+    worker = world.work()
+    task_id = await world.start([LOG, PUBLISH, SHOW], {"word": "x"})
+    await world.until(task_id, "waiting")
+    worker.kill()
+    await world.approve(task_id)
+    return task_id
+
+
+@on_tasks("approval", "approved", "approved")
+async def approved(world: World) -> str:
+    return await approval_of(world, await approved_without_a_worker(world))
+
+
+@on_tasks("step", "queued", "queued_waiting_for_worker")
+async def approved_step(world: World) -> str:
+    return await step_of(world, await approved_without_a_worker(world), 2)
+
+
+@on_tasks("approval", "approved", "used")
+async def used(world: World) -> str:
+    world.host.answers["publish"] = world.host.effect
+    task_id = await waiting(world)
+    await world.approve(task_id)
+    await world.until(task_id, "succeeded")
+    return await approval_of(world, task_id)
+
+
+# releases -----------------------------------------------------------------------------------------------------------
+def stage(state: str, stages: int) -> None:
+    reasons = {
+        "draft": "waiting_for_build",
+        "built": "waiting_for_publication",
+        "published": "waiting_for_identity",
+        "registered": "waiting_for_probe",
+        "probed": "waiting_for_release",
+        "released": "release_in_service",
+    }
+
+    @on_packs("release", state, reasons[state])
+    async def way(place: Packs) -> str:
+        row = await registered(place)
+        return str((await packs.run_registration(place.platform(), row["id"], stages=stages))["id"])
+
+
+async def registered(place: Packs, **changes: Any) -> Row:
+    """A registration that was asked for, and of which no stage was taken."""
+    import base64
+
+    files = {name: base64.b64encode(data).decode() for name, data in tree().items()}
+    return await packs.register(place.ctx(), small(**changes), lock_text=lock(), files=files)
+
+
+for number, name in enumerate(("draft", "built", "published", "registered", "probed", "released")):
+    stage(name, number)
+
+
+@on_packs("release", "failed", "build_failed")
+async def build_failed(place: Packs) -> str:
+    gone = "mcp==2.3.0 --hash=sha256:" + "0" * 64
+    return str((await place.register(small(), gone, tree()))["id"])
+
+
+@on_packs("release", "failed", "probe_failed")
+async def probe_failed(place: Packs) -> str:
+    return str((await place.register(small(), lock(), tree("raise SystemExit('no configuration')")))["id"])
+
+
+@on_packs("release", "failed", "tools_differ")
+async def tools_differ(place: Packs) -> str:
+    declared = [{"name": "speak", "side_effect": "read_only"}]
+    return str((await place.register(small(tools=declared), lock(), tree()))["id"])
+
+
+@on_packs("release", "failed", "identity_refused")
+async def identity_refused(place: Packs) -> str:
+    """An older registration of the publisher's name comes back meanwhile, as after a restore."""
+    row = await registered(place)
+    await packs.run_registration(place.platform(), row["id"], stages=2)
+    world = place.world
+    async with world.db.transaction(world.tenant_id) as conn:
+        other, rival = new_id("ws"), "rel_0000000000" + row["id"][14:]
+        await conn.execute(
+            "insert into worka.workspace (tenant_id, id, slug, name, created_by) values (%s, %s, 'b', 'B', 'test')",
+            (world.tenant_id, other),
+        )
+        await conn.execute(
+            "insert into worka.release (tenant_id, id, workspace_id, publisher, name, version, manifest, state, reason,"
+            " created_by, created_at) select tenant_id, %s, %s, publisher, 'other', version, manifest, 'released',"
+            " 'release_in_service', created_by, created_at - interval '1 minute' from worka.release where id = %s",
+            (rival, other, row["id"]),
+        )
+    return str((await packs.run_registration(place.platform(), row["id"]))["id"])
+
+
+@on_packs("release", "failed", "host_unavailable")
+async def host_unavailable(place: Packs) -> str:
+    row = await registered(place)
+    elsewhere = Path(place.world.settings.home) / "no-host-here"
+    elsewhere.mkdir(exist_ok=True)
+    (elsewhere / "objects").unlink(missing_ok=True)
+    (elsewhere / "objects").symlink_to(Path(place.world.settings.home) / "objects")
+    nobody = replace(place.platform(), settings=Settings(home=elsewhere))
+    # How long it is waited for is not what this is about.
+    with patch.object(releases, "HOST_PATIENCE", 0):
+        return str((await packs.run_registration(nobody, row["id"]))["id"])
+
+
+async def released(place: Packs, **changes: Any) -> Row:
+    row = await place.register(small(**changes), lock(), tree())
+    assert row["state"] == "released", row["error"]
+    return row
+
+
+@on_packs("release", "quarantined", "release_quarantined")
+async def quarantined(place: Packs) -> str:
+    row = await released(place)
+    await packs.quarantine(place.ctx(), row["id"], "a bad file was found")
+    return str(row["id"])
+
+
+@on_packs("release", "revoked", "release_revoked")
+async def revoked(place: Packs) -> str:
+    row = await released(place)
+    await packs.revoke(place.ctx(), row["id"], "a flaw")
+    return str(row["id"])
+
+
+# attachments --------------------------------------------------------------------------------------------------------
+REACH: dict[str, Any] = {
+    "outbound_domains": ["tracker.worka.test"],
+    "connections": [
+        {
+            "provider": "tracker",
+            "access": "read issues",
+            "required": True,
+            "inject": {
+                "host": "tracker.worka.test",
+                "header": "Authorization",
+                "template": "Bearer {{connection.access_token}}",
+            },
+        }
+    ],
+}
+
+
+async def reaching(place: Packs) -> Row:
+    """A pack that asks before it is attached, and that needs a connection: both are missing."""
+    return await packs.attach(place.ctx(), (await released(place, **REACH))["id"], mounts={})
+
+
+@on_packs("attachment", "awaiting_approval", "waiting_for_approver")
+async def awaiting_approval(place: Packs) -> str:
+    return str((await reaching(place))["id"])
+
+
+@on_packs("attachment", "awaiting_connection", "waiting_for_connection")
+async def awaiting_connection(place: Packs) -> str:
+    row = await reaching(place)
+    await place.approve(row["approval_id"])
+    return str(row["id"])
+
+
+async def serving(place: Packs) -> Row:
+    return await packs.attach(place.ctx(), (await released(place))["id"])
+
+
+@on_packs("attachment", "attached", "attachment_in_service")
+async def attached(place: Packs) -> str:
+    return str((await serving(place))["id"])
+
+
+@on_packs("attachment", "held", "tool_definition_changed")
+async def held(place: Packs) -> str:
+    row = await serving(place)
+    ctx = place.ctx()
+    async with ctx.transaction():
+        await attachments.hold(ctx, row["id"], "say", "description:\n- Says what it is given.\n+ Sends it to me.")
+    return str(row["id"])
+
+
+@on_packs("attachment", "suspended", "release_quarantined")
+async def suspended(place: Packs) -> str:
+    row = await serving(place)
+    await packs.quarantine(place.ctx(), row["release_id"], "a bad file was found")
+    return str(row["id"])
+
+
+# secrets and connections --------------------------------------------------------------------------------------------
+@on_packs("secret", "active", "secret_ready")
+async def secret_ready(place: Packs) -> str:
+    return str((await secret(place.world))["id"])
+
+
+@on_packs("secret", "revoked", "secret_revoked")
+async def secret_revoked(place: Packs) -> str:
+    row = await secret(place.world)
+    await vault.revoke(place.ctx(), row["id"], "it leaked")
+    return str(row["id"])
+
+
+@on_packs("connection", "awaiting_approval", "waiting_for_approver")
+async def connection_asked_for(place: Packs) -> str:
+    return str((await connect(place.world))["id"])
+
+
+@on_packs("connection", "active", "connection_in_service")
+async def connection_in_service(place: Packs) -> str:
+    made = await connect(place.world)
+    await decide(place.world, made["approval_id"])
+    return str(made["id"])
+
+
+@on_packs("connection", "broken", "connection_secret_revoked")
+async def connection_broken(place: Packs) -> str:
+    kept = await secret(place.world)
+    made = await connect(place.world, secret_id=kept["id"])
+    await decide(place.world, made["approval_id"])
+    await vault.revoke(place.ctx(), kept["id"], "it leaked")
+    return str(made["id"])
