@@ -192,6 +192,7 @@ CALLS: dict[str, Entry] = {
         )
     ),
     "observability.unfinished_tasks": reads(lambda s, c, a: _then(s.unfinished_tasks(c, a.ws, 50), _silent(c, a))),
+    "observability.tasks_in_the_engine": reads(lambda s, c, a: s.tasks_in_the_engine(c, a.ws, 50)),
     "observability.failing_packs": reads(lambda s, c, a: s.failing_packs(c, a.ws)),
     "observability.held_or_broken": reads(lambda s, c, a: s.held_or_broken(c, a.ws)),
     "observability.home_of": reads(lambda s, c, a: s.home_of(c, "step", a.step)),
@@ -242,7 +243,7 @@ CALLS: dict[str, Entry] = {
     "packs.finish_invocation": writes(lambda s, c, a: s.finish_invocation(c, a.running, rows(a)["outcome"])),
     "packs.egress_of": reads(lambda s, c, a: s.egress_of(c, a.running)),
     "packs.decision": reads(lambda s, c, a: s.decision(c, a.decision)),
-    "packs.changes_before": reads(lambda s, c, a: s.changes_before(c, a.ws, a.at)),
+    "packs.newest_connection": reads(lambda s, c, a: s.newest_connection(c, a.ws, "tracker", "example.org", 443)),
     "packs.same_failures": reads(
         lambda s, c, a: s.same_failures(c, a.ws, "acme.notes.write", "tool_error", a.running)
     ),
@@ -320,12 +321,13 @@ CALLS: dict[str, Entry] = {
     "workflows.open_wait_of": reads(lambda s, c, a: s.open_wait_of(c, a.asked)),
     "workflows.waits": reads(lambda s, c, a: s.waits(c, a.queued)),
     "workflows.clear_waits": writes(lambda s, c, a: s.clear_waits(c, a.queued, "me")),
-    "workflows.events_before": reads(lambda s, c, a: s.events_before(c, a.ws, a.at, a.queued, 50)),
+    "workflows.place_in_line": reads(lambda s, c, a: _then(s.place_in_line(c, a.claimed), _older(c, a))),
+    "workflows.running_tasks": reads(lambda s, c, a: s.running_tasks(c, a.ws, 50)),
+    "workflows.engine_runs": reads(lambda s, c, a: _runs(s, c, a)),
     "workflows.egress_of": reads(lambda s, c, a: s.egress_of(c, a.running)),
     "workflows.invocation_of": reads(lambda s, c, a: s.invocation_of(c, a.running)),
     "workflows.usual_seconds": reads(lambda s, c, a: s.usual_seconds(c, a.definition, "log")),
     "workflows.living_workers": deployment(BEAT, lambda s, c, a: s.living_workers(c, 1)),
-    "workflows.ahead": reads(lambda s, c, a: _then(s.ahead(c, a.claimed), _older(c, a))),
     "workflows.names": reads(lambda s, c, a: s.names(c, [a.person, a.member])),
     # workspaces
     "workspaces.enter_tenant": deployment(
@@ -353,6 +355,7 @@ CALLS: dict[str, Entry] = {
     ),
     "workspaces.create_workspace": refused(lambda s, c, a: s.create_workspace(c, new(a, "workspace", slug="two"))),
     "workspaces.workspace": reads(lambda s, c, a: s.workspace(c, a.ws)),
+    "workspaces.changes_before": reads(lambda s, c, a: s.changes_before(c, a.ws, a.at, [], 50)),
 }  # fmt: skip
 
 
@@ -360,6 +363,16 @@ async def _then(answer: Any, before: Any) -> Any:
     """Makes a state first that a real row has only after a while."""
     await before
     return await answer
+
+
+async def _runs(s: Any, c: Any, a: SimpleNamespace) -> Any:
+    """A run of the tenant's task in the engine's queue, made under that tenant whoever asks, and gone afterwards."""
+    async with c.transaction(force_rollback=True):
+        row = await (await c.execute("select current_setting('worka.tenant', true) as asker")).fetchone()
+        await c.execute("select set_config('worka.tenant', %s, true)", (a.tenant,))
+        await s.enqueue(c, a.tenant, a.queued, 1, f"{a.queued}:1")
+        await c.execute("select set_config('worka.tenant', %s, true)", (row["asker"],))
+        return await s.engine_runs(c, [a.queued])
 
 
 async def _silent(c: Any, a: SimpleNamespace) -> None:

@@ -127,6 +127,8 @@ def nothing(answer: Any) -> bool:
     """Whether an answer shows no row: empty, zero, false, or made of such parts only."""
     if isinstance(answer, dict):
         return all(nothing(value) for value in answer.values())
+    if isinstance(answer, tuple):
+        return all(nothing(part) for part in answer)
     return not answer
 
 
