@@ -119,7 +119,7 @@ CALLS: dict[str, Entry] = {
     # connections
     "connections.add": refused(lambda s, c, a: s.add(c, new(a, "connection"))),
     "connections.set_approval": writes(lambda s, c, a: s.set_approval(c, a.connection, a.asked)),
-    "connections.move": writes(lambda s, c, a: s.move(c, a.connection, "broken", "connection_unusable")),
+    "connections.move": writes(lambda s, c, a: s.move(c, a.connection, "broken", "connection_secret_revoked")),
     "connections.get": reads(lambda s, c, a: s.get(c, a.connection, lock=True)),
     "connections.listed": reads(lambda s, c, a: s.listed(c, a.ws, None, 50)),
     "connections.of_secret": reads(lambda s, c, a: s.of_secret(c, a.secret)),
@@ -299,7 +299,7 @@ CALLS: dict[str, Entry] = {
     "workflows.task_for_update": reads(lambda s, c, a: s.task_for_update(c, a.queued)),
     "workflows.fenced": reads(lambda s, c, a: s.fenced(c, a.claimed, "claim")),
     "workflows.set_task": writes(lambda s, c, a: s.set_task(c, a.queued, "cancelled", "cancelled_by_person")),
-    "workflows.next_segment": writes(lambda s, c, a: s.next_segment(c, a.queued, "queued", "approved")),
+    "workflows.next_segment": writes(lambda s, c, a: s.next_segment(c, a.queued, "queued", "queued_waiting_for_worker")),
     "workflows.claimable": reads(lambda s, c, a: s.claimable(c, a.queued)),
     "workflows.claim": writes(lambda s, c, a: s.claim(c, a.queued, "mine", "me", 60, 60)),
     "workflows.progress": writes(lambda s, c, a: s.progress(c, a.claimed, "claim", 60, 60)),
