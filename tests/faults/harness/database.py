@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -163,11 +164,13 @@ class AuditUnwritable(Row):
     def strike(self, stage: Stage, load: Load, prober: Prober, rng: random.Random) -> Hit:
         hit = Hit(mode=rng.choice(["blocked", "full"]), victim="worka.audit_entry")
         seconds = rng.uniform(4, 7)
+        asking = threading.Thread(target=load.ask, args=(seconds - 0.5,), daemon=True)
         with admin(stage) as conn:
             if hit.mode == "blocked":
                 with conn.transaction():
                     conn.execute("lock table worka.audit_entry in access exclusive mode")
                     hit.at = time.time()
+                    asking.start()
                     waiting = self._while(conn, seconds)
                     hit.until = time.time()
                 if waiting:
@@ -184,9 +187,11 @@ class AuditUnwritable(Row):
                     " for each row execute function worka.faults_full()"
                 )
                 hit.at = time.time()
+                asking.start()
                 time.sleep(seconds)
                 conn.execute("drop trigger faults_full on worka.audit_entry")
                 hit.until = time.time()
+        asking.join(25)
         refused = [entry for entry in load.tries if entry.sent >= hit.at and entry.code == "audit_unwritable"]
         if refused:
             hit.proof.append(f"{len(refused)} requests were refused: {refused[0].status} {refused[0].code}")

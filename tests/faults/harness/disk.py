@@ -63,12 +63,13 @@ class DiskFull(Row):
         hit.at = time.time()
         try:
             met = fill(ballast, 4 << 20 if hit.mode == "at once" else 64 << 10)
+            hit.facts["full_at"] = time.time()
             free = os.statvfs(stage.home).f_bavail
             if met == errno.ENOSPC:
                 hit.proof.append(f"writing under the home met ENOSPC, {free} blocks were free then")
             time.sleep(NOTICED_WITHIN)
             visitor.start()
-            time.sleep(rng.uniform(5, 8))
+            load.ask(rng.uniform(5, 8))
         finally:
             over.set()
             visitor.join(20)
@@ -104,7 +105,8 @@ class DiskFull(Row):
 
     def judge(self, verdict: Verdict, stage: Stage, load: Load, prober: Prober, hit: Hit) -> None:
         verdict.worst("back_after", hit.facts.pop("back_after"), BACK_WITHIN, "coming back")
-        inside = [e for e in load.tries if hit.at + NOTICED_WITHIN <= e.sent and e.done <= hit.until]
+        full = hit.facts.pop("full_at", hit.at)
+        inside = [e for e in load.tries if full + NOTICED_WITHIN <= e.sent and e.done <= hit.until]
         asked = [entry for entry in inside if entry.op in PRIVILEGED]
         verdict.say(asked, "nobody asked for anything privileged while the disk was full")
         done = [entry for entry in asked if entry.status == 200]

@@ -205,6 +205,23 @@ class Load:
         if answer["state"] != "approved":
             raise GaveUp(f"the approval is {answer['state']}")
 
+    def ask(self, seconds: float) -> None:
+        """For so long, asks again and again for something privileged, and does not insist: each answer is in `tries`."""
+        tenant = self.stage.tenants[0]
+        owner = tenant.client()
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            job = Job(tenant.name, "asked", f"f{self.seed}-asked-{uuid.uuid4().hex[:10]}")
+            body = {"workflow": "post", "inputs": {"marker": job.marker}, "member_id": tenant.worker_member}
+            with self._lock:
+                self.jobs.append(job)
+            try:
+                self.insist(job, "create", lambda body=body: owner.post(owner.ws("/tasks"), body), patience=0)  # type: ignore[misc]
+                job.acked = True
+            except GaveUp as refused:
+                job.reason = str(refused)
+            time.sleep(0.25)
+
     def insist(self, job: Job, op: str, call: Callable[[], Any], patience: float = PATIENCE) -> Any:
         """Repeats the same request while the door or what is behind it is away. Raises GaveUp."""
         deadline = time.monotonic() + patience

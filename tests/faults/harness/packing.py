@@ -117,8 +117,7 @@ class Harm(Row):
 
     def judge(self, verdict: Verdict, stage: Stage, load: Load, prober: Prober, hit: Hit) -> None:
         victim = hit.facts.pop("tenant")
-        ready, _ = prober.outage(hit.at)
-        verdict.say(ready == 0.0, f"the door was away for {ready} s")
+        verdict.figures["unready_for"], _ = prober.outage(hit.at)
         verdict.say(
             {name: role["starts"] for name, role in stage.roles().items()} == hit.facts.pop("starts"),
             "a process of ours was started again",
