@@ -120,3 +120,22 @@ def test_the_tests_run_the_build_and_not_the_checkout() -> None:
     built = os.environ.get("WORKA_BUILD_BIN")
     assert built, "run the tests with `make test`"
     assert str(worka.__path__[0]).startswith(os.path.dirname(os.path.dirname(built)))
+
+
+def test_migrations_stand_in_one_line_each_with_a_number_of_its_own() -> None:
+    """Two branches that each add the next number collide only when a database is made: here they collide at once."""
+    folder = catalogue.CHECKOUT / "src" / "worka" / "kernel" / "migrations" / "versions"
+    found = []
+    for path in sorted(folder.glob("*.py")):
+        names = {
+            target.id: node.value.value
+            for node in ast.parse(path.read_text()).body
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        found.append((path.name[:4], names["revision"], names["down_revision"]))
+    numbers = [f"{number:04d}" for number in range(1, len(found) + 1)]
+    assert found == [(number, number, before) for number, before in zip(numbers, [None, *numbers[:-1]], strict=True)], (
+        "renumber the newer one: file name, revision and down_revision"
+    )
