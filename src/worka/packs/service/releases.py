@@ -242,6 +242,8 @@ async def _claim_identity(ctx: Context, row: Row) -> Row:
 async def _probe(ctx: Context, row: Row) -> Row:
     manifest, _notices = manifests.read(row["manifest"])
     probed = await hosting.client(ctx).probe(session=hosting.session(ctx, row, None), traceparent=ctx.traceparent)
+    if problem := rules.listing_problem(probed["tools"]):
+        raise StageFailed("probe_failed", problem)
     differences = rules.tool_differences(manifest, probed["tools"])
     if differences:
         tools = sorted({item["tool"] for item in differences})
