@@ -148,7 +148,11 @@ def run_row(name: str, seeds: list[int], of: str, results: Path) -> bool:
     with tempfile.TemporaryDirectory(prefix=f"faults-{name}-") as folder:
         try:
             for seed in seeds:
-                stage = stage or row.build()
+                try:
+                    stage = stage or row.build()
+                except Exception as error:
+                    print(f"{name} seed {seed}: the instance did not come up: {error}", flush=True)
+                    return False
                 line = one(row, stage, seed, of, Path(folder))
                 keep(line, results)
                 said = "; ".join(line["broken"][:3]) or ", ".join(line["proof"])[:150]
