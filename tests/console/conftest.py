@@ -156,6 +156,8 @@ class Eyes:
 
     page: Page
     complaints: list[str]
+    look: str = ""
+    """Colours and width, as they stand in the name of a picture."""
 
     def check(self, name: str = "") -> None:
         """No accessibility violation, nothing wider than the window, no error in the console."""

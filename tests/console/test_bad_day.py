@@ -69,7 +69,8 @@ def timeless(headline: str) -> str:
 
 def from_home(page: Page, name: str) -> Callable[[], None]:
     row = page.locator("li", has=page.get_by_role("link", name=name, exact=True)).last
-    return row.get_by_role("link", name="Why").click
+    why = row.get_by_role("link", name="Why")
+    return lambda: why.click()
 
 
 def through_tasks(page: Page, name: str) -> Callable[[], None]:
@@ -116,7 +117,8 @@ def test_why_did_this_pack_fail_to_invoke(browser: Browser, bad_day: BadDay, kin
     page = eyes.page
     if hand == "mouse":
         lane = page.locator("#lane-packs")
-        go = lane.get_by_role("link", name=re.compile(f"Why: acme.billing, .*{reason}")).click
+        link = lane.get_by_role("link", name=re.compile(f"Why: acme.billing, .*{reason}"))
+        go: Callable[[], None] = lambda: link.click()  # noqa: E731
     else:
         go = by_palette(page, typed, typed.split(" ")[0])
     answer = answered(page, bad_day, cause, go, "invocation")

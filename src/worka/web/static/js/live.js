@@ -125,6 +125,8 @@ if (address && mark) {
     if (event.target.closest("[data-try]")) refresh();
   });
   document.addEventListener("close", () => wanted && setTimeout(refresh, 100), true);
+  addEventListener("offline", () => { trouble = "The console does not answer."; stream?.abort(); show(); });
+  addEventListener("online", () => { wait = 1000; refresh(); });
   setInterval(show, 1000);
   setInterval(() => trouble && refresh(), 5000);
   listen();

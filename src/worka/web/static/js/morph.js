@@ -42,8 +42,8 @@ function children(old, next, all, waiting) {
       if (match === place) place = place.nextSibling;
       else if (!steady) old.insertBefore(match, place);
       node(match, fresh, all, waiting);
-    } else if (steady && key && [...old.children].some((row) => keyOf(row) && !kept.has(row))) {
-      waiting.fresh += 1; // above or between what is being read; below the last row nothing moves
+    } else if (steady && key && (!outOfSight(old) || [...old.children].some((row) => keyOf(row) && !kept.has(row)))) {
+      waiting.fresh += 1; // only an end of a list that is below the window may grow: nothing that is seen moves
     } else {
       const copy = document.importNode(fresh, true);
       kept.add(copy);
@@ -83,6 +83,8 @@ export function still(region, change) {
     if (Math.abs(moved) >= 1) window.scrollBy({ top: moved, behavior: "instant" });
   }
 }
+
+const outOfSight = (list) => list.getBoundingClientRect().bottom >= innerHeight;
 
 const inView = (element) => {
   const { top, bottom } = element.getBoundingClientRect();
