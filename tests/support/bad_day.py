@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from worka.cli.client import Failed
-from worka.cli.commands import pack_body
 from worka.cli.demo import Demo
+from worka.cli.packs import pack_body
 
 SLOTS = 3
 """How many segments the worker runs at once: the tasks that hang take all of them."""
