@@ -2,12 +2,12 @@
 # Variables, before or after `make`: ARGS (pytest's), CODE (a capability), SEEDS, ROWS, UPGRADE=1 (lock), DEMO_EXIT=1, WORKA_DEMO_REPO, WORKA_PREFIX.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format lock prove faults docs clean
+.PHONY: help setup demo test lint format lock prove faults docs screenshots clean
 MAKEFLAGS += --no-print-directory
 SETUP := scripts/setup
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Only set up; prints the path of the runnable worka (the others do it by themselves)
 	@$(SETUP)
@@ -36,6 +36,9 @@ faults: ## Break things under load, SEEDS times a row (ROWS='worker-kill disk-fu
 docs: ## Renew docs/reference from the code and from the last full run of the tests
 	@$(SETUP) --tests -- python scripts/docs
 	@$(SETUP) --tests -- python scripts/capabilities
+
+screenshots: ## Renew docs/screenshots from the running product, seeded with a bad day
+	@WORKA_SCREENSHOTS=$(CURDIR)/docs/screenshots $(SETUP) --tests -- python -m pytest tests/console -q -k "with_data or loading or empty or stale or failed or in_both_schemes or new_rows or sign_in_to_a_done or gallery"
 
 clean: ## Remove what was made in this checkout (not the shared environments)
 	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -11,7 +11,9 @@ import pytest
 
 from tests.identity.test_http import token_of
 from tests.workspaces.world import World
+from worka.api import idempotency
 from worka.api.app import create
+from worka.kernel.db import DatabaseUnavailable
 from worka.kernel.settings import Settings
 from worka.workers.wiring import Runtime
 
@@ -69,6 +71,27 @@ async def test_what_was_done_is_not_done_again_and_answered_from_what_it_made(
     again = await post(door, world, "/secrets", SECRET)
     assert (again.status_code, again.json().get("id")) == (201, made["id"]), again.text
     assert len(await world.rows("secret")) == 1
+
+
+@pytest.mark.capability("TSK-13", part="a request whose answer was lost after its commit")
+async def test_a_change_whose_answer_could_not_be_kept_is_not_made_twice(
+    door: httpx.AsyncClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database goes away between the commit of the change and its answer, as it does when it is killed there."""
+
+    async def gone(*_arguments: object) -> None:
+        raise DatabaseUnavailable("it was killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(idempotency, "_keep", gone)
+        first = await post(door, world, "/invitations", {"email": "new@example.org", "role": "member"})
+    assert first.status_code == 503, first.text
+    (row,) = await world.rows("idempotency", "key = 'k1'")
+    assert row["state"] == "committed", "marked in the commit of the change itself"
+    again = await post(door, world, "/invitations", {"email": "new@example.org", "role": "member"})
+    assert (again.status_code, again.json()["code"]) == (409, "answer_lost"), again.text
+    made = await world.events("workspace.member.invited")
+    assert len(made) == 1, "it was not done again"
 
 
 async def test_what_was_not_done_before_its_process_died_is_done_by_the_repeat(

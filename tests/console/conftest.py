@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +15,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from tests.console.gallery import PAGES
+from tests.support.bad_day import SLOTS, BadDay
+from tests.support.instance import Instance, make_instance, make_repository
 from worka.cli.client import Client
 from worka.cli.demo import Demo
 
@@ -28,13 +33,7 @@ ARGUMENTS = [
 ]
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 SHOTS = os.environ.get("WORKA_SCREENSHOTS", "")
-"""A folder (docs/screenshots): what the tests look at is also kept there; with WORKA_SCREENSHOTS_ALL=1 all of it."""
-KEPT = {
-    "sign-in-link", "attention", "task-waiting", "approval", "approval-confirm", "approval-cannot", "task-done",
-    "attention-dark-1280", "task-dark-1280", "approval-dark-1280", "invocation-light-1280", "invocation-dark-1280",
-    "changes-light-1280", "changes-empty-light-1280", "view-light-1280", "view-dark-1280", "decision-light-1280",
-    "not-found-dark-1280", "approval-light-390", "task-dark-390",
-}  # fmt: skip
+"""A folder (docs/screenshots): what the tests look at, and the gallery lists, is also kept there; `make screenshots`."""
 
 
 @dataclass
@@ -92,6 +91,56 @@ def begin(stage: Demo) -> Road:
     return Road(stage.url, stage.ids["workspace"], task["id"], approval, stage.approver, stage.owner)
 
 
+@pytest.fixture(scope="package")
+def bad_day() -> Iterator[BadDay]:
+    """A workspace on its worst day, on an instance of its own: its worker is stopped and its slots are taken."""
+    made = make_instance("test-bad-day-")
+    day = BadDay()
+    repository = make_repository(made.home / "repos" / "harbour", ["feat: add the pier", "fix: lamp on the mole"])
+    before = os.environ.get("WORKA_DEMO_REPO")
+    os.environ["WORKA_DEMO_REPO"] = str(repository)
+    try:
+        made.start(WORKA_WORKFLOWS__CONCURRENCY=str(SLOTS))
+        day.home, day.url = made.home, made.url
+        day.seed()
+        yield day
+    finally:
+        os.environ.pop("WORKA_DEMO_REPO")
+        if before is not None:
+            os.environ["WORKA_DEMO_REPO"] = before
+        with contextlib.suppress(OSError, KeyError, ValueError):
+            day.continue_worker()
+        made.stop()
+        day.finish(ok=False)
+        shutil.rmtree(made.home, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def quiet(instance: Instance) -> Quiet:
+    """A workspace in which nothing has happened yet, on an instance where nothing is wrong."""
+    demo = Demo(interactive=False, quiet=True)
+    demo.home, demo.url = instance.home, instance.url
+    demo.people()
+    return Quiet(demo.url, demo.ids["workspace"], demo.owner)
+
+
+@dataclass
+class Quiet:
+    """A new workspace and its owner."""
+
+    base_url: str
+    workspace_id: str
+    owner: Client
+
+    def link(self) -> str:
+        """A fresh one-time sign-in link."""
+        return f"{self.base_url}/sign-in?link={self.owner.post('/v1/sign-in-links')['token']}"
+
+    def page(self, *parts: str) -> str:
+        """The address of a console page of the workspace."""
+        return "/".join([self.base_url, "w", self.workspace_id, *parts])
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Debian's chromium."""
@@ -107,6 +156,8 @@ class Eyes:
 
     page: Page
     complaints: list[str]
+    look: str = ""
+    """Colours and width, as they stand in the name of a picture."""
 
     def check(self, name: str = "") -> None:
         """No accessibility violation, nothing wider than the window, no error in the console."""
@@ -120,10 +171,15 @@ class Eyes:
         wide = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, f"{self.page.url} is {wide} px wider than the window"
         assert not self.complaints, self.complaints
-        everything = bool(os.environ.get("WORKA_SCREENSHOTS_ALL"))
-        if SHOTS and (everything or name in KEPT):
-            Path(SHOTS).mkdir(parents=True, exist_ok=True)
-            self.page.screenshot(path=f"{SHOTS}/{name}.png", full_page=everything)
+        if SHOTS and name in PAGES:
+            self.keep(Path(SHOTS), name)
+
+    def keep(self, folder: Path, name: str) -> Path:
+        """A picture of what the window shows."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{name}.png"
+        self.page.screenshot(path=path)
+        return path
 
 
 def look(context: BrowserContext) -> Eyes:
@@ -136,8 +192,11 @@ def look(context: BrowserContext) -> Eyes:
 
 
 def _ours(kind: str, text: str) -> bool:
-    # A page that answers 404 or 403 on purpose is no complaint; a blocked inline script is.
-    return kind == "error" and "the server responded with a status of 4" not in text
+    # A page that answers 404 or 403 on purpose is no complaint, nor a cable that a test pulled; a blocked script is.
+    ours = not any(
+        part in text for part in ("the server responded with a status of 4", "net::ERR_INTERNET_DISCONNECTED")
+    )
+    return kind == "error" and ours
 
 
 def sign_in(context: BrowserContext, link: str) -> Eyes:

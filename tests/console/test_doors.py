@@ -99,12 +99,6 @@ def test_pages_carry_a_strict_policy_and_nothing_inline(http: httpx.Client, stan
         assert reader.found == [], path
 
 
-def test_the_script_is_small(http: httpx.Client) -> None:
-    answer = http.get("/static/console.js")
-    assert answer.status_code == 200
-    assert len(answer.content) < 8_192
-
-
 def test_another_workspace_is_not_found_like_one_that_does_not_exist(http: httpx.Client, standing: Road) -> None:
     session(http, standing)
     for workspace in ("ws_00000000000000000000000000", "ws_0", "x"):

@@ -71,12 +71,18 @@ class Instance:
     """Both processes of one home. As root the packs get their own uid; `ordinary` runs all of it as somebody else."""
 
     def __init__(
-        self, *, ordinary: bool = False, environment: dict[str, str] | None = None, wrapper: list[str] | None = None
+        self,
+        *,
+        ordinary: bool = False,
+        environment: dict[str, str] | None = None,
+        wrapper: list[str] | None = None,
+        pass_fds: tuple[int, ...] = (),
     ):
         self.home = Path(tempfile.mkdtemp(prefix="worka-packs-", dir="/tmp"))
         self.home.chmod(0o755)
         self.ordinary = ordinary or os.geteuid() != 0
         self.wrapper = wrapper or []
+        self.pass_fds = pass_fds
         self.source = Path(worka.__file__ or ".").parent.parent
         for name in ("run", "envs", "clones", "sessions", "log", "trees"):
             (self.home / name).mkdir()
@@ -112,7 +118,8 @@ class Instance:
         with (self.home / "log" / f"{role}.log").open("ab") as output:
             self.processes[role] = subprocess.Popen(
                 [*(self.wrapper if role == "launcher" else []), sys.executable, "-m", module],
-                env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/", **self.as_user,
+                env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/",
+                pass_fds=self.pass_fds, **self.as_user,
             )  # fmt: skip
         until = time.monotonic() + 30
         socket_path = self.home / "run" / f"{role}.sock"

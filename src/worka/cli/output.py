@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import Any
 
 import yaml
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 # What is piped on is not folded at eighty columns: an id must stay one word.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 4000)
 talk = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 4000)
+# What a terminal obeys, and what makes text look like other text: controls, C1 controls, marks of direction, no width.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 MARKS = {"ok": "[green]✓[/]", "failed": "[red]✗[/]", "not_reached": "[dim]·[/]", "unknown": "[yellow]?[/]"}
+
+
+def visible(text: str) -> str:
+    """Text of strangers (packs, outside systems) for a terminal: what would not be seen is written out as `\\u001b`."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def escape(text: str) -> str:
+    """The text as it may stand in our markup."""
+    return markup.escape(visible(text))
 
 
 def data(value: Any, form: str) -> bool:
     """Prints machine output; False when a person should be shown something instead."""
     if form == "json":
-        print(json.dumps(value, indent=2, ensure_ascii=False))
+        print(visible(json.dumps(value, indent=2, ensure_ascii=False)))
     elif form == "ndjson":
         for item in value["items"] if isinstance(value, dict) and "items" in value else [value]:
-            print(json.dumps(item, ensure_ascii=False))
+            print(visible(json.dumps(item, ensure_ascii=False)))
     elif form == "yaml":
         yaml.safe_dump(value, sys.stdout, allow_unicode=True, sort_keys=False)
     else:

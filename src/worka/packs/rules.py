@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jsonschema
-import re2
+from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from worka.kernel import canonical, reasons, schemas
+from worka.kernel import canonical, reasons
 from worka.packs import causes
 from worka.packs.manifest import Manifest
 
 REASONS = causes.REASONS
 """Every reason code of this domain; registered on import."""
 
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_./-]{1,128}\Z")
 EFFECT_CLASSES = {
     "read_only": "reads only",
     "write": "writes inside its own world",
@@ -67,6 +70,20 @@ def freeze(manifest: Manifest, probed: Sequence[Mapping[str, Any]]) -> list[dict
             }
         )
     return found
+
+
+def listing_problem(probed: Sequence[Mapping[str, Any]]) -> str | None:
+    """Why a server's list of tools cannot be taken, or None: a name that is none, or two that people and parsers may
+    take for one."""
+    seen: dict[str, str] = {}
+    for tool in probed:
+        name = str(tool["name"])
+        if not _TOOL_NAME.match(name):
+            return f"The server lists a tool whose name {name[:80]!a} is more than letters, digits and _ . / -."
+        if (other := seen.get(_plain(name))) is not None:
+            return f"The server lists two tools that can be taken for one: {other} and {name}."
+        seen[_plain(name)] = name
+    return None
 
 
 def tool_differences(manifest: Manifest, probed: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -179,17 +196,42 @@ def input_errors(schema: Mapping[str, Any] | None, value: Any) -> list[dict[str,
     text."""
     if not schema:
         return []
+    # An empty registry: a schema comes from a pack, and must not make this process fetch what its $ref names.
+    validator = jsonschema.Draft202012Validator(dict(schema), registry=Registry())
     try:
-        errors = sorted(schemas.errors(schema, value, most=10), key=lambda e: list(map(str, e.absolute_path)))
-    except (schemas.TooCostly, re2.error) as costly:
-        return [{"pointer": "", "message": f"the tool's schema cannot be applied in bounded time: {str(costly)[:120]}"}]
+        errors = sorted(validator.iter_errors(value), key=lambda e: list(map(str, e.absolute_path)))[:10]
     except (Unresolvable, RecursionError):
         return [{"pointer": "", "message": "the tool's schema refers to what is not in it, so nothing fits it"}]
-    found = []
-    for error in errors:
-        pointer = "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in error.absolute_path)
-        found.append({"pointer": pointer, "message": _complaint(error)})
-    return found
+    found = [{"pointer": _pointer(error.absolute_path), "message": _complaint(error)} for error in errors]
+    for path, declared in _lookalikes(schema, value, ()):
+        found.append({"pointer": _pointer(path), "message": f"reads like {declared}, which the schema declares"})
+    return found[:10]
+
+
+def _pointer(path: Iterable[Any]) -> str:
+    return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path)
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold()
+
+
+def _lookalikes(schema: Any, value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """(path, declared name) of each name that some parsers take for a declared one, and others do not: another case,
+    another Unicode form. What a person approves as one field a pack would read as another."""
+    if not isinstance(schema, Mapping) or len(path) > 32:
+        return
+    properties = schema.get("properties")
+    if isinstance(properties, Mapping) and isinstance(value, dict):
+        declared = {_plain(name): name for name in properties}
+        for name, inner in value.items():
+            if name in properties:
+                yield from _lookalikes(properties[name], inner, (*path, name))
+            elif _plain(name) in declared:
+                yield (*path, name), declared[_plain(name)]
+    if isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _lookalikes(schema.get("items"), inner, (*path, number))
 
 
 def foreign_references(schema: Any) -> list[str]:

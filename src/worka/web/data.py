@@ -3,7 +3,6 @@ beside ids. Nothing is decided here, and nothing is read that the API would not 
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from typing import Any, Final
 
@@ -75,10 +74,12 @@ async def shell(ctx: Context) -> Row:
     mine = await workspaces(ctx)
     here = next((row for row in mine if row["workspace_id"] == ctx.workspace_id), None)
     waiting: int | str = 0
+    oldest: Row | None = None
     if ctx.workspace_id:
         try:
             found = await approvals_of.listing(ctx, ctx.workspace_id, "open", None, 99)
             waiting = "99+" if len(found) > 99 else len(found)
+            oldest = next((row for row in reversed(found) if row["eligibility"]["eligible"]), None)
         except Problem:
             waiting = 0  # the number beside a word is not worth a page
     return {
@@ -87,6 +88,7 @@ async def shell(ctx: Context) -> Row:
         "workspace": here or {},
         "role": here["role"] if here else "",
         "open_approvals": waiting,
+        "mine": oldest,
     }
 
 
@@ -112,8 +114,10 @@ def _after(page: Page) -> str | None:
 # attention ----------------------------------------------------------------------------------------------------------
 async def attention(ctx: Context) -> Row:
     """What needs the reader: {lanes: [{key, title, text, entries}], sentence, as_of}; or {problem}: it is unknown."""
+    assert ctx.workspace_id is not None
     try:
         found = await observability.attention(ctx)
+        asked = {row["id"]: row for row in await approvals_of.listing(ctx, ctx.workspace_id, "open", None, 100)}
     except Problem as problem:
         if problem.status < 500:
             raise
@@ -124,19 +128,39 @@ async def attention(ctx: Context) -> Row:
         target = words.href(subject, ctx.workspace_id)
         if not target and ids.check(subject):
             target = f"/w/{ctx.workspace_id}/why/{subject}"
-        lanes.setdefault(_LANE_OF.get(item["kind"], "evidence"), []).append(
-            {**item, "href": target, "you_can": item["mine"]}
+        lane = "waiting" if item["kind"] == "task" and item["state"] == "waiting" else _LANE_OF.get(item["kind"], "")
+        title, line = words.told(item["title"], item["headline"])
+        if lane == "capability":
+            line = words.spoken(item["reason"]).capitalize()
+        lanes.setdefault(lane or "evidence", []).append(
+            {
+                **item,
+                "href": target,
+                "you_can": item["mine"],
+                "title": title,
+                "line": line,
+                **_asked(asked.get(subject)),
+            }
         )
     mine = sum(1 for item in found["items"] if item["mine"])
-    total = len(found["items"])
     return {
         "lanes": [
             {"key": key, "title": title, "text": text, "entries": lanes[key]}
             for key, (title, text) in words.ATTENTION.items()
             if key in lanes
         ],
-        "sentence": _sentence(mine, total),
+        "sentence": _sentence(mine, len(found["items"])),
         "as_of": found["observed_at"],
+    }
+
+
+def _asked(row: Row | None) -> Row:
+    """What tells two approvals of one kind apart: for what, and by whom."""
+    if row is None:
+        return {}
+    return {
+        "for": ", ".join(item["name"] for item in row["blocks"] if item.get("name")),
+        "by": (row.get("requester") or {}).get("name") or "",
     }
 
 
@@ -167,11 +191,34 @@ async def task(ctx: Context, task_id: str) -> Row:
     """A task with its steps."""
     row = await workflows.get(ctx, task_id)
     names = await _names(ctx)
+    # The step that the task's state is about says the same word as the task.
+    state, reason = shown_state(row, now())
+    steps = [
+        {**step, "state": state, "reason": reason} if step["state"] == "running" else step for step in row["steps"]
+    ]
     return {
         **row,
+        "steps": steps,
         "member_name": names.get(row["member_id"]),
         "originating_name": names.get(row["originating_person"] or ""),
     }
+
+
+async def _title(ctx: Context, task_id: str | None) -> str:
+    """What a task is called; nothing when there is none, or this reader may not see it."""
+    if not task_id:
+        return ""
+    try:
+        return str((await workflows.get(ctx, task_id))["title"])
+    except Problem:
+        return ""
+
+
+async def act(ctx: Context, task_id: str, outcome: str) -> Row:
+    """Ends a task (`cancel`), or says what became of a step whose outcome nobody knows (`retry`, `failed`)."""
+    if outcome == "cancel":
+        return await workflows.cancel(ctx, task_id, "")
+    return await workflows.resolve(ctx, task_id, outcome, "")
 
 
 # approvals ----------------------------------------------------------------------------------------------------------
@@ -267,6 +314,7 @@ async def invocation(ctx: Context, invocation_id: str) -> Row:
         if row["originating_person"] != row["initiator_id"]
         else "",
         "leases": list(leases.values()),
+        "task_title": await _title(ctx, row["task_id"]),
         "raw": row,
     }
 
@@ -362,6 +410,7 @@ async def view(ctx: Context, view_id: str, revision: int | None) -> Row:
         "created_by_name": names.get(shown["created_by"]),
         "revised_at": shown["created_at"],
         "revisions": row["history"],
+        "task_title": await _title(ctx, shown["task_id"]),
     }
 
 
@@ -381,21 +430,3 @@ async def decision(ctx: Context, decision_id: str) -> Row:
 async def why(ctx: Context, subject: str) -> Explanation:
     """The Explanation of anything: the same object that the API and the CLI give, and that the page carries along."""
     return await observed.why(ctx, subject)
-
-
-async def find(ctx: Context, text: str) -> list[Row]:
-    """Tasks, approvals and views whose name holds the words, newest first; at most a few dozen are looked through."""
-    assert ctx.workspace_id is not None
-    wanted = re.sub(r"\s+", " ", text).casefold()
-    found: list[Row] = []
-    for kind, icon, rows in (
-        ("Task", "tasks", await workflows.listing(ctx, None, 100, None)),
-        ("Approval", "approvals", await approvals_of.listing(ctx, ctx.workspace_id, None, None, 100)),
-        ("View", "views", await views_of.listing(ctx, None, 100)),
-    ):
-        for row in rows:
-            if wanted in row["title"].casefold():
-                target = words.href(row["id"], ctx.workspace_id)
-                shown = {"kind": kind, "icon": icon, "id": row["id"], "title": row["title"], "state": row.get("state")}
-                found.append({**shown, "href": target})
-    return found[:30]

@@ -12,7 +12,7 @@ from worka.kernel import ids
 from worka.kernel.context import Context
 from worka.kernel.errors import Conflict, Denied, Invalid, NotFound, Problem
 from worka.kernel.http import context
-from worka.web import auth, data, words
+from worka.web import auth, data, find, words
 from worka.web.render import page, redirect
 
 router = APIRouter(include_in_schema=False)
@@ -71,8 +71,33 @@ async def tasks(
 @router.get("/w/{workspace_id}/tasks/{task_id}")
 async def task(request: Request, workspace_id: str, task_id: str, ctx: Reader) -> Response:
     """Why is this still running: verdict, waits, evidence, steps."""
-    found = _here(await data.task(ctx, task_id), workspace_id, task_id)
-    return await _page(request, ctx, "task.html", "tasks", task=found, why=await data.why(ctx, task_id))
+    return await _task(request, ctx, task_id)
+
+
+async def _task(request: Request, ctx: Context, task_id: str, problem: Problem | None = None) -> Response:
+    found = _here(await data.task(ctx, task_id), ctx.workspace_id, task_id)
+    refused = problem.body(ctx.trace_id) if problem else None
+    why = await data.why(ctx, task_id)
+    return await _page(
+        request, ctx, "task.html", "tasks", problem.status if problem else 200, task=found, why=why, problem=refused
+    )
+
+
+@router.post("/w/{workspace_id}/tasks/{task_id}", dependencies=[Depends(auth.same_origin)])
+async def act(
+    request: Request,
+    workspace_id: str,
+    task_id: str,
+    ctx: Reader,
+    outcome: Annotated[Literal["cancel", "retry", "failed"], Form()],
+) -> Response:
+    """Cancels a task, or says what became of an unknown step; a refusal comes back on the same page."""
+    _here(await data.task(ctx, task_id), workspace_id, task_id)
+    try:
+        await data.act(ctx, task_id, outcome)
+    except (Conflict, Denied, Invalid) as problem:
+        return await _task(request, ctx, task_id, problem)
+    return redirect(f"/w/{workspace_id}/tasks/{task_id}")
 
 
 @router.get("/w/{workspace_id}/approvals")
@@ -203,12 +228,12 @@ async def search(
 ) -> Response:
     """An id leads to its page at once; anything else is looked for in names."""
     wanted = q.strip()
-    target = words.href(wanted.lower(), workspace_id)
+    target = await find.target(ctx, wanted) if wanted else ""
     if target:
         return redirect(target)
     shaped = ids.check(wanted.lower())
-    found = await data.find(ctx, wanted) if wanted and not shaped else []
-    return await _page(request, ctx, "search.html", "", q=wanted, found=found, shaped=shaped)
+    found = await find.named(ctx, wanted) if wanted and not shaped else []
+    return await _page(request, ctx, "search.html", "search", q=wanted, found=found, shaped=shaped)
 
 
 def _here(row: dict[str, Any], workspace_id: str | None, subject: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from worka.kernel.clock import now
 from worka.web import markdown, words
 
 HERE = Path(__file__).parent
+STATIC = HERE / "static"
 # Only our own files, no inline script or style; a page may be framed by nobody and post only to us.
 POLICY = (
     "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; img-src 'self'"
@@ -40,23 +41,43 @@ _NOT_PAGES = re.compile(r"^/(v1|static|livez|readyz|metrics|openapi\.json|docs)(
 _WORKSPACE = re.compile(r"^/w/(ws_[0-9a-z]{26})(/|$)")
 
 
+@cache
+def version() -> str:
+    """A digest of all static files: it stands in their addresses, so that a module's relative import of another, and the
+    style's font, carry it too."""
+    found = hashlib.sha256()
+    for path in sorted(STATIC.rglob("*")):
+        if path.is_file():
+            found.update(f"{path.relative_to(STATIC)}\0".encode() + path.read_bytes())
+    return found.hexdigest()[:12]
+
+
 class Files(StaticFiles):
-    """Static files. An address that carries the content's digest never changes: a browser may keep it for ever."""
+    """Static files. An address that carries the version never changes: a browser may keep it for ever."""
+
+    def get_path(self, scope: Scope) -> str:
+        path = super().get_path(scope)
+        first, _, rest = path.partition("/")
+        scope["worka.fixed"] = first == f"v-{version()}"
+        return rest if first.startswith("v-") else path
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
-        fixed = scope.get("query_string", b"").startswith(b"v=") or path.endswith(".woff2")
+        fixed = scope.get("worka.fixed")
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if fixed else "no-cache"
         return response
 
 
-static_app = Files(directory=HERE / "static")
+static_app = Files(directory=STATIC)
 
 
-@cache
 def asset(name: str) -> str:
-    """The address of a static file, with its content's digest."""
-    return f"/static/{name}?v={hashlib.sha256((HERE / 'static' / name).read_bytes()).hexdigest()[:12]}"
+    """The address of a static file, with the version of them all."""
+    return f"/static/v-{version()}/{name}"
+
+
+# All of them are named in the page, so that none waits until another was read.
+MODULES = tuple(path.name for path in sorted((STATIC / "js").glob("*.js")))
 
 
 def _pretty(value: Any) -> str:
@@ -89,6 +110,7 @@ def _environment() -> Environment:
         pretty=_pretty,
         markdown=markdown.render,
         lines=words.lines,
+        brief=words.brief,
         rule_words=words.rule,
         is_id=lambda value: isinstance(value, str) and ids.check(value),
         is_digest=words.is_digest,
@@ -96,8 +118,10 @@ def _environment() -> Environment:
     )
     environment.globals.update(
         asset=asset,
+        modules=MODULES,
         status=words.status,
         href=words.href,
+        kind_of_id=lambda value: words.KIND_OF_ID.get(ids.prefix_of(str(value)), "id"),
         difference=words.difference,
         kind_of_principal=words.kind_of_principal,
         meaning=lambda code: reasons.get(str(code)),

@@ -9,12 +9,13 @@ import uvicorn
 from worka import web
 from worka.api.app import create
 from worka.identity import ensure_setup_token
-from worka.kernel import failpoints, settings, telemetry
+from worka.kernel import failpoints, memory, settings, telemetry
 from worka.workers.wiring import Runtime
 
 
 def main() -> None:
     """Runs the door until it is told to stop."""
+    memory.no_core_dumps()
     failpoints.check_environment()
     loaded = settings.load()
     runtime = Runtime(loaded, "serve")

@@ -38,10 +38,11 @@ _OWN_ICON: Final = {"queued": "queue", "paused": "pause", "retrying": "retry", "
 # Lanes of the attention page and of changes: the order in which they are shown, and what they are called.
 ATTENTION: Final = {
     "approvals": ("Waiting for a decision", "Nothing runs past these until a person decides."),
-    "tasks": ("Stuck or failing work", "Tasks that stopped, stalled, or keep retrying."),
-    "packs": ("Failing packs", "Invocations that failed, grouped by pack."),
-    "capability": ("Capability on hold", "Packs and connections that wait or are held."),
     "services": ("Degraded parts of the platform", "Processes that are silent or report trouble."),
+    "tasks": ("Stuck or failing work", "Tasks that stopped, stalled, or keep retrying."),
+    "packs": ("Failing packs", "Calls that failed in the last day, by pack and reason."),
+    "capability": ("Capability on hold", "Packs and connections that wait or are held."),
+    "waiting": ("Work that waits for a decision", "It goes on by itself once somebody has decided."),
     "secrets": ("Secrets and consents", "Expiring, broken or revoked."),
     "sharing": ("Newly reachable from outside", "Things that became public."),
     "evidence": ("Audit and backup", "The ledger or a backup needs a look."),
@@ -63,6 +64,11 @@ _PAGES: Final = {
     "view": "views",
     "dec": "decisions",
 }
+KIND_OF_ID: Final = {
+    "task": "task", "apr": "approval", "inv": "invocation", "view": "view", "dec": "decision", "att": "attachment",
+    "conn": "connection", "proc": "process", "rel": "release", "sec": "secret", "step": "step", "wait": "wait",
+    "ws": "workspace",
+}  # fmt: skip
 _EXPLAINED: Final = {"att", "conn", "proc", "rel", "sec", "step", "wait"}
 _KINDS: Final = {
     "person": "person",
@@ -84,6 +90,20 @@ def status(state: str | None) -> Status:
 def spoken(code: Any) -> str:
     """`waiting_for_approval` → `waiting for approval`."""
     return str(code or "").replace("_", " ").strip()
+
+
+def told(title: str, headline: str) -> tuple[str, str]:
+    """A headline as (what it is about, what is said about it): `Pay 7 failed: x` → (`Pay 7`, `Failed: x`)."""
+    for start in (f"“{title}” ", f"{title} "):
+        if title and headline.startswith(start):
+            line = headline[len(start) :]
+            return title, line[:1].upper() + line[1:]
+    return headline, ""
+
+
+def brief(text: Any) -> str:
+    """A text in which hashes are cut to what a person compares."""
+    return re.sub(r"\b(?:sha256:)?([0-9a-f]{12})[0-9a-f]{28,52}\b", r"\1…", str(text or ""))
 
 
 def rule(text: str) -> str:

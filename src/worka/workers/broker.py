@@ -6,7 +6,7 @@ import asyncio
 import signal
 
 from worka.broker import server
-from worka.kernel import failpoints, settings, telemetry
+from worka.kernel import failpoints, memory, settings, telemetry
 from worka.observability.heartbeat import Heartbeat
 from worka.treasury import service as treasury
 from worka.workers.wiring import Runtime, build_id
@@ -33,6 +33,7 @@ async def serve() -> None:
 
 def main() -> None:
     """Entry point of the role."""
+    memory.no_core_dumps()
     failpoints.check_environment()
     asyncio.run(serve())
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from worka.approvals import jobs as approvals
 from worka.audit import sealer
-from worka.kernel import failpoints, settings, telemetry
+from worka.kernel import failpoints, memory, settings, telemetry
 from worka.kernel.errors import Problem
 from worka.kernel.settings import Settings
 from worka.observability.heartbeat import Heartbeat
@@ -114,6 +114,7 @@ async def _every(seconds: float, name: str, act: Callable[[], Awaitable[Any]]) -
 
 def main() -> None:
     """The process."""
+    memory.no_core_dumps()
     failpoints.check_environment()
     config = settings.load()
     worker = Worker(config)

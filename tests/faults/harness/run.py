@@ -66,9 +66,9 @@ def commit() -> str:
     return name.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
-def done_seeds(row: str, of: str) -> set[int]:
-    """Seeds of a row that passed on this commit: they are not run again."""
-    file = RESULTS / f"{row}.jsonl"
+def done_seeds(results: Path, row: str, of: str) -> set[int]:
+    """Seeds of a row that held on this commit: they are not run again."""
+    file = results / f"{row}.jsonl"
     lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     return {line["seed"] for line in lines if line["commit"] == of and line["verdict"] == "held"}
 
@@ -148,7 +148,11 @@ def run_row(name: str, seeds: list[int], of: str, results: Path) -> bool:
     with tempfile.TemporaryDirectory(prefix=f"faults-{name}-") as folder:
         try:
             for seed in seeds:
-                stage = stage or row.build()
+                try:
+                    stage = stage or row.build()
+                except Exception as error:
+                    print(f"{name} seed {seed}: the instance did not come up: {error}", flush=True)
+                    return False
                 line = one(row, stage, seed, of, Path(folder))
                 keep(line, results)
                 said = "; ".join(line["broken"][:3]) or ", ".join(line["proof"])[:150]
@@ -205,7 +209,7 @@ def main(arguments: list[str] | None = None) -> int:
     of = commit()
     held = True
     for name in rows:
-        done = set() if options.again else done_seeds(name, of)
+        done = set() if options.again else done_seeds(options.results, name, of)
         seeds = [seed for seed in range(options.first, options.seeds + 1) if seed not in done]
         if options.only:
             seeds = [int(seed) for seed in options.only.split(",")]

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from worka.kernel import ipc, settings, telemetry
+from worka.kernel import ipc, memory, settings, telemetry
 from worka.kernel.errors import BadRequest, Problem
 from worka.kernel.paths import Paths
 from worka.kernel.settings import PackSettings
@@ -280,6 +280,7 @@ async def _main() -> None:
 
 def main() -> int:
     """The role's entry; WORKA_HOME and the settings say where."""
+    memory.no_core_dumps()
     asyncio.run(_main())
     return 0
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,9 @@ class Pins:
                 found[name] = "The server lists this tool, but it was not there when the release was registered."
             elif rules.tool_pin(listed[name]) != pins[name]:
                 found[name] = _diff(self._recall(pins[name]), listed[name])
+        for name, count in Counter(tool["name"] for tool in listing.tools).items():
+            if count > 1:
+                found[name] = f"The server lists this tool {count} times."
         whole = None
         if server_pin is not None and rules.server_pin(listing.instructions) != server_pin:
             whole = _diff(self._recall(server_pin), {"instructions": listing.instructions})

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from worka.kernel import memory
 from worka.packs.sandbox import etc, seccomp
 from worka.packs.sandbox.cgroups import Cgroups, Group
 from worka.packs.sandbox.namespaces import StepFailed, become_pack
@@ -380,6 +381,7 @@ def _lines(said: bytes) -> list[dict[str, Any]]:
 
 def main(arguments: list[str] | None = None) -> int:
     """`--home`, `--uid` (who may ask), `--uid-base`, `--mount-root` (more folders that may be bound)."""
+    memory.no_core_dumps()
     parser = argparse.ArgumentParser(prog="worka.packs.sandbox.launcher", description=__doc__)
     parser.add_argument(
         "--home", type=Path, default=os.environ.get("WORKA_HOME"), required="WORKA_HOME" not in os.environ

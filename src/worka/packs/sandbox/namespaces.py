@@ -87,7 +87,9 @@ def set_limits(spec: LaunchSpec, grouped: Group) -> None:
     limits = spec.limits
     megabyte = 1024 * 1024
     wanted = {
-        resource.RLIMIT_CORE: 0,  # a core dump would write the pack's memory to the host
+        # A core dump would write the pack's memory to the host. One byte is too little for a file, and, unlike nothing,
+        # it also keeps the kernel from running a collector (core(5)).
+        resource.RLIMIT_CORE: 1,
         resource.RLIMIT_NOFILE: limits.files,
         resource.RLIMIT_FSIZE: limits.disk_mb * megabyte,
         resource.RLIMIT_CPU: limits.cpu_seconds,

@@ -1,0 +1,165 @@
+"""The first two questions of an operator, answered from the signed-in home of a workspace on its worst day."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests.console.conftest import Eyes, sign_in
+from tests.support.bad_day import UNDECLARED, BadDay
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
+SECONDS = 10.0
+CLICKS = 2
+# A click of a mouse counts, and so does a key that opens something.
+COUNTER = """
+addEventListener("click", (e) => { if (e.isTrusted && e.detail > 0) sessionStorage.steps = Number(sessionStorage.steps || 0) + 1; }, true);
+addEventListener("keydown", (e) => { if (e.isTrusted && e.key === "Enter") sessionStorage.steps = Number(sessionStorage.steps || 0) + 1; }, true);
+addEventListener("mousedown", () => { sessionStorage.mouse = "used"; }, true);
+"""
+# What really happened, by who seeded it: (the row of the home, what is typed into the palette, the cause).
+RUNNING = {
+    "stalled": ("Match payments of April", "April", r"the worker that holds it is silent"),
+    "queued": ("Match payments of 2026", "of 2026", r"no worker is alive"),
+    "retrying": ("Reminder to Breakwater & Sons", "Breakwater", r"ended with exit code 1"),
+    "waiting": ("Release notes of mole", "notes of mole", r"Arno Approver"),
+    "payment": ("Pay invoice 2233", "2233 task", r"Call acme\.billing\.post_payment.+Arno Approver"),
+}
+FAILED = {
+    "undeclared": ("undeclared destination", "fetch_rates", rf"{re.escape(UNDECLARED)}.+refused"),
+    "crashed": ("pack crashed", "render_invoice", r"ended with exit code 1"),
+    "too_much_memory": ("out of memory", "import_statement", r"more than its 128 MiB"),
+    "invalid": ("output invalid", "sum_ledger output", r"/total: must be of type number"),
+}
+
+
+def home(browser: Browser, day: BadDay) -> tuple[BrowserContext, Eyes]:
+    context = browser.new_context(viewport={"width": 1280, "height": 860})
+    eyes = sign_in(context, f"{day.url}/sign-in?link={day.approver.post('/v1/sign-in-links')['token']}")
+    eyes.page.add_init_script(COUNTER)
+    eyes.page.goto(f"{day.url}/w/{day.ids['workspace']}/attention")
+    eyes.page.evaluate("sessionStorage.steps = 0; delete sessionStorage.mouse")
+    return context, eyes
+
+
+def answered(page: Page, day: BadDay, cause: str, go: Callable[[], None], kind: str) -> dict[str, Any]:
+    """Goes, reads the answer, and holds it against the clock, the clicks, the truth and the API."""
+    started = time.monotonic()
+    go()
+    page.wait_for_url(f"**/{kind}s/**")
+    expect(page.locator("[data-verdict]")).to_have_text(re.compile(cause, re.DOTALL))
+    assert time.monotonic() - started <= SECONDS
+    assert int(page.evaluate("sessionStorage.steps")) <= CLICKS
+    ref = page.url.rsplit("/", 1)[1].partition("?")[0]
+    answer: dict[str, Any] = day.approver.get(f"/v1/{kind}s/{ref}/why")
+    shown = page.locator("[data-verdict]").inner_text()
+    assert timeless(shown) == timeless(answer["headline"])
+    return answer
+
+
+def timeless(headline: str) -> str:
+    return re.sub(r"\d+ (s|min|h|d)\b", "…", headline).strip()
+
+
+def from_home(page: Page, name: str) -> Callable[[], None]:
+    row = page.locator("li", has=page.get_by_role("link", name=name, exact=True)).last
+    why = row.get_by_role("link", name="Why")
+    return lambda: why.click()
+
+
+def through_tasks(page: Page, name: str) -> Callable[[], None]:
+    def go() -> None:
+        page.get_by_role("navigation").get_by_role("link", name="Tasks").click()
+        page.get_by_role("link", name=name, exact=True).click()
+
+    return go
+
+
+def by_palette(page: Page, words: str, first: str) -> Callable[[], None]:
+    def go() -> None:
+        page.keyboard.press("Control+k")
+        page.keyboard.type(words)
+        expect(page.locator("#palette [data-found] [role=option][aria-selected=true]")).to_contain_text(first)
+        page.keyboard.press("Enter")
+
+    return go
+
+
+@pytest.mark.capability("DOR-4", "OBS-5", part="why is this workflow still running")
+@pytest.mark.parametrize("hand", ["mouse", "keyboard"])
+@pytest.mark.parametrize("state", list(RUNNING))
+def test_why_is_this_workflow_still_running(browser: Browser, bad_day: BadDay, state: str, hand: str) -> None:
+    name, typed, cause = RUNNING[state]
+    context, eyes = home(browser, bad_day)
+    page = eyes.page
+    by_mouse = through_tasks if state == "queued" else from_home
+    go = by_mouse(page, name) if hand == "mouse" else by_palette(page, typed, name)
+    answer = answered(page, bad_day, cause, go, "task")
+    assert answer["subject"] == bad_day.found[state]
+    if hand == "keyboard":
+        assert page.evaluate("sessionStorage.mouse") is None
+    eyes.check()
+    context.close()
+
+
+@pytest.mark.capability("DOR-4", "OBS-5", part="why did this pack fail to invoke")
+@pytest.mark.parametrize("hand", ["mouse", "keyboard"])
+@pytest.mark.parametrize("kind", list(FAILED))
+def test_why_did_this_pack_fail_to_invoke(browser: Browser, bad_day: BadDay, kind: str, hand: str) -> None:
+    reason, typed, cause = FAILED[kind]
+    context, eyes = home(browser, bad_day)
+    page = eyes.page
+    if hand == "mouse":
+        lane = page.locator("#lane-packs")
+        link = lane.get_by_role("link", name=re.compile(f"Why: acme.billing, .*{reason}"))
+        go: Callable[[], None] = lambda: link.click()  # noqa: E731
+    else:
+        go = by_palette(page, typed, typed.split(" ")[0])
+    answer = answered(page, bad_day, cause, go, "invocation")
+    leg = next(leg["name"] for leg in answer["road"] if leg["state"] == "failed")
+    expect(page.locator(".road .bad .leg")).to_have_text(leg.capitalize())
+    if kind == "crashed":
+        expect(page.locator(".terminal").first).to_contain_text("FileNotFoundError: templates/reminder.html")
+    eyes.check()
+    context.close()
+
+
+def test_the_home_tells_apart_what_needs_a_decision_what_is_stuck_and_what_merely_waits(
+    browser: Browser, bad_day: BadDay
+) -> None:
+    context, eyes = home(browser, bad_day)
+    page = eyes.page
+    decisions, stuck, waiting = (page.locator(f"#lane-{name}") for name in ("approvals", "tasks", "waiting"))
+    expect(decisions).to_contain_text("Pay invoice 2233")
+    expect(stuck).to_contain_text("Match payments of April")
+    expect(stuck).not_to_contain_text("Pay invoice 2233")
+    expect(waiting).to_contain_text("Pay invoice 2233")
+    expect(page.locator("#lane-services")).to_contain_text("worker")
+    expect(page.locator("#lane-capability")).to_contain_text("acme.payroll")
+    raw = re.findall(r"\b(?:task|apr|inv|att|rel|proc)_[0-9a-z]{26}\b", page.locator("main").inner_text())
+    assert raw == [], "a person reads names, not ids"
+    context.close()
+
+
+def test_the_day_holds_what_it_says(bad_day: BadDay) -> None:
+    states = {name: bad_day.owner.get(f"/v1/tasks/{bad_day.found[name]}/why")["state"] for name in RUNNING}
+    assert states == {
+        "stalled": "stalled",
+        "queued": "queued",
+        "retrying": "retrying",
+        "waiting": "waiting",
+        "payment": "waiting",
+    }
+    reasons = {name: bad_day.owner.get(f"/v1/invocations/{bad_day.found[name]}/why")["reason"] for name in FAILED}
+    assert reasons == {
+        "undeclared": "undeclared_destination",
+        "crashed": "pack_crashed",
+        "too_much_memory": "pack_out_of_memory",
+        "invalid": "output_invalid",
+    }, json.dumps(reasons)

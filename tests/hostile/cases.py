@@ -1,0 +1,165 @@
+"""Every hostile case and the tests that hold it. `docs/reference/hostile-cases.md` is made from this (`make docs`).
+
+A test is `file::function`, the file below tests/. test_cases.py looks that each is there, and that no test of this folder
+is missing here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is attempted, what holds against it, and the tests (each with its control)."""
+
+    area: str
+    attempt: str
+    holds: str
+    tests: tuple[str, ...]
+
+
+def _in(file: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"{file}::test_{name}" for name in names)
+
+
+INTERNET, EGRESS, KERNEL, SANDBOX = (
+    f"hostile/test_{n}.py" for n in ("internet", "egress", "kernel", "sandbox")
+)  # fmt: skip
+LEAKS, SEARCH, TENANTS, MCP, ARCHIVES = (
+    f"hostile/test_{n}.py" for n in ("leaks", "search", "tenants", "mcp", "archives")
+)  # fmt: skip
+ASKED = _in(KERNEL, "the_sandbox_refuses_what_the_kernel_does_outside", "every_probe_has_its_refusal")
+FOUR = _in(INTERNET, "an_ipv4_address_is_no_road_in_any_spelling") + _in(
+    EGRESS, "a_raw_address_is_refused_in_every_spelling"
+)
+SIX = _in(INTERNET, "an_ipv6_address_is_no_road_in_any_spelling")
+INWARD = _in(INTERNET, "a_declared_name_that_leads_inward_is_refused")
+ODD = _in(INTERNET, "a_host_that_two_parsers_could_read_differently_goes_nowhere")
+LOOKING = _in(
+    SEARCH, "a_pack_that_searches_everywhere_finds_no_secret_and_tells_nobody",
+    "the_same_search_inside_finds_what_the_pack_itself_has_hidden",
+)  # fmt: skip
+
+CASES: tuple[Case, ...] = (
+    Case("Egress", "decimal, octal, hex and short IPv4; 0.0.0.0", "every spelling of an address is a raw address", FOUR),
+    Case("Egress", "IPv4-mapped IPv6 in both spellings, NAT64, 6to4, Teredo", "no route, and refused by name", SIX + INWARD),
+    Case("Egress", "carrier NAT, private, link-local, metadata addresses", "refused before anything is dialled", FOUR + INWARD),
+    Case("Egress", "user info, IDN, full-width digits, backslash, NUL, ports, brackets in a host", "one reading or none", ODD),
+    Case("Egress", "a trailing dot", "the same declared name, in one spelling", _in(INTERNET, "a_trailing_dot_is_the_same_declared_name") + ODD),
+    Case("Egress", "CRLF, NUL and folds in a request", "malformed, nothing leaves", _in(INTERNET, "a_request_broken_on_purpose_goes_nowhere")),
+    Case("Egress", "redirects inward", "the client that follows is refused there", _in(INTERNET, "a_redirect_that_leads_inward_ends_there")
+         + _in(EGRESS, "a_redirect_out_of_scope_is_not_followed_and_is_named")),
+    Case("Egress", "DNS rebinding", "what was checked is what is dialled", _in(
+        INTERNET, "a_name_that_changes_between_check_and_connection_is_dialled_where_it_was_checked")
+         + _in(EGRESS, "a_name_that_resolves_inward_is_refused_whatever_it_resolved_to_before", "what_was_checked_is_what_is_dialled")),
+    Case("Egress", "SNI ≠ Host ≠ target of the connection", "all three name one declared place", _in(
+        INTERNET, "sni_host_and_target_must_name_one_place")
+         + _in(EGRESS, "fronting_is_refused")),
+    Case("Egress", "relayed CONNECT, plain HTTP beside it, proxy requests", "nested_connect", _in(
+        INTERNET, "a_tunnel_is_not_relayed_and_plain_http_beside_it_gains_nothing")
+         + _in(EGRESS, "a_proxy_request_or_another_protocol_is_refused")),
+    Case("Egress", "request smuggling (length and coding, 25 ways)", "no second request in a body", _in(
+        INTERNET, "no_second_request_travels_in_the_body_of_a_first") + _in(EGRESS, "a_second_request_is_not_hidden_in_a_body")),
+    Case("Egress", "WebSocket and other upgrades, asked for or unasked", "upgrade_refused", _in(
+        INTERNET, "another_protocol_is_not_spoken_over_the_road")),
+    Case("Egress", "proxy variables unset or replaced, our authority not trusted", "there is no other road", _in(
+        INTERNET, "without_proxy_variables_or_trust_in_our_authority_nothing_leaves")
+         + _in(EGRESS, "a_client_that_does_not_trust_the_session_gets_nothing_out")),
+    Case("Egress", "UDP, QUIC, other ports, IPv6", "no route, no listener", _in(INTERNET, "datagrams_quic_and_other_ports_are_no_road")
+         + _in(EGRESS, "other_ports_udp_and_ipv6_are_no_road") + _in(SANDBOX, "no_direct_connection_leaves")),
+    Case("Egress", "processes and threads left running after the call", "no_active_invocation", _in(
+        INTERNET, "what_a_pack_leaves_running_reaches_nothing_after_its_call")),
+    Case("Egress", "exfiltration by name lookup", "a lookup asks nobody outside", _in(INTERNET, "a_name_lookup_tells_the_outside_nothing")
+         + _in(EGRESS, "names_are_not_a_way_to_tell_the_outside_something") + _in(SANDBOX, "no_name_is_resolved_without_network") + LOOKING[:1]),
+    Case("Egress", "a flood of connections", "bounded, and the road stays open", _in(
+        EGRESS, "a_flood_of_connections_is_bounded_and_the_road_stays_open")),
+    Case("Sandbox", "other processes' environment, arguments and memory", "not visible", LOOKING + _in(
+        SANDBOX, "no_environment_of_the_host", "no_other_process_is_seen_or_signalled",
+        "the_hosts_processes_do_not_show_the_packs_environment_or_arguments")),
+    Case("Sandbox", "files of the host and of siblings", "not there", LOOKING + _in(
+        SANDBOX, "no_file_of_the_host_and_none_of_a_sibling", "nothing_can_be_written_but_tmp_and_tmp_is_bounded")),
+    Case("Sandbox", "mount, remount, pivot_root, chroot, the new mount calls", "EPERM", ASKED),
+    Case("Sandbox", "unshare, clone, clone3, setns: every kind of namespace", "EPERM or ENOSYS", ASKED + _in(SANDBOX, "no_nested_user_namespace")),
+    Case("Sandbox", "bpf, io_uring, keyctl, userfaultfd, perf_event_open, kernel log", "EPERM", ASKED + _in(
+        SANDBOX, "dangerous_system_calls_are_refused_before_the_kernel_looks")),
+    Case("Sandbox", "ptrace, process_vm, pidfd_getfd, kcmp, open_by_handle_at", "EPERM", ASKED),
+    Case("Sandbox", "TIOCSTI", "EPERM", ASKED),
+    Case("Sandbox", "packet, vsock, crypto and raw sockets; a new address", "refused", ASKED + _in(SANDBOX, "no_vsock_no_packet_no_crypto_socket")),
+    Case("Sandbox", "inherited descriptors", "three pipes and nothing else", _in(LEAKS, "no_descriptor_of_the_platform_is_inherited") + LOOKING),
+    Case("Sandbox", "abstract sockets, loopback ports, shared memory", "namespaces of its own", _in(SANDBOX, "no_direct_connection_leaves") + LOOKING
+         + _in(TENANTS, "two_tenants_packs_at_once_cannot_see_signal_or_reach_each_other")),
+    Case("Sandbox", "/sys, /proc/sys, control groups, device nodes", "not there or not writable", ASKED),
+    Case("Sandbox", "symbolic links swapped all the time", "nobody outside follows them", _in(
+        LEAKS, "what_a_pack_links_and_swaps_in_its_own_folder_nobody_outside_follows")
+         + _in(ARCHIVES, "a_source_that_is_swapped_for_a_link_while_it_is_cloned_leads_nowhere")),
+    Case("Sandbox", "fork bomb, threads", "bounded, gone with the session", _in(
+        SANDBOX, "a_fork_bomb_is_bounded_and_its_sessions_end_takes_all_of_it", "a_bomb_that_forks_for_ever_ends_with_its_deadline")
+         + _in(LEAKS, "a_pack_takes_no_more_than_its_share_of")),
+    Case("Sandbox", "memory, processor, disk, descriptors, many small files", "limits of that pack alone", _in(
+        SANDBOX, "memory_beyond_the_limit_kills_that_pack_only", "processor_time_is_shared",
+        "nothing_can_be_written_but_tmp_and_tmp_is_bounded", "no_core_no_more_files_than_allowed_and_no_limit_raised")
+         + _in(LEAKS, "a_pack_takes_no_more_than_its_share_of", "a_million_small_files_end_with_that_packs_memory_or_its_disk")),
+    Case("Sandbox", "log flood", "a bounded tail, constant memory", _in(LEAKS, "a_flood_of_logs_is_bounded_everywhere_and_nobody_else_feels_it")),
+    Case("Sandbox", "secrets in core dumps, of packs and of our own processes", "no dump and no collector", _in(
+        LEAKS, "a_pack_that_crashes_leaves_no_core_and_no_collector_gets_one", "a_role_that_crashes_leaves_no_core",
+        "every_role_keeps_its_memory_off_the_disk")),
+    Case("Sandbox", "a loader variable in the manifest", "acts inside only", _in(SANDBOX, "a_loader_variable_does_not_reach_bubblewrap")),
+    Case("Sandbox", "a token that is on the wire at that moment", "never in the sandbox", _in(
+        SEARCH, "the_token_is_not_in_the_sandbox_while_the_broker_sends_it")),
+    Case("Tenants", "two tenants' packs at once", "neither sees, signals or reaches the other", _in(
+        TENANTS, "two_tenants_packs_at_once_cannot_see_signal_or_reach_each_other",
+        "each_tenants_requests_carry_its_own_token_when_both_ask_at_once")),
+    Case("Tenants", "a pack hung, killed, out of memory, forking, flooding", "another tenant's calls go on without an error", _in(
+        TENANTS, "another_tenants_calls_go_on_without_an_error", "a_pack_that_dies_with_its_network_open_is_told_as_what_killed_it")),
+    Case("MCP", "approved once and changed later", "held before the next call", _in(
+        MCP, "a_tool_that_was_approved_and_then_changes_is_held_before_its_next_call", "a_server_that_lists_a_tool_twice_later_has_changed_it")),
+    Case("MCP", "poisoned descriptions and results", "data; never a template, a class or a terminal command", _in(
+        MCP, "a_poisoned_result_is_data_all_the_way_to_the_caller", "a_poisoned_description_decides_nothing",
+        "what_strangers_say_cannot_move_the_operators_terminal")),
+    Case("MCP", "name squatting and shadowing", "not registered", _in(
+        MCP, "two_tools_that_can_be_taken_for_one_are_not_registered", "a_name_that_somebody_has_cannot_be_taken_or_shadowed")),
+    Case("MCP", "colliding JSON-RPC ids, forged and early answers", "each caller gets its own", _in(
+        MCP, "answers_never_cross_between_callers_whose_requests_have_the_same_ids",
+        "a_pack_that_answers_twice_early_or_under_other_ids_confuses_nobody")),
+    Case("MCP", "duplicate keys and case variants in manifest, arguments and results", "one reading, or refused", _in(
+        MCP, "an_answer_with_a_key_twice_has_one_reading", "an_argument_that_another_parser_reads_as_a_declared_one_is_refused",
+        "such_an_argument_never_reaches_the_pack", "a_manifest_with_a_key_twice_or_in_another_case_has_one_reading")),
+    Case("MCP", "configuration that becomes a command", "arrives as it is, acts inside only", _in(
+        MCP, "configuration_does_not_become_a_command") + _in(ARCHIVES, "what_a_repository_wants_to_run_is_not_run")),
+    Case("MCP", "an argument or a field that switches isolation off", "no such switch", _in(
+        MCP, "no_argument_and_no_field_switches_isolation_off") + _in("packs/test_sandbox.py", "a_request_that_reaches_too_far_is_refused")),
+    Case("MCP", "a control port open to the machine", "sockets of our own uid, one-time tokens", _in(
+        "packs/test_sandbox.py", "only_the_platforms_user_may_ask")),
+    Case("Archives", "`..`, absolute paths, links, devices, set-user-id in a wheel", "nothing outside, plain files only", _in(
+        ARCHIVES, "a_wheel_reaches_nothing_outside_its_environment")),
+    Case("Archives", "a wheel that is a bomb", "ends at the budget, leaves nothing", _in(
+        ARCHIVES, "a_bomb_ends_at_the_budget_and_leaves_the_disk_as_it_was")),
+    Case("Archives", "source distributions, npm tarballs", "not unpacked", _in(
+        ARCHIVES, "a_source_distribution_is_not_unpacked_and_not_built", "an_npm_tarball_is_refused_before_a_byte_of_it_is_read")),
+    Case("Archives", "a tree of files that is sent along", "stays in the tree, bounded", _in(
+        ARCHIVES, "a_path_of_a_tree_that_was_sent_stays_in_the_tree", "a_tree_that_is_too_much_is_refused")
+         + _in("packs/test_build.py", "a_tree_with_links_or_devices_or_from_elsewhere_is_refused")),
+    Case("Archives", "a repository that leads to another tenant's clone", "git does not see the instance's folder", _in(
+        ARCHIVES, "a_repository_that_leads_to_another_tenants_clone_is_not_cloned",
+        "a_source_that_is_swapped_for_a_link_while_it_is_cloned_leads_nowhere")),
+    Case("Archives", "a repository that is a bomb, or holds links", "weighed before the checkout; read inside only", _in(
+        ARCHIVES, "a_repository_that_is_a_bomb_is_refused_before_the_checkout",
+        "a_link_in_a_repository_is_kept_as_a_link_and_read_inside_the_sandbox_only")),
+)  # fmt: skip
+
+
+def page() -> str:
+    """The reference page."""
+    text = (
+        "# Hostile cases\n\nWhat is attempted against Worka in `make test`, and the tests that hold it. Every refusal has its "
+        "control in the same test: the declared road is open, or the same code outside of the sandbox succeeds. Hits are counted "
+        "at live canaries (`tests/hostile/internet.py` makes a network in which every address answers), never in our own log.\n"
+    )
+    for area in dict.fromkeys(case.area for case in CASES):
+        text += f"\n## {area}\n\n| attempt | what holds | tests |\n| --- | --- | --- |\n"
+        for case in CASES:
+            if case.area == area:
+                tests = "<br>".join(f"`{test.removeprefix('hostile/')}`" for test in dict.fromkeys(case.tests))
+                text += f"| {case.attempt} | {case.holds} | {tests} |\n"
+    return text
