@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.api.conforming import fault_of_answer
 from tests.api.samples import SAMPLES, Sample, url
 from tests.api.world import Doors
 from worka.cli.client import Client
@@ -244,7 +245,9 @@ def test_our_own_owner_finds_the_thing_on_every_one_of_these_routes(doors: Doors
         if key not in routes or sample.open or key == "DELETE /v1/sessions/current":
             continue
         method, path = key.split(" ", 1)
-        status = _status(clients[sample.who], method, url(doors, path), sample, doors)
+        status, fault = _ask(clients[sample.who], method, path, sample, doors)
+        if fault:
+            lost.append(f"{key} {status}: {fault}")
         if status == 404 or status >= 500:
             lost.append(f"{key}: {status}")
         if method == "GET" and status != 200:
@@ -254,14 +257,16 @@ def test_our_own_owner_finds_the_thing_on_every_one_of_these_routes(doors: Doors
     assert lost == []
 
 
-def _status(http: Any, method: str, target: str, sample: Sample, doors: Doors) -> int:
+def _ask(http: Any, method: str, path: str, sample: Sample, doors: Doors) -> tuple[int, str]:
+    """The status, and what the answer has that the document does not say."""
+    target = url(doors, path)
     body = sample.body(doors) if sample.body else None
     query = sample.query(doors) if sample.query else None
     if sample.endless:
         with http.stream(method, target, params=query, timeout=10) as answer:
-            return int(answer.status_code)
+            return int(answer.status_code), ""
     answer = http.request(method, target, json=body, params=query)
-    return int(answer.status_code)
+    return int(answer.status_code), fault_of_answer(doors, method, path, answer)
 
 
 def test_the_judge_sees_what_the_application_may_not(doors: Doors) -> None:

@@ -17,7 +17,7 @@ from worka.cli.client import Client
 from worka.cli.demo import Demo
 
 
-@dataclass
+@dataclass(eq=False)
 class Doors:
     """`a`: clients of the full tenant; `b`: the other tenant's owner; `ids`: what the first tenant has, by name."""
 

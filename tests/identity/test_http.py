@@ -20,9 +20,8 @@ PASSWORD = "correct horse battery"
 
 
 @pytest.fixture
-async def door(world: World, cluster: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
+async def door(world: World, cluster: Any) -> AsyncIterator[httpx.AsyncClient]:
     """The real application on the world's database and keys."""
-    monkeypatch.setattr(service, "sign_in_budget", rules.Budget())
     settings = Settings(home=world.settings.home, database={"url": cluster.urls.app})  # type: ignore[arg-type]
     runtime = Runtime(settings, "serve")
     await runtime.db.open()
@@ -216,7 +215,7 @@ async def test_a_policy_fault_names_statement_and_line(door: httpx.AsyncClient, 
 
 
 async def test_too_many_sign_ins_say_when_to_retry(door: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "sign_in_budget", rules.Budget(most=1))
+    monkeypatch.setattr(rules, "PAIR", rules.Limit("pair", 1, 60))
     body = {"email": "nobody@example.org", "password": "whatever it is"}
     assert (await door.post("/v1/sessions", json=body)).status_code == 401
     limited = await door.post("/v1/sessions", json=body)

@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.support.database import Cluster
 from tests.workspaces.world import World
 from worka import identity
 from worka.identity import passwords, rules, service, store
@@ -89,7 +90,7 @@ async def test_a_wrong_password_and_an_unknown_address_get_the_same_answer_for_t
 async def test_sign_in_is_limited_per_address_and_place_and_says_when_to_retry(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "sign_in_budget", rules.Budget(most=2))
+    monkeypatch.setattr(rules, "PAIR", rules.Limit("pair", 2, 60))
     address = await with_password(world)
     for _ in range(2):
         with pytest.raises(BadSignIn):
@@ -98,6 +99,45 @@ async def test_sign_in_is_limited_per_address_and_place_and_says_when_to_retry(
         await identity.sign_in(world.nobody(), address, PASSWORD, "10.0.0.1")
     assert 0 < limited.value.extra["retry_after"] <= 60
     assert (await identity.sign_in(world.nobody(), address, PASSWORD, "10.0.0.2"))["session_token"]
+
+
+async def test_the_limit_holds_over_all_processes_and_a_stranger_elsewhere_locks_nobody_out(
+    world: World, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = await with_password(world)
+    monkeypatch.setattr(rules, "PAIR", rules.Limit("pair", 3, 60))
+    monkeypatch.setattr(rules, "ADDRESS", rules.Limit("address", 4, 3600))
+    assert await identity.sign_in(world.nobody(), address, PASSWORD, "10.1.0.1"), "the owner's usual place"
+    other = Database(cluster.urls.app, "another process", size=2)
+    await other.open()
+    try:
+        for number in range(3):  # two processes, one count
+            ctx = world.nobody()
+            ctx.db = other if number % 2 else world.db
+            with pytest.raises(BadSignIn):
+                await identity.sign_in(ctx, address, "a guess of the stranger", "10.6.6.6")
+        ctx = world.nobody()
+        ctx.db = other
+        with pytest.raises(TooManySignIns):
+            await identity.sign_in(ctx, address, "a guess of the stranger", "10.6.6.6")
+    finally:
+        await other.close()
+    # From ever new places the address as a whole is limited.
+    with pytest.raises(TooManySignIns):
+        await identity.sign_in(world.nobody(), address, PASSWORD, "10.9.9.9")
+    for _ in range(6):  # right tries use nothing up, and the owner's own place is not held up by what strangers do
+        assert await identity.sign_in(world.nobody(), address, PASSWORD, "10.1.0.1")
+
+
+async def test_one_place_that_tries_many_addresses_is_held_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "PLACE", rules.Limit("place", 3, 60))
+    for number in range(3):
+        with pytest.raises(BadSignIn):
+            await identity.sign_in(world.nobody(), f"spray{number}@example.org", "the same password", "10.8.0.1")
+    with pytest.raises(TooManySignIns):
+        await identity.sign_in(world.nobody(), "spray9@example.org", "the same password", "10.8.0.1")
+    with pytest.raises(BadSignIn):
+        await identity.sign_in(world.nobody(), "spray9@example.org", "the same password", "10.8.0.2")
 
 
 async def test_checking_passwords_leaves_the_event_loop_free(world: World) -> None:

@@ -34,14 +34,3 @@ def test_tool_names_have_publisher_pack_and_tool() -> None:
     for wrong in ("publish", "acme.notes", "acme.notes.*", "a.b.c.d", "../x.y.z"):
         with pytest.raises(Invalid):
             rules.check_tools([wrong])
-
-
-def test_the_budget_is_per_key_refills_and_forgets_the_oldest_key() -> None:
-    budget = rules.Budget(most=2, seconds=60, keys=3)
-    assert [budget.take("a", 0), budget.take("a", 1)] == [0, 0]
-    assert budget.take("a", 2) == 58
-    assert budget.take("b", 2) == 0
-    assert budget.take("a", 60.5) == 0
-    for key in "cdefg":
-        assert budget.take(key, 61) == 0
-    assert len(budget._seen) == 3

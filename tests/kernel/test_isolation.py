@@ -12,7 +12,7 @@ from worka.kernel.db import Database
 from worka.kernel.postgres import ROLES
 
 # Rows of these belong to the deployment, not to a tenant; the application reaches them through definer functions only.
-WITHOUT_TENANT = {"person", "session", "process"}
+WITHOUT_TENANT = {"person", "session", "process", "sign_in_try", "sign_in_place"}
 
 
 @pytest.mark.capability("DEP-10")

@@ -27,6 +27,7 @@ from worka.kernel.context import Context
 from worka.kernel.db import Database
 from worka.kernel.ids import new_id
 from worka.kernel.paths import Paths
+from worka.kernel.settings import PackSettings, Settings
 from worka.packs import service
 from worka.treasury import service as treasury
 
@@ -284,9 +285,10 @@ class Packs:
 
 
 @pytest_asyncio.fixture
-async def place(db: Database, home: Path, repository: Path) -> AsyncIterator[Packs]:
-    """A fresh tenant in the home where packs run."""
+async def place(db: Database, home: Path, repository: Path, tmp_path: Path) -> AsyncIterator[Packs]:
+    """A fresh tenant in the home where packs run; mounts may come from the repository's folder and the test's own."""
     world = await make(db, home)
+    world.settings = Settings(home=home, packs=PackSettings(mount_roots=(str(repository), str(tmp_path))))
     packs.subscribe(world.subscribers)
     connections.subscribe(world.subscribers)
     yield Packs(world, repository)

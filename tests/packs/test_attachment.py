@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.packs.conftest import Outside, Packs
 from tests.packs.test_registration import lock, small, tree
 from worka.approvals import service as approvals
 from worka.kernel.errors import Denied
+from worka.kernel.settings import PackSettings, mount_roots
 from worka.packs import explain, model, rules, service, store
 from worka.packs.errors import AlreadyAttached, AttachmentNotUsable, MountInvalid, ReleaseNotUsable, ToolHeld
 from worka.packs.runtime import clone
@@ -141,6 +143,31 @@ async def test_a_mount_that_cannot_be_bound_leaves_nothing_behind(place: Packs, 
             await service.attach(place.ctx(), release["id"], mounts=mounts)
     assert set(os.listdir(home / "clones")) == before
     assert await place.world.rows("attachment") == []
+
+
+async def test_a_mount_comes_only_from_the_folders_that_the_operator_opened(
+    place: Packs, repository: Path, tmp_path: Path
+) -> None:
+    release = await place.shipped("git")
+    elsewhere = repository.parent / f"{repository.name}-elsewhere"
+    subprocess.run(["git", "clone", "-q", str(repository), str(elsewhere)], check=True)
+    (tmp_path / "link").symlink_to(elsewhere)
+    try:
+        for path in (elsewhere, tmp_path / "link", tmp_path / ".." / ".." / ".." / str(elsewhere).lstrip("/")):
+            with pytest.raises(MountInvalid) as refused:
+                await service.attach(place.ctx(), release["id"], mounts={"repo": str(path)})
+            assert refused.value.extra["reason"] == "outside_mount_roots"
+            assert "packs.mount_roots" in refused.value.remedy
+        assert await place.world.rows("attachment") == []
+        row = await service.attach(place.ctx(), release["id"], mounts={"repo": str(repository)})
+        assert row["mounts"][0]["source"] == str(repository)
+    finally:
+        shutil.rmtree(elsewhere)
+
+
+def test_without_a_setting_mounts_come_from_the_folder_beside_the_data_directory(tmp_path: Path) -> None:
+    assert mount_roots(PackSettings(), tmp_path / "home") == [tmp_path / "repositories"]
+    assert mount_roots(PackSettings(mount_roots="/srv/git, /data"), tmp_path) == [Path("/srv/git"), Path("/data")]  # type: ignore[arg-type]
 
 
 def test_a_clone_runs_nothing_of_its_source(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from tests.workspaces.world import World
 from worka import identity
 from worka.identity import passwords
 from worka.identity import rules as person_rules
-from worka.identity import service as people
 from worka.identity.errors import BadSignIn, NotYours, TeamMemberNotFound, TooManySignIns, UsedOrUnknownToken
 from worka.kernel.errors import Conflict, Denied, Invalid
 from worka.kernel.ids import new_id
@@ -60,6 +59,8 @@ async def test_an_invitation_makes_an_account_and_a_member_once(world: World) ->
     credential = await identity.authenticate(world.db, world.sealer, accepted["session_token"])
     assert credential.principal.id == accepted["person_id"]
     assert credential.principal.operator is False
+    (made,) = await world.events("identity.person.created")
+    assert made["after"] == {"operator": False, "vouched_by": world.ids["owner"]}, "the ledger names who vouched"
     async with world.db.transaction(world.tenant_id) as conn:
         assert await store.roles_of(conn, world.workspace_id, "person", accepted["person_id"]) == ["viewer", "approver"]
     (added,) = await world.events("workspace.member.added")
@@ -96,7 +97,7 @@ async def test_invitations_are_no_way_to_guess_a_password(world: World, monkeypa
         ]
         for _ in range(2)
     ]
-    monkeypatch.setattr(people, "sign_in_budget", person_rules.Budget(most=2))
+    monkeypatch.setattr(person_rules, "PAIR", person_rules.Limit("pair", 2, 60))
     for token in invited:
         with pytest.raises(BadSignIn):
             await service.accept(world.nobody(), token, "a password of the thief", "Thief")
@@ -104,7 +105,7 @@ async def test_invitations_are_no_way_to_guess_a_password(world: World, monkeypa
         with pytest.raises(TooManySignIns) as limited:
             await service.accept(world.nobody(), token, PASSWORD, "")
         assert 0 < limited.value.extra["retry_after"] <= 60
-    monkeypatch.setattr(people, "sign_in_budget", person_rules.Budget(most=2))
+    monkeypatch.setattr(person_rules, "PAIR", person_rules.Limit("pair", 20, 60))
     accepted = await service.accept(world.nobody(), invited[0], PASSWORD, "")
     assert accepted["person_id"] == person, "a right first try works, and the refused ones used nothing up"
 

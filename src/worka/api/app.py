@@ -21,7 +21,9 @@ from starlette.exceptions import HTTPException
 from worka import __version__
 from worka.api.door import Door, problem_response
 from worka.api.errors import MethodNotAllowed, NoSuchRoute
+from worka.api.openapi import document
 from worka.api.reading import exact, methods_of
+from worka.api.schema import Alive, Platform, Ready
 from worka.approvals.routes import router as approvals
 from worka.audit.routes import router as audit
 from worka.broker.routes import router as broker
@@ -29,6 +31,7 @@ from worka.connections.routes import router as connections
 from worka.governance.routes import router as governance
 from worka.identity.routes import router as identity
 from worka.kernel.errors import BY_STATUS, Invalid, Problem, Unavailable
+from worka.kernel.http import gives
 from worka.observability.heartbeat import Heartbeat
 from worka.observability.routes import router as observability
 from worka.packs.routes import router as packs
@@ -90,15 +93,10 @@ def create(runtime: Runtime, console: Console | None = None) -> Any:
         lifespan=life,
         docs_url=None,
         redoc_url=None,
-        responses={
-            "default": {
-                "description": "A problem (RFC 9457) with its remedy",
-                "content": {"application/problem+json": {}},
-            }
-        },
     )
     for router in ROUTERS:
         app.include_router(router, dependencies=[Depends(exact)])
+    app.openapi = lambda: document(app)  # type: ignore[method-assign]
     app.state.console = console
     if console is not None:
         app.include_router(console.router, include_in_schema=False)
@@ -175,6 +173,7 @@ def _page(console: Console | None, request: Request, body: dict[str, Any]) -> An
 
 def _health(app: FastAPI, runtime: Runtime) -> None:
     started = time.time()
+    own = [Depends(exact)]
 
     async def checks() -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
@@ -201,11 +200,13 @@ def _health(app: FastAPI, runtime: Runtime) -> None:
                 found[name]["remedy"] = f"Read {runtime.paths.log / (name + '.log')}; `worka up` starts it again."
         return found
 
-    @app.get("/livez", tags=["health"], dependencies=[Depends(exact)], summary="This process answers")
+    @app.get("/livez", tags=["health"], dependencies=own, summary="This process answers", **gives(Alive))
     async def livez() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/readyz", tags=["health"], dependencies=[Depends(exact)], summary="The parts this door needs")
+    @app.get(
+        "/readyz", tags=["health"], dependencies=own, summary="The parts this door needs", **gives(Ready, s503=Ready)
+    )
     async def readyz(verbose: bool = False) -> JSONResponse:
         found = await checks()
         ready = found["database"]["state"] == "healthy"
@@ -214,14 +215,21 @@ def _health(app: FastAPI, runtime: Runtime) -> None:
             body["checks"] = found
         return JSONResponse(body, 200 if ready else 503)
 
-    @app.get("/metrics", tags=["health"], dependencies=[Depends(exact)], summary="Prometheus metrics of this process")
+    @app.get(
+        "/metrics",
+        tags=["health"],
+        dependencies=own,
+        summary="Prometheus metrics of this process",
+        response_class=PlainTextResponse,
+    )
     async def metrics() -> PlainTextResponse:
         return PlainTextResponse(generate_latest().decode(), media_type=CONTENT_TYPE_LATEST)
 
     @app.get(
         "/v1/platform",
         tags=["health"],
-        dependencies=[Depends(exact)],
+        dependencies=own,
+        **gives(Platform),
         summary="Which build answers; for those signed in, which processes and checks too",
     )
     async def platform(request: Request) -> dict[str, Any]:

@@ -24,6 +24,16 @@ class Failed(Exception):
         self.exit_code = exit_code
 
 
+def not_worka(url: str) -> dict[str, Any]:
+    """The problem of an address where something else answers."""
+    return {
+        "code": "not_worka",
+        "title": "What answers there is not Worka",
+        "detail": f"{url} answers, but not as Worka does.",
+        "remedy": "Name the instance with --url or WORKA_URL; `worka up` prints its address.",
+    }
+
+
 def config_path(name: str = "") -> Path:
     """Where `worka login` keeps the address, the workspace and the token (0600); one file for each named login."""
     folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "worka"
@@ -70,12 +80,26 @@ class Client:
         self.token = token
         self.workspace = workspace
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self.http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False)
+        try:
+            self.http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False)
+        except (httpx.InvalidURL, ValueError) as error:
+            raise Failed(
+                {
+                    "code": "bad_url",
+                    "title": "This is no address of a Worka",
+                    "detail": f"{url[:200]!r}: {error}",
+                    "remedy": "Name it with --url or WORKA_URL, such as http://127.0.0.1:8080.",
+                },
+                2,
+            ) from error
 
     def call(self, method: str, path: str, body: Any = None, *, key: str | None = None, **query: Any) -> Any:
         """Calls a route and returns its JSON. Raises Failed with the problem."""
         answer = self.send(method, path, body, key=key, **query)
-        return answer.json() if answer.content else {}
+        try:
+            return answer.json() if answer.content else {}
+        except ValueError as error:
+            raise Failed(not_worka(self.url), 1) from error
 
     def send(self, method: str, path: str, body: Any = None, *, key: str | None = None, **query: Any) -> httpx.Response:
         """Like `call`, giving the whole answer (status 202 tells a wait from a result)."""
@@ -89,7 +113,7 @@ class Client:
         params = {name: value for name, value in query.items() if value is not None}
         try:
             answer = self.http.request(method, path, json=body, params=params, headers=headers)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise Failed(
                 {
                     "code": "no_server",
@@ -103,7 +127,9 @@ class Client:
             try:
                 problem = answer.json()
             except ValueError:
-                problem = {"code": "http_error", "detail": answer.text[:300], "status": answer.status_code}
+                problem = None
+            if not isinstance(problem, dict):
+                problem = {**not_worka(self.url), "status": answer.status_code}
             exit_code = EXIT.get(answer.status_code, 1)
             raise Failed(problem, WAITING if problem.get("code") == "approval_needed" else exit_code)
         return answer

@@ -446,3 +446,16 @@ def run() -> None:
     except Problem as problem:
         output.problem(problem.body())
         sys.exit(1)
+    except BrokenPipeError:
+        # Whoever reads our output has seen enough; Python would complain once more while it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        output.problem(
+            {
+                "title": "A file cannot be used",
+                "detail": f"{error.filename or ''}: {error.strerror or error}",
+                "remedy": "Check the path and its permissions.",
+            }
+        )
+        sys.exit(1)

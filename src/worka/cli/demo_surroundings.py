@@ -47,12 +47,12 @@ class Surroundings:
             raise StageFailed(sentence)
 
     def repository(self) -> Path:
-        """The git repository of the run. As root a copy that the user `worka` can read: it may lie under a closed home."""
+        """A copy of the run's git repository, in the folder from which mounts may be chosen; it may lie under a closed home."""
         source = Path(os.environ.get("WORKA_DEMO_REPO") or os.getcwd()).resolve()
-        if os.geteuid() != 0:
-            return source
         if self.staged is None:
-            base = Path(tempfile.mkdtemp(prefix="demo-repo-", dir=self.home.parent))
+            root = settings.mount_roots(settings.load().packs, self.home)[0]
+            root.mkdir(mode=0o755, exist_ok=True)
+            base = Path(tempfile.mkdtemp(prefix="demo-", dir=root))
             base.chmod(0o755)
             done = subprocess.run(
                 [

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import typer
 
 from worka.cli import output
@@ -99,7 +100,9 @@ def pack_attach(
 ) -> None:
     """Attach a release to the workspace (6: an approval is waited for)."""
     api = client()
-    mounts = dict(item.split("=", 1) for item in mount or [] if "=" in item)
+    if wrong := [item for item in mount or [] if "=" not in item]:
+        raise click.UsageError(f"--mount {wrong[0]} is not NAME=PATH")
+    mounts = dict(item.split("=", 1) for item in mount or [])
     value = api.post(api.ws("/attachments"), {"release_id": release_id, "mode": mode, "mounts": mounts})
     if not show(value):
         output.record(value)

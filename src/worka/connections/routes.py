@@ -7,15 +7,15 @@ from typing import Any
 from fastapi import APIRouter, Depends
 
 from worka.connections import explain, service
-from worka.connections.schema import NewConnection
+from worka.connections.schema import Connection, EndedConnection, NewConnection
 from worka.kernel.context import Context
 from worka.kernel.explanation import Explanation
-from worka.kernel.http import Page, context
+from worka.kernel.http import Items, Page, context, gives
 
 router = APIRouter(prefix="/v1", tags=["connections"])
 
 
-@router.get("/workspaces/{workspace_id}/connections")
+@router.get("/workspaces/{workspace_id}/connections", **gives(Items[Connection]))
 async def list_connections(
     workspace_id: str, page: Page = Depends(), ctx: Context = Depends(context)
 ) -> dict[str, Any]:
@@ -23,13 +23,13 @@ async def list_connections(
     return page.answer(await service.listing(ctx, workspace_id, page.id, page.limit), "id")
 
 
-@router.post("/workspaces/{workspace_id}/connections", status_code=201)
+@router.post("/workspaces/{workspace_id}/connections", **gives(Connection, 201))
 async def create_connection(workspace_id: str, body: NewConnection, ctx: Context = Depends(context)) -> dict[str, Any]:
     """Connects an outside system; by the shipped policy it waits for an approval (`state`, `approval_id`)."""
     return await service.create(ctx, workspace_id, **body.model_dump())
 
 
-@router.get("/connections/{connection_id}")
+@router.get("/connections/{connection_id}", **gives(Connection))
 async def get_connection(connection_id: str, ctx: Context = Depends(context)) -> dict[str, Any]:
     """One connection."""
     return await service.get(ctx, connection_id)
@@ -41,7 +41,7 @@ async def why_connection(connection_id: str, ctx: Context = Depends(context)) ->
     return await explain.explain(ctx, connection_id)
 
 
-@router.delete("/connections/{connection_id}")
+@router.delete("/connections/{connection_id}", **gives(EndedConnection))
 async def remove_connection(connection_id: str, ctx: Context = Depends(context)) -> dict[str, Any]:
     """Ends it and the grants behind it; `stopped` names the attachments that could use it."""
     return await service.remove(ctx, connection_id)

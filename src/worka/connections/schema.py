@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Literal
+
 from pydantic import Field
 
-from worka.kernel.http import Body
+from worka.kernel.http import Answer, Body
 
 
 class NewConnection(Body):
@@ -18,3 +21,31 @@ class NewConnection(Body):
     secret_id: str | None = Field(None, max_length=80)
     metadata: dict[str, str | int] = Field(default_factory=dict)
     why: str = Field("", max_length=1000)
+
+
+class Connection(Answer):
+    """An outside system, and the secret behind it by its name."""
+
+    id: str
+    workspace_id: str
+    provider: str
+    name: str
+    host: str
+    port: int
+    access: str
+    why: str
+    secret_id: str | None
+    metadata: dict[str, str | int]
+    state: Literal["awaiting_approval", "active", "expired", "broken", "revoked", "rejected"]
+    reason: str
+    since: datetime
+    approval_id: str | None
+    created_by: str
+    created_at: datetime
+    secret: str | None
+
+
+class EndedConnection(Connection):
+    """A connection that was ended; `stopped` are the attachments that could use it."""
+
+    stopped: list[str]

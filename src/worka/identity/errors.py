@@ -45,7 +45,7 @@ class AlreadySetUp(Conflict):
 
 
 class TooManySignIns(TooMany):
-    """More than ten tries in a minute for one e-mail address from one place."""
+    """Too many tries for one e-mail address, or from one place, counted over all processes."""
 
     code, title = "too_many_sign_ins", "Too many sign-in attempts"
 

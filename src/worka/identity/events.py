@@ -7,9 +7,10 @@ from typing import Any
 from worka.kernel.events import Event
 
 
-def person_created(person_id: str, name: str, operator: bool) -> Event:
-    """identity.person.created: someone can sign in from now on."""
-    return Event("identity.person.created", person_id, name, after={"operator": operator}, lane="access")
+def person_created(person_id: str, name: str, operator: bool, vouched_by: str | None = None) -> Event:
+    """identity.person.created: someone can sign in from now on; `vouched_by` invited the address, which nobody checked."""
+    after = {"operator": operator, "vouched_by": vouched_by}
+    return Event("identity.person.created", person_id, name, after=after, lane="access")
 
 
 def session_opened(session_id: str, person_name: str, how: str) -> Event:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import zlib
-from collections import OrderedDict, deque
+from dataclasses import dataclass
 
 from worka.identity.errors import WeakPassword
 from worka.kernel.errors import Invalid
@@ -62,24 +62,19 @@ def check_tools(tools: list[str]) -> list[str]:
     return list(dict.fromkeys(tools))
 
 
-class Budget:
-    """At most `most` tries in `seconds` for one key, counted in this process's memory; the caller passes the time.
+@dataclass(frozen=True)
+class Limit:
+    """At most `tries` in `seconds` under one key."""
 
-    Old keys are dropped first, so an attacker with many addresses costs bounded memory."""
+    name: str
+    tries: int
+    seconds: int
 
-    def __init__(self, most: int = 10, seconds: float = 60.0, keys: int = 10_000) -> None:
-        self.most, self.seconds, self.keys = most, seconds, keys
-        self._seen: OrderedDict[str, deque[float]] = OrderedDict()
 
-    def take(self, key: str, at: float) -> float:
-        """0 when the try is within the budget (and counts it), else the seconds until the next is."""
-        seen = self._seen.setdefault(key, deque())
-        self._seen.move_to_end(key)
-        while seen and seen[0] <= at - self.seconds:
-            seen.popleft()
-        if len(seen) >= self.most:
-            return seen[0] + self.seconds - at
-        seen.append(at)
-        while len(self._seen) > self.keys:
-            self._seen.popitem(last=False)
-        return 0.0
+PAIR = Limit("pair", 10, 60)
+"""One e-mail address from one place."""
+PLACE = Limit("place", 60, 60)
+"""One place, whatever the address: somebody who tries one password on many."""
+ADDRESS = Limit("address", 50, 3600)
+"""One e-mail address from all places together where nobody signed in with it before. Whoever did is not held up by it:
+strangers who guess do not lock an owner out of the place they are used to."""

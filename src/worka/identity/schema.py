@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from pydantic import Field
 
-from worka.kernel.http import Body
+from worka.kernel.http import Answer, Body
 
 
 class SetUp(Body):
@@ -48,3 +50,29 @@ class NewToken(Body):
     name: str = Field(min_length=1, max_length=80)
     principal_id: str | None = Field(None, max_length=64)
     expires_in_days: int | None = Field(None, ge=1, le=3650)
+
+
+class Session(Answer):
+    """A session; its token is shown once."""
+
+    session_token: str
+    expires_at: datetime
+    person_id: str
+    session_id: str
+
+
+class SignInLink(Answer):
+    """A one-time sign-in, shown once."""
+
+    token: str
+    url: str
+    expires_at: datetime
+
+
+class Token(Answer):
+    """An API token, shown once."""
+
+    token: str
+    token_id: str
+    principal_id: str
+    expires_at: datetime | None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -32,10 +31,11 @@ from worka.kernel.ids import new_id
 from worka.kernel.paths import Paths
 
 PURPOSE = "credential"
+INVITATION = "invitation"
+"""The place of a try that came with an invitation: who holds none cannot try there."""
 _SESSION_HOURS = 12
 _LINK = timedelta(minutes=10)
 _SETUP = timedelta(days=7)
-sign_in_budget = rules.Budget()
 
 
 @dataclass(frozen=True)
@@ -132,9 +132,9 @@ async def open_session(ctx: Context, person: dict[str, Any], how: str) -> dict[s
 
 
 async def create_person(
-    ctx: Context, email: str, name: str, password: str, *, operator: bool = False
+    ctx: Context, email: str, name: str, password: str, *, operator: bool = False, vouched_by: str | None = None
 ) -> dict[str, Any]:
-    """Makes a person within the open transaction. Raises EmailTaken, WeakPassword, Invalid."""
+    """Makes a person within the open transaction; `vouched_by` invited them. Raises EmailTaken, WeakPassword, Invalid."""
     email = rules.check_email(email)
     rules.check_password(password, email)
     if await store.person_by_email(ctx.conn, email) is not None:
@@ -148,7 +148,9 @@ async def create_person(
         "enabled": True,
     }
     await store.create_person(ctx.conn, row)
-    ctx.acting(person_principal(row)).record(events.person_created(row["id"], row["display_name"], operator))
+    ctx.acting(person_principal(row)).record(
+        events.person_created(row["id"], row["display_name"], operator, vouched_by)
+    )
     return row
 
 
@@ -222,25 +224,46 @@ async def set_up(ctx: Context, token: str, email: str, password: str, name: str)
     return session
 
 
-def charge_sign_in(email: str, place: str) -> None:
-    """Counts a try of a password of `email` from `place`, before it is looked at. Raises TooManySignIns."""
-    wait = sign_in_budget.take(f"{email}\x00{place}", time.monotonic())
-    if wait > 0:
-        raise TooManySignIns(f"Try again in {int(wait) + 1} seconds.", retry_after=int(wait) + 1)
+async def charge_sign_in(ctx: Context, email: str, place: str) -> None:
+    """Counts a try of a password of `email` from `place`, over all processes, before it is looked at. Raises
+    TooManySignIns."""
+    async with ctx.db.transaction(None) as conn:
+        limits: list[tuple[rules.Limit, tuple[str, ...]]] = [(rules.PAIR, (email, place))]
+        if place != INVITATION:
+            limits.append((rules.PLACE, (place,)))
+            if not await store.known_place(conn, _key(ctx, "known", email, place)):
+                limits.append((rules.ADDRESS, (email,)))
+        waits = [
+            await store.take_try(conn, _key(ctx, limit.name, *words), limit.tries, limit.seconds)
+            for limit, words in limits
+        ]
+    wait = int(max(waits)) + 1
+    if max(waits) > 0:
+        raise TooManySignIns(f"Try again in {wait} seconds.", retry_after=wait)
+
+
+def _key(ctx: Context, name: str, *words: str) -> bytes:
+    return ctx.sealer.hmac(f"sign_in.{name}", "\x00".join(words).encode())
 
 
 async def sign_in(ctx: Context, email: str, password: str, address: str = "") -> dict[str, Any]:
     """Signs a person in. Raises BadSignIn, TooManySignIns (with `retry_after`, seconds)."""
     email = email.strip().lower()
-    charge_sign_in(email, address)
+    await charge_sign_in(ctx, email, address)
     async with ctx.db.transaction(None) as conn:
         row = await store.person_by_email(conn, email)
     # Verified outside of any transaction: it takes long, and must take as long for nobody's address.
     right = await verify(row["password_hash"] if row else None, password)
-    async with ctx.transaction():
+    async with ctx.transaction() as conn:
         if not right or row is None or not row["enabled"]:
             ctx.record(events.sign_in_refused("wrong" if row is None or row["enabled"] else "disabled"))
         else:
+            await store.went_well(
+                conn,
+                _key(ctx, rules.PAIR.name, email, address),
+                _key(ctx, "known", email, address),
+                [_key(ctx, rules.PLACE.name, address), _key(ctx, rules.ADDRESS.name, email)],
+            )
             return await open_session(ctx, row, "password")
     raise BadSignIn("They do not belong together, or the account is disabled.")
 

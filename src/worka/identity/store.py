@@ -82,6 +82,26 @@ async def one_time_exists(conn: Connection, kind: str) -> bool:
     return bool(row and row["found"])
 
 
+async def take_try(conn: Connection, key: bytes, most: int, seconds: int) -> float:
+    """Counts a try to sign in; 0, or the seconds until the next may be made."""
+    cursor = await conn.execute(
+        "select worka.sign_in_take(%s, %s, make_interval(secs => %s)) as wait", (key, most, seconds)
+    )
+    row = await cursor.fetchone()
+    return float(row["wait"]) if row else 0.0
+
+
+async def known_place(conn: Connection, key: bytes) -> bool:
+    """Whether somebody signed in well from there within 30 days."""
+    row = await (await conn.execute("select worka.sign_in_known(%s) as known", (key,))).fetchone()
+    return bool(row and row["known"])
+
+
+async def went_well(conn: Connection, tries: bytes, place: bytes, shared: list[bytes]) -> None:
+    """A sign-in succeeded: its tries are forgotten, its place is remembered, and `shared` counters get this one back."""
+    await conn.execute("select worka.sign_in_went_well(%s, %s, %s::bytea[])", (tries, place, shared))
+
+
 async def team_member(conn: Connection, member_id: str) -> Row | None:
     """A team member of the tenant."""
     return await (await conn.execute("select * from worka.team_member where id = %s", (member_id,))).fetchone()

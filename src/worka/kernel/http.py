@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Query, Request
 from pydantic import BaseModel, ConfigDict
@@ -14,12 +14,35 @@ from worka.kernel import ids
 from worka.kernel.context import Context
 from worka.kernel.errors import BadRequest, Unauthenticated
 
+Shown = TypeVar("Shown")
+
 
 class Body(BaseModel):
     """A body of a request: a field that it does not know is refused, and a value is what it is (`true` is no number, `"5"`
     is text)."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Answer(BaseModel):
+    """What a route answers with, for the OpenAPI document. Tests compare real answers with it; nothing is filtered by it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Items(Answer, Generic[Shown]):
+    """A page of a list. `next` is the cursor of the page after it; none at the end."""
+
+    items: list[Shown]
+    next: str | None
+
+
+def gives(model: Any, status: int = 200, **further: Any) -> dict[str, Any]:
+    """What a route's decorator takes to say what it answers with: `further` are other statuses, `s202=Model`."""
+    found = {status: {"model": model, "description": (model.__doc__ or "").strip().split("\n")[0]}}
+    for name, other in further.items():
+        found[int(name[1:])] = {"model": other, "description": (other.__doc__ or "").strip().split("\n")[0]}
+    return {"response_model": None, "status_code": status, "responses": found}
 
 
 Revision = Annotated[int | None, Query(ge=1, le=2_147_483_647)]

@@ -59,6 +59,10 @@ class PackSettings(_Group):
     )
     idle_seconds: float = Field(300.0, gt=0, description="a warm session idle for longer is closed")
     sessions_per_attachment: int = Field(4, ge=1, le=64, description="warm sessions one attachment may hold")
+    mount_roots: Words = Field(
+        (),
+        description="folders, comma-separated, below which a mount may be chosen; by default `repositories` beside WORKA_HOME",
+    )
     sessions_per_tenant: int = Field(16, ge=1, le=512, description="warm sessions one tenant may hold")
 
 
@@ -107,6 +111,12 @@ class Settings(_Group):
     workflows: WorkflowSettings = Field(default_factory=lambda: WorkflowSettings())
     disk: DiskSettings = Field(default_factory=lambda: DiskSettings())
     treasury: TreasurySettings = Field(default_factory=lambda: TreasurySettings())
+
+
+def mount_roots(packs: PackSettings, home: Path) -> list[Path]:
+    """Where a mount may come from. Links are followed: what counts is where a path really leads."""
+    named = [Path(root) for root in packs.mount_roots]
+    return [root.resolve() for root in named or [home.parent / "repositories"]]
 
 
 # Names under WORKA_ that are not settings: switches of commands and tests, documented where they act.

@@ -9,14 +9,15 @@ from fastapi import APIRouter, Depends, Query
 from worka.kernel.clock import now
 from worka.kernel.context import Context
 from worka.kernel.explanation import Explanation
-from worka.kernel.http import Page, context
+from worka.kernel.http import Items, Page, context, gives
 from worka.observability import chain, explain, rules, service
+from worka.observability.schema import Attention, Chain, Committed
 
 router = APIRouter(tags=["observability"])
 Ctx = Annotated[Context, Depends(context)]
 
 
-@router.get("/v1/workspaces/{workspace_id}/changes")
+@router.get("/v1/workspaces/{workspace_id}/changes", **gives(Items[Committed]))
 async def list_changes(
     workspace_id: str,
     ctx: Ctx,
@@ -42,13 +43,13 @@ async def list_changes(
     return page.answer(rows, "xid", "id")
 
 
-@router.get("/v1/workspaces/{workspace_id}/attention")
+@router.get("/v1/workspaces/{workspace_id}/attention", **gives(Attention))
 async def get_attention(workspace_id: str, ctx: Ctx) -> dict[str, Any]:
     """What needs this reader now."""
     return await service.attention(ctx)
 
 
-@router.get("/v1/workspaces/{workspace_id}/chain/{link_id}")
+@router.get("/v1/workspaces/{workspace_id}/chain/{link_id}", **gives(Chain))
 async def get_chain(workspace_id: str, link_id: str, ctx: Ctx) -> dict[str, Any]:
     """The chain from request to effect and audit, from any link of it (an id, or a trace id)."""
     return await chain.chain(ctx, link_id)

@@ -13,6 +13,7 @@ import jsonschema
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from worka.broker.templates import TemplateError, roots
+from worka.kernel import schemas
 
 SCHEMA_VERSION: Literal["worka.aip.v1"] = "worka.aip.v1"
 
@@ -163,6 +164,8 @@ class Tool(_Part):
                 jsonschema.Draft202012Validator.check_schema(value)
             except jsonschema.SchemaError as error:
                 raise ValueError(f"not a JSON Schema: {error.message}") from error
+            if faults := schemas.faults(value):
+                raise ValueError("; ".join(faults[:3]))
         return value
 
 

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 
 from worka.kernel.context import Context, Resource
 from worka.kernel.explanation import Explanation
-from worka.kernel.http import Page, context
-from worka.packs import actions, explain, schema, service, store
+from worka.kernel.http import Items, Page, context, gives
+from worka.packs import actions, answers, explain, schema, service, store
 from worka.packs.service import reading
 
 router = APIRouter(prefix="/v1", tags=["packs"])
@@ -17,14 +17,14 @@ Caller = Annotated[Context, Depends(context)]
 Paged = Annotated[Page, Depends()]
 
 
-@router.post("/workspaces/{workspace_id}/releases", status_code=202)
+@router.post("/workspaces/{workspace_id}/releases", **gives(answers.Release, 202))
 async def register(workspace_id: str, body: schema.RegisterRelease, ctx: Caller) -> dict[str, Any]:
     """Checks the manifest and lock and starts the registration; GET the release to follow it."""
     row = await service.register(ctx, body.manifest, lock_text=body.lock, files=body.files, place=body.place)
     return schema.release(row)
 
 
-@router.get("/workspaces/{workspace_id}/releases")
+@router.get("/workspaces/{workspace_id}/releases", **gives(Items[answers.ListedRelease]))
 async def list_releases(workspace_id: str, ctx: Caller, page: Paged) -> dict[str, Any]:
     """The tenant's releases, newest first."""
     await ctx.require(actions.VIEW.name, Resource("pack", "*", workspace_id))
@@ -33,7 +33,7 @@ async def list_releases(workspace_id: str, ctx: Caller, page: Paged) -> dict[str
     return page.answer(rows, "id")
 
 
-@router.get("/releases/{release_id}")
+@router.get("/releases/{release_id}", **gives(answers.Release))
 async def get_release(release_id: str, ctx: Caller) -> dict[str, Any]:
     """One release with its manifest, its frozen tools and its packages."""
     return schema.release(await reading.release(ctx, release_id))
@@ -45,21 +45,21 @@ async def why_release(release_id: str, ctx: Caller) -> Explanation:
     return await explain.explain_release(ctx, release_id)
 
 
-@router.post("/releases/{release_id}/revoke")
-async def revoke_release(release_id: str, body: schema.Why, ctx: Caller) -> dict[str, Any]:
+@router.post("/releases/{release_id}/revoke", **gives(answers.Release))
+async def revoke_release(release_id: str, body: schema.GivenReason, ctx: Caller) -> dict[str, Any]:
     """No new attachment of this release; existing ones run."""
     await service.revoke(ctx, release_id, body.reason)
     return schema.release(await reading.release(ctx, release_id))
 
 
-@router.post("/releases/{release_id}/quarantine")
-async def quarantine_release(release_id: str, body: schema.Why, ctx: Caller) -> dict[str, Any]:
+@router.post("/releases/{release_id}/quarantine", **gives(answers.Release))
+async def quarantine_release(release_id: str, body: schema.GivenReason, ctx: Caller) -> dict[str, Any]:
     """Nothing of this release runs any more."""
     await service.quarantine(ctx, release_id, body.reason)
     return schema.release(await reading.release(ctx, release_id))
 
 
-@router.post("/workspaces/{workspace_id}/attachments", status_code=201)
+@router.post("/workspaces/{workspace_id}/attachments", **gives(answers.Attachment, 201, s202=answers.Attachment))
 async def attach(workspace_id: str, body: schema.AttachRelease, ctx: Caller, response: Response) -> dict[str, Any]:
     """Attaches a release: 201 when it serves, 202 when it waits for an approval or a connection."""
     row = await service.attach(ctx, body.release_id, mode=body.mode, mounts=body.mounts)
@@ -67,7 +67,7 @@ async def attach(workspace_id: str, body: schema.AttachRelease, ctx: Caller, res
     return schema.attachment(row)
 
 
-@router.get("/workspaces/{workspace_id}/attachments")
+@router.get("/workspaces/{workspace_id}/attachments", **gives(Items[answers.ListedAttachment]))
 async def list_attachments(workspace_id: str, ctx: Caller, page: Paged) -> dict[str, Any]:
     """The workspace's attachments, newest first."""
     await ctx.require(actions.VIEW.name, Resource("pack", "*", workspace_id))
@@ -78,7 +78,7 @@ async def list_attachments(workspace_id: str, ctx: Caller, page: Paged) -> dict[
     return page.answer(rows, "id")
 
 
-@router.get("/attachments/{attachment_id}")
+@router.get("/attachments/{attachment_id}", **gives(answers.Attachment))
 async def get_attachment(attachment_id: str, ctx: Caller) -> dict[str, Any]:
     """One attachment."""
     return schema.attachment(await reading.attachment(ctx, attachment_id))
@@ -90,21 +90,21 @@ async def why_attachment(attachment_id: str, ctx: Caller) -> Explanation:
     return await explain.explain_attachment(ctx, attachment_id)
 
 
-@router.delete("/attachments/{attachment_id}")
-async def detach(attachment_id: str, ctx: Caller, body: schema.Why | None = None) -> dict[str, Any]:
+@router.delete("/attachments/{attachment_id}", **gives(answers.Attachment))
+async def detach(attachment_id: str, ctx: Caller, body: schema.GivenReason | None = None) -> dict[str, Any]:
     """Takes the pack from the workspace."""
     await reading.attachment(ctx, attachment_id)
     return schema.attachment(await service.detach(ctx, attachment_id, body.reason if body else ""))
 
 
-@router.post("/attachments/{attachment_id}/resolve")
-async def resolve_attachment(attachment_id: str, body: schema.Why, ctx: Caller) -> dict[str, Any]:
+@router.post("/attachments/{attachment_id}/resolve", **gives(answers.Attachment))
+async def resolve_attachment(attachment_id: str, body: schema.GivenReason, ctx: Caller) -> dict[str, Any]:
     """Lets the held tools serve again, if the server lists the approved definitions."""
     await reading.attachment(ctx, attachment_id)
     return schema.attachment(await service.resolve_held(ctx, attachment_id, body.reason))
 
 
-@router.get("/workspaces/{workspace_id}/tools")
+@router.get("/workspaces/{workspace_id}/tools", **gives(Items[answers.Tool]))
 async def list_tools(workspace_id: str, ctx: Caller) -> dict[str, Any]:
     """Every tool of the attached packs, complete."""
     await ctx.require(actions.VIEW.name, Resource("pack", "*", workspace_id))
@@ -113,7 +113,7 @@ async def list_tools(workspace_id: str, ctx: Caller) -> dict[str, Any]:
     return {"items": schema.tools(rows), "next": None}
 
 
-@router.post("/workspaces/{workspace_id}/tools/{tool}/call")
+@router.post("/workspaces/{workspace_id}/tools/{tool}/call", **gives(answers.Called, s202=answers.Waiting))
 async def call(
     workspace_id: str,
     tool: str,
@@ -127,7 +127,7 @@ async def call(
     return answer
 
 
-@router.get("/workspaces/{workspace_id}/invocations")
+@router.get("/workspaces/{workspace_id}/invocations", **gives(Items[answers.ListedInvocation]))
 async def list_invocations(
     workspace_id: str,
     ctx: Caller,
@@ -142,7 +142,7 @@ async def list_invocations(
     return page.answer(rows, "id")
 
 
-@router.get("/invocations/{invocation_id}")
+@router.get("/invocations/{invocation_id}", **gives(answers.Invocation))
 async def get_invocation(invocation_id: str, ctx: Caller) -> dict[str, Any]:
     """One invocation with its egress rows; the result only for whoever made the call."""
     row = await reading.invocation(ctx, invocation_id)

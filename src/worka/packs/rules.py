@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jsonschema
-from referencing import Registry
+import re2
 from referencing.exceptions import Unresolvable
 
-from worka.kernel import canonical, reasons
+from worka.kernel import canonical, reasons, schemas
 from worka.packs import causes
 from worka.packs.manifest import Manifest
 
@@ -196,10 +196,10 @@ def input_errors(schema: Mapping[str, Any] | None, value: Any) -> list[dict[str,
     text."""
     if not schema:
         return []
-    # An empty registry: a schema comes from a pack, and must not make this process fetch what its $ref names.
-    validator = jsonschema.Draft202012Validator(dict(schema), registry=Registry())
     try:
-        errors = sorted(validator.iter_errors(value), key=lambda e: list(map(str, e.absolute_path)))[:10]
+        errors = sorted(schemas.errors(schema, value, most=10), key=lambda e: list(map(str, e.absolute_path)))
+    except (schemas.TooCostly, re2.error) as costly:
+        return [{"pointer": "", "message": f"the tool's schema cannot be applied in bounded time: {str(costly)[:120]}"}]
     except (Unresolvable, RecursionError):
         return [{"pointer": "", "message": "the tool's schema refers to what is not in it, so nothing fits it"}]
     found = [{"pointer": _pointer(error.absolute_path), "message": _complaint(error)} for error in errors]

@@ -30,7 +30,7 @@ class AttachRelease(Body):
     mounts: dict[str, str] = Field(default_factory=dict)
 
 
-class Why(Body):
+class GivenReason(Body):
     """A reason that a person gives; it stands in the changes and in the ledger."""
 
     reason: str = Field(default="", max_length=500)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import StreamingResponse
@@ -13,9 +13,15 @@ from worka.realtime.stream import begin, stream
 
 router = APIRouter(tags=["realtime"])
 Ctx = Annotated[Context, Depends(context)]
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "server-sent events, until the reader leaves or may no longer read (`event: bye`)",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
 
 
-@router.get("/v1/workspaces/{workspace_id}/events", response_class=StreamingResponse)
+@router.get("/v1/workspaces/{workspace_id}/events", response_class=StreamingResponse, responses=STREAM)
 async def events(
     workspace_id: str,
     ctx: Ctx,

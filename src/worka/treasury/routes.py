@@ -8,20 +8,20 @@ from fastapi import APIRouter, Depends
 
 from worka.kernel.context import Context
 from worka.kernel.explanation import Explanation
-from worka.kernel.http import Page, context
+from worka.kernel.http import Items, Page, context, gives
 from worka.treasury import explain, service
-from worka.treasury.schema import NewGrant, NewSecret, NewValue, Why
+from worka.treasury.schema import GivenWhy, Grant, NewGrant, NewSecret, NewValue, RevokedSecret, Secret
 
 router = APIRouter(prefix="/v1", tags=["treasury"])
 
 
-@router.get("/workspaces/{workspace_id}/secrets")
+@router.get("/workspaces/{workspace_id}/secrets", **gives(Items[Secret]))
 async def list_secrets(workspace_id: str, page: Page = Depends(), ctx: Context = Depends(context)) -> dict[str, Any]:
     """The workspace's secrets, newest first: names, purposes, grants."""
     return page.answer(await service.listing(ctx, workspace_id, page.id, page.limit), "id")
 
 
-@router.post("/workspaces/{workspace_id}/secrets", status_code=201)
+@router.post("/workspaces/{workspace_id}/secrets", **gives(Secret, 201))
 async def create_secret(workspace_id: str, body: NewSecret, ctx: Context = Depends(context)) -> dict[str, Any]:
     """Puts a secret into the treasury. This grants nothing."""
     return await service.create(
@@ -29,7 +29,7 @@ async def create_secret(workspace_id: str, body: NewSecret, ctx: Context = Depen
     )
 
 
-@router.get("/secrets/{secret_id}")
+@router.get("/secrets/{secret_id}", **gives(Secret))
 async def get_secret(secret_id: str, ctx: Context = Depends(context)) -> dict[str, Any]:
     """A secret without its value: purpose, state, connections, grants."""
     return await service.get(ctx, secret_id)
@@ -41,19 +41,19 @@ async def why_secret(secret_id: str, ctx: Context = Depends(context)) -> Explana
     return await explain.explain(ctx, secret_id)
 
 
-@router.post("/secrets/{secret_id}/rotate")
+@router.post("/secrets/{secret_id}/rotate", **gives(Secret))
 async def rotate_secret(secret_id: str, body: NewValue, ctx: Context = Depends(context)) -> dict[str, Any]:
     """Gives it a new value under the same grants."""
     return await service.rotate(ctx, secret_id, body.value.get_secret_value())
 
 
-@router.post("/secrets/{secret_id}/revoke")
-async def revoke_secret(secret_id: str, body: Why, ctx: Context = Depends(context)) -> dict[str, Any]:
+@router.post("/secrets/{secret_id}/revoke", **gives(RevokedSecret))
+async def revoke_secret(secret_id: str, body: GivenWhy, ctx: Context = Depends(context)) -> dict[str, Any]:
     """Ends it and every grant of it; `stopped` names the attachments that could use it."""
     return await service.revoke(ctx, secret_id, body.why)
 
 
-@router.post("/secrets/{secret_id}/grants", status_code=201)
+@router.post("/secrets/{secret_id}/grants", **gives(Grant, 201))
 async def grant_secret(secret_id: str, body: NewGrant, ctx: Context = Depends(context)) -> dict[str, Any]:
     """Lets one attachment use it on one endpoint."""
     return await service.grant(ctx, secret_id, body.grantee_id, body.endpoint)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from worka.kernel.http import Body
+from worka.kernel.http import Answer, Body
 from worka.treasury.rules import MOST_CHARACTERS
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$"
@@ -36,7 +37,57 @@ class NewGrant(Body):
     endpoint: str = Field(min_length=3, max_length=260)
 
 
-class Why(Body):
+class GivenWhy(Body):
     """Why it is taken back; it stands in the ledger."""
 
     why: str = Field("", max_length=400)
+
+
+class Grant(Answer):
+    """One attachment may use the secret on one endpoint."""
+
+    id: str
+    workspace_id: str
+    secret_id: str
+    attachment_id: str
+    endpoint: str
+    granted_by: str
+    granted_at: datetime
+    revoked_at: datetime | None
+    grantee_id: str
+    pack: str | None
+
+
+class Backed(Answer):
+    """A connection that the secret is behind."""
+
+    id: str
+    name: str
+    provider: str
+    host: str
+    port: int
+    state: str
+
+
+class Secret(Answer):
+    """A secret without its value: what it is for, who may use it."""
+
+    id: str
+    workspace_id: str
+    name: str
+    purpose: str
+    kind: str
+    state: Literal["active", "rotating", "revoked", "destroyed"]
+    reason: str
+    version: int
+    created_by: str
+    created_at: datetime
+    rotated_at: datetime | None
+    grants: list[Grant]
+    connections: list[Backed]
+
+
+class RevokedSecret(Secret):
+    """A secret that was ended; `stopped` are the attachments that could use it."""
+
+    stopped: list[str]

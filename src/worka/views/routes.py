@@ -7,20 +7,21 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 
 from worka.kernel.context import Context
-from worka.kernel.http import Page, Revision, context
+from worka.kernel.http import Items, Page, Revision, context, gives
 from worka.views import service
+from worka.views.schema import View, ViewWithDocument
 
 router = APIRouter(tags=["views"])
 Ctx = Annotated[Context, Depends(context)]
 
 
-@router.get("/v1/workspaces/{workspace_id}/views")
+@router.get("/v1/workspaces/{workspace_id}/views", **gives(Items[View]))
 async def list_views(workspace_id: str, ctx: Ctx, page: Annotated[Page, Depends()]) -> dict[str, Any]:
     """Views of the workspace, newest first."""
     return page.answer(await service.listing(ctx, page.id, page.limit), "id")
 
 
-@router.get("/v1/views/{view_id}")
+@router.get("/v1/views/{view_id}", **gives(ViewWithDocument))
 async def get_view(view_id: str, ctx: Ctx, revision: Revision = None) -> dict[str, Any]:
     """A view: the document of one revision (its text is untrusted data) and the history."""
     return await service.get(ctx, view_id, revision)

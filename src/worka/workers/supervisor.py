@@ -121,8 +121,8 @@ class Supervisor:
         modes = {
             "run": 0o711,
             "envs": 0o755,
-            "clones": 0o755,
-            "sessions": 0o755,
+            "clones": 0o711,
+            "sessions": 0o711,
             "cache": 0o700,
             "objects": 0o700,
             "keys": 0o700,

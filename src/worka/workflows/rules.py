@@ -7,9 +7,11 @@ from datetime import datetime
 from typing import Any, Final
 
 import jsonschema
+import re2
 from pydantic import ValidationError
+from referencing.exceptions import Unresolvable
 
-from worka.kernel import canonical
+from worka.kernel import canonical, schemas
 from worka.kernel.reasons import Reason, register
 from worka.workflows.errors import DefinitionInvalid, InputsInvalid, ReferenceMissing
 from worka.workflows.schema import Definition, PublishViewStep, ToolStep
@@ -80,6 +82,7 @@ def _complaints(definition: Definition) -> Iterator[dict[str, str]]:
         jsonschema.Draft202012Validator.check_schema(schema)
     except jsonschema.SchemaError as error:
         yield {"field": "inputs", "message": f"inputs is not a JSON Schema: {error.message}"}
+    yield from ({"field": "inputs", "message": fault} for fault in schemas.faults(schema))
     inputs = set(schema.get("properties") or {})
     declared = {tool for member in definition.members for tool in member.tools}
     if len(definition.steps) > definition.limits.steps:
@@ -162,9 +165,13 @@ def check_inputs(definition: Definition, inputs: dict[str, Any]) -> dict[str, An
     for name, rule in (definition.inputs.get("properties") or {}).items():
         if name not in filled and isinstance(rule, dict) and "default" in rule:
             filled[name] = rule["default"]
+    try:
+        found = schemas.errors(schema, filled, formats=_formats)
+    except (schemas.TooCostly, re2.error, Unresolvable, RecursionError) as error:
+        raise InputsInvalid("The schema of the inputs cannot be applied in bounded time.") from error
     errors = [
         {"field": ".".join(str(part) for part in error.absolute_path) or "inputs", "message": error.message[:300]}
-        for error in jsonschema.Draft202012Validator(schema, format_checker=_formats).iter_errors(filled)
+        for error in found
     ]
     if errors:
         raise InputsInvalid("; ".join(f"{item['field']}: {item['message']}" for item in errors[:3]), errors=errors[:20])

@@ -10,56 +10,70 @@ from worka.identity import service as people
 from worka.identity.routes import anonymous
 from worka.identity.schema import ChangedTeamMember, NewTeamMember
 from worka.kernel.context import Context
-from worka.kernel.http import Page, context
+from worka.kernel.http import Items, Page, context, gives
 from worka.workspaces import service
-from worka.workspaces.schema import Acceptance, ChangedMember, NewInvitation, NewTenant
+from worka.workspaces.schema import (
+    Acceptance,
+    Accepted,
+    ChangedMember,
+    Invitation,
+    Me,
+    Member,
+    MemberChange,
+    MyWorkspace,
+    NewInvitation,
+    NewTenant,
+    TeamMember,
+    Tenant,
+    Workspace,
+)
 
 router = APIRouter(prefix="/v1", tags=["workspaces"])
 
 
-@router.get("/me")
+@router.get("/me", **gives(Me))
 async def me(ctx: Context = Depends(context)) -> dict[str, Any]:
     """Who the caller is, and where it is a member."""
     return await service.me(ctx)
 
 
-@router.post("/tenants", status_code=201)
+@router.post("/tenants", **gives(Tenant, 201))
 async def create_tenant(body: NewTenant, ctx: Context = Depends(context)) -> dict[str, Any]:
     """A tenant with its first workspace and an invitation for its owner (operators only)."""
     return await service.create_tenant(ctx, body.slug, body.name, body.workspace_name, body.owner_email)
 
 
-@router.post("/invitations/accept", status_code=201)
+@router.post("/invitations/accept", **gives(Accepted, 201))
 async def accept(body: Acceptance, ctx: Context = Depends(anonymous)) -> dict[str, Any]:
     """Accepts an invitation and signs in."""
     return await service.accept(ctx, body.token, body.password, body.display_name)
 
 
-@router.get("/workspaces")
+@router.get("/workspaces", **gives(Items[MyWorkspace]))
 async def list_workspaces(ctx: Context = Depends(context)) -> dict[str, Any]:
     """The caller's workspaces, complete."""
     return {"items": await service.my_workspaces(ctx), "next": None}
 
 
-@router.get("/workspaces/{workspace_id}")
+@router.get("/workspaces/{workspace_id}", **gives(Workspace))
 async def get_workspace(workspace_id: str, ctx: Context = Depends(context)) -> dict[str, Any]:
     """One workspace."""
     return await service.workspace(ctx, workspace_id)
 
 
-@router.post("/workspaces/{workspace_id}/invitations", status_code=201)
+@router.post("/workspaces/{workspace_id}/invitations", **gives(Invitation, 201))
 async def invite(workspace_id: str, body: NewInvitation, ctx: Context = Depends(context)) -> dict[str, Any]:
     """Invites a person with a role; `approver` makes them a named approver."""
     return await service.invite(ctx, workspace_id, body.email, body.role, body.approver)
 
 
-@router.get("/workspaces/{workspace_id}/members")
+@router.get("/workspaces/{workspace_id}/members", **gives(Items[Member]))
 async def list_members(workspace_id: str, ctx: Context = Depends(context)) -> dict[str, Any]:
     """Everyone in the workspace, complete."""
     return {"items": await service.members(ctx, workspace_id), "next": None}
 
 
-@router.patch("/workspaces/{workspace_id}/members/{principal_id}")
+@router.patch("/workspaces/{workspace_id}/members/{principal_id}", **gives(MemberChange))
 async def change_member(
     workspace_id: str, principal_id: str, body: ChangedMember, ctx: Context = Depends(context)
 ) -> dict[str, Any]:
@@ -73,7 +87,7 @@ async def remove_member(workspace_id: str, principal_id: str, ctx: Context = Dep
     await service.remove_member(ctx, workspace_id, principal_id)
 
 
-@router.get("/workspaces/{workspace_id}/team-members")
+@router.get("/workspaces/{workspace_id}/team-members", **gives(Items[TeamMember]))
 async def list_team_members(
     workspace_id: str, page: Page = Depends(), ctx: Context = Depends(context)
 ) -> dict[str, Any]:
@@ -81,14 +95,14 @@ async def list_team_members(
     return page.answer(await service.team_members(ctx, workspace_id, page.id, page.limit), "id")
 
 
-@router.post("/workspaces/{workspace_id}/team-members", status_code=201)
+@router.post("/workspaces/{workspace_id}/team-members", **gives(TeamMember, 201))
 async def add_team_member(workspace_id: str, body: NewTeamMember, ctx: Context = Depends(context)) -> dict[str, Any]:
     """Adds an AI team member, owned by the caller."""
     fields = body.model_dump(exclude={"role"})
     return await service.add_team_member(ctx, workspace_id, fields, body.role)
 
 
-@router.patch("/workspaces/{workspace_id}/team-members/{member_id}")
+@router.patch("/workspaces/{workspace_id}/team-members/{member_id}", **gives(TeamMember))
 async def change_team_member(
     workspace_id: str, member_id: str, body: ChangedTeamMember, ctx: Context = Depends(context)
 ) -> dict[str, Any]:

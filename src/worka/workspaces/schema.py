@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from pydantic import Field
 
-from worka.kernel.http import Body
+from worka.kernel.http import Answer, Body
 
 
 class NewTenant(Body):
@@ -37,3 +39,100 @@ class ChangedMember(Body):
 
     role: str | None = Field(None, pattern="^(owner|admin|member|viewer)$")
     approver: bool | None = None
+
+
+class Workspace(Answer):
+    """A workspace, with its tenant."""
+
+    id: str
+    tenant_id: str
+    slug: str
+    name: str
+    tenant_slug: str
+    tenant_name: str
+    created_at: datetime
+
+
+class MyWorkspace(Workspace):
+    """A workspace with the caller's role in it."""
+
+    role: str
+
+
+class Me(Answer):
+    """Who the caller is, and where it is a member."""
+
+    id: str
+    kind: str
+    name: str
+    operator: bool
+    credential_id: str | None
+    tenant_id: str | None
+    workspaces: list[MyWorkspace]
+    owner_person_id: str | None = None
+    tools: list[str] | None = None
+
+
+class Tenant(Answer):
+    """A tenant that was made, and its owner's invitation, shown once."""
+
+    tenant_id: str
+    workspace_id: str
+    invitation_token: str
+
+
+class Invitation(Answer):
+    """An invitation, shown once."""
+
+    invitation_token: str
+    expires_at: datetime
+    role: str
+    approver: bool
+
+
+class Accepted(Answer):
+    """The session of who accepted an invitation."""
+
+    session_token: str
+    expires_at: datetime
+    person_id: str
+    session_id: str
+    workspace_id: str
+    tenant_id: str
+
+
+class Member(Answer):
+    """Somebody in a workspace."""
+
+    principal_kind: str
+    principal_id: str
+    name: str
+    email: str | None
+    role: str
+    approver: bool
+    enabled: bool
+    owner_person_id: str | None
+    created_at: datetime
+
+
+class MemberChange(Answer):
+    """A member's role as it is now."""
+
+    principal_id: str
+    role: str
+    approver: bool
+
+
+class TeamMember(Answer):
+    """An AI team member, its owner and the only tools it may call."""
+
+    id: str
+    workspace_id: str
+    name: str
+    responsibility: str
+    instructions: str
+    tools: list[str]
+    owner_person_id: str
+    enabled: bool
+    created_at: datetime
+    role: str | None

@@ -85,7 +85,7 @@ async def accept(ctx: Context, token: str, password: str, display_name: str) -> 
     invited address, over all invitations and tenants. Raises UsedOrUnknownToken, TooManySignIns, BadSignIn,
     AlreadyMember, WeakPassword."""
     email = (await people.peek_one_time(ctx, "invitation", token))["email"]
-    people.charge_sign_in(email, "invitation")
+    await people.charge_sign_in(ctx, email, people.INVITATION)
     async with ctx.db.transaction(None) as conn:
         account = await identity.store.person_by_email(conn, email)
     # Verified outside of any transaction: it takes long. Only the hash that was checked counts below.
@@ -99,7 +99,7 @@ async def accept(ctx: Context, token: str, password: str, display_name: str) -> 
         known = await identity.store.person_by_email(conn, row["email"])
         if known is None:
             person = await identity.create_person(
-                ctx.acting(ctx.principal, **here), row["email"], display_name, password
+                ctx.acting(ctx.principal, **here), row["email"], display_name, password, vouched_by=row["created_by"]
             )
         elif known["enabled"] and known["password_hash"] == checked:
             person = known

@@ -18,6 +18,7 @@ from worka.kernel import canonical
 from worka.kernel.context import Context, Resource
 from worka.kernel.ids import new_id
 from worka.kernel.paths import Paths
+from worka.kernel.settings import mount_roots
 from worka.packs import actions, events, model, rules, store
 from worka.packs import manifest as manifests
 from worka.packs.errors import AlreadyAttached, AttachmentNotFound, MountInvalid, ReleaseNotFound, ReleaseNotUsable
@@ -125,6 +126,7 @@ async def _clone_all(
     if missing := sorted(set(wanted) - set(chosen)):
         raise MountInvalid(f"{manifest.pack} needs a path for {', '.join(missing)}.")
     home = ctx.settings.home.resolve()
+    roots = mount_roots(ctx.settings.packs, ctx.settings.home)
     bound: list[Row] = []
     for name, mount in wanted.items():
         source = Path(chosen[name])
@@ -135,6 +137,14 @@ async def _clone_all(
             # The instance's own files hold keys and other tenants' clones.
             if resolved == home or home in resolved.parents or resolved in home.parents:
                 raise MountInvalid(f"The path of {name} lies in the data directory of Worka, or around it.", mount=name)
+            if not any(resolved.is_relative_to(root) for root in roots):
+                raise MountInvalid(
+                    f"The path of {name} lies outside the folders that the operator opened for mounts.",
+                    mount=name,
+                    reason="outside_mount_roots",
+                    remedy=f"Put the repository below {' or '.join(str(root) for root in roots)}, or let the operator add its"
+                    " folder to packs.mount_roots.",
+                )
             target = Paths(ctx.settings.home).clones / attachment_id / name
             # `resolved` may lead elsewhere by the time git reads it: what must not be read, git does not see.
             made = await asyncio.to_thread(clone.make, resolved, target, hidden=home)

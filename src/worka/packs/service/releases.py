@@ -13,7 +13,7 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 
-from worka.kernel import telemetry
+from worka.kernel import schemas, telemetry
 from worka.kernel.context import Context, Resource
 from worka.kernel.errors import Problem
 from worka.kernel.ids import new_id
@@ -257,6 +257,8 @@ async def _probe(ctx: Context, row: Row) -> Row:
             raise StageFailed(
                 "probe_failed", f"The schema of {tool['name']} refers to {foreign[0][:200]}, outside of itself."
             )
+        if faults := schemas.faults([tool.get("input_schema"), tool.get("output_schema")]):
+            raise StageFailed("probe_failed", f"The schema of {tool['name']}: {faults[0][:300]}.")
     return {
         "tools": rules.freeze(manifest, probed["tools"]),
         "server_pin": rules.server_pin(probed.get("instructions")),

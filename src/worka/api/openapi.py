@@ -1,0 +1,141 @@
+"""The OpenAPI document: what every route shares (problems, credentials, idempotency keys) is written here, once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from worka import __version__
+from worka.api import door
+
+PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "description": "What went wrong (RFC 9457), and what to do about it.",
+    "required": ["type", "title", "status", "code", "detail", "remedy", "docs", "request_id"],
+    "properties": {
+        "type": {"type": "string", "description": "`urn:worka:problem:` and the code"},
+        "title": {"type": "string", "description": "the kind of problem, in words"},
+        "status": {"type": "integer", "minimum": 400, "maximum": 599},
+        "code": {
+            "type": "string",
+            "pattern": "^[a-z0-9_]+$",
+            "description": "stable; docs/reference/errors.md lists them",
+        },
+        "detail": {"type": "string", "minLength": 1, "description": "this case, in words"},
+        "remedy": {"type": "string", "minLength": 1, "description": "what to do"},
+        "docs": {"type": "string", "description": "where it is described"},
+        "request_id": {"type": "string", "description": "the trace id, also in X-Request-Id"},
+        "field": {"type": "string", "description": "a JSON Pointer to what is wrong, where there is one"},
+    },
+    "additionalProperties": True,
+    "examples": [
+        {
+            "type": "urn:worka:problem:approval_not_found",
+            "title": "There is no such approval here",
+            "status": 404,
+            "code": "approval_not_found",
+            "detail": "apr_01m8h48x6ge02a9v4gsdyt20ek is not in a workspace of yours.",
+            "remedy": "Check the id, and that you are a member of its workspace.",
+            "docs": "docs/reference/errors.md#approval_not_found",
+            "request_id": "0af7651916cd43dd8448eb211c80319c",
+        }
+    ],
+}
+MEANING = {
+    400: "The request cannot be read: its characters, its JSON, its cursor.",
+    401: "No credential, or one that opens nothing.",
+    403: "Policy does not allow it; the problem names the decision.",
+    404: "There is no such thing for the caller. What belongs to another tenant does not exist.",
+    405: "The path does not have this method.",
+    409: "It is in another state than this needs, or changed meanwhile.",
+    413: "The body is too large.",
+    415: "The body is not JSON.",
+    421: "The Host header names another machine.",
+    422: "A value is not acceptable; the problem names the field.",
+    429: "Too many tries; Retry-After says how long to wait.",
+    500: "A fault of ours; the request id finds it in the log.",
+    503: "A part that this needs is not available.",
+}
+KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "The same key with the same request gets the same answer (`Idempotency-Replayed: true`); with another"
+    " request 422; while the first is being answered 409.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[ -~]+$"},
+}
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The document, made once."""
+    if app.openapi_schema:
+        return app.openapi_schema
+    made = get_openapi(
+        title="Worka",
+        version=__version__,
+        summary="Operating governed AI work",
+        description="A list takes `limit` and `cursor` and answers `{items, next}`; `next` is the cursor of the page after"
+        " it. A change takes an `Idempotency-Key`. Every answer carries `X-Request-Id`. Errors are problems with a remedy.",
+        routes=app.routes,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        servers=[{"url": "/"}],
+    )
+    parts = made.setdefault("components", {})
+    schemas = parts.setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    schemas["Problem"] = PROBLEM
+    parts["responses"] = {
+        f"Problem{status}": {
+            "description": words,
+            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status, words in MEANING.items()
+    }
+    parts["securitySchemes"] = {
+        "token": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A session token (`POST /v1/sessions`) or an API token.",
+        },
+        "session": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": "worka_session",
+            "description": "The console's session; a change with it must come from the console's own origin.",
+        },
+    }
+    for path, item in made["paths"].items():
+        for method, operation in item.items():
+            _complete(path, method, operation)
+    app.openapi_schema = made
+    return made
+
+
+def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
+    given = operation["responses"]
+    given.pop("422", None) if "HTTPValidationError" in str(given.get("422")) else None
+    stranger = bool(door.OPEN.match(path)) or (path == "/v1/sessions" and method == "post")
+    # An open route still says 401 to somebody who sends a credential that opens nothing.
+    operation["security"] = [{}] if stranger else [{"token": []}, {"session": []}]
+    unsafe = method not in ("get", "head")
+    statuses = {400, 401, 404, 405, 421, 422, 500, 503}
+    if path in door.PROBES:
+        statuses -= {421}
+    if not stranger:
+        statuses |= {403}
+    if unsafe:
+        statuses |= {409, 413, 415}
+        if path.startswith("/v1/") and not stranger:
+            operation.setdefault("parameters", [])
+            operation["parameters"] = [p for p in operation["parameters"] if p["name"].lower() != "idempotency-key"] + [
+                KEY
+            ]
+    if path in ("/v1/sessions", "/v1/invitations/accept", "/v1/setup"):
+        statuses |= {429}
+    if path.endswith("/call"):
+        statuses |= {429}
+    for status in sorted(statuses):
+        given.setdefault(str(status), {"$ref": f"#/components/responses/Problem{status}"})

@@ -1,0 +1,78 @@
+"""API shapes of observability."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from worka.kernel.http import Answer
+
+
+class Named(Answer):
+    """A thing by its name."""
+
+    id: str | None
+    name: str | None
+
+
+class Actor(Answer):
+    """Who did it."""
+
+    kind: str
+    id: str
+    name: str
+
+
+class Committed(Answer):
+    """What was committed: who, for whom, what, before, after, and why."""
+
+    id: int
+    xid: str
+    cursor: str
+    at: datetime
+    type: str
+    lane: str
+    sentence: str
+    diff: str
+    subject: Named
+    actor: Actor
+    on_behalf_of: Named | None
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    cause: dict[str, Any] | None
+    data: dict[str, Any]
+    trace_id: str
+
+
+class Item(Answer):
+    """Something that needs somebody. `mine`: this reader can clear it."""
+
+    kind: str
+    ref: str
+    title: str
+    state: str
+    reason: str
+    since: datetime | None
+    headline: str
+    mine: bool
+
+
+class Attention(Answer):
+    """What needs the reader now."""
+
+    items: list[Item]
+    counts: dict[str, int]
+    observed_at: datetime
+
+
+class Chain(Answer):
+    """The chain from request to effect and audit."""
+
+    from_: str | None = Field(alias="from")
+    root: str | None
+    trace_id: str | None
+    complete: bool
+    missing: list[Any]
+    links: list[dict[str, Any]]
