@@ -118,6 +118,18 @@ async def test_an_answer_that_is_shown_once_is_not_made_up_and_the_repeat_says_w
     assert "made anew" in again.json()["remedy"]
 
 
+async def test_a_key_that_was_used_for_another_request_is_refused(door: httpx.AsyncClient, world: World) -> None:
+    """Another body, another route: neither is done, and the first answer is not given for it."""
+    made = await post(door, world, "/secrets", SECRET)
+    assert made.status_code == 201, made.text
+    other = await post(door, world, "/secrets", SECRET | {"name": "another"})
+    elsewhere = await post(door, world, "/invitations", {"email": "new@example.org", "role": "member"})
+    for refused in (other, elsewhere):
+        assert (refused.status_code, refused.json().get("code")) == (422, "idempotency_key_reused")
+    assert len(await world.rows("secret")) == 1
+    assert await world.events("workspace.member.invited") == []
+
+
 async def test_of_two_requests_with_one_key_at_once_one_is_done(door: httpx.AsyncClient, world: World) -> None:
     answers = await asyncio.gather(*(post(door, world, "/secrets", SECRET) for _ in range(6)))
     codes = sorted(answer.status_code for answer in answers)

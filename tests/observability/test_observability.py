@@ -74,6 +74,7 @@ async def test_the_chain_is_the_same_from_every_link_and_complete(cluster: Clust
         assert (await explain.why(ctx, step)).subject == task_id
 
 
+@pytest.mark.capability("AUD-3", part="changes, with who, for whom, before, after and why")
 async def test_a_change_says_who_for_whom_what_before_and_after_and_why(cluster: Cluster, tmp_path: Path) -> None:
     async with make_world(cluster, tmp_path / "home") as world:
         world.work()

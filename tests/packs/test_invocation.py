@@ -30,7 +30,7 @@ async def the(place: Packs, invocation_id: str) -> Row:
     return row
 
 
-@pytest.mark.capability("TOL-4", "TOL-3")
+@pytest.mark.capability("TOL-4", part="a person and an AI team member, through one path")
 async def test_a_call_reads_the_mounted_clone_and_leaves_who_what_and_how(place: Packs) -> None:
     attachment = await place.attach("git")
     status, answer = await service.call(place.ctx("member"), "mcp.git.git_log", LOG, "k1")
@@ -127,6 +127,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.capability("RUN-4", part="through the invocation")
+@pytest.mark.capability("TOL-3", part="structured content is the result, and a tool's error is told apart")
 @pytest.mark.parametrize("network", [False, True], ids=["alone", "with a way out"])
 async def test_failures_are_told_apart_with_their_leg_and_redacted_words(place: Packs, network: bool) -> None:
     document = small(

@@ -58,7 +58,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     return document
 
 
-@pytest.mark.capability("MAN-2")
+@pytest.mark.capability("MAN-2", part="identity, version, tools, outbound domains, connections, runtime")
 def test_a_good_manifest_is_read_without_a_warning() -> None:
     found, notices = manifest.read(good())
     assert notices == []

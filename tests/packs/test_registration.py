@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import pytest
 
 from tests.packs.conftest import ROOT, Packs
 from worka.kernel import canonical
+from worka.kernel.context import Context
 from worka.kernel.errors import Denied
+from worka.kernel.ids import new_id
 from worka.packs import explain, rules, service, store, trees
 from worka.packs.errors import LockInvalid, ManifestInvalid, ReleaseNotFound, VersionTaken
+from worka.workspaces import store as workspaces
 
 SERVER = """
 import sys
@@ -105,6 +109,34 @@ async def test_a_version_never_changes_its_contents(place: Packs) -> None:
         )
     second = await place.register(small("1.0.1"), lock(), tree())
     assert (second["state"], second["digest"] != first["digest"]) == ("released", True)
+
+
+@pytest.mark.capability("MAN-4")
+async def test_another_workspace_cannot_take_the_name_of_a_publisher(place: Packs) -> None:
+    """The control: under a name of its own the same manifest is taken there."""
+    world, files = place.world, {"server.py": _encoded(SERVER)}
+    first = await service.register(place.ctx(), small(), lock_text=lock(), files=files)
+    there = new_id("ws")
+    async with world.db.transaction(world.tenant_id) as conn:
+        row = {"tenant_id": world.tenant_id, "id": there, "slug": "other", "name": "Other", "created_by": "test"}
+        await workspaces.create_workspace(conn, row)
+        member = {"tenant_id": world.tenant_id, "workspace_id": there, "principal_kind": "person", "role": "owner"}
+        owner = {"principal_id": world.ids["owner"], "approver": False, "created_by": "test"}
+        await workspaces.add_member(conn, member | owner)
+    same = await service.register(_at(place, there), small(), lock_text=lock(), files=files)
+    assert (same["id"], same["workspace_id"]) == (first["id"], world.workspace_id), (
+        "the same release, of the same workspace"
+    )
+    for document in (small(description="x"), small("2.0.0"), small(name="another")):
+        with pytest.raises(VersionTaken) as refused:
+            await service.register(_at(place, there), document, lock_text=lock(), files=files)
+        assert refused.value.problem_code == "publisher_taken"
+    own = await service.register(_at(place, there), small(publisher="umbra"), lock_text=lock(), files=files)
+    assert (own["state"], own["workspace_id"]) == ("draft", there)
+
+
+def _at(place: Packs, workspace_id: str) -> Context:
+    return replace(place.ctx(), workspace_id=workspace_id)
 
 
 @pytest.mark.capability("TOL-1", part="difference")

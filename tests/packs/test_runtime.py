@@ -133,6 +133,7 @@ FAILURES = {
 
 
 @pytest.mark.capability("RUN-4")
+@pytest.mark.capability("TOL-3")
 @pytest.mark.parametrize("reason", FAILURES)
 async def test_a_failure_has_its_own_reason_and_the_next_call_works(packs: Instance, reason: str) -> None:
     session = await packs.session()

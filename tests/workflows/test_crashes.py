@@ -210,6 +210,53 @@ async def test_a_worker_stopped_inside_a_commit_holds_nobody_up_and_commits_noth
 
 
 @pytest.mark.faults
+@pytest.mark.capability("TSK-12")
+async def test_a_worker_that_lives_but_finishes_no_step_in_its_budget_loses_the_task(world: World) -> None:
+    """It gives its signs of life all the time: what counts is the silence of the step."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(_arguments: Row, _meta: Row) -> Row:
+        if begun.is_set():
+            return ok("from the other")
+        begun.set()
+        await go_on.wait()
+        return ok("from the silent")
+
+    world.host.answers["log"] = slow
+    silent = world.work("1")
+    task_id = await world.start([{**LOG, "arguments": {}, "seconds": 2}, SHOW | {"links": {}}], {})
+    await asyncio.wait_for(begun.wait(), 20)
+    world.work("2")
+    done = await world.until(task_id, "succeeded", seconds=WITHIN + 4)
+    assert silent.process.poll() is None, "it lives"
+    assert done["attempt"] >= 2, "each offer is a new attempt"
+    go_on.set()
+    await asyncio.sleep(1)
+    assert (await world.task(task_id))["steps"] == done["steps"], "what it brought late changed nothing"
+    text = (await world.rows("select document->>'text' as text from worka.view_revision"))[0]["text"]
+    assert text == "from the other"
+
+
+@pytest.mark.faults
+@pytest.mark.capability("TSK-12")
+async def test_a_task_that_runs_longer_than_any_lease_stays_with_its_worker_while_its_steps_finish(
+    world: World,
+) -> None:
+    async def takes_its_time(_arguments: Row, _meta: Row) -> Row:
+        await asyncio.sleep(1.5)
+        return ok("done")
+
+    world.host.answers["log"] = takes_its_time
+    world.work("1")
+    world.work("2")
+    steps = [{**LOG, "name": f"log{number}", "arguments": {}, "seconds": 4} for number in range(4)]
+    done = await world.until(await world.start(steps, {}), "succeeded", seconds=WITHIN + 10)
+    assert (done["ended_at"] - done["created_at"]).total_seconds() > 2 * 3, "the control: longer than two leases"
+    assert done["attempt"] == 1
+    assert len(world.host.called("log")) == 4
+
+
+@pytest.mark.faults
 async def test_a_worker_that_ends_in_good_order_hands_its_task_over_at_once(world: World) -> None:
     begun = asyncio.Event()
 

@@ -36,7 +36,8 @@ SHOW = {
 }
 
 
-@pytest.mark.capability("TSK-1", "TSK-5", "TSK-8", "TSK-11", "VIW-6")
+@pytest.mark.capability("TSK-1", "TSK-5", "TSK-11", "VIW-6")
+@pytest.mark.capability("TSK-8", part="approval")
 async def test_a_task_waits_typed_is_explained_and_goes_on_once_approved(world: World) -> None:
     world.host.answers["publish"] = world.host.effect
     task_id = await world.start([LOG, PUBLISH, SHOW], {"word": "hello"})
@@ -102,6 +103,7 @@ async def test_a_step_that_waits_for_an_approval_does_not_run(world: World) -> N
 
 
 @pytest.mark.capability("APR-7", part="a rejection ends")
+@pytest.mark.capability("TSK-5", part="failed")
 async def test_a_rejected_approval_ends_the_task_and_says_so(world: World) -> None:
     world.work()
     task_id = await world.start([LOG, PUBLISH], {"word": "x"})
@@ -213,6 +215,7 @@ async def test_a_call_that_broke_is_tried_again_with_the_same_key_where_that_is_
     ]
 
 
+@pytest.mark.capability("TSK-5", part="cancelled")
 async def test_cancelling_a_waiting_task_withdraws_its_approval(world: World) -> None:
     world.work()
     task_id = await world.start([LOG, PUBLISH], {"word": "x"})
