@@ -120,7 +120,7 @@ CASES: tuple[Case, ...] = (
     Case("MCP", "name squatting and shadowing", "not registered", _in(
         MCP, "two_tools_that_can_be_taken_for_one_are_not_registered", "a_name_that_somebody_has_cannot_be_taken_or_shadowed")),
     Case("MCP", "colliding JSON-RPC ids, forged and early answers", "each caller gets its own", _in(
-        MCP, "answers_never_cross_between_callers_whose_requests_have_the_same_ids",
+        MCP, "answers_never_cross_between_a_thousand_callers_whose_requests_have_the_same_ids",
         "a_pack_that_answers_twice_early_or_under_other_ids_confuses_nobody")),
     Case("MCP", "duplicate keys and case variants in manifest, arguments and results", "one reading, or refused", _in(
         MCP, "an_answer_with_a_key_twice_has_one_reading", "an_argument_that_another_parser_reads_as_a_declared_one_is_refused",
@@ -129,6 +129,8 @@ CASES: tuple[Case, ...] = (
         MCP, "configuration_does_not_become_a_command") + _in(ARCHIVES, "what_a_repository_wants_to_run_is_not_run")),
     Case("MCP", "an argument or a field that switches isolation off", "no such switch", _in(
         MCP, "no_argument_and_no_field_switches_isolation_off") + _in("packs/test_sandbox.py", "a_request_that_reaches_too_far_is_refused")),
+    Case("MCP", "Host and Origin not checked", "own names and own origin only", (
+        "api/test_hosts.py::test_a_name_that_was_rebound_to_this_machine_reaches_no_page_and_no_route", "console/test_doors.py::test_a_form_of_another_origin_changes_nothing")),
     Case("MCP", "a control port open to the machine", "sockets of our own uid, one-time tokens", _in(
         "packs/test_sandbox.py", "only_the_platforms_user_may_ask")),
     Case("Archives", "`..`, absolute paths, links, devices, set-user-id in a wheel", "nothing outside, plain files only", _in(

@@ -48,9 +48,10 @@ ROOTS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def packs() -> Iterator[Instance]:
-    with instance() as running:
+@pytest.fixture(scope="module", params=["its own uid", "an ordinary user's"])
+def packs(request: pytest.FixtureRequest) -> Iterator[Instance]:
+    """The sandbox as root makes it, and as an ordinary user does: the same for the kernel's interfaces."""
+    with instance(ordinary=request.param != "its own uid") as running:
         yield running
 
 
