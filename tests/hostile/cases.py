@@ -130,7 +130,8 @@ CASES: tuple[Case, ...] = (
     Case("MCP", "an argument or a field that switches isolation off", "no such switch", _in(
         MCP, "no_argument_and_no_field_switches_isolation_off") + _in("packs/test_sandbox.py", "a_request_that_reaches_too_far_is_refused")),
     Case("MCP", "Host and Origin not checked", "own names and own origin only", (
-        "api/test_hosts.py::test_a_name_that_was_rebound_to_this_machine_reaches_no_page_and_no_route", "console/test_doors.py::test_a_form_of_another_origin_changes_nothing")),
+        "api/test_hosts.py::test_a_name_that_was_rebound_to_this_machine_reaches_no_page_and_no_route",
+        "console/test_doors.py::test_a_form_of_another_origin_changes_nothing")),
     Case("MCP", "a control port open to the machine", "sockets of our own uid, one-time tokens", _in(
         "packs/test_sandbox.py", "only_the_platforms_user_may_ask")),
     Case("Archives", "`..`, absolute paths, links, devices, set-user-id in a wheel", "nothing outside, plain files only", _in(
