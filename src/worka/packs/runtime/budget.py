@@ -55,12 +55,16 @@ class Budget:
             size += own
 
 
-def sweep(cache: Path) -> None:
-    """Removes the scratch folders that killed installers left. Only while none is at work."""
+def sweep(cache: Path, since: float | None = None) -> None:
+    """Removes the scratch folders that killed installers left, and, with `since`, what was unpacked from then on. Only
+    while none is at work."""
     with contextlib.suppress(OSError):
         for entry in list(os.scandir(cache)):
             if entry.name.startswith(".tmp") and entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path, ignore_errors=True)
+    for place in list(_fresh(cache, since)) if since is not None else ():
+        if place.parent.name.startswith("archive"):
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def _fresh(cache: Path, since: float) -> Iterator[Path]:

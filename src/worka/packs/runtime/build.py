@@ -15,6 +15,7 @@ import shutil
 import signal
 import stat
 import sys
+import time
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -272,6 +273,7 @@ class Builder:
     async def _install(self, env: Path, lock: record.Lock) -> None:
         requirements = env / "lock.txt"
         requirements.write_text(lock.text)
+        began = time.time() - 1
         self._installing += 1
         try:
             command = self.budget.limited(
@@ -282,9 +284,10 @@ class Builder:
                 ]
             )
             await self._run(command, watched=env)
-        except BuildFailed:
+        except BuildFailed as error:
             if self._installing == 1:
-                await asyncio.to_thread(sweep, self.home / "cache" / "uv")
+                beyond = isinstance(error.__cause__, Exceeded)
+                await asyncio.to_thread(sweep, self.home / "cache" / "uv", began if beyond else None)
             raise
         finally:
             self._installing -= 1
