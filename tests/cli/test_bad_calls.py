@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import typer
 
@@ -31,11 +30,11 @@ PREFIX = {"task_id": "task", "approval_id": "apr", "release_id": "rel", "invocat
           "decision_id": "dec", "attachment_id": "att"}  # fmt: skip
 
 
-def commands() -> dict[str, click.Command]:
+def commands() -> dict[str, Any]:
     """Every command by its words."""
-    found: dict[str, click.Command] = {}
+    found: dict[str, Any] = {}
 
-    def walk(command: click.Command, words: tuple[str, ...]) -> None:
+    def walk(command: Any, words: tuple[str, ...]) -> None:
         inner = getattr(command, "commands", None)
         if inner is None:
             found[" ".join(words)] = command
@@ -47,12 +46,12 @@ def commands() -> dict[str, click.Command]:
     return found
 
 
-def wanted(command: click.Command) -> list[Any]:
+def wanted(command: Any) -> list[Any]:
     """What a command cannot do without."""
     return [p for p in command.params if p.required]
 
 
-def arguments(command: click.Command, folder: Path) -> list[str]:
+def arguments(command: Any, folder: Path) -> list[str]:
     """Right in shape, naming nothing that there is."""
     words: list[str] = []
     for parameter in wanted(command):
@@ -105,7 +104,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def remote() -> dict[str, click.Command]:
+def remote() -> dict[str, Any]:
     """The commands that call the API."""
     found = {name: command for name, command in commands().items() if name not in LOCAL}
     assert len(found) > 20

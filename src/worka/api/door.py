@@ -125,7 +125,7 @@ class Door:
         scope["state"]["ctx"] = ctx
         receive = await self._read(request, receive)
         key = request.headers.get("idempotency-key")
-        if key is not None and method not in SAFE and path.startswith("/v1/"):
+        if key is not None and method in ("POST", "PUT", "PATCH", "DELETE") and path.startswith("/v1/"):
             await idempotency.run(self.app, scope, receive, send, ctx, key, self.owner)
             return
         await self.app(scope, receive, send)

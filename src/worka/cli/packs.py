@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from worka.cli import output
@@ -101,7 +100,7 @@ def pack_attach(
     """Attach a release to the workspace (6: an approval is waited for)."""
     api = client()
     if wrong := [item for item in mount or [] if "=" not in item]:
-        raise click.UsageError(f"--mount {wrong[0]} is not NAME=PATH")
+        raise typer.BadParameter(f"--mount {wrong[0]} is not NAME=PATH")
     mounts = dict(item.split("=", 1) for item in mount or [])
     value = api.post(api.ws("/attachments"), {"release_id": release_id, "mode": mode, "mounts": mounts})
     if not show(value):
