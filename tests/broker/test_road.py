@@ -234,12 +234,13 @@ async def test_large_bodies_stream_both_ways_in_little_memory(world: World, trac
 
 @pytest.mark.capability("BRK-5")
 async def test_what_cannot_be_recorded_does_not_leave(world: World, tracker: Box) -> None:
-    async with tracker.invoking():
+    async with tracker.invoking() as call:
         world.notebook.broken = True
         refused = await tracker.fetch(f"https://{HOST}/issues")
         world.notebook.broken = False
         fine = await tracker.fetch(f"https://{HOST}/issues")
     assert (refused["status"], code(refused)) == (503, "egress_not_recorded")
+    assert call.ended["broken"] == "egress_not_recorded", "the host is told that it was a fault of ours"
     assert fine["status"] == 200
     assert len(world.outside.requests) == 1
 

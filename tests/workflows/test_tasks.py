@@ -362,3 +362,25 @@ async def test_a_clock_that_is_set_forth_uses_up_no_tasks_time(world: World) -> 
         await conn.execute("update worka.task set created_at = created_at - interval '2 hours'")
     world.work()
     assert (await world.until(task_id, "succeeded", "failed"))["state"] == "succeeded"
+
+
+async def test_a_step_that_was_refused_by_a_fault_of_ours_is_tried_again(world: World) -> None:
+    """Found by the crash harness: the broker could not record while the disk was full, and the task failed for good."""
+    refused = {
+        **ok(),
+        "status": "failed",
+        "layer": "broker",
+        "reason": "egress_not_recorded",
+        "message": "nothing was sent",
+    }
+    answers = iter([refused, ok("done", {"effect_id": "e-1", "url": "https://tracker.worka.test/notes/1"})])
+
+    async def once_refused(_arguments: Row, _meta: Row) -> Row:
+        return next(answers)
+
+    world.host.answers["keep"] = once_refused
+    world.work()
+    task_id = await world.start([{**KEEP, "arguments": {}}], {})
+    done = await world.until(task_id, "succeeded", "failed", "unknown")
+    assert (done["state"], done["steps"][0]["attempt"]) == ("succeeded", 2), done["error"]
+    assert len({call["idempotency_key"] for call in world.host.called("keep")}) == 1

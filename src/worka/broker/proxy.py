@@ -23,7 +23,7 @@ from worka.broker.ports import Lease
 from worka.broker.session import Active, Session
 from worka.broker.templates import TemplateError, expand
 from worka.kernel import failpoints, redact, telemetry
-from worka.kernel.errors import Denied, NotFound, Problem
+from worka.kernel.errors import Denied, NotFound, Problem, Unavailable
 
 log = logging.getLogger("worka.broker")
 
@@ -157,6 +157,7 @@ class Proxy:
                 lease_id=lease.id if lease else None,
             )  # fmt: skip
         except NotRecorded:
+            active.broken = "egress_not_recorded"
             raise Stop("egress_not_recorded") from None
         failpoints.hit("broker.egress.before_dial")
         exchange = Exchange(self.outside, self.limits, down, active, entry, target, head, (name, port), lease)
@@ -216,6 +217,8 @@ class Proxy:
                 except NotFound as error:
                     raise Stop("connection_missing", "the connection's secret is not there", rule=rule) from error
                 except Problem as error:
+                    if isinstance(error, Unavailable):
+                        active.broken = "secret_unavailable"
                     raise Stop("secret_unavailable", error.title, rule=rule) from error
                 redact.remember(lease.value)
                 active.leases[key] = lease

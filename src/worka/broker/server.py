@@ -221,7 +221,8 @@ class Broker:
         return {}
 
     async def end(self, *, session_id: str, invocation_id: str, tenant_id: str | None = None) -> dict[str, Any]:
-        """Shuts the session's network, cuts what is open, and tells what left: {egress: […], denied: {…} | null}."""
+        """Shuts the session's network, cuts what is open, and tells what left: {egress: […], denied: {…} | null, broken: the
+        reason of a fault of ours that refused something, or null}."""
         session = self._session(session_id, tenant_id)
         async with session.lock:
             active = session.active
@@ -236,7 +237,7 @@ class Broker:
                     await self._outside.treasury.close_leases(active.context(), invocation_id=active.id)
                 except Problem as error:
                     log.error("the leases of %s could not be closed: %s", active.id, error.problem_code)
-            return await active.ledger.close()
+            return {**await active.ledger.close(), "broken": active.broken}
 
     async def close_session(self, *, session_id: str, tenant_id: str | None = None) -> dict[str, Any]:
         """Forgets the session: its sockets, CA and folder. Ends its invocation first."""

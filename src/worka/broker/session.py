@@ -55,6 +55,8 @@ class Active:
     lease_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     redirected: set[str] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    broken: str | None = None
+    """Why something of this invocation was refused by a fault of ours: the pack only sees that it did not work."""
 
     def refusal(self, host: str, reason: str) -> str:
         """`redirect_out_of_scope` instead of `undeclared_destination` when an answer sent the pack there."""

@@ -29,11 +29,13 @@ BROKEN: Final = frozenset(
     {
         "broker_lost",
         "broker_unavailable",
+        "egress_not_recorded",
         "handshake_failed",
         "host_unavailable",
         "pack_crashed",
         "pack_signalled",
         "pack_timeout",
+        "secret_unavailable",
     }
 )
 MAX_TRIES: Final = 3

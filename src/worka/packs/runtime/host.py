@@ -193,12 +193,16 @@ class Host:
             if not closed:
                 # The broker could not say that this invocation is over, so this session serves no other.
                 self.pool.discard(session)
+        broken = left.pop("broken", None)
         more = self._seen(session, temperature) | left | {"call_ms": call_ms}
         self.pool.give_back(session)
         if not closed and (failure is not None or result.is_error):
             # The pack met a network that broke under it: its own error would hide whose fault it was.
             lost = "The broker ended while the call ran; what it had let out may have reached the outside."
             return outcome.failed(Ending("broker_lost", lost), **more)
+        if broken and failure is None and result.is_error:
+            # The pack was refused for a fault of ours, not of its own and not of the outside: nothing was sent.
+            return outcome.failed(Ending(str(broken), "The broker could not do its part, so nothing was sent."), **more)
         if failure is not None:
             if failure.ending.reason in ("tool_definition_changed", "tool_not_listed"):
                 more["held"] = session.differences.of(tool)

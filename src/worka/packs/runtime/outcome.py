@@ -14,6 +14,8 @@ LAYERS = {
     "digest_mismatch": "sandbox",
     "broker_unavailable": "broker",
     "broker_lost": "broker",
+    "egress_not_recorded": "broker",
+    "secret_unavailable": "broker",
     "no_free_session": "capacity",
 }
 
