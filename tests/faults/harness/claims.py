@@ -40,7 +40,13 @@ class TwoClaims(Row):
         env = {**stage.instance.env, "PYTHONPATH": os.environ.get("PYTHONPATH", ""), "WORKA_WORKFLOWS__SLOT": "9"}
         env["WORKA_FAILPOINT_DIR"] = str(stage.armed)
         self.second = subprocess.Popen(
-            [sys.executable, "-m", "worka.workers.worker"], env=env, cwd="/", stdout=self.log, stderr=self.log
+            [sys.executable, "-m", "worka.workers.worker"],
+            env=env,
+            cwd="/",
+            stdout=self.log,
+            stderr=self.log,
+            # As the supervisor starts it: what it writes must be readable for the other roles.
+            **({"user": "worka", "group": "worka", "extra_groups": []} if os.geteuid() == 0 else {}),
         )
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
