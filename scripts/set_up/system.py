@@ -48,6 +48,11 @@ PARTS = (
     # Only its library is used, preloaded: `make faults` shifts the clock of Worka and of PostgreSQL with it.
     Part("faketime", found("/usr/lib/*/faketime/libfaketimeMT.so.1"), tests_only=True),
     Part("fonts-dejavu-core", path("/usr/share/fonts/truetype/dejavu", "/usr/share/fonts/dejavu"), tests_only=True),
+    Part(
+        "faketime",
+        path(*(f"/usr/lib/{machine}-linux-gnu/faketime/libfaketime.so.1" for machine in ("x86_64", "aarch64"))),
+        tests_only=True,
+    ),
     Part("postgresql-15", path("/usr/lib/postgresql/15/bin/initdb"), tests_only=True),
 )
 

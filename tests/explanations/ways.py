@@ -73,12 +73,16 @@ async def called(event: asyncio.Event) -> None:
     await asyncio.wait_for(event.wait(), 20)
 
 
+async def forget_workers(world: World) -> None:
+    """Heartbeats belong to the deployment: workers that other tests killed still look alive for some seconds."""
+    async with world.runtime.db.transaction(None) as conn:
+        await conn.execute("delete from worka.process where role = 'worker'")
+
+
 # tasks and their steps ----------------------------------------------------------------------------------------------
 @on_tasks("task", "queued", "queued_waiting_for_worker")
 async def queued(world: World) -> str:
-    # Heartbeats belong to the deployment: workers that other tests killed still look alive for some seconds.
-    async with world.runtime.db.transaction(None) as conn:
-        await conn.execute("delete from worka.process")
+    await forget_workers(world)
     return await world.start([PLAIN])
 
 
@@ -122,6 +126,7 @@ async def waiting_step(world: World) -> str:
 async def retry(world: World) -> str:
     """One place, and the broken call is queued again behind a task that came after it."""
     world.environment["WORKA_WORKFLOWS__CONCURRENCY"] = "1"
+    await forget_workers(world)
     broke = asyncio.Event()
 
     async def breaks(_arguments: Row, _meta: Row) -> Row:

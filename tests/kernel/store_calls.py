@@ -62,6 +62,9 @@ SEALER = "the platform's sealer seals all tenants' heads in one checkpoint: hash
 BEAT = "heartbeats of our own processes: no tenant's rows"
 SIGN_IN = "people belong to the deployment, and whoever asks holds the keyed hash of a secret"
 PERSON = "people belong to the deployment (decisions.md 16); a tenant's doors show those of its memberships only"
+DOCTOR = (
+    "the doctor looks at the deployment: roles, versions, ids of keys, a time, public certificates; no tenant's row"
+)
 REAPER = "work across tenants claims ids only, then sets the tenant"
 
 CALLS: dict[str, Entry] = {
@@ -209,6 +212,14 @@ CALLS: dict[str, Entry] = {
     "observability.leases": reads(lambda s, c, a: s.leases(c, [a.running])),
     "observability.revisions": reads(lambda s, c, a: s.revisions(c, a.claimed)),
     "observability.audit_of": reads(lambda s, c, a: s.audit_of(c, [a.attached], 50)),
+    "observability.identity": deployment(
+        DOCTOR, lambda s, c, a: s.identity(c), "at", "server", "role", "superuser", "bypasses", "owner", "may"
+    ),
+    "observability.schema_version": deployment(DOCTOR, lambda s, c, a: s.schema_version(c)),
+    "observability.try_to_write": deployment(DOCTOR, lambda s, c, a: s.try_to_write(c)),
+    "observability.master_key_ids": deployment(DOCTOR, lambda s, c, a: s.master_key_ids(c)),
+    "observability.ledger_moved_at": deployment(DOCTOR, lambda s, c, a: s.ledger_moved_at(c)),
+    "observability.authorities": deployment(DOCTOR, lambda s, c, a: s.authorities(c), "name", "port", "ca_pem"),
     # packs
     "packs.lock_identity": deployment(LOCK, lambda s, c, a: s.lock_identity(c, a.tenant, "acme")),
     "packs.publisher_workspace": reads(lambda s, c, a: s.publisher_workspace(c, "acme")),

@@ -23,13 +23,13 @@ register(
         "waiting_for_approver", "approvals", "approval", "Somebody who may decide has not decided yet.",
         causes="It was asked a short while ago; those who may decide have not seen it, or are away.",
         check="worka approvals show ID: who may decide, who has, what is missing.",
-        remedy="Ask one of those named to decide.",
+        remedy="Ask one of those named to decide; where nobody is named, an owner can name an approver.",
     ),
     Reason(
         "waiting_for_confirmation", "approvals", "approval", "The person this is done for has not confirmed it yet.",
         causes="A rule wants the consent of the originating person, whose turn it is.",
         check="worka approvals show ID: who is asked, since when, and until when.",
-        remedy="Confirm or reject it.",
+        remedy="The person it is done for confirms or rejects it, in the console or with `worka approvals approve ID`.",
     ),
     Reason(
         "nobody_can_decide", "approvals", "approval", "Too few people in the workspace may decide this approval.",
@@ -59,19 +59,19 @@ register(
         "expired", "approvals", "approval", "Nobody decided, or used it, in time.",
         causes="Those who may decide did not within WORKA_APPROVALS__EXPIRES_HOURS, or nobody began what was approved.",
         check="worka approvals show ID: when it was asked, when it expired, and who could have decided.",
-        remedy="Ask again.",
+        remedy="Ask again, and tell those who may decide beforehand.",
     ),
     Reason(
         "withdrawn", "approvals", "approval", "Whoever asked took it back, or what it was for has ended.",
         causes="The requester withdrew it, or its task was cancelled, or what it was for was removed.",
         check="worka changes: the entry that withdrew it, and its cause.",
-        remedy="Ask again if it is still wanted.",
+        remedy="Ask again if it is still wanted: the action itself asks by being tried again.",
     ),
     Reason(
         "superseded", "approvals", "approval", "What would be done is no longer what was approved.",
         causes="Arguments, release or target changed, or policy now says something else.",
         check="worka approvals show ID: its digest, and the approval that took its place.",
-        remedy="Decide the new approval.",
+        remedy="Read what is different, and decide the new approval that took its place.",
     ),
 )  # fmt: skip
 

@@ -42,6 +42,11 @@ def public_roots() -> bytes:
     return path.read_bytes()
 
 
+def expiry(pem: str) -> datetime.datetime:
+    """When the first of some certificates ends. Raises ValueError when there is none."""
+    return min(item.not_valid_after_utc for item in x509.load_pem_x509_certificates(pem.encode()))
+
+
 class Authority:
     """The CA of one session. `bundle` is what the sandbox trusts: the public roots and this CA."""
 

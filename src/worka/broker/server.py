@@ -38,6 +38,9 @@ _SERVING = {"attached", "updating", "held"}
 ACK = b"k"
 BUNDLE = "ca.pem"
 _PENDING_LOOKUPS = 512
+_PROBE_SECONDS = 30
+PLATFORM = "_platform"
+"""Whose rows a probe's are: no tenant's."""
 
 
 class Lookups(asyncio.DatagramProtocol):
@@ -128,6 +131,7 @@ class Broker:
     async def _call(self, op: str, args: dict[str, Any], traceparent: str | None) -> Any:
         ops = {
             "open_session": self.open_session,
+            "open_probe": self.open_probe,
             "begin": self.begin,
             "end": self.end,
             "close_session": self.close_session,
@@ -171,6 +175,38 @@ class Broker:
         bundle = _write_bundle(folder, session.authority.bundle)
         self.sessions[session_id] = session
         return {"token": session.token, "ca_bundle_path": str(bundle)}
+
+    async def open_probe(self, *, session_id: str) -> dict[str, Any]:
+        """{token, resolver}: a session of nobody's, in which nothing is ever called, so that all of it is refused: for a
+        check of the way from a sandbox to here. `resolver`: whether this machine's answered in time."""
+        if not _SESSION_ID.match(session_id) or session_id in self.sessions:
+            raise BadRequest("A session id is letters, digits, - and _, and new.")
+        session = Session(
+            session_id=session_id,
+            tenant_id=PLATFORM,
+            workspace_id=PLATFORM,
+            attachment_id="doctor",
+            pack="worka.doctor",
+            rules=(),
+            make_context=self._make_context,
+            limits=self.limits,
+            folder=self.paths.sessions / session_id,
+        )
+        self.sessions[session_id] = session
+        _keep(session.tasks, asyncio.create_task(self._forget(session_id)))
+        try:
+            async with asyncio.timeout(2):
+                await self._outside.resolver.resolve("worka.test")
+            answers = True
+        except (OSError, TimeoutError):
+            answers = False
+        return {"token": session.token, "resolver": answers}
+
+    async def _forget(self, session_id: str) -> None:
+        """Whoever probes may die; what it opened must not stay."""
+        await asyncio.sleep(_PROBE_SECONDS)
+        self.sessions[session_id].tasks.clear()
+        await self.close_session(session_id=session_id)
 
     async def begin(
         self, *, session_id: str, tenant_id: str, invocation_id: str, traceparent: str | None = None

@@ -158,8 +158,14 @@ def why(subject: str) -> None:
 def doctor() -> None:
     """Check the parts of this instance, and name the remedy of what is broken."""
     from worka.cli.doctor import examine
+    from worka.cli.doctor.check import Check
+    from worka.kernel import settings
 
-    found = examine(State.url)
+    try:
+        found = [check.as_dict() for check in examine(State.url, settings.load())]
+    except SystemExit as unreadable:
+        remedy = "Correct this setting; docs/reference/settings.md lists them all."
+        found = [Check("settings", "failed", str(unreadable), remedy).as_dict()]
     if not show({"items": found}):
         for check in found:
             mark = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "failed": "[red]✗[/]"}[check["state"]]

@@ -12,7 +12,9 @@ from worka.kernel.reasons import Reason, register
 from worka.kernel.states import State, StateMachine, machine
 
 _KEY = re.compile(r"^[a-z][a-z0-9_]{0,39}$")
-_CHECK = "worka why CONNECTION."
+_CHECK = (
+    "`worka why conn_…`: its state and since when, the approval, the secret behind it, and which packs wait for it."
+)
 
 
 def _reason(code: str, meaning: str, causes: str, remedy: str, layer: str = "connection") -> Reason:
@@ -21,7 +23,7 @@ def _reason(code: str, meaning: str, causes: str, remedy: str, layer: str = "con
 
 register(
     _reason("connection_in_service", "The connection can be used by packs to which its secret is granted.",
-            "It was approved, or nothing asked.", "Nothing: it is as it should be."),
+            "It was approved, or nothing asked.", "Nothing: it is as it should be. End it when no pack needs it any more."),
     _reason("connection_rejected", "Somebody who may decide has refused the connection.",
             "The approver saw a reason against it.", "Read the approval's comment; ask again if it changed.",
             "approval"),
@@ -31,12 +33,16 @@ register(
             "A policy version, a role or the secret changed between the request and the decision.",
             "Connect again: a new approval is asked for.", "approval"),
     _reason("connection_removed", "Somebody ended the connection; the grants behind it ended with it.",
-            "It was not needed any more, or not wanted.", "Connect again if it is needed."),
+            "It was not needed any more, or not wanted.",
+            "Connect again if a pack still needs it; attachments that require it say that they"
+            " wait for it."),
     _reason("connection_secret_revoked", "The secret behind the connection was revoked.",
             "Somebody revoked it, for example after a leak.",
             "Put the new credential into the treasury and connect again with it."),
     _reason("credential_expired", "The credential behind the connection is past its time.",
-            "The outside system limits its life.", "Rotate the secret to a new value."),
+            "The outside system limits its life.",
+            "Put a fresh credential into the treasury and connect again with it; the grants are"
+            " then made anew."),
 )  # fmt: skip
 
 CONNECTION = machine(

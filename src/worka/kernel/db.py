@@ -14,6 +14,7 @@ from worka.kernel.disk import DiskFull
 from worka.kernel.errors import Unavailable
 
 Connection = psycopg.AsyncConnection[DictRow]
+DatabaseError = psycopg.Error
 
 # A process that is stopped, swapped out or cut off inside a transaction keeps its row locks: a task's, or the head of a
 # tenant's ledger, which then stands still for everybody. The server ends such a session; our transactions never wait
@@ -61,6 +62,32 @@ async def _configure(conn: Connection) -> None:
     # Not by the start-up parameter `options`: connection poolers refuse it.
     await conn.execute(f"set idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_SECONDS}s'")
     await conn.commit()
+
+
+class NotReached(Exception):
+    """No connection came about. `where`: the server's address; `refused`: it answered, and did not let this role in."""
+
+    def __init__(self, message: str, where: str, *, refused: bool) -> None:
+        super().__init__(message)
+        self.where, self.refused = where, refused
+
+
+@asynccontextmanager
+async def one_connection(dsn: str, seconds: int = 5) -> AsyncIterator[Connection]:
+    """A connection outside of any pool, in autocommit, for a look from outside. Raises NotReached."""
+    try:
+        conn = await psycopg.AsyncConnection.connect(
+            dsn, autocommit=True, row_factory=dict_row, connect_timeout=seconds, application_name="worka-doctor"
+        )
+    except psycopg.OperationalError as error:
+        known = psycopg.conninfo.conninfo_to_dict(dsn)
+        told = str(error).strip().splitlines()[-1].rpartition("failed: ")[2]
+        refused = any(word in told for word in ("authentication", "pg_hba", "role", "permission denied", 'database "'))
+        raise NotReached(told, f"{known.get('host')}:{known.get('port', 5432)}", refused=refused) from error
+    try:
+        yield conn
+    finally:
+        await conn.close()
 
 
 class Database:

@@ -6,6 +6,14 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+
+def newest() -> str:
+    """The version to which this build brings the schema."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return str(ScriptDirectory.from_config(config).get_current_head())
 
 
 def migrate(migrator_url: str, *, app_role: str, engine_role: str) -> None:

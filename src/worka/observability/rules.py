@@ -84,7 +84,7 @@ def _reason(code: str, meaning: str, causes: str, check: str, remedy: str) -> Re
 
 register(
     _reason(
-        "process_alive", "The process gave a sign of life within the last ten seconds.", "It runs.",
+        "process_alive", "The process gave a sign of life within the last ten seconds.", "It runs, and reaches the database.",
         "GET /v1/platform shows the age of the last sign.", "Nothing to do.",
     ),
     _reason(
@@ -93,7 +93,7 @@ register(
         "`worka up` starts it again by itself; read its log if it keeps ending.",
     ),
     _reason(
-        "process_never_seen", "No sign of life of this process is known.", "It was not started yet.",
+        "process_never_seen", "No sign of life of this process is known.", "It was not started yet, or runs against another database than this one.",
         "GET /v1/platform lists the processes.", "Start it: `worka up` runs them all.",
     ),
 )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from worka.kernel.db import Connection
+from worka.kernel.db import Connection, DatabaseError
 
 Row = dict[str, Any]
 
@@ -305,3 +305,59 @@ async def audit_of(conn: Connection, subjects: list[str], limit: int) -> list[Ro
         f"select {_EVENT}{_FROM_EVENT} where e.subject = any(%s) order by e.xid, e.id limit %s", (subjects, limit)
     )
     return await cursor.fetchall()
+
+
+# vitals: what `worka doctor` reads over a connection of its own ----------------------------------------------------------
+async def identity(conn: Connection) -> Row:
+    """Who we are to the server, by its clock: {at, server, role, superuser, bypasses, owner, may}."""
+    cursor = await conn.execute(
+        "select clock_timestamp() as at, current_setting('server_version') as server, current_user::text as role,"
+        " r.rolsuper as superuser, r.rolbypassrls as bypasses, (select pg_get_userbyid(c.relowner)::text from pg_class c"
+        " where c.oid = to_regclass('worka.task')) as owner, coalesce(has_table_privilege(current_user,"
+        " to_regclass('worka.task'), 'select, insert, update'), false) as may"
+        " from pg_roles r where r.rolname = current_user"
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return row
+
+
+async def schema_version(conn: Connection) -> str:
+    """The newest migration that was run; empty where this role may not read it (before 0007)."""
+    cursor = await conn.execute(
+        "select coalesce(has_table_privilege(current_user, to_regclass('worka_version'), 'select'), false) as may"
+    )
+    row = await cursor.fetchone()
+    if row is None or not row["may"]:
+        return ""
+    found = await (await conn.execute("select version_num from worka_version")).fetchone()
+    return str(found["version_num"]) if found else ""
+
+
+async def try_to_write(conn: Connection) -> str:
+    """Commits a row and takes it away again; the server's words when it cannot, else nothing."""
+    try:
+        async with conn.transaction():
+            await beat(conn, "proc_doctor", "doctor", 0, "", {})
+        async with conn.transaction():
+            await end(conn, "proc_doctor")
+    except DatabaseError as error:
+        return str(error).strip().splitlines()[0][:200]
+    return ""
+
+
+async def master_key_ids(conn: Connection) -> list[str]:
+    """The ids of the master keys under which tenants' keys are wrapped, over all tenants."""
+    cursor = await conn.execute("select id from worka.master_keys_in_use() as id order by 1")
+    return [row["id"] for row in await cursor.fetchall()]
+
+
+async def ledger_moved_at(conn: Connection) -> datetime | None:
+    """When an audit row was last written, over all tenants."""
+    row = await (await conn.execute("select worka.ledger_moved_at() as at")).fetchone()
+    return row["at"] if row else None
+
+
+async def authorities(conn: Connection) -> list[Row]:
+    """The authorities of live network exceptions, over all tenants: {name, port, ca_pem}, which are public."""
+    return await (await conn.execute("select name, port, ca_pem from worka.authorities_in_use()")).fetchall()

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from worka.kernel.reasons import Reason, register
 
+_CHECKS = {
+    "pack": "`worka invocation why ID`: the failing leg, the last lines of standard error, the exit code or the signal.",
+    "sandbox": "`worka invocation why ID` shows the isolation in force; `worka doctor` tries the sandbox for real.",
+    "platform": "`worka doctor` names what is down; log/host.log and log/worker.log under WORKA_HOME have the moment.",
+    "broker": "`worka invocation why ID`: the egress rows with rule, host and port; `worka doctor` walks the way out.",
+    "upstream": "`worka invocation why ID`: the egress row with the outside's status; then the outside system itself.",
+    "capacity": "`worka invocation why ID`; the sessions in use are in the host's status (log/host.log).",
+}
+
 
 def _pack(code: str, layer: str, meaning: str, causes: str, remedy: str, check: str = "") -> Reason:
-    return Reason(code, "packs", layer, meaning, causes, check or "GET /v1/invocations/{invocation_id}/why", remedy)
+    return Reason(code, "packs", layer, meaning, causes, check or _CHECKS.get(layer, _CHECKS["pack"]), remedy)
+
+
+_OF_RELEASE = "`worka why rel_…`: the stage, the error with its output tail, and how declared and listed tools differ."
+_OF_ATTACHMENT = "`worka why att_…`: everything it waits for with who can clear it, and how held definitions differ."
 
 
 def _release(code: str, layer: str, meaning: str, causes: str, remedy: str) -> Reason:
-    return Reason(code, "packs", layer, meaning, causes, "GET /v1/releases/{release_id}/why", remedy)
+    return Reason(code, "packs", layer, meaning, causes, _OF_RELEASE, remedy)
 
 
 def _attachment(code: str, layer: str, meaning: str, causes: str, remedy: str) -> Reason:
-    return Reason(code, "packs", layer, meaning, causes, "GET /v1/attachments/{attachment_id}/why", remedy)
+    return Reason(code, "packs", layer, meaning, causes, _OF_ATTACHMENT, remedy)
 
 
 REASONS = (
@@ -56,7 +69,7 @@ REASONS = (
     _release(
         "release_in_service",
         "publication",
-        "The release can be attached.",
+        "The release is built, probed and compared with its manifest, and can be attached.",
         "It was built, probed and compared with its manifest.",
         "Nothing to do: attach it where it is needed.",
     ),
@@ -64,13 +77,13 @@ REASONS = (
         "release_revoked",
         "publication",
         "No new attachment of this release is made; existing ones run.",
-        "Someone revoked it.",
-        "Attach another release.",
+        "Someone who administers the workspace revoked it, for a flaw or for a better version.",
+        "Attach another release; existing attachments of this one go on until they are detached.",
     ),
     _release(
         "release_quarantined",
         "publication",
-        "Nothing of this release runs.",
+        "Nothing of this release runs: its attachments are suspended, its sessions were ended at once.",
         "Someone who administers the workspace quarantined it.",
         "See who and why in the changes; attach another release.",
     ),
@@ -85,8 +98,8 @@ REASONS = (
         "identity_refused",
         "publication",
         "The publisher's name belongs to another workspace of this tenant.",
-        "The name was taken there first.",
-        "Use a publisher name of your own.",
+        "Another workspace of this tenant registered under the publisher's name first, or came back with a restore.",
+        "Register under a publisher name of your own, or in the workspace that holds the name.",
     ),
     _release(
         "probe_failed",
@@ -105,15 +118,15 @@ REASONS = (
     _pack(
         "host_unavailable",
         "platform",
-        "The pack host did not answer.",
+        "The pack host, which starts packs and talks to them, did not answer.",
         "It is not running, or was restarted during the call.",
         "`worka doctor` names what is down.",
     ),
     _attachment(
         "attachment_being_prepared",
         "publication",
-        "The attachment is being prepared.",
-        "It was asked for just now.",
+        "The attachment is written, and what it still needs is being looked at.",
+        "It was asked for just now, or a newer release takes the old one's place.",
         "Wait; if it stays, see that the worker and the host run (`worka doctor`).",
     ),
     _attachment(
@@ -126,9 +139,9 @@ REASONS = (
     _attachment(
         "attachment_in_service",
         "publication",
-        "The attachment serves calls.",
+        "The attachment serves calls of this workspace.",
         "It was asked for, and what it needed was given.",
-        "Nothing to do.",
+        "Nothing to do: it is as it should be. Detach the pack when it is not needed any more.",
     ),
     _attachment(
         "attachment_rejected",
@@ -140,23 +153,29 @@ REASONS = (
     _attachment(
         "attachment_removed",
         "publication",
-        "Someone detached the pack.",
+        "Someone detached the pack: its grants ended in the same commit, its sessions and clones right after it.",
         "It was not needed any more, or not wanted.",
-        "Attach it again.",
+        "Attach it again if it was taken away by mistake; its approvals and grants are asked for anew.",
     ),
     _pack(
         "call_under_way",
         "pack",
-        "The call is running.",
-        "The tool has not answered yet.",
-        "Wait; it ends at its deadline.",
+        "The tool was called and has not answered yet.",
+        "The work takes its time, the pack waits for the outside, or it hangs: until the deadline these look alike.",
+        "Wait: the call is ended at its deadline, which the wait shows. Cancel the task if its result is not wanted.",
     ),
-    _pack("call_succeeded", "pack", "The tool answered.", "The call went the whole road.", "Nothing to do."),
+    _pack(
+        "call_succeeded",
+        "pack",
+        "The tool answered, and the answer was taken.",
+        "The call went the whole road, from the decision to the outside and back.",
+        "Nothing to do.",
+    ),
     _pack(
         "outcome_lost",
         "platform",
         "The process that waited for the answer died; nobody recorded the outcome.",
-        "A crash between call and record.",
+        "The worker or the server that waited for the answer was killed between the call and its record, or lost the database.",
         "Look at the outside system by the idempotency key; then retry or give up.",
     ),
     _pack(
@@ -170,7 +189,7 @@ REASONS = (
         "output_invalid",
         "pack",
         "The answer does not fit the tool's output schema.",
-        "A defect of the pack.",
+        "A defect of the pack, or an output_schema in its manifest that was written for another version of the server.",
         "Report it to the publisher; attach another release.",
     ),
     _pack(
@@ -178,7 +197,8 @@ REASONS = (
         "upstream",
         "The outside system answered with an error.",
         "A wrong argument, a missing right, or an outage there.",
-        "See the status in the egress row.",
+        "Read the status in the egress row: 401 and 403 concern the credential or its"
+        " rights, 404 the arguments, 429 the pace, 5xx the outside system itself.",
     ),
 )
 RUNTIME_REASONS = (
@@ -222,13 +242,15 @@ RUNTIME_REASONS = (
         "pack",
         "The server started but did not complete the MCP handshake.",
         "It crashed at start, or speaks another protocol.",
-        "Read the output tail.",
+        "Read the output tail: the server's last words stand there. Start the server by hand"
+        " with the same arguments; what it misses (a file, a variable, a network) belongs"
+        " into the manifest.",
     ),
     _pack(
         "pack_crashed",
         "pack",
         "The server ended by itself during the call.",
-        "A defect of the pack, or memory.",
+        "A defect of the pack, an unhandled error of its own, or a limit that it met before the sandbox did.",
         "Read the output tail and the exit code.",
     ),
     _pack(
@@ -242,7 +264,7 @@ RUNTIME_REASONS = (
         "pack_out_of_memory",
         "pack",
         "The server needed more memory than it may have.",
-        "A large input, or a leak.",
+        "A large input or answer held in memory at once, or a leak in a session that was kept warm.",
         "Raise limits.memory in the manifest, or send less.",
     ),
     _pack(
@@ -263,7 +285,7 @@ RUNTIME_REASONS = (
         "oversize_output",
         "pack",
         "The answer was larger than it may be.",
-        "A question without a limit.",
+        "A question without a limit, a log or a listing that grew, or a page that was taken whole.",
         "Ask for less, or raise limits.output in the manifest.",
     ),
     _pack(
@@ -287,13 +309,19 @@ RUNTIME_REASONS = (
         "A session that cannot be described to it, or a defect of the platform; the message begins with the host's code.",
         "Read log/host.log under WORKA_HOME at the time of the call, and report it.",
     ),
-    _pack("tool_error", "pack", "The tool answered with an error.", "See its message.", "Correct the arguments."),
+    _pack(
+        "tool_error",
+        "pack",
+        "The tool itself answered that it could not do what was asked.",
+        "An argument that names something that is not there, a missing right at the outside, or a state in which it cannot be done.",
+        "Read the tool's message and correct the arguments, or what they speak of; the call can then be made again.",
+    ),
     _pack(
         "protocol_error",
         "pack",
         "The server refused the request at the protocol.",
         "A tool that it does not know, or arguments that it refuses.",
-        "See the message.",
+        "Read the message: it is the server's own. Compare the tool's name and its input schema with what was sent.",
     ),
 )
 register(*REASONS)

@@ -113,6 +113,13 @@ def ensure_keys(settings: Settings) -> MasterKey:
         raise MasterKeyUnreadable(f"keys/{FILE}: {type(error).__name__}.") from error
 
 
+def known_key(settings: Settings) -> MasterKey | None:
+    """The master key as it is, without making one; None where there is none yet. Raises MasterKeyUnreadable."""
+    if settings.treasury.master_key is None and not (Paths(settings.home).keys / FILE).exists():
+        return None
+    return ensure_keys(settings)
+
+
 def _decoded(text: str, place: str) -> MasterKey:
     try:
         return MasterKey(base64.b64decode(text.strip(), validate=True))

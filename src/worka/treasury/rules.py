@@ -26,7 +26,7 @@ _CHECK = "worka why SECRET (its state, its grants); the audit row of the refusal
 register(
     _reason(
         "secret_ready", "connection", "The secret can be leased to whom it is granted.",
-        "It was created or rotated.", "GET /v1/secrets/ID shows its grants.", "Nothing: it is as it should be.",
+        "It was created, or given a new value, and nobody revoked it.", "GET /v1/secrets/ID shows its grants.", "Nothing: it is as it should be.",
     ),
     _reason(
         "secret_rotating", "connection", "The old and the new value are both valid for a while.",
@@ -55,7 +55,8 @@ register(
     ),
     _reason(
         "invocation_not_running", "pack", "A value was asked for outside of a running call of that attachment.",
-        "The call had ended, or the request came from another attachment.", "worka why INVOCATION.",
+        "The call had ended, or the request came from another attachment.",
+        "`worka invocation why ID`: the call that asked, and whether it had ended.",
         "Nothing, if calls work; the broker asks only for calls that are under way.",
     ),
 )  # fmt: skip

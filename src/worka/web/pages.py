@@ -210,7 +210,8 @@ async def view(
 async def decision(request: Request, workspace_id: str, decision_id: str, ctx: Reader) -> Response:
     """The operator's side of an allow, a deny or an ask: rules, inputs, versions."""
     found = _here(await data.decision(ctx, decision_id), workspace_id, decision_id)
-    return await _page(request, ctx, "decision.html", "", decision=found)
+    why = await data.why(ctx, decision_id)
+    return await _page(request, ctx, "decision.html", "", decision=found, why=why)
 
 
 @router.get("/w/{workspace_id}/why/{subject}")
