@@ -25,7 +25,7 @@ addEventListener("mousedown", () => { sessionStorage.mouse = "used"; }, true);
 """
 # What really happened, by who seeded it: (the row of the home, what is typed into the palette, the cause).
 RUNNING = {
-    "stalled": ("Match payments of April", "April", r"the worker that holds it is silent"),
+    "stalled": ("Match payments of April", "April", r"no progress for"),
     "queued": ("Match payments of 2026", "of 2026", r"no worker is alive"),
     "retrying": ("Reminder to Breakwater & Sons", "Breakwater", r"ended with exit code 1"),
     "waiting": ("Release notes of mole", "notes of mole", r"Arno Approver"),

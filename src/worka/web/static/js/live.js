@@ -26,8 +26,9 @@ function show() {
 function count({ fresh, gone, parts }) {
   const words = [fresh && `${fresh} new`, gone && `${gone} gone`].filter(Boolean).join(", ") || (parts ? "Changed meanwhile" : "");
   news.hidden = !words;
-  if (words && news.lastElementChild.textContent !== words) say(`${words}. Press n to show.`);
+  const changed = words && news.lastElementChild.textContent !== words;
   news.lastElementChild.textContent = words;
+  return changed ? `${words}. Press n to show.` : "";
 }
 
 function put(page, all) {
@@ -45,8 +46,10 @@ function put(page, all) {
   if (held !== document.activeElement && !held.isConnected) $("[data-verdict]", main)?.focus({ preventScroll: true });
   document.title = page.title;
   tick(main);
-  count(waiting);
-  if (verdict() !== said) say((said = verdict()) && $("[data-verdict]").textContent.trim());
+  // In one sentence: a second one right after the first would be heard instead of it.
+  const heard = [verdict() === said ? "" : $("[data-verdict]")?.textContent.trim(), count(waiting)].filter(Boolean).join(" ");
+  said = verdict();
+  if (heard) say(heard);
 }
 
 async function refresh() {
