@@ -80,9 +80,28 @@ async def serve_unix(path: Path, handler: Handler, *, mode: int = 0o600) -> asyn
         finally:
             writer.close()
 
-    server = await asyncio.start_unix_server(serve, path=str(path))
+    # The kernel cuts it to what it allows; asyncio's own 100 is less than a busy moment.
+    server = await asyncio.start_unix_server(serve, path=str(path), backlog=4096)
     os.chmod(path, mode)
     return server
+
+
+async def connect_unix(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connects, waiting while the other side's queue is full: asyncio takes that answer (EAGAIN) for a connection under
+    way, and the call then fails on a socket that never was connected."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        sock.setblocking(False)
+        while True:
+            try:
+                sock.connect(str(path))
+                break
+            except BlockingIOError:
+                await asyncio.sleep(0.005)
+        return await asyncio.open_unix_connection(sock=sock)
+    except BaseException:
+        sock.close()
+        raise
 
 
 async def call_unix(
@@ -91,7 +110,7 @@ async def call_unix(
     """Calls another process. Raises the Problem it answered, or PeerUnavailable."""
     try:
         async with asyncio.timeout(timeout):
-            reader, writer = await asyncio.open_unix_connection(str(path))
+            reader, writer = await connect_unix(path)
             try:
                 writer.write(frame({"op": op, "args": args, "traceparent": traceparent}))
                 await writer.drain()
