@@ -139,19 +139,11 @@ def _digest(scope: Scope, ctx: Context, body: bytes) -> str:
 async def _answer(
     app: ASGIApp, scope: Scope, send: Send, ctx: Context, key: str, body: bytes, receive: Receive
 ) -> None:
-    """The first answer: kept before its last byte is sent."""
-    status, kind, chunks = 500, "application/json", []
+    """The first answer: kept before its first byte is sent, so that one which cannot be kept is a problem and no half answer."""
+    messages: list[Message] = []
 
     async def capture(message: Message) -> None:
-        nonlocal status, kind
-        if message["type"] == "http.response.start":
-            status = message["status"]
-            kind = dict(message.get("headers", [])).get(b"content-type", b"application/json").decode()
-        else:
-            chunks.append(message.get("body", b""))
-            if not message.get("more_body"):
-                await _settle(ctx, key, status, kind, b"".join(chunks))
-        await send(message)
+        messages.append(message)
 
     try:
         await app(scope, _once(body, receive), capture)
@@ -160,6 +152,18 @@ async def _answer(
         with contextlib.suppress(Problem):
             await _release(ctx, key)
         raise
+    status, kind, content = _whole(messages)
+    await _settle(ctx, key, status, kind, content)
+    for message in messages:
+        await send(message)
+
+
+def _whole(messages: list[Message]) -> tuple[int, str, bytes]:
+    """(status, content type, body) of an answer."""
+    start = next((message for message in messages if message["type"] == "http.response.start"), None)
+    headers = dict(start.get("headers", [])) if start else {}
+    content = b"".join(message.get("body", b"") for message in messages if message["type"] == "http.response.body")
+    return start["status"] if start else 500, headers.get(b"content-type", b"application/json").decode(), content
 
 
 def _once(body: bytes, receive: Receive) -> Receive:
@@ -237,27 +241,13 @@ def _made(path: str, subjects: list[str]) -> tuple[str, int]:
 
 async def _read(app: ASGIApp, scope: Scope, path: str) -> tuple[int, str, bytes]:
     """(status, content type, body) of a GET by the same principal."""
-    status, kind, chunks = 500, "application/json", []
+    messages: list[Message] = []
 
     async def nothing() -> Message:
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def capture(message: Message) -> None:
-        nonlocal status, kind
-        if message["type"] == "http.response.start":
-            status = message["status"]
-            kind = dict(message.get("headers", [])).get(b"content-type", b"application/json").decode()
-        else:
-            chunks.append(message.get("body", b""))
+        messages.append(message)
 
-    asked = {
-        **scope,
-        "method": "GET",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "headers": [(name, value) for name, value in scope["headers"] if not name.startswith(b"content-")],
-        "state": {name: value for name, value in scope["state"].items() if name != "json"},
-    }
     await app(asked, nothing, capture)
-    return status, kind, b"".join(chunks)
+    return _whole(messages)
