@@ -249,5 +249,14 @@ async def _read(app: ASGIApp, scope: Scope, path: str) -> tuple[int, str, bytes]
     async def capture(message: Message) -> None:
         messages.append(message)
 
+    asked = {
+        **scope,
+        "method": "GET",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(name, value) for name, value in scope["headers"] if not name.startswith(b"content-")],
+        "state": {name: value for name, value in scope["state"].items() if name != "json"},
+    }
     await app(asked, nothing, capture)
     return _whole(messages)
