@@ -120,7 +120,7 @@ CASES: tuple[Case, ...] = (
     Case("MCP", "name squatting and shadowing", "not registered", _in(
         MCP, "two_tools_that_can_be_taken_for_one_are_not_registered", "a_name_that_somebody_has_cannot_be_taken_or_shadowed")),
     Case("MCP", "colliding JSON-RPC ids, forged and early answers", "each caller gets its own", _in(
-        MCP, "answers_never_cross_between_callers_whose_requests_have_the_same_ids",
+        MCP, "answers_never_cross_between_a_thousand_callers_whose_requests_have_the_same_ids",
         "a_pack_that_answers_twice_early_or_under_other_ids_confuses_nobody")),
     Case("MCP", "duplicate keys and case variants in manifest, arguments and results", "one reading, or refused", _in(
         MCP, "an_answer_with_a_key_twice_has_one_reading", "an_argument_that_another_parser_reads_as_a_declared_one_is_refused",

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from tests.hostile.conftest import HOST_CANARY, TRACKER, Site, Tenant, hostile_files, hostile_manifest, settle
 from tests.packs.conftest import Packs
+from tests.packs.running import instance
 from tests.workspaces.world import make
 from worka.cli import output
 from worka.kernel import strict_json
@@ -202,17 +203,20 @@ def test_what_strangers_say_cannot_move_the_operators_terminal() -> None:
 # ---------------------------------------------------------------- ids, keys, spellings
 
 
-async def test_answers_never_cross_between_callers_whose_requests_have_the_same_ids(
-    tenant: Tenant, site: Site, db: Database, repository: Path
-) -> None:
-    """Every session counts its JSON-RPC ids from the same number; sixty calls of two tenants at once."""
-    other = await settle(db, site.home, repository, token="trk_other")
-    code = "import time; time.sleep(0.02); value = [{}, number]"
-    numbers = await asyncio.gather(
-        *(who.call("run", code=code.format(n)) for n in range(30) for who in (tenant, other))
-    )
-    assert [value[0] for value in numbers] == [n for n in range(30) for _ in range(2)]
-    assert len({value[1] for value in numbers}) < 60, "the control: ids did collide"
+async def test_answers_never_cross_between_a_thousand_callers_whose_requests_have_the_same_ids() -> None:
+    """Every session counts its JSON-RPC ids from the same number; eight packs of four tenants serve all callers at once."""
+    with instance() as packs:
+        sessions = [await packs.session(tenant_id=f"ten_{n % 4}") for n in range(8)]
+        door = asyncio.Semaphore(200)  # each call is a connection, and a process here may have 1,024 open files
+
+        async def call(n: int) -> Any:
+            async with door:
+                return await packs.run(sessions[n % 8], f"value = [{n}, number]", timeout=90)
+
+        outcomes = await asyncio.gather(*(call(n) for n in range(1000)))
+    values = [outcome["structured"]["value"] for outcome in outcomes]
+    assert [value[0] for value in values] == list(range(1000))
+    assert len({value[1] for value in values}) < 500, "the control: ids did collide"
 
 
 async def test_a_pack_that_answers_twice_early_or_under_other_ids_confuses_nobody(tenant: Tenant) -> None:
