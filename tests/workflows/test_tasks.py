@@ -13,9 +13,12 @@ from tests.support.database import Cluster
 from tests.workflows.world import Row, World, ok
 from worka.approvals import service as approvals
 from worka.governance import service as governance
+from worka.kernel.db import DatabaseUnavailable
 from worka.kernel.errors import Denied, Problem
-from worka.workflows import explain, service
+from worka.views import service as views
+from worka.workflows import explain, service, steps
 from worka.workflows.errors import InputsInvalid, NotUnknown, TaskNotFound
+from worka.workflows.segment import Work
 
 LOG = {"kind": "tool", "name": "log", "tool": "test.box.log", "arguments": {"word": {"$input": "word"}}}
 PUBLISH = {
@@ -384,3 +387,25 @@ async def test_a_step_that_was_refused_by_a_fault_of_ours_is_tried_again(world: 
     done = await world.until(task_id, "succeeded", "failed", "unknown")
     assert (done["state"], done["steps"][0]["attempt"]) == ("succeeded", 2), done["error"]
     assert len({call["idempotency_key"] for call in world.host.called("keep")}) == 1
+
+
+async def test_a_step_that_met_a_part_that_was_away_has_not_failed_and_is_done_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = await world.start([LOG], {"word": "x"})
+    work = Work(world.runtime, worker="worker-here", lease=30, publish_view=views.publish)
+    claim = await work.claim(world.tenant_id, task_id, (await world.task(task_id))["segment"])
+    assert claim is not None
+    (step_id,) = claim.left
+
+    async def away(*_arguments: object) -> None:
+        raise DatabaseUnavailable("it is being restarted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(steps.packs, "prepare", away)
+        with pytest.raises(DatabaseUnavailable):
+            await work.run_step(claim, step_id)
+    task = await world.task(task_id)
+    assert (task["state"], task["steps"][0]["state"]) == ("running", "queued"), "it was not begun, so it did not fail"
+    assert await work.run_step(claim, step_id) == "succeeded"
+    assert await work.finish(claim) == "succeeded"

@@ -146,6 +146,8 @@ async def _prepare(ctx: Context, claim: Claim, place: _Place) -> _Started | str:
         arguments = rules.resolve(shape.arguments, **await _scope(ctx, place, shape.arguments))
         prepared = await packs.prepare(ctx, shape.tool, arguments)
     except Problem as problem:
+        if problem.status >= 500:
+            raise  # a part that is away: nothing was begun, and the task is offered again
         if again:
             return await _unknown(
                 ctx, place, step, _error("worker_lost", "platform", "The outcome was never recorded.")
@@ -246,6 +248,8 @@ async def _publish(ctx: Context, claim: Claim, place: _Place, publish_view: View
             invocation_id=invocation,
         )
     except Problem as problem:
+        if problem.status >= 500:
+            raise
         denied = isinstance(problem, Denied)
         decision = problem.extra.get("decision_id")
         error = _error(
