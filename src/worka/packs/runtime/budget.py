@@ -62,9 +62,17 @@ def sweep(cache: Path, since: float | None = None) -> None:
         for entry in list(os.scandir(cache)):
             if entry.name.startswith(".tmp") and entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path, ignore_errors=True)
-    for place in list(_fresh(cache, since)) if since is not None else ():
+    if since is None:
+        return
+    for place in list(_fresh(cache, since)):
         if place.parent.name.startswith("archive"):
             shutil.rmtree(place, ignore_errors=True)
+    # The cache's own notes of what it has unpacked: one that names what is gone would break the next installation.
+    for bucket in cache.glob("wheels-*"):
+        for note in list(bucket.rglob("*")):
+            with contextlib.suppress(OSError):
+                if not note.is_dir() and note.lstat().st_mtime >= since:
+                    note.unlink()
 
 
 def _fresh(cache: Path, since: float) -> Iterator[Path]:
