@@ -140,3 +140,16 @@ def test_a_wrong_option_is_a_usage_error_in_one_line(instance: Instance, argumen
     assert done.returncode == 2
     assert said in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+def test_every_variable_that_the_command_line_takes_is_one_that_a_process_may_be_started_with() -> None:
+    """They stand in the same environment: `export WORKA_LOGIN=…` must not keep `worka up` or `worka doctor` from working."""
+    import typer
+
+    from worka.cli.commands import app
+    from worka.kernel.settings import load
+
+    root = typer.main.get_command(app)
+    taken = {name for option in root.params for name in ([option.envvar] if isinstance(option.envvar, str) else [])}
+    assert "WORKA_LOGIN" in taken
+    load({"WORKA_HOME": "/nonexistent", **dict.fromkeys(taken | {"WORKA_ADMIN_URL"}, "x")})

@@ -134,6 +134,8 @@ NOT_SETTINGS = frozenset(
         "WORKA_FAILPOINT_DIR",
         "WORKA_FAILPOINT_FILE",
         "WORKA_FAILPOINT_SIGNAL",
+        "WORKA_ADMIN_URL",
+        "WORKA_LOGIN",
         "WORKA_TOKEN",
         "WORKA_URL",
         "WORKA_WORKSPACE",
