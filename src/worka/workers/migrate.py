@@ -16,10 +16,17 @@ from worka.workflows.adapters.dbos_engine import migrate_engine
 def main() -> None:
     """Reads three libpq URLs (migrator, application, engine), a line each, and brings both schemas up to date."""
     migrator, app, engine = (line.strip() for line in sys.stdin.read().splitlines()[:3])
+    # Before anything is granted to such a role, and again once there are tables that it might own.
+    refuse((app, engine))
     engine_role = str(conninfo_to_dict(engine)["user"])
     migrate_engine(migrator, engine_role)
     migrate(migrator, app_role=str(conninfo_to_dict(app)["user"]), engine_role=engine_role)
-    for url in (app, engine):
+    refuse((app, engine))
+
+
+def refuse(urls: tuple[str, ...]) -> None:
+    """Ends this process with the reason when one of these roles is not bound by row-level security."""
+    for url in urls:
         with psycopg.connect(url, row_factory=dict_row, connect_timeout=10) as conn:
             try:
                 refuse_unsafe(conn.execute(ROLE_CHECK).fetchone())
