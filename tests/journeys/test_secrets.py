@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import secrets
+import subprocess
 import urllib.parse
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.journeys.search import everything, files, memory, pack_processes, planted, rows, search, spellings
+from tests.journeys.search import PACK_UIDS, everything, files, memory, pack_processes, planted, rows, search, spellings
 from tests.support.instance import Instance
 
 pytestmark = pytest.mark.timeout(300)
@@ -53,10 +54,26 @@ def test_the_search_finds_a_planted_value_in_every_place_and_coding(
 
 
 def test_the_search_reads_what_a_pack_holds_in_memory(instance: Instance, demo_report: dict[str, Any]) -> None:
-    """The positive control of the search of memory: the packs hold what they were asked, and the tracker the token."""
-    (task,) = instance.rows("select * from worka.task where id = %s", demo_report["ids"]["task"])
-    key = f"{task['id']}:publish".encode()
-    assert any(key in content for place, content in pack_processes() if place.endswith("memory")), "the idempotency key"
+    """The positive control of the search of memory: a process under a pack's uid that was told a value, and the tracker."""
+    canary = f"cnr-{secrets.token_urlsafe(24)}"
+    hold = "import sys; told = sys.stdin.readline().strip(); print(len(told), flush=True); sys.stdin.readline()"
+    pack = subprocess.Popen(
+        ["/usr/bin/python3", "-c", hold],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        user=PACK_UIDS[-1],
+        cwd="/",
+    )
+    try:
+        assert pack.stdin is not None
+        assert pack.stdout is not None
+        pack.stdin.write(f"{canary}\n")
+        pack.stdin.flush()
+        assert pack.stdout.readline().strip() == str(len(canary))
+        assert (f"pack {pack.pid} memory", "raw") in search(canary, pack_processes())
+    finally:
+        pack.communicate("")
     token = (Path(demo_report["tracker_folder"]) / "token").read_text()
     trackers = [
         int(folder.name)
