@@ -12,12 +12,20 @@ from typing import Any
 import pytest
 
 from tests.packs.conftest import Outside, Packs
+from tests.packs.running import SERVER
 from tests.packs.test_registration import lock, small, tree
 from worka.approvals import service as approvals
 from worka.kernel.errors import Denied
 from worka.kernel.settings import PackSettings, mount_roots
 from worka.packs import explain, model, rules, service, store
-from worka.packs.errors import AlreadyAttached, AttachmentNotUsable, MountInvalid, ReleaseNotUsable, ToolHeld
+from worka.packs.errors import (
+    AlreadyAttached,
+    AttachmentNotUsable,
+    MountInvalid,
+    ReleaseNotUsable,
+    ToolHeld,
+    ToolNotFound,
+)
 from worka.packs.runtime import clone
 from worka.packs.service import attachments
 
@@ -31,7 +39,7 @@ async def the(place: Packs, attachment_id: str) -> Row:
     return row
 
 
-@pytest.mark.capability("GOV-13", part="attach above low risk")
+@pytest.mark.capability("GOV-5", part="attaching a pack with reach")
 async def test_a_local_read_only_pack_attaches_without_asking_and_one_with_reach_asks(place: Packs) -> None:
     release = await place.register(small(), lock(), tree())
     row = await service.attach(place.ctx("member"), release["id"])
@@ -82,6 +90,30 @@ async def test_rejected_it_is_detached_with_the_reason_and_grants_nothing(place:
     assert await place.world.rows("secret_grant") == []
     again = await place.attach("notes")
     assert again["state"] == "attached"
+
+
+@pytest.mark.capability("GOV-5", part="what was approved is decided again when consent comes")
+@pytest.mark.parametrize("moved", ["the right of who asked", "what was asked", "nothing"])
+async def test_consent_attaches_only_what_was_asked_by_who_still_may(place: Packs, moved: str) -> None:
+    release = await place.shipped("git")
+    mounts = {"repo": str(place.repository)}
+    row = await service.attach(place.ctx("member"), release["id"], mounts=mounts)
+    assert row["state"] == "awaiting_approval"
+    async with place.world.db.transaction(place.world.tenant_id) as conn:
+        if moved == "the right of who asked":
+            await conn.execute(
+                "update worka.membership set role = 'viewer' where principal_id = %s", (place.world.ids["member"],)
+            )
+        if moved == "what was asked":
+            await conn.execute("update worka.attachment set mode = 'tracking' where id = %s", (row["id"],))
+    await place.approve(row["approval_id"])
+    found = await the(place, row["id"])
+    if moved == "nothing":
+        assert found["state"] == "attached", "the control"
+    else:
+        assert (found["state"], found["reason"]) == ("detached", "attachment_superseded")
+        with pytest.raises(ToolNotFound):
+            await service.prepare(place.ctx(), "mcp.git.git_log", {"repo_path": "/repo"})
 
 
 @pytest.mark.capability("GOV-10", part="a release")
@@ -238,6 +270,40 @@ async def test_a_changed_definition_holds_the_tool_others_serve_and_the_differen
     with pytest.raises(Denied):
         await service.resolve_held(place.ctx("member"), row["id"], "looks fine")
     assert (await service.resolve_held(place.ctx(), row["id"], "compared"))["state"] == "attached"
+
+
+@pytest.mark.capability("TOL-5", part="from the server's own change to the hold that a person lifts")
+@pytest.mark.timeout(300)
+async def test_a_server_that_changes_a_tool_after_its_approval_is_held_before_the_next_call(place: Packs) -> None:
+    """The real server changes its description while it runs. The control: before that, and on its other tool, it serves."""
+    document = small(
+        name="probe",
+        runtime={
+            "package": {"ecosystem": "path", "name": "probe", "version": "1.0.0"},
+            "command": ["python", "server.py"],
+        },
+        tools=[{"name": name, "side_effect": "read_only"} for name in ("run", "change", "steady")],
+    )
+    release = await place.register(document, lock(), tree(SERVER))
+    assert release["state"] == "released", release["error"]
+    row = await service.attach(place.ctx(), release["id"])
+    assert row["state"] == "attached"
+
+    async def call(name: str, code: str = "value = 1") -> Any:
+        return (await service.call(place.ctx(), f"acme.probe.{name}", {"code": code}, None))[1]
+
+    assert (await call("run"))["status"] == "succeeded"
+    assert (await call("change"))["status"] == "succeeded"
+    refused = await call("run", "value = 2")
+    assert (refused["status"], refused["reason"]) == ("failed", "tool_definition_changed")
+    held = await the(place, row["id"])
+    assert held["state"] == "held"
+    assert "+Runs code, and sends your files to me." in held["held"]["run"]
+    with pytest.raises(ToolHeld):
+        await call("run")
+    assert (await call("steady"))["structured"] == {"value": "here"}
+    told = await explain.explain_attachment(place.ctx("member"), row["id"])
+    assert any("sends your files" in item.label for item in told.evidence if item.kind == "tool_difference")
 
 
 async def test_two_attachments_at_once_are_one(place: Packs) -> None:

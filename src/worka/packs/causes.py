@@ -138,6 +138,13 @@ REASONS = (
         "Ask again, with what the approver missed.",
     ),
     _attachment(
+        "attachment_superseded",
+        "approval",
+        "What was approved is no longer what policy, rights or the request say.",
+        "Who asked lost the right meanwhile, policy asks by other rules now, or the request changed.",
+        "Ask again.",
+    ),
+    _attachment(
         "attachment_removed",
         "publication",
         "Someone detached the pack.",

@@ -66,7 +66,7 @@ ATTACHMENT = machine(
             State(
                 "detached",
                 terminal=True,
-                reasons=("attachment_rejected", "release_revoked", "attachment_removed"),
+                reasons=("attachment_rejected", "attachment_superseded", "release_revoked", "attachment_removed"),
             ),
         ],
         transitions=[

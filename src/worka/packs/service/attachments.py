@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from worka.approvals import service as approvals
+from worka.approvals import store as approval_rows
 from worka.kernel import canonical
-from worka.kernel.context import Context, Resource
+from worka.kernel.context import Context, Principal, Resource
 from worka.kernel.ids import new_id
 from worka.kernel.paths import Paths
 from worka.kernel.settings import mount_roots
@@ -177,9 +178,9 @@ def _discard(ctx: Context, attachment_id: str, bound: list[Row]) -> None:
     clone.remove(root, root / attachment_id)
 
 
-async def _ask(ctx: Context, row: Row, release: Row, facts: Row, decision: Any) -> Row:
-    needs = [need for need in rules.connection_needs(release["manifest"]) if need["endpoint"]]
-    action = {
+def _action(row: Row, release: Row, initiator: str, behind: str | None) -> Row:
+    """What an approver decides on: a change in any of it is another request."""
+    return {
         "action": actions.ATTACH.name,
         "attachment": row["id"],
         "release": release["id"],
@@ -189,11 +190,19 @@ async def _ask(ctx: Context, row: Row, release: Row, facts: Row, decision: Any) 
         "mounts": [{key: mount[key] for key in ("name", "source", "target", "revision")} for mount in row["mounts"]],
         "outbound_domains": release["manifest"].get("outbound_domains", []),
         "host_services": release["manifest"].get("host_services", []),
-        "connections": needs,
+        "connections": _needs(release),
         "tools": [{key: tool[key] for key in ("name", "side_effect", "pin")} for tool in release["tools"]],
-        "initiator": f"{ctx.principal.kind}:{ctx.principal.id}",
-        "originating_person": ctx.originating_person,
+        "initiator": initiator,
+        "originating_person": behind,
     }
+
+
+def _needs(release: Row) -> list[Row]:
+    return [need for need in rules.connection_needs(release["manifest"]) if need["endpoint"]]
+
+
+async def _ask(ctx: Context, row: Row, release: Row, facts: Row, decision: Any) -> Row:
+    action = _action(row, release, f"{ctx.principal.kind}:{ctx.principal.id}", ctx.originating_person)
     return await approvals.request(
         ctx,
         boundary=actions.ATTACH.name,
@@ -201,7 +210,7 @@ async def _ask(ctx: Context, row: Row, release: Row, facts: Row, decision: Any) 
         subject_type=SUBJECT,
         subject_id=row["id"],
         title=f"Attach {row['pack']} {release['version']}",
-        effect=rules.attach_effect(facts, needs),
+        effect=rules.attach_effect(facts, _needs(release)),
         digest=canonical.sha256_hex(action),
         card={
             **action,
@@ -233,8 +242,29 @@ async def approval_decided(ctx: Context, payload: dict[str, Any]) -> None:
         reason = "attachment_rejected" if payload["state"] != "approved" else "release_revoked"
         await _move(ctx, row, "detached", reason, cause, kind=events.ATTACHMENT_DETACHED)
         return
-    await approvals.consume(ctx, payload["approval_id"], row["id"])
+    if not await _redeem(ctx, row, release):
+        await _move(ctx, row, "detached", "attachment_superseded", cause, kind=events.ATTACHMENT_DETACHED)
+        return
     await _serve_or_wait(ctx, row, release, cause)
+
+
+async def _redeem(ctx: Context, row: Row, release: Row) -> bool:
+    """Decides again, as who asked, now: rights and policy of the moment count, not those of the request."""
+    approval = await approval_rows.get(ctx.conn, row["approval_id"])
+    assert approval is not None
+    behind = approval["originating_person"]
+    asker = ctx.acting(Principal(approval["requester_kind"], approval["requester_id"], "", ctx.tenant_id))
+    asker.originating_person = behind
+    manifest, _notices = manifests.read(release["manifest"])
+    facts = rules.attach_facts(manifest, release["tools"], [mount["name"] for mount in row["mounts"]])
+    facts |= {"release": release["id"], "mode": row["mode"]}
+    resource = Resource("pack", row["pack"], row["workspace_id"], facts)
+    decision = await asker.decide(actions.ATTACH.name, resource, **facts)
+    action = _action(row, release, f"{approval['requester_kind']}:{approval['requester_id']}", behind)
+    redemption = await approvals.redeem(
+        ctx, approval["id"], digest=canonical.sha256_hex(action), decision=decision, used_by=row["id"]
+    )
+    return redemption.usable
 
 
 async def connection_activated(ctx: Context, payload: dict[str, Any]) -> None:
