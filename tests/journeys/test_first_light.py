@@ -156,6 +156,10 @@ def test_three_doors_explain_the_demos_waiting_task_and_its_refused_call_alike(s
     while instance.rows("select state from worka.task where id = %s", task)[0]["state"] != "waiting":
         assert time.monotonic() < deadline, "the task did not reach its wait"
         time.sleep(0.2)
+    # Ages are told in words: three hours hold still while three doors are asked, seconds do not.
+    aged = "update worka.{} set since = since - interval '3 hours' where {} = %s returning 1"
+    for table, column in (("task", "id"), ("wait", "task_id")):
+        instance.rows(aged.format(table, column), task)
     call = {"arguments": {"url": "https://canary.worka.test/x"}}
     refused = stage.owner.post(stage.owner.ws("/tools/worka.notes.check_link/call"), call)["invocation_id"]
     doors = Doors(instance.url, instance.env)
