@@ -49,12 +49,12 @@ class Call:
     def scenarios(self) -> list[Scenario]:
         """Alone, sixteen at once, a denied call, and what each layer costs."""
         contestants = tuple(self.targets)
-        slow = {PROXY: 300, FORGE: 300}
+        slow = {PROXY: 100, FORGE: 100}
         return [
             Scenario("one", "one caller", contestants, 2000, slow=slow),
-            Scenario("sixteen", "sixteen callers", contestants, 2000, slow={PROXY: 640, FORGE: 640}),
-            Scenario("denied", "a denied call, one caller", (DENIED, ALLOWED), 500),
-            Scenario("price", "what a layer costs, one caller", (FULL, *self._priced()), 300),
+            Scenario("sixteen", "sixteen callers", contestants, 2000, slow={PROXY: 160, FORGE: 160}),
+            Scenario("denied", "a denied call, one caller", (DENIED, ALLOWED), 300),
+            Scenario("price", "what a layer costs, one caller", (FULL, *self._priced()), 200),
         ]
 
     def _priced(self) -> list[str]:

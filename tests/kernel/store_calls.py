@@ -67,6 +67,7 @@ REAPER = "work across tenants claims ids only, then sets the tenant"
 CALLS: dict[str, Entry] = {
     # api
     "api.begin": refused(lambda s, c, a: s.begin(c, a.tenant, a.person, new_id("key"), DIGEST, a.process)),
+    "api.bind": refused(lambda s, c, a: s.bind(c, a.tenant, a.person, new_id("key"), DIGEST)),
     "api.finish": writes(lambda s, c, a: s.finish(c, a.tenant, a.person, a.key, 200, {})),
     "api.mark": writes(lambda s, c, a: s.mark(c, a.tenant, a.person, a.key, ["task_x"])),
     "api.release": writes(lambda s, c, a: s.release(c, a.tenant, a.person, a.key)),
@@ -94,6 +95,7 @@ CALLS: dict[str, Entry] = {
     "audit.rows_stand": reads(lambda s, c, a: s.rows_stand(c, {(3, 1): a.hash})),
     "audit.pages": reads(lambda s, c, a: s.pages(c)),
     # authorization
+    "authorization.standing": reads(lambda s, c, a: s.standing(c, a.ws, "team_member", a.member)),
     "authorization.policy_versions": reads(lambda s, c, a: s.policy_versions(c)),
     "authorization.policy": reads(lambda s, c, a: s.policy(c, "access", 1)),
     # broker
@@ -134,7 +136,7 @@ CALLS: dict[str, Entry] = {
     "identity.credential": deployment(
         SIGN_IN, lambda s, c, a: s.credential(c, hmac(a.token)),
         "kind", "credential_id", "principal_kind", "principal_id", "tenant_id", "workspace_id", "expires_at",
-        "issued_by",
+        "issued_by", "person", "memberships",
     ),
     "identity.person": deployment(
         PERSON, lambda s, c, a: s.person(c, a.person), "id", "email", "display_name", "operator", "enabled"
@@ -227,6 +229,7 @@ CALLS: dict[str, Entry] = {
     "packs.insert_attachment": refused(lambda s, c, a: s.insert_attachment(c, new(a, "attached"))),
     "packs.attachment": reads(lambda s, c, a: s.attachment(c, a.attached)),
     "packs.attachment_for_update": reads(lambda s, c, a: s.attachment_for_update(c, a.attached)),
+    "packs.attachment_with_release": reads(lambda s, c, a: s.attachment_with_release(c, a.ws, "acme.notes")),
     "packs.attachment_of": reads(lambda s, c, a: s.attachment_of(c, a.ws, "acme.notes")),
     "packs.attachments": reads(lambda s, c, a: s.attachments(c, a.ws, None, 50)),
     "packs.serving": reads(lambda s, c, a: s.serving(c, a.ws)),

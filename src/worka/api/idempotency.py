@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worka.api import store
-from worka.kernel.context import Context
+from worka.kernel.context import Binder, Context
 from worka.kernel.db import Connection
 from worka.kernel.errors import Conflict, Invalid, Problem
 from worka.kernel.ids import check
@@ -26,6 +26,7 @@ from worka.kernel.ids import check
 _PURPOSE = "idempotency.answer"
 _REPLAYED = {"Idempotency-Replayed": "true"}
 # Calls of tools keep their own record by key: a repeat goes there, and is answered or refused by what came of the call.
+# Here the key is only bound to the request, in the transaction of the call's intent.
 _OWN_RECORD = re.compile(r"^/v1/workspaces/[^/]+/tools/[^/]+/call$")
 _ON_A_THING = re.compile(
     r"^(/v1/[a-z-]+/[a-z]+_[0-9a-z]+)/(?:cancel|decisions|quarantine|resolve|revoke|rotate|withdraw)$"
@@ -89,6 +90,10 @@ async def run(app: ASGIApp, scope: Scope, receive: Receive, send: Send, ctx: Con
     tenant, principal = ctx.tenant_id, ctx.principal.id
     mine = (tenant, principal, key)
     digest = _digest(scope, ctx, body)
+    if scope["method"] == "POST" and _OWN_RECORD.match(scope["path"]):
+        ctx.bind_key = _binder(tenant, principal, key, digest)
+        await app(scope, _once(body, receive), send)
+        return
 
     async def witness(conn: Connection, subjects: list[str]) -> None:
         await store.mark(conn, tenant, principal, key, subjects[:20])
@@ -108,6 +113,16 @@ async def run(app: ASGIApp, scope: Scope, receive: Receive, send: Send, ctx: Con
         _answering[mine] -= 1
         if not _answering[mine]:
             del _answering[mine]
+
+
+def _binder(tenant: str, principal: str, key: str, digest: str) -> Binder:
+    """Binds the key in the transaction of the call's intent: no commit of its own before it, none after it."""
+
+    async def bind(conn: Connection) -> None:
+        if not await store.bind(conn, tenant, principal, key, digest):
+            raise KeyReused("The key was sent before with another method, path or body.")
+
+    return bind
 
 
 def _digest(scope: Scope, ctx: Context, body: bytes) -> str:

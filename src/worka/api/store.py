@@ -44,6 +44,19 @@ async def begin(
     return await cursor.fetchone()
 
 
+async def bind(conn: Connection, tenant: str, principal: str, key: str, digest: str) -> bool:
+    """Binds the key to a request whose use case keeps its own record by key, in the transaction that begins it. False:
+    it is another request's."""
+    cursor = await conn.execute(
+        "insert into worka.idempotency as i (tenant_id, principal_id, key, request_digest, state, owner, body)"
+        " values (%s, %s, %s, %s, 'committed', '', '{\"subjects\": []}')"
+        " on conflict (tenant_id, principal_id, key) do update set owner = i.owner"
+        " where i.request_digest = excluded.request_digest returning 1",
+        (tenant, principal, key, digest),
+    )
+    return await cursor.fetchone() is not None
+
+
 async def mark(conn: Connection, tenant: str, principal: str, key: str, subjects: list[str]) -> None:
     """In the transaction of the change itself: from its commit on the request has had its effect, answered or not."""
     await conn.execute(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import cedarpy
@@ -31,6 +31,12 @@ def schema_text() -> str:
 
 def schema() -> cedarpy.Schema:
     """The parsed schema of every action registered so far (registration happens at import, so it settles at start)."""
+    return _parsed_schema(actions.count())
+
+
+@lru_cache(maxsize=16)
+def _parsed_schema(_registered: int) -> cedarpy.Schema:
+    # The registry only grows, so its size says which it is.
     return _schema(tuple((a.name, a.permission, a.resource_type) for a in actions.all_actions()))[1]
 
 
@@ -138,6 +144,11 @@ class Request:
             found.append({"uid": uid, "attrs": attrs, "parents": outside.get(self.resource_type, [place])})
         return [*found, actor]
 
+    @cached_property
+    def parsed(self) -> cedarpy.Entities:
+        """The same, parsed and checked against the schema once for every set that is asked. Raises ValueError."""
+        return cedarpy.Entities.from_json_str(json.dumps(self.entities()), schema())
+
 
 def _uid(kind: str, name: str) -> dict[str, str]:
     return {"type": f"Worka::{entity_type(kind)}", "id": name}
@@ -160,7 +171,10 @@ def evaluate(request: Request, policies: Policies) -> Outcome:
         "resource": _uid(request.resource_type, request.resource_id),
         "context": request.context,
     }
-    answer = cedarpy.is_authorized(question, policies.parsed, request.entities(), schema())
+    try:
+        answer = cedarpy.is_authorized(question, policies.parsed, request.parsed, schema())
+    except ValueError as error:
+        return Outcome(False, (), (str(error),))
     errors = tuple(str(error) for error in answer.diagnostics.errors)
     if not errors and answer.decision == cedarpy.Decision.NoDecision:
         errors = ("the policy engine gave no decision",)

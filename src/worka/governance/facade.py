@@ -54,8 +54,8 @@ class Authorizer:
     async def _settle(
         self, conn: Connection, ctx: Context, action: str, resource: Resource, context: dict[str, Any]
     ) -> tuple[_Settled, list[Request]]:
-        answer, asked, access = await authorization.decide(conn, ctx, action, resource, context)
-        governance = (await authorization.store.policy_versions(conn))["governance"]
+        answer, asked, versions = await authorization.decide(conn, ctx, action, resource, context)
+        access, governance = versions["access"], versions["governance"]
         gate = Gate("deny")
         if answer.allowed:
             policies = await authorization.service.cache.get(

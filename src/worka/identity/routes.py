@@ -15,7 +15,7 @@ from worka.kernel.http import context, gives
 router = APIRouter(prefix="/v1", tags=["identity"])
 
 
-def anonymous(request: Request) -> Context:
+async def anonymous(request: Request) -> Context:
     """Dependency: the Context of someone who is not signed in yet, on the few open paths."""
     ctx = getattr(request.state, "ctx_anonymous", None)
     if not isinstance(ctx, Context):

@@ -49,6 +49,9 @@ class Credential:
     kind: str = field(default="session")
     issued_by: str | None = None
     """The person who made it: whoever holds a team member's token acts for that person (decisions.md 5)."""
+    memberships: tuple[dict[str, Any], ...] = ()
+    """Where the principal is a member, over all tenants, read with the credential itself: {tenant_id, workspace_id,
+    role}."""
 
     @property
     def credential_id(self) -> str:
@@ -70,11 +73,8 @@ async def authenticate(db: Database, sealer: Sealer, token: str) -> Credential:
     kind = rules.kind_of(token)
     if kind not in ("session", "api_token"):
         raise BadCredential("The credential is unknown, expired or revoked.")
-    async with db.transaction(None) as conn:
+    async with db.single() as conn:
         row = await store.credential(conn, sealer.hmac(PURPOSE, token.encode()))
-        person = None
-        if row is not None and row["principal_kind"] == "person":
-            person = await store.person(conn, row["principal_id"])
     if row is None or row["kind"] != kind:
         raise BadCredential("The credential is unknown, expired or revoked.")
     found = {
@@ -83,13 +83,18 @@ async def authenticate(db: Database, sealer: Sealer, token: str) -> Credential:
         "workspace_id": row["workspace_id"],
         "kind": kind,
         "issued_by": row["issued_by"],
+        "memberships": tuple(row["memberships"]),
     }
     if row["principal_kind"] == "person":
+        person = row["person"]
         if person is None:
             raise BadCredential("The credential is unknown, expired or revoked.")
         return Credential(
             Principal(
-                "person", person["id"], person["display_name"], operator=person["operator"] and kind == "session"
+                "person",
+                row["principal_id"],
+                person["display_name"],
+                operator=person["operator"] and kind == "session",
             ),
             **found,
         )

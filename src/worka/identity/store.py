@@ -13,8 +13,19 @@ Row = dict[str, Any]
 
 
 async def credential(conn: Connection, hmac: bytes) -> Row | None:
-    """The live credential of a keyed hash: kind, credential_id, principal_kind and _id, tenant_id, workspace_id."""
-    return await (await conn.execute("select * from worka.credential_lookup(%s)", (hmac,))).fetchone()
+    """The live credential of a keyed hash: kind, credential_id, principal_kind and _id, tenant_id, workspace_id; `person`
+    {display_name, operator} when it is a person's; `memberships` [{tenant_id, workspace_id, role}] of whoever it is.
+
+    One statement, for every request begins with it."""
+    cursor = await conn.execute(
+        "select c.*, (select jsonb_build_object('display_name', p.display_name, 'operator', p.operator)"
+        " from worka.person_lookup(c.principal_id) p where c.principal_kind = 'person') as person,"
+        " (select coalesce(jsonb_agg(to_jsonb(m) order by m.tenant_id, m.workspace_id), '[]')"
+        " from worka.memberships_of(c.principal_kind, c.principal_id) m) as memberships"
+        " from worka.credential_lookup(%s) c",
+        (hmac,),
+    )
+    return await cursor.fetchone()
 
 
 async def person(conn: Connection, person_id: str) -> Row | None:

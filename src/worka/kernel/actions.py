@@ -42,3 +42,8 @@ def get(name: str) -> Action | None:
 def all_actions() -> list[Action]:
     """Every action, by name."""
     return [_registry[name] for name in sorted(_registry)]
+
+
+def count() -> int:
+    """How many are registered."""
+    return len(_registry)

@@ -81,6 +81,12 @@ class Sealer(Protocol):
     async def audit_key(self, conn: Connection, tenant_id: str) -> bytes: ...
 
 
+class Binder(Protocol):
+    """`api.idempotency` implements it; see `Context.bind_key`."""
+
+    async def __call__(self, conn: Connection) -> None: ...
+
+
 class Witness(Protocol):
     """`api.idempotency` implements it."""
 
@@ -107,6 +113,9 @@ class Context:
     settings: Any = field(default=None, repr=False)
     witness: Witness | None = field(default=None, repr=False)
     """Told, inside the transaction of the change, what it changed: the request's idempotency key is marked there."""
+    bind_key: Binder | None = field(default=None, repr=False)
+    """For a use case that keeps its own record by key: binds the request's idempotency key to this request, inside its
+    transaction; raises if the key belongs to another request."""
 
     @property
     def conn(self) -> Connection:

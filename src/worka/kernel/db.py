@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import select
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -28,6 +30,22 @@ ROLE_CHECK = """
                    where n.nspname = 'worka' and c.relkind = 'r' and pg_has_role(c.relowner, 'member')) as owns
     from pg_roles where rolname = current_user
 """
+
+# What needs no escaping between quotes: every id of ours.
+_PLAIN = re.compile(r"[A-Za-z0-9_-]*")
+
+
+async def _check(conn: Connection) -> None:
+    """A server that went away has closed its end, and that is seen without asking it: only a socket that has something
+    to say while it should be silent is asked. A round trip for every transaction is what the plain check costs."""
+    poll = select.poll()
+    poll.register(conn.fileno(), select.POLLIN)
+    if poll.poll(0):
+        await AsyncConnectionPool.check_connection(conn)
+
+
+def _quoted(conn: Connection, value: str) -> str:
+    return f"'{value}'" if _PLAIN.fullmatch(value) else psycopg.sql.Literal(value).as_string(conn)
 
 
 class DatabaseUnavailable(Unavailable):
@@ -60,7 +78,6 @@ async def _configure(conn: Connection) -> None:
     refuse_unsafe(await (await conn.execute(ROLE_CHECK)).fetchone())
     # Not by the start-up parameter `options`: connection poolers refuse it.
     await conn.execute(f"set idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_SECONDS}s'")
-    await conn.commit()
 
 
 class Database:
@@ -80,9 +97,10 @@ class Database:
             open=False,
             timeout=10,
             max_idle=120,
-            check=AsyncConnectionPool.check_connection,
+            check=_check,
             configure=self._prepare,
-            kwargs={"row_factory": dict_row, "application_name": app_name, "connect_timeout": 5},
+            # The transactions below are begun and ended by name, in as few exchanges as that takes.
+            kwargs={"row_factory": dict_row, "application_name": app_name, "connect_timeout": 5, "autocommit": True},
         )
 
     async def _prepare(self, conn: Connection) -> None:
@@ -107,13 +125,37 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self, tenant_id: str | None, person_id: str | None = None) -> AsyncIterator[Connection]:
-        """One transaction under one tenant (None: rows of no tenant are visible). Raises DatabaseUnavailable."""
+        """One transaction under one tenant (None: rows of no tenant are visible). Raises DatabaseUnavailable.
+        `psycopg.Rollback` ends it without a commit and without an error."""
+        async with self._connection() as conn:
+            tenant, person = _quoted(conn, tenant_id or ""), _quoted(conn, person_id or "")
+            # One exchange; on any exception the pool rolls back. No pipeline: while one is open the server waits without
+            # the limit above, and a process that is stopped then would keep its locks.
+            begin = (
+                f"begin; select set_config('worka.tenant', {tenant}, true), set_config('worka.person', {person}, true)"
+            )
+            await conn.execute(begin, prepare=False)
+            try:
+                yield conn
+            except psycopg.Rollback:
+                await conn.rollback()
+                return
+            ended = await conn.execute("commit", prepare=False)
+            if ended.statusmessage != "COMMIT":
+                # The server answers COMMIT of a failed transaction with a rollback, and no error.
+                raise psycopg.errors.InFailedSqlTransaction("the transaction had failed, and was rolled back")
+
+    @asynccontextmanager
+    async def single(self) -> AsyncIterator[Connection]:
+        """For one statement that is a transaction of its own, under no tenant: look-ups that the database answers with
+        its owner's rights. One exchange. Raises DatabaseUnavailable."""
+        async with self._connection() as conn:
+            yield conn
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
         try:
-            async with self._pool.connection() as conn, conn.transaction():
-                await conn.execute(
-                    "select set_config('worka.tenant', %s, true), set_config('worka.person', %s, true)",
-                    (tenant_id or "", person_id or ""),
-                )
+            async with self._pool.connection() as conn:
                 yield conn
         except psycopg.errors.DiskFull as error:
             said = error.diag.message_primary or "no space left on its disk"

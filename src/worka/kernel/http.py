@@ -49,8 +49,8 @@ Revision = Annotated[int | None, Query(ge=1, le=2_147_483_647)]
 """A version of something, counted from 1; without it the newest."""
 
 
-def context(request: Request) -> Context:
-    """Dependency: the Context that the door made for this request."""
+async def context(request: Request) -> Context:
+    """Dependency: the Context that the door made for this request. A coroutine, or FastAPI would ask a thread for it."""
     ctx = getattr(request.state, "ctx", None)
     if not isinstance(ctx, Context):
         raise Unauthenticated("This needs a signed-in principal.")

@@ -124,6 +124,8 @@ async def call(
 ) -> dict[str, Any]:
     """Calls a tool: 200 with how it ended, or 202 with the approval that it waits for."""
     response.status_code, answer = await service.call(ctx, tool, body.arguments, idempotency_key)
+    if answer.get("replayed"):
+        response.headers["Idempotency-Replayed"] = "true"
     return answer
 
 

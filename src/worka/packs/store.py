@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,12 @@ _INVOCATION_SHORT = (
     " decision_id, approval_id, task_id, step_id, attempt, args_digest, state, reason, since, layer, message, session,"
     " handshake_ms, call_ms, validated, effect_id, trace_id, started_at, ended_at"
 )
+
+
+_kept: OrderedDict[tuple[str, str], tuple[str, Row]] = OrderedDict()
+_KEPT = 256
+# Which version of a release's row this is: PostgreSQL gives every change of a row another one.
+_VERSION = "r.xmin::text || r.ctid::text"
 
 
 def _json(value: Any) -> Jsonb | None:
@@ -175,6 +182,39 @@ async def attachment_of(conn: Connection, workspace_id: str, pack: str) -> Row |
     return await cursor.fetchone()
 
 
+async def attachment_with_release(conn: Connection, workspace_id: str, pack: str) -> tuple[Row, Row] | None:
+    """The attachment of a pack in a workspace that is not detached, and its release."""
+    cursor = await conn.execute(
+        f"select a.*, {_VERSION} as release_version from worka.attachment a join worka.release r on r.id = a.release_id"  # noqa: S608
+        " where a.workspace_id = %s and a.pack = %s and a.state <> 'detached' order by a.id desc limit 1",
+        (workspace_id, pack),
+    )
+    found = await cursor.fetchone()
+    if found is None:
+        return None
+    version = found.pop("release_version")
+    return found, await _release_at(conn, found["tenant_id"], found["release_id"], version)
+
+
+async def _release_at(conn: Connection, tenant_id: str, release_id: str, version: str) -> Row:
+    """The release as it is in this version of its row, which a statement of this transaction has just read. It is large
+    and hardly ever changes, so rows are kept; PostgreSQL gives a changed row another version, so none is ever stale."""
+    kept = _kept.get((tenant_id, release_id))
+    if kept is not None and kept[0] == version:
+        _kept.move_to_end((tenant_id, release_id))
+        return kept[1]
+    cursor = await conn.execute(
+        f"select r.*, {_VERSION} as release_version from worka.release r where r.id = %s",  # noqa: S608 - a constant
+        (release_id,),
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    _kept[tenant_id, release_id] = (row.pop("release_version"), row)
+    while len(_kept) > _KEPT:
+        _kept.popitem(last=False)
+    return row
+
+
 async def attachments(conn: Connection, workspace_id: str, after: str | None, limit: int) -> list[Row]:
     """A workspace's attachments, newest first, with the release's version and state."""
     cursor = await conn.execute(
@@ -298,10 +338,18 @@ async def invocation(conn: Connection, invocation_id: str) -> Row | None:
     return await cursor.fetchone()
 
 
-async def invocation_for_update(conn: Connection, invocation_id: str) -> Row | None:
-    """An invocation, locked until the end of the transaction."""
-    cursor = await conn.execute("select * from worka.invocation where id = %s for update", (invocation_id,))
-    return await cursor.fetchone()
+async def invocation_for_update(conn: Connection, invocation_id: str) -> tuple[Row, Row] | None:
+    """An invocation, locked until the end of the transaction, and the release that it calls."""
+    cursor = await conn.execute(
+        f"select i.*, {_VERSION} as release_version from worka.invocation i join worka.release r on r.id = i.release_id"  # noqa: S608
+        " where i.id = %s for update of i",
+        (invocation_id,),
+    )
+    found = await cursor.fetchone()
+    if found is None:
+        return None
+    version = found.pop("release_version")
+    return found, await _release_at(conn, found["tenant_id"], found["release_id"], version)
 
 
 async def newest_of_key(conn: Connection, key: str) -> Row | None:
@@ -325,17 +373,18 @@ async def invocations(
     return await cursor.fetchall()
 
 
-async def finish_invocation(conn: Connection, invocation_id: str, row: Row) -> None:
-    """The outcome."""
-    await conn.execute(
+async def finish_invocation(conn: Connection, invocation_id: str, row: Row) -> Row | None:
+    """The outcome; returns the invocation as it is then."""
+    cursor = await conn.execute(
         "update worka.invocation set state = %(state)s, reason = %(reason)s, layer = %(layer)s, message = %(message)s,"
         " stderr_tail = %(stderr_tail)s, stray_stdout = %(stray_stdout)s, isolation = %(isolation)s, session = "
         "%(session)s,"
         " handshake_ms = %(handshake_ms)s, call_ms = %(call_ms)s, result_sealed = %(result_sealed)s,"
         " result_digest = %(result_digest)s, validated = %(validated)s, effect_id = %(effect_id)s,"
-        " since = clock_timestamp(), ended_at = clock_timestamp() where id = %(id)s",
+        " since = clock_timestamp(), ended_at = clock_timestamp() where id = %(id)s returning *",
         {**row, "isolation": Jsonb(row["isolation"]), "id": invocation_id},
     )
+    return await cursor.fetchone()
 
 
 async def egress_of(conn: Connection, invocation_id: str) -> list[Row]:

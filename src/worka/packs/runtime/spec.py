@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -70,7 +71,7 @@ class SessionSpec(BaseModel):
             first = error.errors(include_url=False, include_input=False)[0]
             raise SpecInvalid(f"session.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Two calls share a warm session only if everything a session is made of is the same."""
         return canonical.sha256_hex(self.model_dump(mode="json", exclude={"limits": {"timeout_seconds"}}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from worka.approvals import service as approvals
 from worka.kernel.clock import now
@@ -27,29 +27,42 @@ async def call(ctx: Context, tool: str, arguments: dict[str, Any], key: str | No
     """
     given = key or os.urandom(16).hex()
     own_key = invocation.call_key(ctx, given)
-    prepared = await invocation.prepare(ctx, tool, arguments)
-    if (known := await _known(ctx, prepared, own_key)) is not None:
-        return 200, {**known, "idempotency_key": given, "replayed": True}
+    assert ctx.tenant_id is not None
+    row: Row | None = None
     async with ctx.transaction() as conn:
-        assert ctx.tenant_id is not None
+        # Everything up to the intent is one transaction: the decision stands with what it allowed.
+        prepared = await invocation.prepare(ctx, tool, arguments)
         await store.lock_key(conn, ctx.tenant_id, own_key)
+        if ctx.bind_key is not None:
+            await ctx.bind_key(conn)
         newest = await store.newest_of_key(conn, own_key)
-        if newest is not None and newest["state"] == "running" and not _lost(newest, prepared):
-            raise KeyInUse("The first call with this key has not ended.", invocation_id=newest["id"])
-        approval_id: str | None = None
-        if prepared.decision.verdict == "ask":
-            approval = await _approval(ctx, prepared, own_key, newest)
-            if approval["state"] != "approved":
-                return 202, {
-                    "status": "waiting_for_approval",
-                    "approval_id": approval["id"],
-                    "digest": prepared.digest,
-                    "decision_id": prepared.decision.id,
-                    "idempotency_key": given,
-                    "next": "repeat the call with this idempotency key once it is approved",
-                }
-            approval_id = approval["id"]
-        row = await invocation.open_invocation(ctx, prepared, idempotency_key=own_key, approval_id=approval_id)
+        what = "run" if newest is None else _repeat(prepared, newest)
+        if what == "replay":
+            assert newest is not None
+            return 200, {**await body(ctx, newest), "idempotency_key": given, "replayed": True}
+        if what == "give_up":
+            for lost in await store.lose_invocations(conn, own_key):
+                ctx.record(invocation.lost_event(lost))
+        else:
+            approval_id: str | None = None
+            if prepared.decision.verdict == "ask":
+                approval = await _approval(ctx, prepared, own_key, newest)
+                if approval["state"] != "approved":
+                    return 202, {
+                        "status": "waiting_for_approval",
+                        "approval_id": approval["id"],
+                        "digest": prepared.digest,
+                        "decision_id": prepared.decision.id,
+                        "idempotency_key": given,
+                        "next": "repeat the call with this idempotency key once it is approved",
+                    }
+                approval_id = approval["id"]
+            row = await invocation.open_invocation(
+                ctx, prepared, idempotency_key=own_key, approval_id=approval_id, first=newest is None
+            )
+    if row is None:
+        assert newest is not None
+        raise _unknown(newest)
     outcome = await invocation.run(ctx, prepared, row)
     closed = await invocation.close_invocation(ctx, row, outcome)
     return 200, {**await body(ctx, closed), "idempotency_key": given, "replayed": False}
@@ -81,27 +94,27 @@ def _lost(row: Row, prepared: Prepared) -> bool:
     return age > 2 * prepared.timeout_seconds + GRACE_SECONDS
 
 
-async def _known(ctx: Context, prepared: Prepared, key: str) -> Row | None:
-    """What came of the key before; None when it may run (again)."""
-    async with ctx.transaction() as conn:
-        row = await store.newest_of_key(conn, key)
-    if row is None:
-        return None
-    if row["tool"] != prepared.tool or row["args_digest"] != prepared.args_digest:
-        raise KeyReused("The key was used for another tool or with other arguments.", invocation_id=row["id"])
-    if row["state"] in ("succeeded", "failed"):
-        return await body(ctx, row)
-    if row["state"] == "running" and not _lost(row, prepared):
-        raise KeyInUse("The first call with this key has not ended.", invocation_id=row["id"])
+def _repeat(prepared: Prepared, before: Row) -> Literal["run", "replay", "give_up"]:
+    """What a repeat under a key is, from the newest invocation under it: to run (again), to be answered from what is
+    kept, or to be given up (what began may have had its effect, and cannot be asked twice). Raises KeyReused, KeyInUse,
+    OutcomeUnknown."""
+    if before["tool"] != prepared.tool or before["args_digest"] != prepared.args_digest:
+        raise KeyReused("The key was used for another tool or with other arguments.", invocation_id=before["id"])
+    if before["state"] in ("succeeded", "failed"):
+        return "replay"
+    if before["state"] == "running" and not _lost(before, prepared):
+        raise KeyInUse("The first call with this key has not ended.", invocation_id=before["id"], retry_after=1)
     if prepared.idempotent:
-        return None
-    if row["state"] == "running":
-        async with ctx.transaction() as conn:
-            for lost in await store.lose_invocations(conn, key):
-                ctx.record(invocation.lost_event(lost))
-    raise OutcomeUnknown(
+        return "run"
+    if before["state"] == "running":
+        return "give_up"
+    raise _unknown(before)
+
+
+def _unknown(before: Row) -> OutcomeUnknown:
+    return OutcomeUnknown(
         "The first call with this key may have had its effect, and the tool cannot be asked twice.",
-        invocation_id=row["id"],
+        invocation_id=before["id"],
     )
 
 

@@ -149,10 +149,10 @@ async def resolve(ctx: Context, tool: str) -> tuple[Row, Row, Row]:
     if not (publisher and pack and name):
         raise ToolNotFound(f"{tool[:100]!r} is not of the form publisher.pack.tool.")
     async with ctx.transaction() as conn:
-        attachment = await store.attachment_of(conn, ctx.workspace_id, f"{publisher}.{pack}")
-        release = None if attachment is None else await store.release(conn, attachment["release_id"])
-    if attachment is None or release is None:
+        found = await store.attachment_with_release(conn, ctx.workspace_id, f"{publisher}.{pack}")
+    if found is None:
         raise ToolNotFound(f"No pack {publisher}.{pack} is attached to this workspace.", tool=tool)
+    attachment, release = found
     definition = next((item for item in release["tools"] if item["name"] == name), None)
     if definition is None:
         registered = sorted(item["name"] for item in release["tools"])
@@ -201,8 +201,11 @@ async def _destinations(
     items = release["manifest"].get("outbound_domains", [])
     hosts = [item if isinstance(item, str) else item["host"] for item in items]
     connections: list[Row] = []
+    needs = rules.connection_needs(release["manifest"])
+    if not needs:
+        return hosts, sorted(hosts), connections
     async with ctx.transaction() as conn:
-        for need in rules.connection_needs(release["manifest"]):
+        for need in needs:
             found = await store.active_connection(
                 conn, attachment["workspace_id"], need["provider"], need["host"], need["port"]
             )
@@ -226,15 +229,17 @@ async def open_invocation(
     task_id: str | None = None,
     step_id: str | None = None,
     approval_id: str | None = None,
+    first: bool = False,
 ) -> Row:
     """The intent, in the caller's transaction: a running invocation. `approval_id` is consumed for this key: a retry
-    under the same key is the same use. Running invocations of the key are ended as unknown (their caller is gone).
+    under the same key is the same use. Running invocations of the key are ended as unknown (their caller is gone);
+    `first` says that the caller holds the key's lock and saw none.
 
     Raises what `approvals.consume` raises. Nothing may be called before this is committed.
     """
     conn = ctx.conn
     assert ctx.tenant_id is not None
-    for lost in await store.lose_invocations(conn, idempotency_key):
+    for lost in [] if first else await store.lose_invocations(conn, idempotency_key):
         ctx.record(lost_event(lost))
     invocation_id = new_id("inv")
     if approval_id is not None:
@@ -322,17 +327,19 @@ async def close_invocation(ctx: Context, row: Row, outcome: Row) -> Row:
     Once: an invocation that is not running any more keeps what it has (a late answer of a retried call).
     """
     async with ctx.transaction() as conn:
-        now = await store.invocation_for_update(conn, row["id"])
-        assert now is not None
+        found = await store.invocation_for_update(conn, row["id"])
+        assert found is not None
+        now, release = found
         if now["state"] != "running":
             return now
-        release = await store.release(conn, row["release_id"])
-        assert release is not None
-        egress = await store.egress_of(conn, row["id"])
+        # A pack that declares no host has no door to the outside, and so no rows.
+        outside = bool(release["manifest"].get("outbound_domains"))
+        egress = await store.egress_of(conn, row["id"]) if outside else []
         definition = next((tool for tool in release["tools"] if row["tool"] == f"{row['pack']}.{tool['name']}"), None)
         columns = await _outcome_columns(ctx, row, definition, outcome, egress)
         model.INVOCATION.check("running", columns["state"])
-        await store.finish_invocation(conn, row["id"], columns)
+        finished = await store.finish_invocation(conn, row["id"], columns)
+        assert finished is not None
         if outcome.get("held"):
             held = outcome["held"]
             await attachments.hold(ctx, row["attachment_id"], str(held["tool"]), held.get("diff"))
@@ -348,18 +355,22 @@ async def close_invocation(ctx: Context, row: Row, outcome: Row) -> Row:
             )
         )
         ctx.failpoint("pack.invocation.outcome.before_commit")
-        found = await store.invocation(conn, row["id"])
-        assert found is not None
-        return found
+        # Whoever made the call has its answer at hand, and need not open what was just sealed.
+        return finished if columns["result_sealed"] is None else {**finished, "answer": answer_of(outcome)}
 
 
-async def _outcome_columns(ctx: Context, row: Row, definition: Row | None, outcome: Row, egress: list[Row]) -> Row:
-    status = outcome.get("status")
-    result = {
+def answer_of(outcome: Row) -> Row:
+    """{structured, text, is_structured} of an outcome."""
+    return {
         "structured": outcome.get("structured"),
         "text": outcome.get("text") or "",
         "is_structured": bool(outcome.get("is_structured")),
     }
+
+
+async def _outcome_columns(ctx: Context, row: Row, definition: Row | None, outcome: Row, egress: list[Row]) -> Row:
+    status = outcome.get("status")
+    result = answer_of(outcome)
     layer: str | None = None
     reason, message = "call_succeeded", ""
     state = "succeeded"
@@ -417,6 +428,8 @@ async def _outcome_columns(ctx: Context, row: Row, definition: Row | None, outco
 
 async def result_of(ctx: Context, row: Row) -> Row:
     """{structured, text, is_structured} of an invocation; empty when it has none. Joins or opens a transaction."""
+    if "answer" in row:
+        return dict(row["answer"])
     if row["result_sealed"] is None:
         return {"structured": None, "text": "", "is_structured": False}
     async with ctx.transaction():

@@ -1,0 +1,101 @@
+"""The transaction as few exchanges: what may be saved of them, and what may not be lost with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+import pytest
+import pytest_asyncio
+
+from tests.support.database import Cluster
+from worka.kernel.db import Database
+from worka.kernel.ids import new_id
+
+INSERT = "insert into worka.tenant (tenant_id, slug, name, created_by) values (%s, %s, 'T', 'test')"
+
+
+@pytest_asyncio.fixture
+async def one(cluster: Cluster) -> AsyncIterator[Database]:
+    """A pool of one connection."""
+    database = Database(cluster.urls.app, "one", size=1, reserve=0)
+    await database.open()
+    yield database
+    await database.close()
+
+
+def administrator(cluster: Cluster, query: str) -> list[Any]:
+    known = json.loads(cluster.server.secrets.read_text())
+    address = f"host=127.0.0.1 port={known['port']} user=postgres password={known['admin']} dbname=worka"
+    with psycopg.connect(address, autocommit=True) as conn:
+        return conn.execute(query).fetchall()  # type: ignore[arg-type]
+
+
+async def tenants(database: Database, tenant: str) -> int:
+    async with database.transaction(tenant) as conn:
+        return len(await (await conn.execute("select 1 from worka.tenant")).fetchall())
+
+
+async def test_a_connection_that_the_server_ended_is_not_handed_out(one: Database, cluster: Cluster) -> None:
+    async with one.transaction(None) as conn:
+        before = conn.info.backend_pid
+    administrator(cluster, "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'one'")
+    async with one.transaction(None) as conn:
+        assert conn.info.backend_pid != before
+
+
+async def test_the_tenant_of_a_transaction_ends_with_it(one: Database) -> None:
+    query = "select current_setting('worka.tenant', true) as tenant, current_setting('worka.person', true) as person"
+    for tenant, person in (("ten_a", "per_a"), ("it's; \\", None), ("ten_b", None)):
+        async with one.transaction(tenant, person) as conn:
+            found = await (await conn.execute(query)).fetchone()
+            assert found == {"tenant": tenant, "person": person or ""}
+    async with one.single() as conn:
+        found = await (await conn.execute(query)).fetchone()
+        assert found == {"tenant": "", "person": ""}
+
+
+async def test_what_the_database_refused_leaves_nothing_of_its_transaction(db: Database) -> None:
+    tenant = new_id("ten")
+
+    async def both() -> None:
+        async with db.transaction(tenant) as conn:
+            await conn.execute(INSERT, (tenant, tenant))
+            # Of another tenant: refused by its policy.
+            await conn.execute(INSERT, (new_id("ten"), new_id("ten")))
+
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        await both()
+    assert await tenants(db, tenant) == 0
+    async with db.transaction(tenant) as conn:
+        await conn.execute(INSERT, (tenant, tenant))
+    assert await tenants(db, tenant) == 1
+
+
+async def test_a_failure_that_was_swallowed_is_no_commit(db: Database) -> None:
+    tenant = new_id("ten")
+
+    async def swallowing() -> None:
+        async with db.transaction(tenant) as conn:
+            await conn.execute(INSERT, (tenant, tenant))
+            with pytest.raises(psycopg.errors.DivisionByZero):
+                await conn.execute("select 1 / 0")
+
+    with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+        await swallowing()
+    assert await tenants(db, tenant) == 0
+
+
+async def test_the_connection_serves_on_after_an_exception_in_its_transaction(one: Database) -> None:
+    tenant = new_id("ten")
+
+    async def broken() -> None:
+        async with one.transaction(tenant) as conn:
+            await conn.execute(INSERT, (tenant, tenant))
+            raise RuntimeError("ours")
+
+    with pytest.raises(RuntimeError, match="ours"):
+        await broken()
+    assert await tenants(one, tenant) == 0
