@@ -321,6 +321,7 @@ CALLS: dict[str, Entry] = {
     "workflows.claim": writes(lambda s, c, a: s.claim(c, a.queued, "mine", "me", 60, 60)),
     "workflows.progress": writes(lambda s, c, a: s.progress(c, a.claimed, "claim", 60, 60)),
     "workflows.renew": writes(lambda s, c, a: s.renew(c, a.claimed, "claim", 5)),
+    "workflows.count_run_time": writes(lambda s, c, a: s.count_run_time(c, a.claimed, 1.5)),
     "workflows.note_fault": writes(lambda s, c, a: s.note_fault(c, a.claimed, "claim", {"x": 1})),
     "workflows.let_go": writes(lambda s, c, a: s.let_go(c, a.claimed, "claim")),
     "workflows.reoffer": writes(lambda s, c, a: s.reoffer(c, a.queued, None, -1)),

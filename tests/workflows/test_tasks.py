@@ -344,18 +344,38 @@ async def test_on_a_full_disk_no_task_is_begun_and_it_goes_on_by_itself_once_the
     assert done["attempt"] == 1
 
 
-async def test_a_task_ends_when_workers_have_worked_on_it_for_longer_than_its_limit(world: World) -> None:
+@pytest.mark.parametrize("pieces", [1, 3])
+async def test_a_task_ends_when_workers_have_worked_on_it_for_longer_than_its_limit(world: World, pieces: int) -> None:
+    """Also in pieces that are each shorter than a holder's signs of life are apart."""
+
     async def slow(_arguments: Row, _meta: Row) -> Row:
-        await asyncio.sleep(5)
+        await asyncio.sleep(2.4 / pieces)
         return ok("fine")
 
     world.host.answers["log"] = slow
     world.work()
     first = {**LOG, "arguments": {}}
-    limited = await world.start([first, {**first, "name": "again"}], {}, limits={"seconds": 2})
+    names = ["log", "again", "more", "late"][: pieces + 1]
+    limited = await world.start([{**first, "name": name} for name in names], {}, limits={"seconds": 2})
     ended = await world.until(limited, "failed", "succeeded", seconds=30)
     assert (ended["state"], ended["reason"]) == ("failed", "limit_reached")
-    assert [step["state"] for step in ended["steps"]] == ["succeeded", "failed"]
+    assert [step["state"] for step in ended["steps"]] == ["succeeded"] * pieces + ["failed"]
+
+
+async def test_work_before_a_wait_counts_for_the_limit_and_the_wait_itself_does_not(world: World) -> None:
+    async def slow(_arguments: Row, _meta: Row) -> Row:
+        await asyncio.sleep(1.3)
+        return ok("fine")
+
+    world.host.answers["log"] = world.host.answers["publish"] = slow
+    world.work()
+    task_id = await world.start([LOG, PUBLISH, {**LOG, "name": "late"}], {"word": "x"}, limits={"seconds": 2})
+    await world.until(task_id, "waiting")
+    await asyncio.sleep(2.5)
+    await world.approve(task_id)
+    ended = await world.until(task_id, "failed", "succeeded")
+    assert [step["state"] for step in ended["steps"]] == ["succeeded", "succeeded", "failed"]
+    assert ended["reason"] == "limit_reached"
 
 
 async def test_a_clock_that_is_set_forth_uses_up_no_tasks_time(world: World) -> None:

@@ -111,13 +111,27 @@ class Work:
             # Not begun at all: what a step needs it must find, its outcome too.
             self.contexts.disk.require()
             ctx = await self._as_member(claim)
-            return await steps.run(ctx, claim, step_id, self.publish_view)
+            state = await steps.run(ctx, claim, step_id, self.publish_view, self._uncounted(claim.token))
+            if state not in ("succeeded", "failed"):
+                await self._count(claim)  # the segment ends here, the task goes on in another
+            return state
         except Fenced:
             log.warning("a late outcome was refused: the claim moved", extra={"task_id": claim.task_id})
             return "refused"
         except Exception as error:
             await self._fault(claim, error)
             raise
+
+    def _uncounted(self, token: str) -> float:
+        """Seconds worked under this claim that no sign of life has added to the task's run time yet."""
+        now = time.monotonic()
+        return now - self._counted.get(token, now)
+
+    async def _count(self, claim: Claim) -> None:
+        ran = self._uncounted(claim.token)
+        self._counted.pop(claim.token, None)
+        async with self.contexts.platform_context(claim.tenant_id).transaction() as conn:
+            await store.count_run_time(conn, claim.task_id, ran)
 
     async def _fault(self, claim: Claim, error: Exception) -> None:
         """Notes what this worker met, by its kind alone; the task is offered again once its lease has passed."""

@@ -82,24 +82,26 @@ class _Place:
         return self.definition.steps[position - 1]
 
 
-async def run(ctx: Context, claim: Claim, step_id: str, publish_view: ViewPublisher) -> str:
-    """Runs the step; returns the state it is in afterwards. Raises Fenced when the claim moved (nothing is
-    recorded)."""
-    begun = await _intent(ctx, claim, step_id, publish_view)
+async def run(ctx: Context, claim: Claim, step_id: str, publish_view: ViewPublisher, uncounted: float = 0.0) -> str:
+    """Runs the step; returns the state it is in afterwards. `uncounted`: seconds this holder has worked beyond the
+    task's `ran_seconds`. Raises Fenced when the claim moved (nothing is recorded)."""
+    begun = await _intent(ctx, claim, step_id, publish_view, uncounted)
     if isinstance(begun, str):
         return begun
     outcome = await packs.run(ctx, begun.prepared, begun.invocation)
     return await _outcome(ctx, claim, step_id, begun, outcome)
 
 
-async def _intent(ctx: Context, claim: Claim, step_id: str, publish_view: ViewPublisher) -> _Started | str:
+async def _intent(
+    ctx: Context, claim: Claim, step_id: str, publish_view: ViewPublisher, uncounted: float
+) -> _Started | str:
     async with ctx.transaction() as conn:
         if not await store.insert_receipt(conn, claim.tenant_id, step_id, f"intent:{claim.attempt}", claim.token):
             raise Fenced("This attempt of the step is recorded already.")
         place = await _place(ctx, claim, step_id)
         if place.step["state"] in ("succeeded", "failed", "cancelled"):
             return str(place.step["state"])
-        refusal = _refusal(ctx, place)
+        refusal = _refusal(ctx, place, uncounted)
         if refusal is not None:
             return await _fail(ctx, place, *refusal)
         if isinstance(place.shape, PublishViewStep):
@@ -118,9 +120,9 @@ async def _place(ctx: Context, claim: Claim, step_id: str) -> _Place:
     return _Place(task, step, all_steps, Definition.model_validate(definition["definition"]))
 
 
-def _refusal(ctx: Context, place: _Place) -> tuple[str, Row] | None:
+def _refusal(ctx: Context, place: _Place, uncounted: float) -> tuple[str, Row] | None:
     """What the definition itself does not allow: limits, and tools it does not declare."""
-    spent = place.task["ran_seconds"]
+    spent = place.task["ran_seconds"] + uncounted
     if spent > place.definition.limits.seconds:
         return "limit_reached", _error(
             "limit_reached",

@@ -180,6 +180,11 @@ async def renew(conn: Connection, task_id: str, claim: str, lease: float, ran: f
     return cursor.rowcount == 1
 
 
+async def count_run_time(conn: Connection, task_id: str, ran: float) -> None:
+    """Adds `ran` seconds of work to the task, whoever holds it by now: they were worked."""
+    await conn.execute("update worka.task set ran_seconds = ran_seconds + %s where id = %s", (ran, task_id))
+
+
 async def note_fault(conn: Connection, task_id: str, claim: str, note: Row) -> None:
     """Adds what the holder met to the task's error; how often it was lost stays counted."""
     await conn.execute(
