@@ -123,9 +123,26 @@ class Ledger:
             result.update(outcome="passed")
         return report
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """One of several streams ended: what it ran is added to what the others did."""
+        told = getattr(node, "workeroutput", {}).get("capabilities")
+        if error or told is None:
+            self.broken += 1
+            return
+        self.broken += told["broken"]
+        for result in told["results"]:
+            known = self.results.setdefault(result["id"], result)
+            if known["outcome"] == "not run":
+                known.update(result)
+
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if self.config.option.collectonly:
+            return
+        stream = getattr(self.config, "workeroutput", None)
+        if stream is not None:  # one of several streams: the session that started them writes
+            stream["capabilities"] = {"results": list(self.results.values()), "broken": self.broken}
             return
         full = self.full() and not session.shouldstop and exitstatus in (0, 1)
         where = self.config.option.capability_results
