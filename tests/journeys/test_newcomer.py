@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -144,6 +145,19 @@ def test_the_tutorial_runs_as_it_is_written_and_the_how_to_after_it(newcomer: Sh
     assert "tool_error" in attached
     code, output = newcomer.type("worka down")
     assert (code, "stopped" in output) == (0, True), output
+    assert left_of(newcomer) == [], "what the demo started outlived `worka down`"
+
+
+def left_of(shell: Shell) -> list[str]:
+    """Processes that were started in a newcomer's place or for it, but for the shell itself."""
+    place, found = str(shell.folder.parent).encode(), []
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if folder.name.isdigit() and int(folder.name) != shell.process.pid:
+                words = (folder / "cmdline").read_bytes()
+                if place in words + (folder / "environ").read_bytes():
+                    found.append(words.decode(errors="replace").replace("\0", " "))
+    return found
 
 
 def readme_commands() -> list[str]:
