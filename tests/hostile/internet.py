@@ -83,21 +83,18 @@ class Internet:
             data = b""
             while True:
                 while b"\r\n\r\n" not in data:
-                    more = conn.recv(65536)
-                    if not more:
-                        return
-                    data += more
+                    data += more_of(conn)
                 head, _, data = data.partition(b"\r\n\r\n")
                 hit["requests"].append(head.decode("latin-1"))
                 if b"chunked" in head.lower():
                     while b"0\r\n\r\n" not in data:
-                        data += conn.recv(65536)
+                        data += more_of(conn)
                     data = data.partition(b"0\r\n\r\n")[2]
                 for line in head.split(b"\r\n")[1:]:
                     name, _, value = line.partition(b":")
                     if name.lower() == b"content-length":
                         while len(data) < int(value):
-                            data += conn.recv(65536)
+                            data += more_of(conn)
                         data = data[int(value) :]
                 conn.sendall(answer(head.split(b" ")[1].decode("latin-1")))
 
@@ -163,6 +160,14 @@ class Internet:
         while len(self.hits) <= before and time.monotonic() < until:
             time.sleep(0.005)
         return len(self.hits) > before
+
+
+def more_of(conn: socket.socket) -> bytes:
+    """What comes next. Raises ConnectionError at the end: a reader that goes on asking would spin for ever."""
+    more = conn.recv(65536)
+    if not more:
+        raise ConnectionError("the other side ended")
+    return more
 
 
 def answer(target: str) -> bytes:
