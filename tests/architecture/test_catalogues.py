@@ -108,7 +108,7 @@ def test_every_reason_says_what_it_means_why_it_happens_how_to_check_and_what_to
     assert not poor, poor
 
 
-@pytest.mark.capability("XPL-3")
+@pytest.mark.capability("XPL-3", "MAN-3")
 def test_the_reference_pages_are_those_of_this_code() -> None:
     result = subprocess.run(
         ["python", "scripts/docs", "--check"], cwd=catalogue.CHECKOUT, capture_output=True, text=True, env=os.environ

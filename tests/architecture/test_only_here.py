@@ -130,6 +130,12 @@ RULES = {
         guilty=("from cryptography.fernet import Fernet", "import cryptography.x509 as x509"),
         innocent=("import hashlib", "import hmac", "import ssl"),
     ),
+    "changes of views": Rule(
+        _names(r"worka\.views\.store\.(insert|revise)"),
+        homes=("views/service.py",),  # publish, which asks and records
+        guilty=("from worka.views import store\nstore.insert(c, {})", "from worka.views.store import revise"),
+        innocent=("from worka.views import store\nstore.view(c, 'v')",),
+    ),
     "SQL": Rule(
         _sql,
         homes=("store.py", "*/store.py", "*/store/*", "kernel/*", "*/migrations/*"),

@@ -87,7 +87,7 @@ async def test_an_undeclared_host_is_not_reached_and_would_be_with_the_rule(worl
     assert world.outside.canary_hits == 1
 
 
-@pytest.mark.capability("BRK-13")
+@pytest.mark.capability("BRK-13", "BRK-6")
 async def test_a_reading_tool_does_not_write_and_a_path_rule_holds(world: World) -> None:
     await world.declare({"host": HOST, "port": 443, "paths": ["/issues*"]}, connections=INJECT)
     await world.exempt(HOST, 443, world.outside.tracker)
@@ -106,6 +106,9 @@ async def test_a_reading_tool_does_not_write_and_a_path_rule_holds(world: World)
     body = json.loads(written["text"])
     assert body["destination"] == f"{HOST}:443"
     assert body["remedy"]
+    # What the tool's own class does not allow is told apart from where the pack may go at all.
+    assert "a read_only tool sends" in body["remedy"]
+    assert "read_only" not in json.loads(plain["text"])["remedy"]
     assert written["headers"]["content-type"] == "application/problem+json"
     assert read["status"] == 200
     assert [seen.path for seen in world.outside.requests] == ["/issues/1"]

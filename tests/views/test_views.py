@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fastapi.routing import APIRoute
 
 from tests.support.database import Cluster
 from tests.workflows.world import make_world
+from worka.api.app import ROUTERS
 from worka.kernel.errors import Denied
 from worka.views import rules, service
 from worka.views.errors import DocumentInvalid, RevisionNotFound, ViewNotFound
@@ -33,6 +35,20 @@ async def test_each_publication_is_a_revision_with_an_audit_entry(cluster: Clust
         assert "view.document.created" in mine[0]
         assert "view.document.revised" in mine[1]
         assert all("two" not in body for body in mine), "the text is not in the ledger"
+
+
+@pytest.mark.capability("VIW-5")
+def test_no_route_changes_a_view() -> None:
+    """What remains is a task's step: tests/architecture holds that only publishing writes views' rows."""
+    doors = {
+        (method, route.path)
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods
+    }
+    assert ("GET", "/v1/views/{view_id}") in doors, "the control"
+    assert [door for door in sorted(doors) if "/views" in door[1] and door[0] != "GET"] == []
 
 
 async def test_a_viewer_reads_and_does_not_write_and_a_stranger_sees_nothing(cluster: Cluster, tmp_path: Path) -> None:
