@@ -2,7 +2,7 @@
 
 Cold: from the request to the first byte that the program inside writes, through the launcher as the host asks it;
 against bubblewrap with the same flags and `--unshare-net`, and against `runsc do`. Ours does more in that time: its own
-uid, control groups, a second user namespace. Warm: a call through the host against the same server on bare pipes.
+uid, control groups, its own process that may do so. Warm: a call through the host against the same server on bare pipes.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Sandbox:
     def __init__(self, *, smoke: bool) -> None:
         self.smoke = smoke
         self.peers = {
-            LAUNCHER: "Worka's launcher, asked as the pack host asks it: own uid, control groups, two user namespaces",
+            LAUNCHER: "Worka's launcher, asked as the pack host asks it: own uid, control groups, killed as a whole",
             BWRAP: "bubblewrap with the same flags and `--unshare-net`, as the caller's own user: "
             + subprocess.run(["bwrap", "--version"], capture_output=True, text=True, check=True).stdout.strip(),
             HOST: "Worka's host: session pool, pins, MCP client, bounded pipes, its own process",
@@ -108,15 +108,15 @@ class Sandbox:
                 "cold",
                 "sandbox start until the first byte",
                 (LAUNCHER, BWRAP, *runsc),
-                200,
-                slow={RUNSC: 20},
+                100,
+                slow={RUNSC: 10},
                 unit="start",
             ),
             Scenario("warm", "a call with 256 B into a warm session", (HOST, PIPE, BARE), 2000),
         ]
         if not self.smoke:
             found.append(
-                Scenario("pack", "a cold Python pack until its first answer", (PACK, UNBOXED), 5, unit="start")
+                Scenario("pack", "a cold Python pack until its first answer", (PACK, UNBOXED), 3, unit="start")
             )
         return found
 
@@ -185,8 +185,8 @@ class Sandbox:
 
     def _bwrap_command(self, seccomp_fd: int, status_fd: int) -> list[str]:
         spec = read(self._request(PRINT), self.allowed)
-        flags = bwrap_arguments(spec, etc=self.etc, seccomp_fd=seccomp_fd, status_fd=status_fd)
-        return ["/usr/bin/bwrap", *flags, "--unshare-net", "--", *PRINT]
+        flags = bwrap_arguments(spec, etc=self.etc, seccomp_fd=seccomp_fd, status_fd=status_fd, unshare_net=True)
+        return ["/usr/bin/bwrap", *flags, "--", *PRINT]
 
     async def _bwrap(self) -> float:
         filter_fd = os.open(self.filter, os.O_RDONLY)

@@ -50,7 +50,11 @@ def from_exit(report: dict[str, Any], *, limits: dict[str, Any], during: str) ->
         return Ending(str(report["refused"]), str(report.get("message")), remedy=str(report.get("remedy") or ""))
     if not report.get("set_up", True):
         return Ending(
-            "sandbox_unavailable", f"The sandbox could not be set up (bubblewrap ended with {exited}).", exited, number
+            "sandbox_unavailable",
+            f"The sandbox could not be set up (bubblewrap ended with {exited}).",
+            exited,
+            number,
+            "worka doctor says which part is missing: user namespaces, or a flag of bubblewrap.",
         )
     if report.get("lost"):
         return Ending(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import os
 import selectors
@@ -29,7 +30,7 @@ from worka.kernel import memory
 from worka.packs.sandbox import etc, seccomp
 from worka.packs.sandbox.cgroups import Cgroups, Group
 from worka.packs.sandbox.namespaces import StepFailed, become_pack
-from worka.packs.sandbox.spec import Allowed, LaunchSpec, SpecRefused, read
+from worka.packs.sandbox.spec import Allowed, LaunchSpec, SpecRefused, read, usr_merge
 
 MAX_MESSAGE = 256 * 1024
 # bubblewrap's outer process and its pid 1 count as processes of the group.
@@ -108,6 +109,10 @@ class Launcher:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         self._watch(wake_read, lambda: os.read(wake_read, 512))
+        usr_merge()  # read once, here and not in every child
+        # What is here stays: a child that touches no reference counts of it copies no page of it.
+        gc.collect()
+        gc.freeze()
         self._watch(listener, lambda: self._accept(listener))
         try:
             while not self.stopping:

@@ -127,15 +127,19 @@ def become_pack(
     # After the uid: a change of credentials clears it. The launcher's death must take even a half-made sandbox along.
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    new_user_and_network()
-    netlink.loopback_up()
+    # Doors for the broker are made in a network of ours, before bubblewrap; without doors bubblewrap makes the network
+    # itself, and one user namespace fewer is built. Where no control group counts processes, ours must count them.
+    ours = broker is not None or "pids" not in group.folders
+    if ours:
+        new_user_and_network()
+        netlink.loopback_up()
     if broker is not None:
         netlink.every_address_local()
         hand_to_broker(broker, spec)
     set_limits(spec, group)
     os.umask(0o022)
 
-    arguments = bwrap_arguments(spec, etc=etc, seccomp_fd=_SECCOMP, status_fd=_STATUS)
+    arguments = bwrap_arguments(spec, etc=etc, seccomp_fd=_SECCOMP, status_fd=_STATUS, unshare_net=not ours)
     # Copies far above the places they end up in, so that no dup2 below overwrites one that is still to be placed.
     high = [os.dup(fd) for fd in (*standard, status)]
     high += [_filled("seccomp", filter_program), _filled("arguments", "\0".join(arguments).encode() + b"\0")]

@@ -10,6 +10,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -185,26 +186,28 @@ def _mount(item: Any, roots: tuple[Path, ...]) -> Bind:
     return Bind(source, target)
 
 
-def usr_merge(root: str = "/") -> list[str]:
+@lru_cache(maxsize=4)
+def usr_merge(root: str = "/") -> tuple[str, ...]:
     """Arguments for /bin, /sbin and /lib*: the same links as on the host, or read-only binds where it has folders."""
-    arguments = []
+    arguments: list[str] = []
     for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
         path = os.path.join(root, name)
         if os.path.islink(path):
             arguments += ["--symlink", os.readlink(path), "/" + name]
         elif os.path.isdir(path):
             arguments += ["--ro-bind", path, "/" + name]
-    return arguments
+    return tuple(arguments)
 
 
-def bwrap_arguments(spec: LaunchSpec, *, etc: Path, seccomp_fd: int, status_fd: int) -> list[str]:
+def bwrap_arguments(spec: LaunchSpec, *, etc: Path, seccomp_fd: int, status_fd: int, unshare_net: bool) -> list[str]:
     """Options of bubblewrap, without the program and without the pack's command.
 
-    No `--unshare-net`: the process is in its own network namespace already, the one whose doors the broker holds.
+    `unshare_net` unless the process is in its own network namespace already, the one whose doors the broker holds.
     """
     disk = str(spec.limits.disk_mb * 1024 * 1024)
     arguments = [
         *("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup"),
+        *(("--unshare-net",) if unshare_net else ()),
         *("--disable-userns", "--uid", str(INSIDE_UID), "--gid", str(INSIDE_UID), "--hostname", "pack"),
         *("--cap-drop", "ALL", "--clearenv", "--die-with-parent", "--new-session"),
         *("--ro-bind", "/usr", "/usr"),
