@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,17 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks.rounds import Bar, Found, Round, Scenario
 
+from tests.support.commands import run_to_its_end
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", sorted(command.ROWS))
 def test_a_smoke_of_it_runs_without_an_error_and_keeps_nothing(name: str) -> None:
     kept = sorted(path.name for path in (ROOT / "benchmarks" / "results").iterdir())
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    done = subprocess.run(
-        [ROOT / "benchmarks" / "run", name, "--smoke"], capture_output=True, text=True, env=environment, check=False
-    )
+    done = run_to_its_end([ROOT / "benchmarks" / "run", name, "--smoke"], seconds=270, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["smoke"] == name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,17 +12,16 @@ import pytest
 
 from tests.faults.harness import judge, report, run
 from tests.faults.harness.load import Job, Try
+from tests.support.commands import run_to_its_end
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_one_seed_of_a_killed_worker_under_load_is_run_and_held(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "scripts" / "faults"), "--rows", "worker-kill", "--seeds", "1"]
-    done = subprocess.run(
-        [*command, "--results", str(tmp_path)], capture_output=True, text=True, timeout=140, check=False
-    )
+    done = run_to_its_end([*command, "--results", str(tmp_path)], seconds=270)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     (line,) = [json.loads(text) for text in (tmp_path / "worker-kill.jsonl").read_text().splitlines()]
     assert line["verdict"] == "held"
