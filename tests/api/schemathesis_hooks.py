@@ -1,21 +1,51 @@
-"""What schemathesis sends, mended in one thing: an idempotency key of its own for every request.
+"""What schemathesis sends, mended in one thing, and one check of our own.
 
-It generates the same few keys over and over; the same key with another request is 422 by promise (test_idempotency.py).
+It generates the same few idempotency keys over and over; the same key with another request is 422 by promise
+(test_idempotency.py). So every request gets a key of its own.
 """
 
 from __future__ import annotations
 
 import itertools
+import secrets
 from typing import Any
 
 import schemathesis
 
+LONGEST = 200
+_run = secrets.token_hex(4)
 _numbers = itertools.count()
+WORKSPACE = "/v1/workspaces/{workspace_id}"
+BY_NATURE: dict[str, set[str]] = {
+    f"PATCH {WORKSPACE}/members/{{principal_id}}": {"role_not_for_team_members"},
+    "POST /v1/secrets/{secret_id}/grants": {"grantee_unknown"},
+    f"POST {WORKSPACE}/connections": {"secret_not_usable", "metadata_invalid"},
+    f"POST {WORKSPACE}/network-exceptions": {"network_exception_invalid"},
+    f"POST {WORKSPACE}/policies": {"bad_policy"},
+    f"POST {WORKSPACE}/releases": {"manifest_invalid"},
+    f"POST {WORKSPACE}/tasks": {"task_inputs_invalid"},
+    f"POST {WORKSPACE}/tools/{{tool}}/call": {"tool_input_invalid"},
+    f"POST {WORKSPACE}/workflows": {"workflow_definition_invalid"},
+}
+"""The codes with which an operation may refuse what its schema allows. Why no schema can say it stands beside the check
+that is switched off for it in schemathesis.toml."""
 
 
 @schemathesis.hook
 def before_call(_context: Any, case: Any, _kwargs: Any) -> None:
-    """Makes a key that is right in shape unique; wrong ones stay as they are."""
+    """Makes a key that is right in shape unique, and no longer than a key may be; wrong ones stay as they are."""
     key = (case.headers or {}).get("Idempotency-Key")
-    if isinstance(key, str) and 1 <= len(key) <= 180 and key.isprintable() and key.isascii():
-        case.headers["Idempotency-Key"] = f"{key}-{next(_numbers)}"
+    if isinstance(key, str) and 1 <= len(key) <= LONGEST and key.isprintable() and key.isascii():
+        number = f"-{_run}-{next(_numbers)}"
+        case.headers["Idempotency-Key"] = key[: LONGEST - len(number)] + number
+
+
+@schemathesis.check
+def refusals_by_nature(_context: Any, response: Any, case: Any) -> None:
+    """What fits the document is refused only with a code that is named for its operation."""
+    allowed = BY_NATURE.get(case.operation.label)
+    if allowed is None or case.meta is None or not case.meta.generation.mode.is_positive:
+        return
+    if response.status_code in (400, 422):
+        code = response.json()["code"]
+        assert code in allowed, f"{code} is no refusal that {case.operation.label} is known for: {response.text[:400]}"

@@ -4,6 +4,7 @@ problem that names what is wrong and says what to do."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -240,6 +241,16 @@ def test_every_query_parameter_mistyped_repeated_or_unknown_is_named(
     assert wrong == []
 
 
+def test_a_whole_number_is_one_however_it_is_written_and_nothing_else_is(doors: Doors) -> None:
+    with doors.http(doors.a.token) as owner:
+        given = {}
+        for written in ("1", "1.0", "1e0", "1.5", "true", '"1"', "null"):
+            raw = f'{{"name": "n", "expires_in_days": {written}}}'
+            headers = {"Content-Type": "application/json"}
+            given[written] = owner.post(doors.a.ws("/tokens"), content=raw, headers=headers).status_code
+    assert given == {"1": 201, "1.0": 201, "1e0": 201, "1.5": 422, "true": 422, '"1"': 422, "null": 201}
+
+
 def test_a_cursor_that_no_list_gave_out_is_refused(doors: Doors, clients: dict[str, httpx.Client]) -> None:
     wrong = []
     lists = 0
@@ -247,12 +258,19 @@ def test_a_cursor_that_no_list_gave_out_is_refused(doors: Doors, clients: dict[s
         if "cursor" not in [p["name"] for p in operation.get("parameters", [])]:
             continue
         lists += 1
-        for cursor in ("x", "bnVsbA", "W10", "W3t9XQ", "WyJcdTAwMDAiXQ", "WzFlOTk5XQ", "WzFd", "WyJ4IiwgInkiLCAieiJd"):
+        shape = next(p["schema"]["pattern"] for p in operation["parameters"] if p["name"] == "cursor")
+        found = {"right": 0, "wrong": 0}
+        for cursor in ("x", "bnVsbA", "W10", "012-1", "7-1", "-1", f"{2**64}-1", f"task_{NO_ID}", "access-7", "access-x"):
             answer = sender(clients, sample).request(method, f"{url(doors, path)}?cursor={cursor}")
-            if answer.status_code == 200:
-                continue  # a place in the order that no row has: an empty rest, or all of it
-            if fault := fault_of(answer, status=400):
+            if re.fullmatch(shape, cursor):  # a place in the order that no row has: an empty rest, or all of it
+                found["right"] += 1
+                fault = "" if answer.status_code == 200 else f"{answer.status_code} {answer.text[:200]}"
+            else:
+                found["wrong"] += 1
+                fault = fault_of(answer, status=400)
+            if fault:
                 wrong.append(f"{key} {cursor}: {fault}")
+        assert found == {"right": 1, "wrong": 9}
     assert lists > 10
     assert wrong == []
 

@@ -52,6 +52,15 @@ async def answer_lost(world: World, state: str, subject: str = "") -> None:
         assert done.rowcount == 1
 
 
+async def test_a_method_that_a_path_does_not_have_is_answered_alike_with_a_key_and_again(
+    door: httpx.AsyncClient, world: World
+) -> None:
+    place, headers = f"/v1/workspaces/{world.workspace_id}/secrets", {"Idempotency-Key": "k1"}
+    for _ in range(2):
+        refused = await door.request("PUT", place, json={}, headers=headers)
+        assert (refused.status_code, refused.headers.get("Allow")) == (405, "GET, POST")
+
+
 async def test_a_request_marks_its_key_in_the_commit_of_its_change(door: httpx.AsyncClient, world: World) -> None:
     made = await post(door, world, "/secrets", SECRET)
     assert made.status_code == 201, made.text

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worka.broker.addresses import POOL, HostProblem, normalise_host, refused_kind
+from worka.broker.addresses import NAME, POOL, HostProblem, normalise_host, refused_kind
 
 pytestmark = pytest.mark.capability("BRK-15", part="addresses and host spellings")
 
@@ -135,3 +136,13 @@ def test_what_passes_is_canonical_and_never_an_address(raw: str) -> None:
     assert host == host.lower()
     with pytest.raises(ValueError, match="does not appear"):
         ipaddress.ip_address(host)
+
+
+@given(st.text("aA0.-_x9:\n", max_size=12) | st.text(max_size=30) | st.from_regex(NAME))
+def test_the_documented_pattern_is_what_passes(raw: str) -> None:
+    try:
+        normalise_host(raw)
+    except HostProblem:
+        assert len(raw) > 253 or not re.fullmatch(NAME, raw)
+    else:
+        assert re.fullmatch(NAME, raw)

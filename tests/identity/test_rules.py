@@ -34,3 +34,15 @@ def test_tool_names_have_publisher_pack_and_tool() -> None:
     for wrong in ("publish", "acme.notes", "acme.notes.*", "a.b.c.d", "../x.y.z"):
         with pytest.raises(Invalid):
             rules.check_tools([wrong])
+
+
+def test_an_address_has_one_at_sign_and_nothing_that_is_no_letter() -> None:
+    assert rules.check_email(" Ada@Example.ORG ") == "ada@example.org"
+    for wrong in ("ada", "a@b@c", "a b@c", "a@b\nc", "a@\x1db", "a@b\x85c", "@b", "a@", "a\u2028@b"):
+        with pytest.raises(Invalid):
+            rules.check_email(wrong)
+
+
+def test_a_name_that_ends_in_a_line_break_is_no_name() -> None:
+    with pytest.raises(Invalid):
+        rules.check_tools(["acme.notes.publish\n"])

@@ -180,7 +180,8 @@ def _once(body: bytes, receive: Receive) -> Receive:
 
 
 async def _settle(ctx: Context, key: str, status: int, kind: str, body: bytes) -> None:
-    again = status in (202, 401, 429) or (status == 403 and b"approval_needed" in body)
+    # 405: nobody was asked, and its Allow header is not kept.
+    again = status in (202, 401, 405, 429) or (status == 403 and b"approval_needed" in body)
     if status >= 500 or again:
         with contextlib.suppress(Problem):
             await _release(ctx, key, again=again)

@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 
 from worka import __version__
 from worka.api import door
+from worka.kernel.strict_json import SAFE_INTEGER
 
 PROBLEM: dict[str, Any] = {
     "type": "object",
@@ -68,6 +69,27 @@ KEY = {
 }
 
 
+TEXT = "^[^\\x00]*$"
+"""A text that says nothing more of itself: what the door reads holds no NUL (kernel/strict_json.py, reading.check_text)."""
+INTEGER = {"minimum": -SAFE_INTEGER, "maximum": SAFE_INTEGER}
+FREE: dict[str, Any] = {
+    "description": "Any JSON that every reader reads alike (RFC 7493): no NUL in a text, no integer beyond 2^53 - 1.",
+    "anyOf": [
+        {"type": "null"},
+        {"type": "boolean"},
+        {"type": "integer", **INTEGER},
+        {"type": "number"},
+        {"type": "string", "pattern": TEXT},
+        {"type": "array", "items": {"$ref": "#/components/schemas/Free"}},
+        {
+            "type": "object",
+            "propertyNames": {"pattern": TEXT},
+            "additionalProperties": {"$ref": "#/components/schemas/Free"},
+        },
+    ],
+}
+
+
 def document(app: FastAPI) -> dict[str, Any]:
     """The document, made once."""
     if app.openapi_schema:
@@ -87,6 +109,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     schemas["Problem"] = PROBLEM
+    schemas["Free"] = FREE
     parts["responses"] = {
         f"Problem{status}": {
             "description": words,
@@ -110,8 +133,53 @@ def document(app: FastAPI) -> dict[str, Any]:
     for path, item in made["paths"].items():
         for method, operation in item.items():
             _complete(path, method, operation)
+            _as_read(schemas, operation)
     app.openapi_schema = made
     return made
+
+
+def _as_read(schemas: dict[str, Any], operation: dict[str, Any]) -> None:
+    """What every text and number of a request is held to, whatever its route makes of it."""
+    for parameter in operation.get("parameters", []):
+        schema = parameter["schema"]
+        options = [option for option in schema.get("anyOf", []) if option != {"type": "null"}]
+        if len(options) == 1:  # optional is not null: a query has no null
+            schema = {**options[0], **{key: value for key, value in schema.items() if key != "anyOf"}}
+        schema.pop("description", None)
+        parameter["schema"] = _held(schemas, schema)
+    body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+    if body is not None:
+        body["schema"] = _held(schemas, body["schema"])
+
+
+_SAYS = {"type", "anyOf", "oneOf", "allOf", "$ref", "enum", "const"}
+
+
+def _held(schemas: dict[str, Any], schema: Any) -> Any:
+    if schema is True or (isinstance(schema, dict) and not _SAYS & set(schema)):
+        return {**(schema if isinstance(schema, dict) else {}), "$ref": "#/components/schemas/Free"}
+    if not isinstance(schema, dict):
+        return schema
+    name = schema.get("$ref", "").rpartition("/")[2]
+    if name and name != "Free":
+        schemas[name] = _held(schemas, schemas[name])
+        return schema
+    held = dict(schema)
+    for key in ("anyOf", "oneOf", "allOf"):
+        if key in held and "type" not in held:
+            held[key] = [_held(schemas, option) for option in held[key]]
+    if held.get("type") == "string" and not {"pattern", "enum", "const", "format", "anyOf"} & set(held):
+        held["pattern"] = TEXT
+    if held.get("type") == "integer" and "enum" not in held:
+        held = {**INTEGER, **held}
+    if "items" in held:
+        held["items"] = _held(schemas, held["items"])
+    if "properties" in held:
+        held["properties"] = {key: _held(schemas, value) for key, value in held["properties"].items()}
+    if held.get("additionalProperties", False) is not False:
+        held["additionalProperties"] = _held(schemas, held["additionalProperties"])
+        held.setdefault("propertyNames", {"pattern": TEXT})
+    return held
 
 
 def _complete(path: str, method: str, operation: dict[str, Any]) -> None:

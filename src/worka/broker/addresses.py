@@ -50,6 +50,9 @@ _NET4 = tuple((ipaddress.IPv4Network(net), kind) for net, kind in _V4)
 _NET6 = tuple((ipaddress.IPv6Network(net), kind) for net, kind in _V6)
 _GLOBAL6 = ipaddress.IPv6Network("2000::/3")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z")
+_ANY_CASE = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+NAME = rf"^(?!(?:.*\.)?(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?$){_ANY_CASE}(?:\.{_ANY_CASE})*\.?$"
+"""What `normalise_host` takes, as one pattern, for documents; 253 characters at most. A test holds the two together."""
 _NUMERIC = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)\Z")
 
 # Handed out inside a sandbox in place of a declared name's address: public-looking, for clients refuse private answers.

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+from worka.broker.addresses import NAME
 from worka.kernel.http import Body
+
+Address = Annotated[str, Field(json_schema_extra={"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]})]
 
 
 class NewNetworkException(Body):
     """What a pack sees (`name`, `port`), and what is behind it (`address`, `real_port`, the CA to trust)."""
 
-    name: str = Field(max_length=253, description="the host name that a pack declares and uses")
+    name: str = Field(
+        max_length=253, description="the host name that a pack declares and uses", json_schema_extra={"pattern": NAME}
+    )
     port: Literal[80, 443] = Field(443, description="the port that a pack uses")
-    address: str = Field(max_length=45, description="the IP address behind it")
+    address: Address = Field(max_length=45, description="the IP address behind it")
     real_port: int = Field(ge=1, le=65535, description="the port behind it")
     ca_pem: str = Field("", max_length=65536, description="the CA to trust, PEM; needed for port 443")
     reason: str = Field(min_length=1, max_length=500, description="why this is right, for whoever reads it later")

@@ -11,7 +11,9 @@ from worka.kernel import canonical, redact
 from worka.kernel.reasons import Reason, register
 from worka.kernel.states import State, StateMachine, machine
 
-_KEY = re.compile(r"^[a-z][a-z0-9_]{0,39}$")
+KEY = r"^[a-z][a-z0-9_]{0,39}$"
+PLAIN = r"^[^\x00-\x1f]{1,400}$"
+MOST_FIELDS = 20
 _CHECK = (
     "`worka why conn_…`: its state and since when, the approval, the secret behind it, and which packs wait for it."
 )
@@ -79,12 +81,12 @@ NOT_APPROVED = {
 
 def check_metadata(metadata: Mapping[str, Any]) -> dict[str, str]:
     """The metadata as plain texts. Raises MetadataInvalid, also for what looks like a credential."""
-    if len(metadata) > 20:
+    if len(metadata) > MOST_FIELDS:
         raise MetadataInvalid(f"There are {len(metadata)} fields.", field="metadata")
     found: dict[str, str] = {}
     for key, value in metadata.items():
         text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
-        if not _KEY.match(key) or not text or len(text) > 400 or any(ord(char) < 32 for char in text):
+        if not re.fullmatch(KEY, key) or not re.fullmatch(PLAIN, text):
             raise MetadataInvalid(f"{key[:40]!r} is not a short plain text.", field=f"metadata/{key[:40]}")
         if redact.text(text) != text:
             raise MetadataInvalid(f"{key!r} looks like a credential.", field=f"metadata/{key}")

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from worka.connections import rules
 from worka.kernel.http import Answer, Body
+from worka.treasury.rules import HOST
+
+Metadata = Annotated[
+    dict[str, Annotated[str, Field(json_schema_extra={"pattern": rules.PLAIN})] | int],
+    Field(json_schema_extra={"propertyNames": {"pattern": rules.KEY}, "maxProperties": rules.MOST_FIELDS}),
+]
 
 
 class NewConnection(Body):
@@ -15,11 +22,11 @@ class NewConnection(Body):
 
     provider: str = Field(min_length=1, max_length=60, pattern=r"^[a-z0-9][a-z0-9._-]*$")
     name: str = Field(min_length=1, max_length=120)
-    host: str = Field(min_length=1, max_length=253)
+    host: str = Field(min_length=1, max_length=253, json_schema_extra={"pattern": HOST})
     port: int = Field(443, ge=1, le=65535)
     access: str = Field(min_length=1, max_length=400)
     secret_id: str | None = Field(None, max_length=80)
-    metadata: dict[str, str | int] = Field(default_factory=dict)
+    metadata: Metadata = Field(default_factory=dict)
     why: str = Field("", max_length=1000)
 
 

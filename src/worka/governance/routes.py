@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path
 from worka.governance import service
 from worka.governance.schema import Access, Decision, Kind, NewPolicy, PolicyText, PolicyVersion, SavedPolicy
 from worka.kernel.context import Context
-from worka.kernel.http import Items, Page, context, gives
+from worka.kernel.http import Items, VersionPage, context, gives
 
 Version = Annotated[int, Path(ge=0, le=2_147_483_647)]
 router = APIRouter(prefix="/v1", tags=["governance"])
@@ -22,7 +22,7 @@ async def access(workspace_id: str, ctx: Context = Depends(context)) -> dict[str
 
 
 @router.get("/workspaces/{workspace_id}/policies", **gives(Items[PolicyVersion]))
-async def list_policies(workspace_id: str, page: Page = Depends(), ctx: Context = Depends(context)) -> dict[str, Any]:
+async def list_policies(workspace_id: str, page: VersionPage = Depends(), ctx: Context = Depends(context)) -> dict[str, Any]:
     """The tenant's policy versions, newest first."""
     return page.answer(await service.list_policies(ctx, workspace_id, page.version, page.limit), "kind", "version")
 

@@ -12,8 +12,11 @@ from worka.kernel.errors import Invalid
 
 PREFIXES = {"session": "wks", "api_token": "wkt", "invitation": "wki", "sign_in_link": "wkl", "setup": "wkst"}
 _TOKEN = re.compile(r"^(wks|wkt|wki|wkl|wkst)_([A-Za-z0-9_-]{43})([0-9a-f]{8})$")
-_TOOL = re.compile(r"^[a-z0-9][a-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*){2}$")
-_EMAIL = re.compile(r"^[^@\s\x00]{1,64}@[^@\s\x00]{1,190}$")
+TOOL = r"^[a-z0-9][a-z0-9_-]*(?:\.[A-Za-z0-9][A-Za-z0-9_-]*){2}$"
+# Spelled out beyond \s, which is not the same set in every language that reads the OpenAPI document.
+_LETTER = r"[^@\s\x00-\x20\x7f-\xa0\ufeff]"
+EMAIL = rf"^{_LETTER}{{1,64}}@{_LETTER}{{1,190}}$"
+SHORTEST_PASSWORD = 10
 
 
 def make_token(kind: str, random: bytes) -> str:
@@ -36,7 +39,7 @@ def kind_of(token: str) -> str | None:
 
 def check_password(password: str, email: str) -> None:
     """Raises WeakPassword. Length is what counts (NIST SP 800-63B 3.1.1.2); no rules of composition."""
-    if not 10 <= len(password) <= 1024:
+    if not SHORTEST_PASSWORD <= len(password) <= 1024:
         raise WeakPassword(f"It has {len(password)} characters.")
     if password.casefold() == email.casefold():
         raise WeakPassword("It is the e-mail address.")
@@ -45,14 +48,14 @@ def check_password(password: str, email: str) -> None:
 def check_email(email: str) -> str:
     """The address as it is stored (lower case, without spaces around it). Raises Invalid."""
     cleaned = email.strip().lower()
-    if not _EMAIL.match(cleaned):
+    if not re.fullmatch(EMAIL, cleaned):
         raise Invalid("This is not an e-mail address.", code="bad_email", field="email")
     return cleaned
 
 
 def check_tools(tools: list[str]) -> list[str]:
     """The list without repetition, in order. Raises Invalid for what is no `publisher.pack.tool`."""
-    wrong = [name for name in tools if not _TOOL.match(name)]
+    wrong = [name for name in tools if not re.fullmatch(TOOL, name)]
     if wrong:
         raise Invalid(
             f"These are no tool names (publisher.pack.tool): {', '.join(wrong[:5])}",

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from worka.identity import rules
 from worka.kernel.http import Answer, Body
+
+Email = Annotated[str, Field(max_length=254, json_schema_extra={"pattern": rules.EMAIL})]
+NewPassword = Annotated[str, Field(max_length=1024, json_schema_extra={"minLength": rules.SHORTEST_PASSWORD})]
+ToolNames = Annotated[
+    list[Annotated[str, Field(max_length=200, json_schema_extra={"pattern": rules.TOOL})]], Field(max_length=500)
+]
 
 
 class SetUp(Body):
     """The first operator."""
 
     token: str = Field(max_length=200)
-    email: str = Field(max_length=254)
-    password: str = Field(max_length=1024)
+    email: Email
+    password: NewPassword
     display_name: str = Field(min_length=1, max_length=120)
 
 
@@ -31,8 +39,8 @@ class NewTeamMember(Body):
     name: str = Field(min_length=1, max_length=80)
     responsibility: str = Field(min_length=1, max_length=2000)
     instructions: str = Field("", max_length=20000)
-    tools: list[str] = Field(default_factory=list, max_length=500)
-    role: str = Field("member", pattern="^(member|viewer)$")
+    tools: ToolNames = Field(default_factory=list)
+    role: Literal["member", "viewer"] = "member"
 
 
 class ChangedTeamMember(Body):
@@ -40,7 +48,7 @@ class ChangedTeamMember(Body):
 
     responsibility: str | None = Field(None, min_length=1, max_length=2000)
     instructions: str | None = Field(None, max_length=20000)
-    tools: list[str] | None = Field(None, max_length=500)
+    tools: ToolNames | None = None
     enabled: bool | None = None
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
+import re
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Query, Request
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
-from worka.kernel import ids
 from worka.kernel.context import Context
 from worka.kernel.errors import BadRequest, Unauthenticated
+from worka.kernel.strict_json import SAFE_INTEGER
 
 Shown = TypeVar("Shown")
 
@@ -22,6 +20,22 @@ class Body(BaseModel):
     is text)."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, data: Any) -> Any:
+        """1.0 is the number 1, as JSON Schema and RFC 8785 have it; `strict` would tell them apart."""
+        return _numbers(data)
+
+
+def _numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _numbers(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_numbers(inner) for inner in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) <= SAFE_INTEGER:
+        return int(value)
+    return value
 
 
 class Answer(BaseModel):
@@ -57,11 +71,11 @@ async def context(request: Request) -> Context:
     return ctx
 
 
-def _plain(part: Any) -> bool:
-    """What a key of ours can be: printable text, or a number of 63 bits."""
-    if isinstance(part, str):
-        return len(part) <= 200 and part.isprintable()
-    return isinstance(part, int) and not isinstance(part, bool) and abs(part) < 2**63
+ID = r"^[a-z]{2,8}_[0-9a-hjkmnp-tv-z]{26}$"
+COMMIT = r"^(?:0|[1-9][0-9]{0,18})-(?:0|[1-9][0-9]{0,17})$"
+"""A place in the order of commits: the transaction and the row, as events carry it. PostgreSQL takes a leading zero for
+another base."""
+VERSION = r"^[a-z]{1,20}-[0-9]{1,9}$"
 
 
 class BadCursor(BadRequest):
@@ -72,57 +86,64 @@ class BadCursor(BadRequest):
     default_remedy = "Use the `next` value of the page before, or leave the cursor out."
 
 
-class Page:
-    """Dependency: `limit` (1 to 200, default 50) and `cursor` of a list. `after` is the decoded cursor, a list of keys."""
+def _cursor(pattern: str) -> Any:
+    return Query(
+        None,
+        min_length=1,
+        description="the `next` of the page before; without one the list begins at its beginning",
+        json_schema_extra={"pattern": pattern},
+    )
 
-    def __init__(self, limit: int = Query(50, ge=1, le=200), cursor: str | None = Query(None, max_length=400)) -> None:
+
+class Page:
+    """Dependency: `limit` (1 to 200, default 50) and `cursor` of a list in the order of its ids. A cursor is refused where it
+    is read, by the same pattern that the OpenAPI document shows."""
+
+    def __init__(self, limit: int = Query(50, ge=1, le=200), cursor: str | None = _cursor(ID)) -> None:
         self.limit = limit
-        self.after: list[Any] | None = None
-        if cursor:
-            try:
-                value = json.loads(base64.urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)))
-            except (ValueError, binascii.Error) as error:
-                raise BadCursor("The cursor is not one that this list gave out.") from error
-            if not isinstance(value, list) or not value or not all(_plain(part) for part in value):
-                raise BadCursor("The cursor is not one that this list gave out.")
-            self.after = value
+        self._cursor = cursor or None
+
+    def _parts(self, pattern: str) -> tuple[str, str] | None:
+        if self._cursor is None:
+            return None
+        if not re.fullmatch(pattern, self._cursor):
+            raise BadCursor("The cursor is not one that this list gave out.")
+        first, _, second = self._cursor.partition("-")
+        return first, second
 
     @property
     def id(self) -> str | None:
         """The id after which a list by ids goes on; None at its beginning. Raises BadCursor."""
-        if self.after is None:
-            return None
-        if len(self.after) != 1 or not isinstance(self.after[0], str) or not ids.check(self.after[0]):
-            raise BadCursor("The cursor is not one that this list gave out.")
-        return self.after[0]
+        parts = self._parts(ID)
+        return parts and parts[0]
 
     @property
     def commit(self) -> tuple[str, int] | None:
         """The place in the order of commits (transaction, row) after which a list goes on. Raises BadCursor."""
-        if self.after is None:
-            return None
-        if len(self.after) != 2 or not all(str(part).isascii() and str(part).isdigit() for part in self.after):
-            raise BadCursor("The cursor is not one that this list gave out.")
-        xid, row = int(self.after[0]), int(self.after[1])
-        if xid >= 2**64 or row >= 2**63:
-            raise BadCursor("The cursor is not one that this list gave out.")
-        return str(xid), row
+        parts = self._parts(COMMIT)
+        return parts and (parts[0], int(parts[1]))
 
     @property
     def version(self) -> tuple[str, int] | None:
         """The kind and version after which a list of versions goes on. Raises BadCursor."""
-        if self.after is None:
-            return None
-        kind, number = self.after if len(self.after) == 2 else (None, None)
-        if not isinstance(kind, str) or not isinstance(number, int) or not 0 <= number < 2**31:
-            raise BadCursor("The cursor is not one that this list gave out.")
-        return kind, number
+        parts = self._parts(VERSION)
+        return parts and (parts[0], int(parts[1]))
 
     def answer(self, rows: list[dict[str, Any]], *key: str) -> dict[str, Any]:
         """`rows` holds up to limit + 1 rows: the extra one says that there is more. `key` are the columns of the cursor."""
         items, more = rows[: self.limit], len(rows) > self.limit
-        following = None
-        if more:
-            raw = json.dumps([items[-1][column] for column in key]).encode()
-            following = base64.urlsafe_b64encode(raw).decode().rstrip("=")
-        return {"items": items, "next": following}
+        return {"items": items, "next": "-".join(str(items[-1][column]) for column in key) if more else None}
+
+
+class CommitPage(Page):
+    """A page of a list in the order of commits."""
+
+    def __init__(self, limit: int = Query(50, ge=1, le=200), cursor: str | None = _cursor(COMMIT)) -> None:
+        super().__init__(limit, cursor)
+
+
+class VersionPage(Page):
+    """A page of a list of versions, kind by kind."""
+
+    def __init__(self, limit: int = Query(50, ge=1, le=200), cursor: str | None = _cursor(VERSION)) -> None:
+        super().__init__(limit, cursor)

@@ -15,7 +15,7 @@ from worka.kernel.errors import BadRequest
 
 DEPTH = 64
 """Levels of objects and lists. A manifest with its schemas needs about 20."""
-_SAFE_INTEGER = 2**53 - 1
+SAFE_INTEGER = 2**53 - 1
 
 
 class Unreadable(BadRequest):
@@ -68,7 +68,7 @@ def _faults(value: Any, pointer: str, depth: int) -> Iterator[tuple[str, str]]:
         if not math.isfinite(value):
             yield pointer, "the number is too large"
     elif isinstance(value, int):
-        if abs(value) > _SAFE_INTEGER:
+        if abs(value) > SAFE_INTEGER:
             yield pointer, "an integer beyond 2^53 - 1 is not read alike everywhere: send it as a string"
     elif isinstance(value, (dict, list)):
         if depth >= DEPTH:

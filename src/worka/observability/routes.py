@@ -9,21 +9,31 @@ from fastapi import APIRouter, Depends, Query
 from worka.kernel.clock import now
 from worka.kernel.context import Context
 from worka.kernel.explanation import Explanation
-from worka.kernel.http import Items, Page, context, gives
+from worka.kernel.http import CommitPage, Items, context, gives
 from worka.observability import chain, explain, rules, service
 from worka.observability.schema import Attention, Chain, Committed
 
 router = APIRouter(tags=["observability"])
 Ctx = Annotated[Context, Depends(context)]
+Moment = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        description="an ISO 8601 time with its zone, or an age such as 2h",
+        json_schema_extra={
+            "anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "pattern": rules.AGE}]
+        },
+    ),
+]
 
 
 @router.get("/v1/workspaces/{workspace_id}/changes", **gives(Items[Committed]))
 async def list_changes(
     workspace_id: str,
     ctx: Ctx,
-    page: Annotated[Page, Depends()],
-    since: Annotated[str | None, Query(max_length=60)] = None,
-    until: Annotated[str | None, Query(max_length=60)] = None,
+    page: Annotated[CommitPage, Depends()],
+    since: Moment = None,
+    until: Moment = None,
     lane: Annotated[list[str] | None, Query()] = None,
     actor: Annotated[str | None, Query(max_length=60)] = None,
     subject: Annotated[str | None, Query(max_length=60)] = None,

@@ -12,7 +12,7 @@ from worka.observability.errors import BadSince
 ALIVE_SECONDS: Final = 10.0
 """A process that gave no sign of life for longer is down; its row is forgotten after an hour."""
 FORGOTTEN_SECONDS: Final = 3600.0
-_AGE = re.compile(r"(\d{1,6})([smhd])")
+AGE = r"^([0-9]{1,5})([smhd])$"
 _UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 WORST: Final = ("down", "degraded", "unknown", "paused", "healthy")
 
@@ -21,7 +21,7 @@ def since(text: str | None, at: datetime) -> datetime | None:
     """A moment from an ISO 8601 time with zone, or from an age (`2h`). None stays None. Raises BadSince."""
     if not text:
         return None
-    age = _AGE.fullmatch(text)
+    age = re.fullmatch(AGE, text)
     if age:
         return at - timedelta(seconds=int(age[1]) * _UNIT[age[2]])
     try:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Response
 
 from worka.kernel.context import Context, Resource
 from worka.kernel.explanation import Explanation
@@ -134,7 +134,7 @@ async def list_invocations(
     workspace_id: str,
     ctx: Caller,
     page: Paged,
-    state: Annotated[str | None, Query(pattern="^(running|succeeded|failed|unknown)$")] = None,
+    state: Literal["running", "succeeded", "failed", "unknown"] | None = None,
     task_id: str | None = None,
 ) -> dict[str, Any]:
     """The workspace's invocations, newest first."""

@@ -8,15 +8,27 @@ from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import StreamingResponse
 
 from worka.kernel.context import Context
-from worka.kernel.http import context
+from worka.kernel.http import COMMIT, context
 from worka.realtime.stream import begin, stream
 
 router = APIRouter(tags=["realtime"])
 Ctx = Annotated[Context, Depends(context)]
+PLACE: dict[str, Any] = {"pattern": f"^(?:{COMMIT[1:-1]})?$"}
+"""Empty says the same as none, as a browser means it."""
+EVENT: dict[str, Any] = {
+    "type": "object",
+    "description": "Each event of the stream.",
+    "required": ["event", "data"],
+    "properties": {
+        "id": {"type": "string", "pattern": COMMIT},
+        "event": {"type": "string", "description": "the type of the change, or `bye`"},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "server-sent events, until the reader leaves or may no longer read (`event: bye`)",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": EVENT}},
     }
 }
 
@@ -25,11 +37,14 @@ STREAM: dict[int | str, dict[str, Any]] = {
 async def events(
     workspace_id: str,
     ctx: Ctx,
-    last_event_id: Annotated[str | None, Header(max_length=60)] = None,
-    after: Annotated[str | None, Query(max_length=60, description="like Last-Event-ID, for the first request")] = None,
+    last_event_id: Annotated[str | None, Header(json_schema_extra=PLACE)] = None,
+    after: Annotated[
+        str | None,
+        Query(description="like Last-Event-ID, for the first request", json_schema_extra=PLACE),
+    ] = None,
 ) -> StreamingResponse:
     """Committed events of the workspace as server-sent events; with Last-Event-ID, from just after that one."""
-    start = await begin(ctx, last_event_id or after)
+    start = await begin(ctx, last_event_id, after)
     return StreamingResponse(
         stream(ctx.db, ctx, start),
         media_type="text/event-stream",

@@ -13,12 +13,12 @@ from worka.kernel.clock import now
 from worka.kernel.context import Context, Resource
 from worka.kernel.db import Database
 from worka.kernel.errors import BadRequest, Problem
+from worka.kernel.http import COMMIT
 from worka.observability.actions import OBSERVE
 from worka.observability.service import change
 from worka.realtime import store
 from worka.realtime.hub import hub_of
 
-_CURSOR = re.compile(r"(\d{1,20})-(\d{1,19})")
 PAGE = 200
 CHECK_SECONDS = 0.5
 """How often a stream looks: is the reader still allowed, was an announcement lost."""
@@ -37,16 +37,18 @@ def cursor(last_event_id: str | None) -> tuple[str, int] | None:
     """(xid, id) of a Last-Event-ID; None stays None. Raises BadEventId."""
     if not last_event_id:
         return None
-    match = _CURSOR.fullmatch(last_event_id.strip())
-    if match is None or int(match[1]) >= 2**64 or int(match[2]) >= 2**63:
+    if not re.fullmatch(COMMIT, last_event_id.strip()):
         raise BadEventId("It is not an id that this stream gave out.")
-    return match[1], int(match[2])
+    xid, _, row = last_event_id.strip().partition("-")
+    return xid, int(row)
 
 
-async def begin(ctx: Context, last_event_id: str | None) -> tuple[str, int]:
-    """Checks the right and fixes where the stream begins: after the given id, else now. Raises Denied, BadEventId."""
+async def begin(ctx: Context, last_event_id: str | None, after: str | None = None) -> tuple[str, int]:
+    """Checks the right and fixes where the stream begins: after the given id (`last_event_id` before `after`), else now. Raises
+    Denied, BadEventId."""
     assert ctx.workspace_id is not None
-    given = cursor(last_event_id)
+    last, first = cursor(last_event_id), cursor(after)
+    given = last or first
     async with ctx.transaction() as conn:
         await ctx.require(OBSERVE.name, Resource("workspace", ctx.workspace_id, ctx.workspace_id))
         return given or await store.newest(conn)

@@ -11,7 +11,11 @@ from worka.kernel.reasons import Reason, register
 from worka.kernel.states import State, StateMachine, machine
 from worka.treasury.errors import EndpointInvalid, SecretEmpty
 
-_HOST = re.compile(r"^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$")
+# A name, and no address literal: its last label is not a number. At most 253 characters.
+_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
+_PORT = "(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+HOST = rf"^(?!(?:.*\.)?[0-9]+$){_NAME}$"
+ENDPOINT = rf"^(?!(?:.*\.)?[0-9]+:){_NAME}:{_PORT}$"
 MOST_CHARACTERS = 65_536
 LEASE_SECONDS = 300
 """A lease ends with its invocation; this bounds one whose end nobody told."""
@@ -82,11 +86,10 @@ LEASABLE = ("active", "rotating")
 def endpoint(text: str) -> str:
     """The endpoint as it is bound: `host:port`, lower case. Raises EndpointInvalid (no wildcard, no address
     literal)."""
-    host, _, port = text.strip().lower().rpartition(":")
-    number = int(port) if port.isascii() and port.isdigit() and len(port) <= 5 else 0
-    if not _HOST.match(host) or not 0 < number < 65_536 or host.rpartition(".")[2].isdigit():
+    found = text.strip().lower()
+    if not re.fullmatch(ENDPOINT, found) or len(found.partition(":")[0]) > 253:
         raise EndpointInvalid(f"{text[:80]!r} is not host:port.", field="endpoint")
-    return f"{host}:{number}"
+    return found
 
 
 def check_value(value: str) -> bytes:

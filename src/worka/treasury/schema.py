@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, SecretStr
 
 from worka.kernel.http import Answer, Body
-from worka.treasury.rules import MOST_CHARACTERS
+from worka.treasury.rules import ENDPOINT, MOST_CHARACTERS
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$"
 
@@ -34,7 +34,7 @@ class NewGrant(Body):
     """Which attachment may use the secret, on which endpoint (host:port)."""
 
     grantee_id: str = Field(min_length=1, max_length=80)
-    endpoint: str = Field(min_length=3, max_length=260)
+    endpoint: str = Field(min_length=3, max_length=259, json_schema_extra={"pattern": ENDPOINT})
 
 
 class GivenWhy(Body):

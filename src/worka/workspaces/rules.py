@@ -6,13 +6,13 @@ import re
 
 from worka.kernel.errors import Invalid
 
-_SLUG = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?$")
+SLUG = r"^[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?$"
 ROLES = ("owner", "admin", "member", "viewer")
 
 
 def check_slug(slug: str) -> str:
     """Lower-case letters, digits and inner hyphens, 48 at most. Raises Invalid."""
-    if not _SLUG.match(slug):
+    if not re.fullmatch(SLUG, slug):
         raise Invalid(
             "A short name has lower-case letters, digits and inner hyphens, 48 at most.", code="bad_slug", field="slug"
         )

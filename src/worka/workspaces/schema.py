@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 from pydantic import Field
 
+from worka.identity.schema import Email, NewPassword
 from worka.kernel.http import Answer, Body
+from worka.workspaces import rules
+
+Role = Literal["owner", "admin", "member", "viewer"]
 
 
 class NewTenant(Body):
     """A tenant, its first workspace, and who is invited to own it."""
 
-    slug: str = Field(max_length=48)
+    slug: str = Field(max_length=48, json_schema_extra={"pattern": rules.SLUG})
     name: str = Field(min_length=1, max_length=120)
     workspace_name: str = Field(min_length=1, max_length=120)
-    owner_email: str = Field(max_length=254)
+    owner_email: Email
 
 
 class NewInvitation(Body):
     """Who is invited, as what."""
 
-    email: str = Field(max_length=254)
-    role: str = Field(pattern="^(owner|admin|member|viewer)$")
+    email: Email
+    role: Role
     approver: bool = False
 
 
@@ -30,14 +35,14 @@ class Acceptance(Body):
     """The invited person: a new password, or that of the account with this e-mail address."""
 
     token: str = Field(max_length=200)
-    password: str = Field(max_length=1024)
+    password: NewPassword
     display_name: str = Field("", max_length=120)
 
 
 class ChangedMember(Body):
     """What changes; absent fields stay."""
 
-    role: str | None = Field(None, pattern="^(owner|admin|member|viewer)$")
+    role: Role | None = None
     approver: bool | None = None
 
 
