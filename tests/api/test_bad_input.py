@@ -260,7 +260,18 @@ def test_a_cursor_that_no_list_gave_out_is_refused(doors: Doors, clients: dict[s
         lists += 1
         shape = next(p["schema"]["pattern"] for p in operation["parameters"] if p["name"] == "cursor")
         found = {"right": 0, "wrong": 0}
-        for cursor in ("x", "bnVsbA", "W10", "012-1", "7-1", "-1", f"{2**64}-1", f"task_{NO_ID}", "access-7", "access-x"):
+        for cursor in (
+            "x",
+            "bnVsbA",
+            "W10",
+            "012-1",
+            "7-1",
+            "-1",
+            f"{2**64}-1",
+            f"task_{NO_ID}",
+            "access-7",
+            "access-x",
+        ):
             answer = sender(clients, sample).request(method, f"{url(doors, path)}?cursor={cursor}")
             if re.fullmatch(shape, cursor):  # a place in the order that no row has: an empty rest, or all of it
                 found["right"] += 1

@@ -22,7 +22,9 @@ async def access(workspace_id: str, ctx: Context = Depends(context)) -> dict[str
 
 
 @router.get("/workspaces/{workspace_id}/policies", **gives(Items[PolicyVersion]))
-async def list_policies(workspace_id: str, page: VersionPage = Depends(), ctx: Context = Depends(context)) -> dict[str, Any]:
+async def list_policies(
+    workspace_id: str, page: VersionPage = Depends(), ctx: Context = Depends(context)
+) -> dict[str, Any]:
     """The tenant's policy versions, newest first."""
     return page.answer(await service.list_policies(ctx, workspace_id, page.version, page.limit), "kind", "version")
 
