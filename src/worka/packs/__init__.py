@@ -11,12 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from worka.packs import actions, model, rules
-
 if TYPE_CHECKING:
     from worka.kernel.events import Subscribers
 
-__all__ = ["actions", "model", "rules", "subscribe"]
+__all__ = ["subscribe"]
 
 
 def subscribe(subscribers: Subscribers) -> None:

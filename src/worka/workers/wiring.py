@@ -17,8 +17,13 @@ from worka.kernel.errors import Unavailable
 from worka.kernel.events import Subscribers
 from worka.kernel.paths import Paths
 from worka.kernel.settings import Settings
+from worka.packs import actions as pack_actions
+from worka.packs import rules as pack_rules
 from worka.treasury.sealer import TreasurySealer
 
+# Actions and reason codes are registered where they are imported. This domain's own front loads neither: the launcher,
+# which keeps root, is below it, and holds and forks as little as it can.
+REGISTERED = (pack_actions, pack_rules)
 PLATFORM = Principal(kind="platform", id="platform", name="Worka")
 
 

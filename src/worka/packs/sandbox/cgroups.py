@@ -149,26 +149,27 @@ class Cgroups:
                     with contextlib.suppress(OSError):
                         folder.rmdir()
 
-    def make(self, name: str, *, memory_mb: int, processes: int, cpus: float) -> Group:
-        """A new group with its limits: memory (with no swap beside it), processes, and processor share.
-
-        Raises OSError when a limit cannot be set: a limit that was promised is in force or nothing starts.
-        """
+    def make(self, name: str) -> Group:
+        """A new group, without limits yet. Raises OSError."""
         group = Group(self.driver)
-        memory = memory_mb * 1024 * 1024
         try:
             for controller, base in self._bases.items():
                 folder = base / f"worka-{name}"
                 folder.mkdir(exist_ok=True)
                 group.folders[controller] = folder
-                if self.driver == "v2":
-                    _write_v2(folder, controller, memory, processes, cpus)
-                else:
-                    _write_v1(folder, controller, memory, processes, cpus)
         except OSError:
             group.remove()
             raise
         return group
+
+    def limit(self, group: Group, *, memory_mb: int, processes: int, cpus: float) -> None:
+        """Its limits: memory (with no swap beside it), processes, and processor share.
+
+        Raises OSError when one cannot be set: a limit that was promised is in force or nothing starts.
+        """
+        write = _write_v2 if self.driver == "v2" else _write_v1
+        for controller, folder in group.folders.items():
+            write(folder, controller, memory_mb * 1024 * 1024, processes, cpus)
 
 
 def _write_v1(folder: Path, controller: str, memory: int, processes: int, cpus: float) -> None:

@@ -13,6 +13,7 @@ import contextlib
 import gc
 import json
 import os
+import select
 import selectors
 import shutil
 import signal
@@ -27,14 +28,18 @@ from pathlib import Path
 from typing import Any
 
 from worka.kernel import memory
-from worka.packs.sandbox import etc, seccomp
+from worka.packs.sandbox import etc, seccomp, spares
 from worka.packs.sandbox.cgroups import Cgroups, Group
-from worka.packs.sandbox.namespaces import StepFailed, become_pack
+from worka.packs.sandbox.namespaces import StepFailed
+from worka.packs.sandbox.spares import Box, Spare
 from worka.packs.sandbox.spec import Allowed, LaunchSpec, SpecRefused, read, usr_merge
 
 MAX_MESSAGE = 256 * 1024
 # bubblewrap's outer process and its pid 1 count as processes of the group.
 OWN_PROCESSES = 2
+# Ready before they are asked for. More would only help several starts within a few milliseconds.
+SPARES = 2
+_BURY_SECONDS = 0.05
 _INSTALL = "apt-get install -y bubblewrap"
 
 
@@ -73,24 +78,29 @@ class Launcher:
         self.peer_uid = peer_uid
         self.cgroups = Cgroups()
         self.cgroups.sweep()
-        self.bwrap = shutil.which("bwrap", path="/usr/bin:/bin:/usr/local/bin:/usr/sbin:/sbin") or ""
-        self.etc = etc.make(allowed.home)
-        self.filter = seccomp.assemble() if seccomp.supported() else b""
-        self.separate_uid = os.geteuid() == 0
+        self.box = Box(
+            bwrap=shutil.which("bwrap", path="/usr/bin:/bin:/usr/local/bin:/usr/sbin:/sbin") or "",
+            etc=etc.make(allowed.home),
+            filter_program=seccomp.assemble() if seccomp.supported() else b"",
+            separate_uid=os.geteuid() == 0,
+        )
         self.selector = selectors.DefaultSelector()
         self.sessions: set[Session] = set()
         self.dying: list[Remains] = []
+        self.spares: list[Spare] = []
+        self.refill = True
         self.counter = 0
+        self.buried = 0.0
         self.stopping = False
 
     @property
     def isolation(self) -> dict[str, Any]:
         """What is in force for every pack started here."""
         return {
-            "driver": "bwrap" if self.bwrap else "none",
+            "driver": "bwrap" if self.box.bwrap else "none",
             "cgroup": self.cgroups.describe,
-            "uid_separated": self.separate_uid,
-            "seccomp": bool(self.filter),
+            "uid_separated": self.box.separate_uid,
+            "seccomp": bool(self.box.filter_program),
         }
 
     def serve(self) -> None:
@@ -100,7 +110,7 @@ class Launcher:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         listener.bind(str(self.socket_path))
         os.chmod(self.socket_path, 0o600)
-        if self.separate_uid:
+        if self.box.separate_uid:
             os.chown(self.socket_path, self.peer_uid, -1)
         listener.listen(128)
         listener.setblocking(False)
@@ -116,11 +126,19 @@ class Launcher:
         self._watch(listener, lambda: self._accept(listener))
         try:
             while not self.stopping:
-                for key, _ in self.selector.select(0.01 if self.dying else None):
+                short = self.refill and len(self.spares) < SPARES
+                events = self.selector.select(0 if short else 0.01 if self.dying else None)
+                for key, _ in events:
                     self._act(key.data)
-                self._bury()
+                # What nobody waits for comes when there is nothing else to do, but not never.
+                if not events or time.monotonic() > self.buried + _BURY_SECONDS:
+                    self._bury()
+                if short and not events:
+                    self._prepare()
         finally:
             listener.close()
+            for spare in list(self.spares):
+                self._dismiss(spare)
             for session in list(self.sessions):
                 self._kill(session)
             self._drain()
@@ -202,61 +220,80 @@ class Launcher:
                 os.close(fd)
 
     def _start(self, session: Session, spec: LaunchSpec, standard: list[int]) -> None:
-        if not self.bwrap:
+        if not self.box.bwrap:
             raise StepFailed("bubblewrap is not installed, and nothing is started without it.", _INSTALL)
-        if not self.filter:
+        if not self.box.filter_program:
             raise StepFailed(f"There is no system-call filter for {os.uname().machine}.", "Use x86_64 or aarch64.")
         session.spec = spec
-        self.counter += 1
         broker = self._broker() if spec.network else None
         status_read = status_write = -1
+        spare = self._spare()
         try:
-            session.group = self.cgroups.make(
-                f"{os.getpid()}-{self.counter}",
+            self.cgroups.limit(
+                spare.group,
                 memory_mb=spec.limits.memory_mb,
                 processes=spec.limits.processes + OWN_PROCESSES,
                 cpus=spec.limits.cpus,
             )
             status_read, status_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             os.set_blocking(status_write, True)
-            session.pid = os.fork()
-            if session.pid == 0:
-                self._child(spec, session.group, broker, standard, status_write)
-            session.pidfd = os.pidfd_open(session.pid)
+            spare.hand_over(spec, standard, status_write, broker)
+            session.pid, session.pidfd, session.group = spare.pid, spare.pidfd, spare.group
             session.status, status_read = status_read, -1
+            # First this one gets the processor.
+            self.refill = False
+        except BaseException:
+            self._dismiss(spare)
+            raise
         finally:
             if broker is not None:
                 broker.close()
             for fd in (status_read, status_write):
                 if fd >= 0:
                     os.close(fd)
-            if session.pid == 0 and session.group is not None:
-                session.group.remove()
         self._watch(session.status, lambda: self._status(session), session)
         self._watch(session.pidfd, lambda: self._ended(session), session)
 
-    def _child(
-        self, spec: LaunchSpec, group: Group, broker: socket.socket | None, standard: list[int], status: int
-    ) -> None:
+    def _spare(self) -> Spare:
+        """One that lives: made beforehand, or now."""
+        while self.spares:
+            spare = self.spares.pop(0)
+            self._unwatch(spare.pidfd)
+            if not select.select([spare.pidfd], [], [], 0)[0]:
+                return spare
+            self._dismiss(spare)
+        return self._fork()
+
+    def _fork(self) -> Spare:
+        self.counter += 1
+        group = self.cgroups.make(f"{os.getpid()}-{self.counter}")
         try:
-            become_pack(
-                spec,
-                bwrap=self.bwrap,
-                etc=self.etc,
-                filter_program=self.filter,
-                group=group,
-                broker=broker,
-                standard=standard,
-                status=status,
-                separate_uid=self.separate_uid,
-            )
-        except StepFailed as error:
-            failure = {"failed": error.reason, "message": error.message, "remedy": error.remedy}
-        except BaseException as error:
-            failure = {"failed": "sandbox_unavailable", "message": f"{type(error).__name__}: {error}", "remedy": ""}
-        with contextlib.suppress(OSError):
-            os.write(status, json.dumps(failure).encode() + b"\n")
-        os._exit(111)
+            return spares.make(self.box, group)
+        except BaseException:
+            group.remove()
+            raise
+
+    def _prepare(self) -> None:
+        """One more spare. Where none can be made, the next start says why."""
+        try:
+            spare = self._fork()
+        except OSError:
+            self.refill = False
+            return
+        self.spares.append(spare)
+        self._watch(spare.pidfd, lambda: self._dismiss(spare) if spare in self.spares else None)
+
+    def _dismiss(self, spare: Spare) -> None:
+        if spare in self.spares:
+            self.spares.remove(spare)
+            self._unwatch(spare.pidfd)
+            # What ended by itself may do so again: the next start looks further.
+            self.refill = False
+        spare.conn.close()
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(spare.pidfd, signal.SIGKILL)
+        os.close(spare.pidfd)
+        self.dying.append(Remains(spare.pid, spare.group, time.monotonic() + 30))
 
     def _broker(self) -> socket.socket:
         """Connected before the fork, as this process: the pack's uid never needs to reach the socket."""
@@ -288,6 +325,9 @@ class Launcher:
             assert session.spec is not None
             limits = session.spec.limits.as_dict()
             self._tell(session, {"started": session.pid, "isolation": self.isolation | {"limits": limits}})
+            # The rest is read at the end: bubblewrap writes word by word, and each would wake this process.
+            self._unwatch(session.status)
+            self.refill = True
 
     def _ended(self, session: Session) -> None:
         self._unwatch(session.pidfd)
@@ -335,6 +375,7 @@ class Launcher:
             return
         self._kill(session)
         self.sessions.discard(session)
+        self.refill = True
         for fd in (session.status, session.pidfd):
             if fd >= 0:
                 self._unwatch(fd)
@@ -344,11 +385,11 @@ class Launcher:
         session.conn.close()
         self.dying.append(Remains(session.pid, session.group, time.monotonic() + 30))
         session.pid = 0
-        self._bury()
 
     def _bury(self) -> None:
         """Reaps what was killed and removes its group, without waiting: the kernel may take its time with a big one."""
         left = []
+        self.buried = time.monotonic()
         for remains in self.dying:
             if remains.pid and os.waitpid(remains.pid, os.WNOHANG)[0]:
                 remains.pid = 0

@@ -105,6 +105,16 @@ def set_limits(spec: LaunchSpec, grouped: Group) -> None:
         resource.setrlimit(kind, (bound, bound))
 
 
+def stand_ready(group: Group) -> None:
+    """What a forked launcher needs before it can become any pack: ordinary signals, its group, an end with the launcher's.
+    Raises OSError."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    group.enter()
+
+
 def become_pack(
     spec: LaunchSpec,
     *,
@@ -117,11 +127,8 @@ def become_pack(
     status: int,
     separate_uid: bool,
 ) -> None:
-    """Never returns normally: replaces this forked process by bubblewrap. Raises StepFailed or OSError before that."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_DFL)
-    signal.set_wakeup_fd(-1)
-    group.enter()
+    """After `stand_ready`. Never returns normally: replaces this forked process by bubblewrap. Raises StepFailed or
+    OSError before that."""
     if separate_uid:
         drop_to(spec.uid)
     # After the uid: a change of credentials clears it. The launcher's death must take even a half-made sandbox along.
@@ -142,7 +149,7 @@ def become_pack(
     arguments = bwrap_arguments(spec, etc=etc, seccomp_fd=_SECCOMP, status_fd=_STATUS, unshare_net=not ours)
     # Copies far above the places they end up in, so that no dup2 below overwrites one that is still to be placed.
     high = [os.dup(fd) for fd in (*standard, status)]
-    high += [_filled("seccomp", filter_program), _filled("arguments", "\0".join(arguments).encode() + b"\0")]
+    high += [filled("seccomp", filter_program), filled("arguments", "\0".join(arguments).encode() + b"\0")]
     high = [_above(fd) for fd in high]
     for place, fd in enumerate(high):
         os.dup2(fd, place, inheritable=True)
@@ -153,7 +160,8 @@ def become_pack(
     os.execve(bwrap, [bwrap, "--args", str(_ARGUMENTS), "--", *spec.command], {})  # noqa: S606
 
 
-def _filled(name: str, content: bytes) -> int:
+def filled(name: str, content: bytes) -> int:
+    """A descriptor to read this content from."""
     fd = os.memfd_create(f"worka-{name}")
     view = memoryview(content)
     while view:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,15 @@ class LaunchSpec:
     binds: list[Bind]
     limits: Limits
     network: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, told: dict[str, Any]) -> LaunchSpec:
+        """From `as_dict`, between processes of the launcher: checked already."""
+        return cls(**told | {"binds": [Bind(**bind) for bind in told["binds"]], "limits": Limits(**told["limits"])})
 
 
 @dataclass(frozen=True)

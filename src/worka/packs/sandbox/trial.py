@@ -29,6 +29,7 @@ from worka.packs.sandbox.namespaces import (
     drop_to,
     hand_to_broker,
     new_user_and_network,
+    stand_ready,
 )
 from worka.packs.sandbox.spec import LaunchSpec, Limits
 
@@ -87,8 +88,10 @@ def bubblewrap() -> Bubblewrap:
 
         def start(out: int) -> None:
             null = os.open("/dev/null", os.O_RDWR)
+            group = Group("rlimits")
+            stand_ready(group)
             become_pack(
-                spec, bwrap=path, etc=place, filter_program=program, group=Group("rlimits"), broker=None,
+                spec, bwrap=path, etc=place, filter_program=program, group=group, broker=None,
                 standard=[null, null, out], status=os.dup(null), separate_uid=os.geteuid() == 0,
             )  # fmt: skip
 
@@ -134,10 +137,14 @@ def control_groups() -> Groups:
     if not groups._bases:
         return Groups("rlimits", missing=missing)
     try:
-        group = groups.make(f"{os.getpid()}-doctor", memory_mb=MEMORY_MB, processes=8, cpus=1.0)
+        group = groups.make(f"{os.getpid()}-doctor")
     except OSError as error:
         return Groups(groups.describe, broken=f"no group can be made: {error}")
     try:
+        try:
+            groups.limit(group, memory_mb=MEMORY_MB, processes=8, cpus=1.0)
+        except OSError as error:
+            return Groups(groups.describe, broken=f"no limit can be set: {error}")
         folder = group.folders.get("memory")
         if folder is not None:
             name = "memory.max" if groups.driver == "v2" else "memory.limit_in_bytes"
