@@ -74,7 +74,7 @@ class Sandbox:
     def __init__(self, *, smoke: bool) -> None:
         self.smoke = smoke
         self.peers = {
-            LAUNCHER: "Worka's launcher, asked as the pack host asks it: own uid, control groups, killed as a whole",
+            LAUNCHER: "Worka's launcher, asked as the pack host asks it: own uid, control groups, killed as a whole; two children wait",
             BWRAP: "bubblewrap with the same flags and `--unshare-net`, as the caller's own user: "
             + subprocess.run(["bwrap", "--version"], capture_output=True, text=True, check=True).stdout.strip(),
             HOST: "Worka's host: session pool, pins, MCP client, bounded pipes, its own process",
@@ -108,15 +108,15 @@ class Sandbox:
                 "cold",
                 "sandbox start until the first byte",
                 (LAUNCHER, BWRAP, *runsc),
-                100,
-                slow={RUNSC: 10},
+                2000,
+                slow={RUNSC: 20},
                 unit="start",
             ),
             Scenario("warm", "a call with 256 B into a warm session", (HOST, PIPE, BARE), 2000),
         ]
         if not self.smoke:
             found.append(
-                Scenario("pack", "a cold Python pack until its first answer", (PACK, UNBOXED), 3, unit="start")
+                Scenario("pack", "a cold Python pack until its first answer", (PACK, UNBOXED), 4, unit="start")
             )
         return found
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from worka.kernel import ipc
 
@@ -45,3 +49,52 @@ async def test_four_hundred_calls_at_once_are_all_answered(tmp_path: Path) -> No
         server.close()
     assert found == list(range(400))
     assert len(os.listdir("/proc/self/fd")) < 400, "connections were left open"
+
+
+async def test_a_connection_serves_the_next_call_and_is_closed_when_there_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "host.sock"
+
+    async def handler(op: str, args: dict[str, int], _trace: str | None) -> int:
+        return args["n"]
+
+    def sockets() -> list[str]:
+        found = []
+        for fd in os.listdir("/proc/self/fd"):
+            try:
+                found += [fd] if os.readlink(f"/proc/self/fd/{fd}").startswith("socket:") else []
+            except OSError:
+                continue
+        return found
+
+    server = await ipc.serve_unix(path, handler)
+    try:
+        before = len(sockets())
+        assert [await ipc.call_unix(path, "echo", {"n": n}) for n in range(20)] == list(range(20))
+        assert len(sockets()) == before + 2, "both ends of one connection"
+        async with asyncio.timeout(5):
+            while len(sockets()) > before:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+    finally:
+        server.close()
+
+
+async def test_a_process_that_was_started_anew_is_reached_at_once(tmp_path: Path) -> None:
+    """What was kept leads to the one that is gone: its end is seen before a request is sent there."""
+    serve = (
+        "import asyncio, os, sys; from pathlib import Path; from worka.kernel import ipc\n"
+        "async def answer(op, args, trace): return os.getpid()\n"
+        "async def main():\n    await ipc.serve_unix(Path(sys.argv[1]), answer); print('up', flush=True)\n"
+        "    await asyncio.Event().wait()\n"
+        "asyncio.run(main())"
+    )
+    path = tmp_path / "host.sock"
+    answers = []
+    for _ in range(2):
+        with subprocess.Popen([sys.executable, "-c", serve, str(path)], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            answers.append((await ipc.call_unix(path, "pid", {}), process.pid))
+            process.kill()
+    assert answers == [(pid, pid) for _, pid in answers]
+    with pytest.raises(ipc.PeerUnavailable):
+        await ipc.call_unix(path, "pid", {})

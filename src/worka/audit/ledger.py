@@ -19,6 +19,7 @@ from worka.kernel.errors import Problem
 from worka.kernel.paths import Paths
 
 _BLOCK = 64
+_AT_ONCE = 200
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
@@ -98,8 +99,10 @@ async def check_tenant(ctx: Context, tenant: str, seal: Checkpoint | None) -> Ch
         want = {(lane, seq) for lane, (seq, _) in [*heads.items(), *committed.items()]}
         chains = Chains(tenant, key, want, {lane: seq for lane, (seq, _) in committed.items()})
         async for page in store.pages(conn):
-            chains.page(page)
-            await asyncio.sleep(0)
+            for start in range(0, len(page), _AT_ONCE):
+                # In small bites: the next page comes in meanwhile, and nobody else waits for long.
+                await asyncio.sleep(0)
+                chains.page(page[start : start + _AT_ONCE])
         later = await store.own_heads(conn)
     if not heads:
         chains.bad(None, None, "no chain has a head: the tenant's ledger is gone")

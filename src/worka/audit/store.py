@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 
 from psycopg.rows import tuple_row
@@ -67,19 +68,26 @@ async def rows_stand(conn: Connection, places: Mapping[tuple[int, int], str]) ->
 
 
 async def pages(conn: Connection) -> AsyncIterator[list[Entry]]:
-    """The tenant's rows in order of (lane, seq), in portions."""
-    lane, seq = -1, 0
-    # Binary, as tuples, nothing copied on the way: a verification reads every byte of the ledger.
-    async with conn.cursor(binary=True, row_factory=tuple_row) as cursor:
-        while True:
+    """The tenant's rows in order of (lane, seq), in portions. The next one is under way while one is looked at."""
+
+    async def page(lane: int, seq: int) -> list[Entry]:
+        # Binary, as tuples, nothing copied on the way: a verification reads every byte of the ledger.
+        async with conn.cursor(binary=True, row_factory=tuple_row) as cursor:
             await cursor.execute(
                 "select lane, seq, body, mac, prev, hash, extract(epoch from clock_timestamp() - at)::float8"
                 " from worka.audit_entry where (lane, seq) > (%s, %s::bigint) order by lane, seq limit %s",
                 (lane, seq, _PAGE),
             )
-            rows = await cursor.fetchall()
+            return await cursor.fetchall()
+
+    coming: asyncio.Task[list[Entry]] | None = asyncio.create_task(page(-1, 0))
+    try:
+        while coming is not None:
+            rows = await coming
+            coming = asyncio.create_task(page(rows[-1][0], rows[-1][1])) if len(rows) == _PAGE else None
             if rows:
                 yield rows
-                lane, seq = rows[-1][0], rows[-1][1]
-            if len(rows) < _PAGE:
-                return
+    finally:
+        if coming is not None:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)

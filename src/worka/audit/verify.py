@@ -28,8 +28,10 @@ CLAIM = (
 )
 OWN_KEY = " The public key came with the export: compare it with a copy that you kept (--pub)."
 _TENANT = re.compile(
-    r',"tenant":"([^"\\]*)","trace_id":"[^"\\]*","type":"[^"\\]*","v":[0-9]+,"workspace":(?:null|"[^"\\]*")}\Z'
+    rb',"tenant":"([^"\\]*)","trace_id":"[^"\\]*","type":"[^"\\]*","v":[0-9]+,"workspace":(?:null|"[^"\\]*")}\Z'
 )
+# All bytes but the two that escaping is about.
+_ELSE = bytes(set(range(256)) - set(b'"\\'))
 _MOST = 2**31  # an export is never longer, all of its files together
 _MEMBERS = 10_000
 
@@ -188,6 +190,44 @@ def read(path: str) -> dict[str, bytes]:
     return {name[len(prefix) :]: data for name, data in found.items() if name.startswith(prefix)}
 
 
+Row = tuple[Any, Any, bytes, bytes, bytes, "bytes | None"]
+"""lane, seq, prev, mac, hash, body."""
+
+
+def _plain(data: bytes, start: int, end: int, lane: int, seq: int, prev: bytes) -> Row | None:
+    """A row as our export writes it: the next one of its chain, in ASCII, with no escape but that of quotes. That is
+    nearly every one, and it is read in place in half the time that parsing JSON takes. None for any other."""
+    head = b'{"lane": %d, "seq": %d, "prev": "%s", "mac": "' % (lane, seq, prev.hex().encode())
+    mac_at = start + len(head)
+    hash_at, text_at = mac_at + 76, mac_at + 152
+    if (
+        not data.startswith(head, start)
+        or data[hash_at - 12 : hash_at] != b'", "hash": "'
+        or data[text_at - 12 : text_at] != b'", "body": "'
+        or data[end - 2 : end] != b'"}'
+    ):
+        return None
+    text = data[text_at : end - 2]
+    escapes = text.translate(None, _ELSE)
+    # Every quote is escaped, and nothing else is: this is one JSON string, and that is what it says.
+    if escapes != b'\\"' * (len(escapes) // 2) or not text.isascii():
+        return None
+    mac, value = (
+        bytes.fromhex(data[mac_at : mac_at + 64].decode()),
+        bytes.fromhex(data[hash_at : hash_at + 64].decode()),
+    )
+    return lane, seq, prev, mac, value, text.translate(None, b"\\")
+
+
+def _parsed(line: bytes) -> Row:
+    """Any other row. Raises ValueError, KeyError, TypeError, AttributeError."""
+    row = json.loads(line)
+    body = row.get("body")
+    text = None if body is None else str(body).encode("utf-8", "surrogatepass")
+    prev, mac, value = (bytes.fromhex(row[name]) for name in ("prev", "mac", "hash"))
+    return row.get("lane"), row["seq"], prev, mac, value, text
+
+
 class Verification:
     """What was checked and found."""
 
@@ -198,7 +238,7 @@ class Verification:
         self.ends: dict[int, int] = {}
         self.bodies_of: set[str] = set()
         self.rows = self.withheld = 0
-        self.newest: dict[int, str] = {}  # the body of a lane's last row that was shown
+        self.newest: dict[int, bytes] = {}  # the body of a lane's last row that was shown
         self.trusted = trusted is not None
         self.last: dict[str, Any] | None = None
         self.facts: dict[str, str] = {}
@@ -270,19 +310,20 @@ class Verification:
         known = self.hashes.setdefault(lane, {})
         before, expected, hidden = b"", 1, False
         self.ends[lane] = 0
-        for line in self.files[name].splitlines():
+        data, at = self.files[name], 0
+        while at < len(data):
+            end = data.find(b"\n", at)
+            end = len(data) if end < 0 else end
             self.rows += 1
-            place = f"lane {lane} seq {expected}"
             try:
-                row = json.loads(line)
-                prev, value = bytes.fromhex(row["prev"]), bytes.fromhex(row["hash"])
-                seq, body = row["seq"], row.get("body")
-                mac = bytes.fromhex(row["mac"])
+                row = _plain(data, at, end, lane, expected, before) or _parsed(data[at:end])
+                found_lane, seq, prev, mac, value, body = row
             except (ValueError, KeyError, TypeError, AttributeError):
-                self.problems.append(f"{place}: the row cannot be read")
+                self.problems.append(f"lane {lane} seq {expected}: the row cannot be read")
                 return
-            if seq != expected or row.get("lane") != lane:
-                self.problems.append(f"{place}: missing or out of order (found seq {seq})")
+            at = end + 1
+            if seq != expected or found_lane != lane:
+                self.problems.append(f"lane {lane} seq {expected}: missing or out of order (found seq {seq})")
                 return
             if prev != before:
                 # A row without its content cannot be checked by itself: its successor says what it was.
@@ -291,24 +332,24 @@ class Verification:
                 return
             if body is None:
                 self.withheld += 1
-            elif hashlib.sha256(prev + mac + str(body).encode("utf-8", "surrogatepass")).digest() != value:
-                self.problems.append(f"{place}: changed, its hash is not that of its content")
+            elif hashlib.sha256(prev + mac + body).digest() != value:
+                self.problems.append(f"lane {lane} seq {expected}: changed, its hash is not that of its content")
                 return
-            elif self._foreign(str(body)):
-                self.problems.append(f"{place}: it belongs to another tenant")
+            elif self._foreign(body):
+                self.problems.append(f"lane {lane} seq {expected}: it belongs to another tenant")
                 return
             else:
-                self.newest[lane] = str(body)
-            known[expected] = row["hash"].lower()
+                self.newest[lane] = body
+            known[expected] = value.hex()
             self.ends[lane] = expected
             before, expected, hidden = value, expected + 1, body is None
 
-    def _foreign(self, body: str) -> bool:
+    def _foreign(self, body: bytes) -> bool:
         # The end of a row as it is written: only scalars follow `tenant` up to the brace that closes the whole, so this
         # is the row's own `tenant`. Any other text is parsed.
-        found = _TENANT.search(body, max(0, body.rfind(',"tenant":')))
+        found = _TENANT.search(body, max(0, body.rfind(b',"tenant":')))
         try:
-            tenant = found[1] if found else json.loads(body)["tenant"]
+            tenant = found[1].decode() if found else json.loads(body)["tenant"]
             return bool(tenant != self.facts.get("tenant", tenant))
         except (ValueError, KeyError, TypeError):
             return True

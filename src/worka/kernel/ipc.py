@@ -1,17 +1,22 @@
-"""Calls between our own processes on one machine: a unix socket, 4-byte big-endian length + JSON, one call a connection.
+"""Calls between our own processes on one machine: a unix socket, 4-byte big-endian length + JSON, one call at a time on a
+connection, which stays open for the next for a second.
 
-Request `{"op", "args", "traceparent"}`; answer `{"ok": true, "value"}` or `{"ok": false, "problem": problem+json}`.
+Request `{"op", "args", "traceparent"}`; answer `{"ok": true, "value"}` or `{"ok": false, "problem": problem+json}`, with
+`"stays": true` from a server that reads on. It is the caller who closes: a server that did could meet a request on its
+way, and nobody could say whether it was done.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import json
 import logging
 import os
 import socket
 import struct
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +26,9 @@ from worka.kernel.errors import Problem, Unavailable, from_body
 MAX_FRAME = 64 * 1024 * 1024
 Handler = Callable[[str, dict[str, Any], str | None], Awaitable[Any]]
 log = logging.getLogger("worka.ipc")
+_IDLE_SECONDS = 1.0
+_MOST_IDLE = 32
+_CHUNK = 256 * 1024
 
 
 class PeerUnavailable(Unavailable):
@@ -53,6 +61,18 @@ def peer_uid(sock: socket.socket) -> int:
     return int(uid)
 
 
+async def _answer(handler: Handler, request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        value = await handler(str(request.get("op")), dict(request.get("args") or {}), request.get("traceparent"))
+        return {"ok": True, "value": value, "stays": True}
+    except Problem as problem:
+        return {"ok": False, "problem": problem.body(), "stays": True}
+    except Exception:
+        log.exception("call %s failed", request.get("op"))
+        failed = Problem("The call failed inside; see the process's log.")
+        return {"ok": False, "problem": failed.body(), "stays": True}
+
+
 async def serve_unix(path: Path, handler: Handler, *, mode: int = 0o600) -> asyncio.Server:
     """Serves calls from processes of our own uid (and root); others are cut off."""
     with contextlib.suppress(FileNotFoundError):
@@ -62,19 +82,10 @@ async def serve_unix(path: Path, handler: Handler, *, mode: int = 0o600) -> asyn
         try:
             if peer_uid(writer.get_extra_info("socket")) not in (os.geteuid(), 0):
                 return
-            request = await read_frame(reader)
-            try:
-                value = await handler(
-                    str(request.get("op")), dict(request.get("args") or {}), request.get("traceparent")
-                )
-                answer: dict[str, Any] = {"ok": True, "value": value}
-            except Problem as problem:
-                answer = {"ok": False, "problem": problem.body()}
-            except Exception:
-                log.exception("call %s failed", request.get("op"))
-                answer = {"ok": False, "problem": Problem("The call failed inside; see the process's log.").body()}
-            writer.write(frame(answer))
-            await writer.drain()
+            while True:
+                request = await read_frame(reader)
+                writer.write(frame(await _answer(handler, request)))
+                await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError, ValueError):
             pass
         finally:
@@ -86,7 +97,7 @@ async def serve_unix(path: Path, handler: Handler, *, mode: int = 0o600) -> asyn
     return server
 
 
-async def connect_unix(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _connect(path: Path) -> socket.socket:
     """Connects, waiting while the other side's queue is full: asyncio takes that answer (EAGAIN) for a connection under
     way, and the call then fails on a socket that never was connected."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -95,13 +106,80 @@ async def connect_unix(path: Path) -> tuple[asyncio.StreamReader, asyncio.Stream
         while True:
             try:
                 sock.connect(str(path))
-                break
+                return sock
             except BlockingIOError:
                 await asyncio.sleep(0.005)
-        return await asyncio.open_unix_connection(sock=sock)
     except BaseException:
         sock.close()
         raise
+
+
+class _Kept:
+    """Connections between two calls. Plain sockets, which belong to no event loop."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.idle: dict[str, list[tuple[socket.socket, float]]] = {}
+        atexit.register(self.close, float("inf"))
+
+    def take(self, path: Path) -> socket.socket | None:
+        """The one used last, if it is not too old and the other side has not gone away."""
+        self.close(time.monotonic() - _IDLE_SECONDS)
+        idle = self.idle.get(str(path), [])
+        while idle:
+            sock, _ = idle.pop()
+            try:
+                sock.recv(1, socket.MSG_PEEK)
+            except BlockingIOError:
+                return sock  # nothing to read, and no end: as it should be
+            except OSError:
+                pass
+            sock.close()
+        return None
+
+    def give(self, path: Path, sock: socket.socket) -> None:
+        """Kept for a second; of very many only some."""
+        idle = self.idle.setdefault(str(path), [])
+        if len(idle) >= _MOST_IDLE:
+            idle.pop(0)[0].close()
+        idle.append((sock, time.monotonic()))
+        # A process that calls no more keeps none either.
+        asyncio.get_running_loop().call_later(1.1 * _IDLE_SECONDS, lambda: self.close(time.monotonic() - _IDLE_SECONDS))
+
+    def close(self, before: float) -> None:
+        """Closes what was used last before then. A forked child lets its parent's be."""
+        if self.pid != os.getpid():
+            self.pid, self.idle = os.getpid(), {}
+        for path, idle in list(self.idle.items()):
+            # In order of their last use.
+            while idle and idle[0][1] < before:
+                idle.pop(0)[0].close()
+            if not idle:
+                del self.idle[path]
+
+
+_kept = _Kept()
+
+
+async def _exchange(sock: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
+    """Raises EOFError when the other side closes, ValueError for what is no frame."""
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(sock, frame(request))
+    found, wanted = bytearray(), 4
+    while len(found) < wanted:
+        chunk = await loop.sock_recv(sock, _CHUNK)
+        if not chunk:
+            raise EOFError
+        found += chunk
+        if wanted == 4 and len(found) >= 4:
+            (length,) = struct.unpack_from(">I", found)
+            if length > MAX_FRAME:
+                raise ValueError("frame too long")
+            wanted = 4 + length
+    value = json.loads(found[4:wanted])
+    if not isinstance(value, dict):
+        raise ValueError("frame is not an object")
+    return value
 
 
 async def call_unix(
@@ -110,14 +188,17 @@ async def call_unix(
     """Calls another process. Raises the Problem it answered, or PeerUnavailable."""
     try:
         async with asyncio.timeout(timeout):
-            reader, writer = await connect_unix(path)
+            sock = _kept.take(path) or await _connect(path)
+            stays = False
             try:
-                writer.write(frame({"op": op, "args": args, "traceparent": traceparent}))
-                await writer.drain()
-                answer = await read_frame(reader)
+                answer = await _exchange(sock, {"op": op, "args": args, "traceparent": traceparent})
+                stays = answer.get("stays") is True
             finally:
-                writer.close()
-    except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
+                if stays:
+                    _kept.give(path, sock)
+                else:
+                    sock.close()
+    except (OSError, EOFError, TimeoutError) as error:
         name = path.name.removesuffix(".sock")
         raise PeerUnavailable(
             f"The {name} process did not answer {op}: {type(error).__name__}.", process=name

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import stat
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -39,6 +40,7 @@ class Host:
 
     def __init__(self, paths: Paths, config: PackSettings) -> None:
         self.paths = paths
+        self.folders = {str(paths.envs), os.path.realpath(paths.envs)}
         self.builder = Builder(paths.home)
         self.pins = Pins(paths.envs / "pins")
         self.pool = Pool(
@@ -225,8 +227,8 @@ class Host:
         Warm: the stamp. Cold: also every file's owner, size, inode and change time, which only root can forge; if they
         moved (a restored backup), or no second uid keeps the pack from its files, everything is hashed again.
         """
-        env = Path(os.path.realpath(spec.env_path))
-        if env.parent != Path(os.path.realpath(self.paths.envs)):
+        env = Path(spec.env_path)
+        if not self._built_here(spec.env_path):
             raise DigestMismatch("The environment is not one that this host built.")
         stamp = build.read_stamp(env)
         expected = spec.tree_digest or stamp.tree_digest
@@ -240,6 +242,16 @@ class Host:
             return stamp if same and separated else await asyncio.to_thread(build.verify_full, env, expected)
         except OSError as error:
             raise DigestMismatch(f"The environment {env.name} cannot be read: {error}") from error
+
+    def _built_here(self, env_path: str) -> bool:
+        """Whether this names a folder of ours, and not a link to one elsewhere."""
+        folder, _, name = env_path.rpartition("/")
+        if folder not in self.folders or name in ("", ".", ".."):
+            return False
+        try:
+            return stat.S_ISDIR(os.lstat(env_path).st_mode)
+        except OSError:
+            return False
 
     async def verify(self, *, env_path: str, tree_digest: str) -> dict[str, Any]:
         """Hashes an environment in full: {intact, message}."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+import json
+from functools import cached_property, lru_cache
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -64,12 +65,8 @@ class SessionSpec(BaseModel):
 
     @classmethod
     def read(cls, raw: Any) -> SessionSpec:
-        """Raises SpecInvalid, naming the field."""
-        try:
-            return cls.model_validate(raw)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            raise SpecInvalid(f"session.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        """Raises SpecInvalid, naming the field. A call brings the same text as the one before it, nearly always."""
+        return _read(json.dumps(raw))
 
     @cached_property
     def key(self) -> str:
@@ -134,3 +131,12 @@ class SessionSpec(BaseModel):
         }
         base = {"PATH": f"{self.env_path}/bin:/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
         return base | theirs | git | ours
+
+
+@lru_cache(maxsize=256)
+def _read(text: str) -> SessionSpec:
+    try:
+        return SessionSpec.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise SpecInvalid(f"session.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error

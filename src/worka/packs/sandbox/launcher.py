@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from worka.kernel import memory
-from worka.packs.sandbox import etc, seccomp, spares
+from worka.packs.sandbox import etc, seccomp, spares, status
 from worka.packs.sandbox.cgroups import Cgroups, Group
 from worka.packs.sandbox.namespaces import StepFailed
 from worka.packs.sandbox.spares import Box, Spare
@@ -337,19 +337,12 @@ class Launcher:
         _, code = os.waitpid(session.pid, 0)
         oom = session.group.out_of_memory() if session.group else False
         session.pid = 0
-        exited: int | None = os.waitstatus_to_exitcode(code)
-        killed_by: int | None = None
-        if exited is not None and (exited < 0 or exited > 128):
-            # bubblewrap turns a signal of the pack into 128 + n, as shells do.
-            killed_by, exited = (-exited if exited < 0 else exited - 128), None
-        failure = next((line for line in _lines(session.said) if "failed" in line), None)
+        failure = status.failure(session.said)
         if failure is not None:
             self._refuse(session, failure["failed"], str(failure.get("message")), str(failure.get("remedy")))
             return
-        # Whoever kills bubblewrap itself keeps it from saying how the pack ended: that is a signal, not a failed set-up.
-        shot = session.started and killed_by is not None
-        set_up = any("exit-code" in line for line in _lines(session.said)) or session.killed or oom or shot
-        self._tell(session, {"exited": exited, "signal": killed_by, "oom": oom, "set_up": set_up})
+        killed = session.killed or oom
+        self._tell(session, status.ending(code, session.said, started=session.started, killed=killed) | {"oom": oom})
         self._close(session)
 
     def _refuse(self, session: Session, reason: str, message: str, remedy: str) -> None:
@@ -408,21 +401,6 @@ class Launcher:
         while self.dying and time.monotonic() < until:
             self._bury()
             time.sleep(0.01)
-
-
-def _lines(said: bytes) -> list[dict[str, Any]]:
-    """The JSON objects in what the child said; bubblewrap spreads one over several lines."""
-    found, decoder, text = [], json.JSONDecoder(), said.decode(errors="replace")
-    at = text.find("{")
-    while at >= 0:
-        try:
-            value, end = decoder.raw_decode(text, at)
-        except ValueError:
-            break
-        if isinstance(value, dict):
-            found.append(value)
-        at = text.find("{", end)
-    return found
 
 
 def main(arguments: list[str] | None = None) -> int:
