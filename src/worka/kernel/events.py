@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 LANES = ("capability", "access", "secrets", "policy", "sharing", "services", "config", "work")
 CHANNEL = "worka_events"
+_ROW = "(" + ", ".join(["%s"] * 15) + ")"
+_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -56,33 +58,36 @@ async def store(conn: Connection, ctx: Context, events: list[Event]) -> None:
     """Writes event rows and wakes the readers at commit."""
     if ctx.tenant_id is None:
         return
-    async with conn.cursor() as cursor:
-        await cursor.executemany(
-            "insert into worka.event (tenant_id, workspace_id, type, lane, subject, subject_name, actor_kind, actor_id,"
-            " actor_name, on_behalf_of, before, after, cause, data, trace_id)"
-            " values (%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s)",
-            [
-                (
-                    ctx.tenant_id,
-                    event.workspace_id or ctx.workspace_id,
-                    event.type,
-                    event.lane,
-                    event.subject,
-                    event.subject_name,
-                    ctx.principal.kind,
-                    ctx.principal.id,
-                    ctx.principal.name,
-                    ctx.originating_person if ctx.originating_person != ctx.principal.id else None,
-                    _json(event.before),
-                    _json(event.after),
-                    _json(event.cause),
-                    Jsonb(event.data),
-                    ctx.trace_id,
-                )
-                for event in events
-            ],
+    for start in range(0, len(events), _AT_ONCE):
+        some = events[start : start + _AT_ONCE]
+        # One exchange for rows and word of them (the same word twice in a transaction is sent once). Not `executemany`,
+        # which opens a pipeline: see `Database.transaction`.
+        await conn.execute(
+            "insert into worka.event (tenant_id, workspace_id, type, lane, subject, subject_name, actor_kind, actor_id,"  # noqa: S608
+            f" actor_name, on_behalf_of, before, after, cause, data, trace_id) values {', '.join([_ROW] * len(some))}"
+            " returning pg_notify(%s, tenant_id)",
+            [*(value for event in some for value in _row(ctx, event)), CHANNEL],
         )
-    await conn.execute("select pg_notify(%s, %s)", (CHANNEL, ctx.tenant_id))
+
+
+def _row(ctx: Context, event: Event) -> tuple[Any, ...]:
+    return (
+        ctx.tenant_id,
+        event.workspace_id or ctx.workspace_id,
+        event.type,
+        event.lane,
+        event.subject,
+        event.subject_name,
+        ctx.principal.kind,
+        ctx.principal.id,
+        ctx.principal.name,
+        ctx.originating_person if ctx.originating_person != ctx.principal.id else None,
+        _json(event.before),
+        _json(event.after),
+        _json(event.cause),
+        Jsonb(event.data),
+        ctx.trace_id,
+    )
 
 
 def _json(value: dict[str, Any] | None) -> Jsonb | None:
