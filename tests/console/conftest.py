@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -21,6 +21,7 @@ from tests.support.instance import Instance, make_instance, make_repository
 from worka.cli.client import Client
 from worka.cli.demo import Demo
 
+Scheme = Literal["light", "dark"]
 ARGUMENTS = [
     "--headless",
     "--no-sandbox",
@@ -31,8 +32,20 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-SHOTS = os.environ.get("WORKA_SCREENSHOTS", "")
+RULES = {
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    "resultTypes": ["violations"],
+}
+AXE = Axe().axe_script
+RUN = "rules => axe.run(rules).then(answer => answer.violations)"
+SETTLED = """async () => {
+  await document.fonts.ready;
+  const finite = document.getAnimations().filter(one => one.effect.getComputedTiming().iterations !== Infinity);
+  await Promise.all(finite.map(one => one.finished.catch(() => {})));
+  await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+}"""
+LOOKS: list[tuple[Scheme, int]] = [("light", 1280), ("dark", 1280), ("dark", 390), ("light", 390)]
+SHOTS = os.environ.get("SCREENSHOTS", "")
 """A folder (docs/screenshots): what the tests look at, and the gallery lists, is also kept there; `make screenshots`."""
 
 
@@ -156,23 +169,37 @@ class Eyes:
 
     page: Page
     complaints: list[str]
-    look: str = ""
-    """Colours and width, as they stand in the name of a picture."""
 
     def check(self, name: str = "") -> None:
         """No accessibility violation, nothing wider than the window, no error in the console."""
-        self.page.wait_for_timeout(150)
-        found = Axe().run(self.page, options=RULES)
+        self.page.evaluate(SETTLED)
+        if not self.page.evaluate("'axe' in window"):
+            self.page.evaluate(AXE)
+        found = self.page.evaluate(RUN, RULES)
         told = [
-            f"{item['id']}: {item['nodes'][0]['html'][:200]} {item['nodes'][0]['failureSummary']}"
-            for item in found.response["violations"]
+            f"{item['id']}: {item['nodes'][0]['html'][:200]} {item['nodes'][0]['failureSummary']}" for item in found
         ]
         assert not told, f"{self.page.url}\n" + "\n".join(told)
-        wide = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert wide <= 0, f"{self.page.url} is {wide} px wider than the window"
+        self.fits()
         assert not self.complaints, self.complaints
         if SHOTS and name in PAGES:
             self.keep(Path(SHOTS), name)
+
+    def fits(self) -> None:
+        """Nothing is wider than the window."""
+        wide = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, f"{self.page.url} is {wide} px wider than the window"
+
+    def check_all(self, name: str) -> None:
+        """The same page in both schemes and both widths."""
+        for scheme, width in LOOKS:
+            self.wear(scheme, width)
+            self.check(f"{name}-{scheme}-{width}")
+
+    def wear(self, scheme: Scheme, width: int) -> None:
+        """Changes colours and width of what is shown, as the system and the window would."""
+        self.page.emulate_media(color_scheme=scheme)
+        self.page.set_viewport_size({"width": width, "height": 860 if width > 800 else 844})
 
     def keep(self, folder: Path, name: str) -> Path:
         """A picture of what the window shows."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-_LIGHT_DARK: Final = ("attention", "task", "approval", "invocation", "changes", "view")
+_SIX: Final = ("attention", "task", "approval", "invocation", "changes", "view")
 PAGES: Final = frozenset(
-    {f"{name}-{scheme}-1280" for name in _LIGHT_DARK for scheme in ("light", "dark")}
-    | {f"{name}-light-390" for name in _LIGHT_DARK}
+    {f"{name}-light-1280" for name in _SIX}
+    | {f"{name}-dark-1280" for name in ("attention", "task", "approval", "invocation")}
+    | {f"{name}-light-390" for name in ("attention", "task", "invocation", "changes")}
     | {f"{name}-loading-light-1280" for name in ("attention",)}
     | {f"{name}-empty-light-1280" for name in ("attention", "tasks")}
     | {f"{name}-stale-light-1280" for name in ("attention", "task")}
-    | {f"{name}-failed-dark-1280" for name in ("task",)}
-    | {"palette-light-1280", "palette-dark-390", "new-rows-light-1280", "sign-in-light-1280", "approval-confirm"}
+    | {f"{name}-failed-dark-1280" for name in ("attention",)}
+    | {"palette-light-1280", "palette-dark-390", "new-rows-light-1280", "sign-in-link", "approval-confirm"}
 )

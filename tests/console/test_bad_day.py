@@ -6,13 +6,14 @@ import json
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.console.conftest import Eyes, sign_in
-from tests.support.bad_day import UNDECLARED, BadDay
+from tests.support.bad_day import BILLING, UNDECLARED, BadDay
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
 SECONDS = 10.0
@@ -142,8 +143,43 @@ def test_the_home_tells_apart_what_needs_a_decision_what_is_stuck_and_what_merel
     expect(waiting).to_contain_text("Pay invoice 2233")
     expect(page.locator("#lane-services")).to_contain_text("worker")
     expect(page.locator("#lane-capability")).to_contain_text("acme.payroll")
-    raw = re.findall(r"\b(?:task|apr|inv|att|rel|proc)_[0-9a-z]{26}\b", page.locator("main").inner_text())
-    assert raw == [], "a person reads names, not ids"
+    expect(page.locator("#lane-packs")).to_contain_text("in fetch_rates: The pack's release does not declare")
+    expect(stuck).to_contain_text(
+        "rates.bank.example was refused. The pack's release does not declare this destination."
+    )
+    plain(page.locator("main").inner_text())
+    context.close()
+
+
+def plain(text: str) -> None:
+    """A person reads names and words: no ids, no reason codes, no exceptions of some programming language."""
+    assert re.findall(r"\b[a-z]{2,8}_[0-9a-z]{26}\b", text) == [], "an id where a name belongs"
+    manifests = [BILLING / "worka/aip.json", *(Path(__file__).parents[2] / "packs").glob("*/worka/aip.json")]
+    tools = {tool["name"] for path in manifests for tool in json.loads(path.read_text())["tools"]}
+    codes = set(re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", text)) - tools
+    assert codes == set(), "a code where words belong"
+    assert "Errno" not in text
+
+
+@pytest.mark.capability("OBS-5", part="what failed work was refused by, and by whom")
+def test_what_failed_says_who_or_what_stopped_it_and_leads_there(browser: Browser, bad_day: BadDay) -> None:
+    context, eyes = home(browser, bad_day)
+    page = eyes.page
+    for name, cause, action, leads_to in (
+        ("Pay invoice 2231", r"rejected by Arno Approver.+paid in February", "See who decided", "/approvals/apr_"),
+        ("Salaries of March", r"acme\.payroll does not serve.+connection", "See why the pack does not", "/why/att_"),
+        ("Rates of the day for Porto", r"rates\.bank\.example was refused", "See where the call", "/invocations/inv_"),
+    ):
+        page.goto(f"{bad_day.url}/w/{bad_day.ids['workspace']}/attention")
+        from_home(page, name)()
+        page.wait_for_url("**/tasks/**")
+        verdict = page.locator("[data-verdict]")
+        expect(verdict).to_have_text(re.compile(cause, re.DOTALL))
+        plain(verdict.inner_text())
+        page.locator("#next + ul li", has_text=action).get_by_role("link", name="Open").click()
+        page.wait_for_url(f"**{leads_to}**")
+    page.goto(f"{bad_day.url}/w/{bad_day.ids['workspace']}/changes")
+    plain(page.locator("#live").inner_text())
     context.close()
 
 

@@ -148,7 +148,7 @@ def attention() -> None:
 
 @app.command()
 def why(subject: str) -> None:
-    """Why something is as it is: any id (task_, inv_, apr_, att_, rel_, con_)."""
+    """Why something is as it is: any id (task_, inv_, apr_, att_, rel_, conn_, proc_)."""
     value = client().get(f"/v1/why/{subject}")
     if not show(value):
         output.explanation(value)

@@ -112,7 +112,7 @@ def explanation(why: dict[str, Any]) -> None:
         out.print(
             f"  waiting on {wait['kind']} [bold]{escape(wait['name'])}[/] ({wait['ref']}) since {wait['since']}{deadline}"
         )
-        who = ", ".join(wait.get("who") or []) or "nobody can at present"
+        who = ", or ".join(wait.get("who") or []) or "nobody can at present"
         out.print(
             f"    who can clear it: {escape(who)}; you {'can' if wait.get('you_can') else 'cannot'}: {escape(wait.get('because') or '')}"
         )

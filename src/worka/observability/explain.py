@@ -8,7 +8,7 @@ from typing import Any, Final
 from worka.kernel import ids
 from worka.kernel.clock import now
 from worka.kernel.context import Context
-from worka.kernel.explanation import Evidence, Explanation
+from worka.kernel.explanation import Evidence, Explanation, NextAction
 from worka.observability import service, store
 from worka.observability.errors import NothingKnown
 
@@ -60,6 +60,9 @@ async def process(ctx: Context, process_id: str) -> Explanation:
         layer="platform",
         scope="platform",
         evidence=[Evidence(kind="heartbeat", ref=process_id, label=f"pid {row['pid']}, build {row['build']}")],
+        next=[]
+        if row["health"] == "healthy"
+        else [NextAction(label="See which part of Worka is down, and what helps", command="worka doctor")],
         certainty="observed" if row["health"] == "healthy" else "inferred",
         observed_at=row["beat_at"] or now(),
     )

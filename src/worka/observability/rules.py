@@ -6,13 +6,17 @@ import re
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from worka.kernel import ids
 from worka.kernel.reasons import Reason, register
+from worka.kernel.reasons import get as reason_of
 from worka.observability.errors import BadSince
 
 ALIVE_SECONDS: Final = 10.0
 """A process that gave no sign of life for longer is down; its row is forgotten after an hour."""
 FORGOTTEN_SECONDS: Final = 3600.0
 AGE = r"^([0-9]{1,5})([smhd])$"
+_CODE = re.compile(r"([a-z]+ )?[a-z]+(_[a-z]+)+")
+_HASH = re.compile(r"(sha256:)?[0-9a-f]{40,64}")
 _UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 WORST: Final = ("down", "degraded", "unknown", "paused", "healthy")
 
@@ -51,11 +55,11 @@ def one_line(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str
     parts = []
     for key in [*after, *(key for key in before if key not in after)]:
         old, new = before.get(key), after.get(key)
-        if old == new:
+        if old == new or _unreadable(new) or (new is None and _unreadable(old)):
             continue
         words = key.replace("_", " ")
         if old is None:
-            parts.append(f"{words} {_short(new)}")
+            parts.append(f"{words} {_short(new.replace('.', ' ') if key == 'boundary' else new)}")
         elif new is None:
             # Several events say only what is new: a key that is not named again was not removed.
             continue
@@ -64,9 +68,24 @@ def one_line(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str
     return ", ".join(parts)[:300]
 
 
+def _unreadable(value: Any) -> bool:
+    """Ids and hashes are compared, not read: they stand in the change's details."""
+    return isinstance(value, str) and (ids.check(value) or _HASH.fullmatch(value) is not None)
+
+
 def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else str(value)
+    if isinstance(value, list) and all(isinstance(item, str | int) for item in value):
+        text = ", ".join(str(item) for item in value)
+    else:
+        text = value if isinstance(value, str) else str(value)
+    text = text.replace("_", " ") if _CODE.fullmatch(text) else text
     return text if len(text) <= 60 else text[:57] + "…"
+
+
+def meaning(code: str) -> str:
+    """What a reason code means; the code in words when nobody registered it."""
+    known = reason_of(code)
+    return known.meaning if known else f"{code.replace('_', ' ')}."
 
 
 def sentence(event: dict[str, Any]) -> str:

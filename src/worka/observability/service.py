@@ -109,7 +109,8 @@ async def attention(ctx: Context) -> Row:
                 )
             )
         for pack in await store.failing_packs(conn, workspace_id):
-            headline = f"{pack['pack']} failed {pack['times']}× in 24 h ({pack['reason'].replace('_', ' ')})"
+            tools = ", ".join(tool.removeprefix(f"{pack['pack']}.") for tool in pack["tools"][:3])
+            headline = f"{pack['pack']} failed {pack['times']}× in 24 h in {tools}: {rules.meaning(pack['reason'])}"
             items.append(
                 _item(
                     "invocation",
@@ -123,7 +124,7 @@ async def attention(ctx: Context) -> Row:
                 )
             )
         for row in await store.held_or_broken(conn, workspace_id):
-            headline = f"{row['title']} is {row['state'].replace('_', ' ')}"
+            headline = f"{row['title']} is {row['state'].replace('_', ' ')}: {rules.meaning(row['reason'])}"
             items.append(
                 _item(row["kind"], row["id"], row["title"], row["state"], row["reason"], row["since"], headline, False)
             )
@@ -178,14 +179,14 @@ def _item(
 
 
 def _task_line(task: Row, state: str) -> str:
-    message = str((task["error"] or {}).get("message") or "")
+    message = str((task["error"] or {}).get("message") or "").partition("\n")[0]
     line = {
         "waiting": "waits for an approval",
         "unknown": "nobody knows whether its effect happened: look and decide",
         "retrying": "is tried again",
         "stalled": "shows no progress",
         "queued": "waits for a worker",
-        "failed": f"failed: {message or task['reason'].replace('_', ' ')}",
+        "failed": f"failed: {message or rules.meaning(task['reason'])}",
     }[state]
     return f"{task['title']} {line}"[:300]
 

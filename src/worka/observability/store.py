@@ -119,7 +119,7 @@ async def failing_packs(conn: Connection, workspace_id: str) -> list[Row]:
     """Invocations that failed or are unknown in the last 24 hours, by pack and reason."""
     cursor = await conn.execute(
         "select pack, reason, max(layer) as layer, count(*) as times, min(started_at) as first_at,"
-        " max(started_at) as last_at,"
+        " max(started_at) as last_at, array_agg(distinct tool order by tool) as tools,"
         " max(id) as newest from worka.invocation where workspace_id = %s and state in ('failed', 'unknown')"
         " and started_at > clock_timestamp() - interval '24 hours' group by pack, reason order by count(*) desc"
         " limit 50",

@@ -71,7 +71,7 @@ class VersionTaken(errors.Conflict):
 
 class ReleaseNotUsable(errors.Conflict):
     code, title = "release_not_usable", "This release cannot be attached"
-    default_remedy = "Read `worka release why`, or attach another release."
+    default_remedy = "Read `worka why RELEASE_ID`, or attach another release."
 
 
 class AlreadyAttached(errors.Conflict):

@@ -176,11 +176,12 @@ async def explain_invocation(ctx: Context, invocation_id: str) -> Explanation:
     state, reason = row["state"], row["reason"]
     layer = row["layer"] or _layer(reason, "pack")
     known = reasons.get(reason)
+    said = (row["message"] or "").partition("\n")[0].rstrip(".") or _meaning(reason)
     headline = {
         "running": f"{row['tool']} is running",
         "succeeded": f"{row['tool']} answered",
-        "unknown": f"Nobody knows whether {row['tool']} had its effect: {row['message'] or _meaning(reason)}",
-    }.get(state, f"{row['tool']} failed at the {layer}: {row['message'] or _meaning(reason)}")
+        "unknown": f"Nobody knows whether {row['tool']} had its effect: {said}",
+    }.get(state, f"{row['tool']} failed at the {layer}: {said}")
     following: list[NextAction] = []
     if state in ("failed", "unknown") and known is not None and known.remedy:
         following.append(
@@ -270,7 +271,7 @@ _STAGE_WORDS = {
 
 def _commands(row: Row) -> dict[str, str]:
     return {
-        "broker": f"GET /v1/workspaces/{row['workspace_id']}/egress?invocation_id={row['id']}",
+        "broker": "worka pack register PATH",
         "connection": f"GET /v1/workspaces/{row['workspace_id']}/connections",
         "upstream": f"GET /v1/workspaces/{row['workspace_id']}/egress?invocation_id={row['id']}",
         "sandbox": "worka doctor",

@@ -276,10 +276,10 @@ def failing_layer(outcome: Mapping[str, Any], egress: Sequence[Mapping[str, Any]
 
     A pack only knows that "it did not work". If the broker refused something during the call, or the outside answered
     with an error, that is why: the pack's own words stay in the message. What broke the pack itself (a crash, a limit)
-    is not explained by the network.
+    is not explained by the network. The first line is what a person is told; the pack's own words follow on the next.
     """
     reason = str(outcome.get("reason") or "tool_error")
-    layer = str(outcome.get("layer") or _layer_of(reason, "pack"))
+    layer = str(outcome.get("layer") or layer_of(reason, "pack"))
     message = str(outcome.get("message") or "")
     if reason != "tool_error":
         return layer, reason, message
@@ -287,23 +287,38 @@ def failing_layer(outcome: Mapping[str, Any], egress: Sequence[Mapping[str, Any]
     if refused:
         last = refused[-1]
         return (
-            _layer_of(last["reason"], "broker"),
+            layer_of(last["reason"], "broker"),
             last["reason"],
-            f"{last['host']}:{last['port']} was refused ({last['reason']}). {message}".strip(),
+            f"{_target(last)} was refused. {meaning(last['reason'])}{_own(message)}",
         )
     for row in reversed(egress):
-        if _layer_of(row["reason"], "broker") in {"upstream", "connection"}:
+        if layer_of(row["reason"], "broker") in {"upstream", "connection"}:
             return (
-                _layer_of(row["reason"], "upstream"),
+                layer_of(row["reason"], "upstream"),
                 row["reason"],
-                f"{row['host']}:{row['port']}: {row['reason']}. {message}".strip(),
+                f"{row['host']}:{row['port']}: {meaning(row['reason'])}{_own(message)}",
             )
         if row["status"] is not None and row["status"] >= 400:
-            return "upstream", "upstream_error", f"{row['host']} answered {row['status']}. {message}".strip()
+            return "upstream", "upstream_error", f"{row['host']} answered {row['status']}.{_own(message)}"
     return layer, reason, message
 
 
-def _layer_of(code: str, otherwise: str) -> str:
+def meaning(reason: str) -> str:
+    """What a reason code means, as a sentence; the code itself when nobody registered it."""
+    known = reasons.get(reason)
+    return known.meaning if known else f"{reason}."
+
+
+def _target(row: Mapping[str, Any]) -> str:
+    return f"the name {row['host']}" if row.get("kind") == "dns" else f"{row['host']}:{row['port']}"
+
+
+def _own(message: str) -> str:
+    return f"\nThe pack said: {message}" if message else ""
+
+
+def layer_of(code: str, otherwise: str) -> str:
+    """The layer of a reason code."""
     known = reasons.get(code)
     return known.layer if known is not None else otherwise
 

@@ -130,8 +130,6 @@ async def attention(ctx: Context) -> Row:
             target = f"/w/{ctx.workspace_id}/why/{subject}"
         lane = "waiting" if item["kind"] == "task" and item["state"] == "waiting" else _LANE_OF.get(item["kind"], "")
         title, line = words.told(item["title"], item["headline"])
-        if lane == "capability":
-            line = words.spoken(item["reason"]).capitalize()
         lanes.setdefault(lane or "evidence", []).append(
             {
                 **item,

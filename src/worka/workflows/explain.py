@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from worka.approvals.explain import explain as explain_approval
 from worka.approvals.explain import waiting_on as approval_wait
 from worka.authorization.explain import offer, reader_may
 from worka.kernel.clock import now
 from worka.kernel.context import Context, Resource
+from worka.kernel.errors import Problem
 from worka.kernel.explanation import Evidence, Explanation, LastError, NextAction, Scope, WaitingOn
 from worka.kernel.reasons import INCIDENT_CLASS
 from worka.kernel.reasons import get as reason_of
@@ -35,7 +37,7 @@ async def explain(ctx: Context, task_id: str) -> Explanation:
         waits = [row for row in await store.waits(conn, task_id) if row["cleared_at"] is None]
         step = current(steps, task)
         state, reason = shown_state(task, at)
-        line = await _line(ctx, task) if state in ("queued", "retrying") else places.Line()
+        line = await _line(ctx, task) if state in ("queued", "retrying", "stalled") else places.Line()
         waiting_on, following = await _waits(ctx, task, step, waits)
         if state in ("queued", "retrying"):
             waiting_on.append(places.wait(line, task["since"]))
@@ -50,8 +52,9 @@ async def explain(ctx: Context, task_id: str) -> Explanation:
         onset = task["last_progress"] if state == "stalled" else task["since"]
         own = [task_id, *(row["id"] for row in steps), *(row["approval_id"] or "" for row in steps)]
         changes = await changed_just_before(conn, task["workspace_id"], onset, *own)
-        following += places.raise_limit(line, ctx.principal.operator)
-        following += await _next(ctx, task, state)
+        following += places.raise_limit(line, ctx.principal.operator) if state != "stalled" else []
+        following += await _next(ctx, task, state, line)
+        task = await _with_decision(ctx, task)
     known = reason_of(reason)
     layer = known.layer if known else "platform"
     if task["error"] and state in ("failed", "retrying", "unknown"):
@@ -94,6 +97,18 @@ def shown_state(task: Row, at: datetime) -> tuple[str, str]:
         if task["lease_until"] is not None and at > task["lease_until"] + SWEPT_WITHIN:
             return "stalled", "holder_silent"
     return task["state"], task["reason"]
+
+
+async def _with_decision(ctx: Context, task: Row) -> Row:
+    """A task that failed because of an approval says who decided and with which words, where this reader may know it."""
+    ref = (task["error"] or {}).get("approval_id")
+    if task["state"] != "failed" or not ref:
+        return task
+    try:
+        told = await explain_approval(ctx, ref)
+    except Problem:
+        return task
+    return {**task, "error": {**task["error"], "message": told.headline}}
 
 
 async def _line(ctx: Context, task: Row) -> places.Line:
@@ -179,7 +194,9 @@ def _stall(task: Row, reason: str) -> WaitingOn:
     return WaitingOn(
         kind="slot",
         ref=task["claimed_by"] or "worker",
-        name="another worker, because the one that holds it is silent" if silent else "progress of the step",
+        name="another worker, because the one that holds it is silent"
+        if silent
+        else "a sign of progress from the worker that holds it",
         since=task["last_progress"],
         deadline=task["lease_until"],
         who=["a living worker, which takes it over by itself", "the operator, if there is none"],
@@ -210,14 +227,16 @@ def _evidence(
 ) -> list[Evidence]:
     found = [Evidence(kind="trace", ref=task["trace_id"], label="the request that started it")]
     if step and step["decision_id"]:
-        found.append(Evidence(kind="decision", ref=step["decision_id"], label=f"may {step['name']} run"))
+        found.append(
+            Evidence(kind="decision", ref=step["decision_id"], label=f"whether the step “{step['name']}” may run")
+        )
     if step and step["approval_id"] and not any(wait["ref"] == step["approval_id"] for wait in waits):
-        found.append(Evidence(kind="approval", ref=step["approval_id"], label=f"approval of {step['name']}"))
+        found.append(Evidence(kind="approval", ref=step["approval_id"], label=f"approval of the step “{step['name']}”"))
     found += [
         Evidence(kind="approval", ref=wait["ref"], label=wait["name"]) for wait in waits if wait["kind"] == "approval"
     ]
     if invocation:
-        label = f"{invocation['tool']}: {invocation['state']} ({invocation['reason']})"
+        label = f"{invocation['tool']}: {invocation['state']}, {invocation['reason'].replace('_', ' ')}"
         found.append(Evidence(kind="invocation", ref=invocation["id"], label=label))
     for row in egress[:5]:
         answer = f", answered {row['status']}" if row["status"] else ""
@@ -230,7 +249,7 @@ def _evidence(
     return found
 
 
-async def _next(ctx: Context, task: Row, state: str) -> list[NextAction]:
+async def _next(ctx: Context, task: Row, state: str, line: places.Line) -> list[NextAction]:
     own = Resource("task", task["id"], task["workspace_id"])
     found: list[NextAction] = []
     if state == "unknown":
@@ -247,4 +266,12 @@ async def _next(ctx: Context, task: Row, state: str) -> list[NextAction]:
         elif error.get("decision_id"):
             command = f"worka decision show {error['decision_id']}"
             found.append(NextAction(label="See the rule that refused it", command=command, permission="audit"))
+        elif error.get("approval_id"):
+            command = f"worka approvals show {error['approval_id']}"
+            found.append(NextAction(label="See who decided, and what was asked", command=command, permission="view"))
+        elif error.get("attachment_id"):
+            command = f"worka why {error['attachment_id']}"
+            found.append(NextAction(label="See why the pack does not serve", command=command, permission="view"))
+    if state in ("queued", "retrying", "stalled") and not line.workers:
+        found.append(NextAction(label="See which part of Worka is down", command="worka doctor"))
     return found

@@ -157,7 +157,8 @@ async def _prepare(ctx: Context, claim: Claim, place: _Place) -> _Started | str:
         denied = isinstance(problem, Denied)
         layer = str(problem.extra.get("layer") or ("authorization" if denied else "pack"))
         reason = "step_refused" if denied else "step_failed"
-        error = _error(problem.problem_code, layer, problem.detail, decision_id=problem.extra.get("decision_id"))
+        more = {key: problem.extra.get(key) for key in ("decision_id", "attachment_id")}
+        error = _error(problem.problem_code, layer, problem.detail, **more)
         return await _fail(ctx, place, reason, error, decision_id=problem.extra.get("decision_id"))
     if again and not prepared.idempotent:
         return await _unknown(ctx, place, step, _error("worker_lost", "platform", "The outcome was never recorded."))

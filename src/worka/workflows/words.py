@@ -33,7 +33,7 @@ def headline(
     """One sentence that a person understands. `member` is the team member's name, `usual` the p95 of the step."""
     lasting = ago((at - task["since"]).total_seconds())
     place = f"step {step['position']} of {len(steps)}, {step['name']}" if step else "no step"
-    message = str((task["error"] or {}).get("message") or "").rstrip(".")
+    message = str((task["error"] or {}).get("message") or "").partition("\n")[0].rstrip(".")
     failed_step = str((task["error"] or {}).get("step") or (step["name"] if step else ""))
     if state == "waiting":
         return f"Waiting {lasting} for {_and(waiting_on)} ({place})."
@@ -59,7 +59,7 @@ def headline(
         return f"Cancelled by a person before it was done ({place})."
     known = reason_of(task["reason"])
     why = message or (known.meaning.rstrip(".") if known else task["reason"])
-    return f"Failed at {failed_step}: {why}."
+    return f"Failed in {place}: {why}."
 
 
 def _and(waiting_on: list[WaitingOn]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from worka.kernel.db import Connection
 from worka.kernel.explanation import Change
@@ -19,8 +19,16 @@ async def changed_just_before(conn: Connection, workspace_id: str, onset: dateti
         Change(
             at=row["at"],
             who=row["actor_name"] or row["actor_id"],
-            what=f"{row['type'].replace('.', ' ').replace('_', ' ')}: {row['subject_name'] or row['subject']}",
+            what=_what(row),
             ref=row["subject"],
         )
         for row in rows
     ]
+
+
+def _what(row: dict[str, Any]) -> str:
+    """`saved workflow definition “payments”`; with the state that it came to: `moved pack release “a 1.0” to released`."""
+    *noun, verb = row["type"].replace("_", " ").split(".")
+    name = f" “{row['subject_name']}”" if row["subject_name"] else ""
+    came_to = f" to {row['state'].replace('_', ' ')}" if verb == "moved" and row["state"] else ""
+    return f"{verb} {' '.join(noun)}{name}{came_to}"

@@ -135,16 +135,21 @@ async def workspace(conn: Connection, workspace_id: str) -> Row | None:
     return await cursor.fetchone()
 
 
+_ONLY_USE = r"^(broker\.|treasury\.lease\.|treasury\.secret\.leased|approval\.(requested|used|vote|decision)|identity\.s|audit\.)"
+
+
 async def changes_before(
     conn: Connection, workspace_id: str, onset: datetime, apart_from: list[str], most: int
 ) -> list[Row]:
     """The newest changes of capability, access, secrets, policy, sharing, services or settings in the workspace, or of
-    its whole tenant, in the day before a moment; what was done to `apart_from` itself is not among them."""
+    its whole tenant, in the day before a moment: of each thing its newest change. What was done to `apart_from` itself is
+    not among them, nor what only used something and changed nothing: a lease, a request that left, a sign-in, a vote."""
     cursor = await conn.execute(
-        "select at, type, subject, subject_name, actor_name, actor_id from worka.event"
+        "select * from (select distinct on (subject) id, at, type, subject, subject_name, actor_name, actor_id,"
+        " after ->> 'state' as state from worka.event"
         " where (workspace_id = %s or workspace_id is null) and at < %s and at > %s - interval '1 day'"
-        " and subject <> all(%s) and (lane <> 'work' or type like 'workflow.definition.%%')"
-        " order by at desc, id desc limit %s",
-        (workspace_id, onset, onset, apart_from, most),
+        " and subject <> all(%s) and (lane <> 'work' or type like 'workflow.definition.%%') and type !~ %s"
+        " order by subject, at desc, id desc) as newest order by at desc, id desc limit %s",
+        (workspace_id, onset, onset, apart_from, _ONLY_USE, most),
     )
     return await cursor.fetchall()

@@ -165,10 +165,11 @@ async def resolve(ctx: Context, tool: str) -> tuple[Row, Row, Row]:
     if attachment["state"] not in model.SERVING or release["state"] not in ("released", "revoked"):
         reason = attachment["reason"] if attachment["state"] not in model.SERVING else release["reason"]
         raise AttachmentNotUsable(
-            f"{attachment['pack']} is {attachment['state']} ({reason}).",
+            f"{attachment['pack']} does not serve calls now. {rules.meaning(reason)}",
             attachment_id=attachment["id"],
             state=attachment["state"],
             reason=reason,
+            layer=rules.layer_of(reason, "publication"),
         )
     if attachment["state"] == "held" and {name, model.WHOLE_SERVER} & set(attachment["held"] or {}):
         raise ToolHeld(

@@ -30,17 +30,25 @@ on("click", async (event) => {
   if (link && link.origin === location.origin && !link.hash && !event.defaultPrevented && !event.metaKey && !event.ctrlKey && !event.shiftKey) away();
 });
 on("submit", (event) => !event.defaultPrevented && away());
-on("keydown", (event) => { if (event.key === "Escape") $$("details.menu[open]").forEach((menu) => { menu.open = false; $("summary", menu).focus(); }); });
+on("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  busy(false); // Escape is also how a browser stops loading
+  $$("details.menu[open]").forEach((menu) => { menu.open = false; $("summary", menu).focus(); });
+});
 
 // A page that takes its time says so; a quick one does not flicker.
 let leaving = 0;
 function away() {
   clearTimeout(leaving);
-  leaving = setTimeout(() => { root.dataset.loading = ""; $("#main").setAttribute("aria-busy", "true"); say("Loading"); }, 200);
+  leaving = setTimeout(() => { busy(true); say("Loading"); }, 200);
+}
+function busy(yes) {
+  clearTimeout(leaving);
+  root.toggleAttribute("data-loading", yes);
+  $("#main")?.setAttribute("aria-busy", String(yes));
+  $("#loading")?.toggleAttribute("hidden", !yes);
 }
 addEventListener("pageshow", (event) => {
-  clearTimeout(leaving);
-  delete root.dataset.loading;
-  $("#main")?.removeAttribute("aria-busy");
+  busy(false);
   if (event.persisted) location.reload();
 });
