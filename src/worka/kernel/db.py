@@ -190,7 +190,7 @@ class Database:
         except (PoolTimeout, psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout) as error:
             if self._refused is not None:
                 raise self._refused from error
-            raise DatabaseUnavailable(f"The database did not answer: {type(error).__name__}.") from error
+            raise DatabaseUnavailable("The database did not answer.") from error
 
     @asynccontextmanager
     async def listen(self, channel: str) -> AsyncIterator[Connection]:

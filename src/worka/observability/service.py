@@ -13,6 +13,7 @@ from worka.observability import actions, rules, store
 from worka.workflows import engine
 from worka.workflows import store as tasks
 from worka.workflows.explain import shown_state
+from worka.workflows.words import ago
 
 Row = dict[str, Any]
 ROLES = ("serve", "worker", "broker")
@@ -214,7 +215,7 @@ def _process(row: Row | None, role: str) -> Row:
     health, reason = rules.process_state(row["silent"] if row else None)
     words = {
         "healthy": f"{role} is alive",
-        "down": f"{role} gave no sign of life for {int(row['silent']) if row else 0} s",
+        "down": f"{role} gave no sign of life for {ago(row['silent'] if row else 0)}",
         "unknown": f"{role} was never seen",
     }
     return {
