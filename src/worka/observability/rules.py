@@ -59,7 +59,7 @@ def one_line(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str
             continue
         words = key.replace("_", " ")
         if old is None:
-            parts.append(f"{words} {_short(new.replace('.', ' ') if key == 'boundary' else new)}")
+            parts.append(f"{words} {_short(str(new).replace('.', ' ') if key == 'boundary' else new)}")
         elif new is None:
             # Several events say only what is new: a key that is not named again was not removed.
             continue
