@@ -118,7 +118,7 @@ class Client:
                 {
                     "code": "no_server",
                     "title": "Worka does not answer",
-                    "detail": f"{self.url}: {type(error).__name__}",
+                    "detail": f"{self.url} takes no connection or gives no answer",
                     "remedy": "Start it with `worka up`, or name it with --url or WORKA_URL.",
                 },
                 1,

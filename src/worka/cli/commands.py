@@ -311,7 +311,12 @@ def approvals_list(state: str = "open", limit: int = 50) -> None:
     api = client()
     value = api.get(api.ws("/approvals"), state=state, limit=limit)
     if not show(value):
-        output.table(value["items"], ["id", "title", "verb", "state", "since", "expires_at"], "No approvals are open.")
+        rows = [
+            {**row, "for": ", ".join(str(item.get("name") or item["id"]) for item in row["blocks"])}
+            for row in value["items"]
+        ]
+        columns = ["id", "title", "for", "verb", "state", "since", "expires_at"]
+        output.table(rows, columns, f"No approval is {state}.")
 
 
 @approvals.command("show")

@@ -106,7 +106,7 @@ def explanation(why: dict[str, Any]) -> None:
         f"  [dim]{escape(why['subject'])} · {why['state']} · {why['reason']} · since {why['since']} · {why['layer']} ({why['incident_class']})[/]"
     )
     for leg in why.get("road", []):
-        out.print(f"  {MARKS.get(leg['state'], '·')} {escape(leg['name'])}  [dim]{escape(leg.get('detail') or '')}[/]")
+        out.print(f"  {MARKS.get(leg['state'], '·')} {escape(leg['name'])}  [dim]{_under(leg.get('detail'))}[/]")
     for wait in why.get("waiting_on", []):
         deadline = f", until {wait['deadline']}" if wait.get("deadline") else ", [yellow]no deadline[/]"
         out.print(
@@ -119,19 +119,24 @@ def explanation(why: dict[str, Any]) -> None:
     if why.get("last_error"):
         error = why["last_error"]
         out.print(
-            f"  [red]last error[/] {escape(error['code'])}: {escape(error['message'])} (attempt {error['attempt']})"
+            f"  [red]last error[/] {escape(error['code'])}: {_under(error['message'])} (attempt {error['attempt']})"
         )
     for change in why.get("changed_just_before", []):
         out.print(
             f"  changed just before: {change['at']} {escape(change['who'])} {escape(change['what'])} ({change['ref']})"
         )
     for link in why.get("evidence", []):
-        out.print(f"  [dim]evidence {escape(link['kind'])}: {escape(link['ref'])} {escape(link.get('label') or '')}[/]")
+        out.print(f"  [dim]evidence {escape(link['kind'])}: {escape(link['ref'])} {_under(link.get('label'))}[/]")
     for step in why.get("next", []):
         mark = "→" if step["allowed"] else "[dim]✗[/]"
         note = "" if step["allowed"] else f" [dim]({escape(step.get('because') or '')})[/]"
-        out.print(f"  {mark} {escape(step['label'])}: {escape(step['command'])}{note}")
+        out.print(f"  {mark} {escape(step['label'].rstrip('.'))}: {escape(step['command'])}{note}")
     out.print(f"  [dim]{why['certainty']}, as of {why['observed_at']}[/]")
+
+
+def _under(text: str | None) -> str:
+    """Of a text of several lines all but the first stand a little to the right of it."""
+    return escape((text or "").strip().replace("\n", "\n      "))
 
 
 def problem(body: dict[str, Any]) -> None:

@@ -77,6 +77,9 @@ def change(row: Row) -> Row:
     }
 
 
+_NOT_SERVING = {"awaiting_connection": "waits for a connection", "failed": "failed", "broken": "does not work"}
+
+
 async def attention(ctx: Context) -> Row:
     """What needs this reader now: {items: [{kind, ref, title, state, reason, since, headline, mine}], counts,
     observed_at}. `mine`: this reader can clear it."""
@@ -86,7 +89,8 @@ async def attention(ctx: Context) -> Row:
         for approval in await approvals.listing(ctx, workspace_id, "open", None, 100):
             mine = approval["eligibility"]["eligible"]
             who = "you" if mine else " or ".join(approval["who_could"]) or "nobody who is here now"
-            headline = f"“{approval['title']}” waits for {who}"
+            blocked = ", ".join(str(item["name"]) for item in approval["blocks"] if item.get("name"))
+            headline = f"“{approval['title']}” waits for {who}{', for ' + blocked if blocked else ''}"
             since, reason = approval["created_at"], approval["reason"]
             items.append(_item("approval", approval["id"], approval["title"], "open", reason, since, headline, mine))
         at = now()
@@ -125,7 +129,8 @@ async def attention(ctx: Context) -> Row:
                 )
             )
         for row in await store.held_or_broken(conn, workspace_id):
-            headline = f"{row['title']} is {row['state'].replace('_', ' ')}: {rules.meaning(row['reason'])}"
+            how = _NOT_SERVING.get(row["state"], f"is {row['state']}")
+            headline = f"{row['title']} {how}: {rules.meaning(row['reason'])}"
             items.append(
                 _item(row["kind"], row["id"], row["title"], row["state"], row["reason"], row["since"], headline, False)
             )

@@ -61,7 +61,7 @@ class InvocationNotFound(errors.NotFound):
 
 class ToolNotFound(errors.NotFound):
     code, title = "tool_not_found", "No attached pack of this workspace has this tool"
-    default_remedy = "List what is there with GET /v1/workspaces/{workspace_id}/tools, or attach the pack."
+    default_remedy = "List what is there with `worka tool list`, or attach the pack."
 
 
 class VersionTaken(errors.Conflict):
@@ -81,12 +81,12 @@ class AlreadyAttached(errors.Conflict):
 
 class AttachmentNotUsable(errors.Conflict):
     code, title = "attachment_not_usable", "The attachment does not serve calls now"
-    default_remedy = "Read GET /v1/attachments/{attachment_id}/why: it names who must act."
+    default_remedy = "Read `worka why ATTACHMENT_ID`: it names who must act."
 
 
 class ToolHeld(errors.Conflict):
     code, title = "tool_held", "The tool's definition changed and waits for a decision"
-    default_remedy = "Read GET /v1/attachments/{attachment_id}/why: it shows the difference."
+    default_remedy = "Read `worka why ATTACHMENT_ID`: it shows the difference."
 
 
 class KeyInUse(errors.Conflict):

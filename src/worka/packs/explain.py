@@ -177,6 +177,8 @@ async def explain_invocation(ctx: Context, invocation_id: str) -> Explanation:
     layer = row["layer"] or _layer(reason, "pack")
     known = reasons.get(reason)
     said = (row["message"] or "").partition("\n")[0].rstrip(".") or _meaning(reason)
+    if said.startswith("/"):  # the place in an answer that does not fit is told after what is wrong with it
+        said = f"{_meaning(reason)}: {said}"
     headline = {
         "running": f"{row['tool']} is running",
         "succeeded": f"{row['tool']} answered",

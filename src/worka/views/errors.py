@@ -12,7 +12,7 @@ from worka.kernel import errors
 
 class ViewNotFound(errors.NotFound):
     code, title = "view_not_found", "There is no such view here"
-    default_remedy = "List them with `GET /v1/workspaces/{workspace_id}/views`."
+    default_remedy = "List them with `worka view list`."
 
 
 class RevisionNotFound(errors.NotFound):

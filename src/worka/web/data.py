@@ -130,6 +130,8 @@ async def attention(ctx: Context) -> Row:
             target = f"/w/{ctx.workspace_id}/why/{subject}"
         lane = "waiting" if item["kind"] == "task" and item["state"] == "waiting" else _LANE_OF.get(item["kind"], "")
         title, line = words.told(item["title"], item["headline"])
+        told = _asked(asked.get(subject))
+        line = line.removesuffix(f", for {told['for']}") if told else line
         lanes.setdefault(lane or "evidence", []).append(
             {
                 **item,
@@ -137,7 +139,7 @@ async def attention(ctx: Context) -> Row:
                 "you_can": item["mine"],
                 "title": title,
                 "line": line,
-                **_asked(asked.get(subject)),
+                **told,
             }
         )
     mine = sum(1 for item in found["items"] if item["mine"])

@@ -29,6 +29,7 @@ async def changed_just_before(conn: Connection, workspace_id: str, onset: dateti
 def _what(row: dict[str, Any]) -> str:
     """`saved workflow definition “payments”`; with the state that it came to: `moved pack release “a 1.0” to released`."""
     *noun, verb = row["type"].replace("_", " ").split(".")
+    verb = "withdrew" if verb == "withdrawn" else verb
     name = f" “{row['subject_name']}”" if row["subject_name"] else ""
     came_to = f" to {row['state'].replace('_', ' ')}" if verb == "moved" and row["state"] else ""
     return f"{verb} {' '.join(noun)}{name}{came_to}"

@@ -166,6 +166,7 @@ async def resolve(ctx: Context, tool: str) -> tuple[Row, Row, Row]:
         reason = attachment["reason"] if attachment["state"] not in model.SERVING else release["reason"]
         raise AttachmentNotUsable(
             f"{attachment['pack']} does not serve calls now. {rules.meaning(reason)}",
+            remedy=f"Read `worka why {attachment['id']}`: it names who must act.",
             attachment_id=attachment["id"],
             state=attachment["state"],
             reason=reason,
