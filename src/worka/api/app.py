@@ -103,7 +103,7 @@ def create(runtime: Runtime, console: Console | None = None) -> Any:
         app.mount("/static", console.static_app)
     _health(app, runtime)
     _problems(app)
-    return Door(app, runtime, heartbeat.id, lambda request, body: _page(console, request, body))
+    return Door(app, runtime, heartbeat.id, app.openapi, lambda request, body: _page(console, request, body))
 
 
 def _problems(app: FastAPI) -> None:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from worka.api import idempotency, reading
+from worka.api import conditional, idempotency, reading
 from worka.api.errors import TenantRequired, TooLarge
 from worka.identity import authenticate
 from worka.kernel import telemetry
@@ -55,6 +55,7 @@ class Door:
         app: ASGIApp,
         runtime: Runtime,
         owner: str,
+        document: Callable[[], dict[str, Any]],
         page: Callable[[Request, dict[str, Any]], Any] | None = None,
     ) -> None:
         self.app = app
@@ -62,6 +63,8 @@ class Door:
         self.owner = owner
         self.hosts = reading.own_hosts(runtime.settings.http)
         self.page = page or (lambda _request, _body: None)
+        self.document = document
+        self._places: conditional.Places | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -123,11 +126,24 @@ class Door:
         ctx = await self.context(request, trace_id, span)
         scope["state"]["ctx"] = ctx
         receive = await self._read(request, receive)
-        key = request.headers.get("idempotency-key")
-        if key is not None and method in ("POST", "PUT", "PATCH", "DELETE") and path.startswith("/v1/"):
-            await idempotency.run(self.app, scope, receive, send, ctx, key, self.owner)
+        if method == "GET" and path.startswith("/v1/") and self.places().tells(method, path):
+            await conditional.read(self.app, scope, receive, send)
             return
-        await self.app(scope, receive, send)
+        changing = method not in SAFE and path.startswith("/v1/")
+        app = self.app
+        if changing and "if-match" in request.headers:
+            app = conditional.guarded(app, self.places, scope, ctx)
+        key = request.headers.get("idempotency-key")
+        if key is not None and changing:
+            await idempotency.run(app, scope, receive, send, ctx, key, self.owner)
+            return
+        await app(scope, receive, send)
+
+    def places(self) -> conditional.Places:
+        """Which route a path is of."""
+        if self._places is None:
+            self._places = conditional.Places(self.document())
+        return self._places
 
     async def _read(self, request: Request, receive: Receive) -> Receive:
         """The API's bodies are read here, once and strictly; pages of the console post forms."""

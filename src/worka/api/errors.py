@@ -1,12 +1,13 @@
 """Problems of the door itself, before any use case is asked.
 
-Problem ── Misdirected 421, MethodNotAllowed 405, UnsupportedBody 415, TooLarge 413, NoSuchRoute 404
+Problem ── Misdirected 421, MethodNotAllowed 405, UnsupportedBody 415, TooLarge 413, NoSuchRoute 404, PreconditionFailed 412,
+           BadEntityTag 400
 Invalid ── UnknownParameter, UnknownField, TenantRequired
 """
 
 from __future__ import annotations
 
-from worka.kernel.errors import Invalid, NotFound, Problem
+from worka.kernel.errors import BadRequest, Invalid, NotFound, Problem
 
 
 class Misdirected(Problem):
@@ -66,3 +67,17 @@ class TenantRequired(Invalid):
     code = "tenant_required"
     title = "Name the tenant"
     default_remedy = "Send the header Worka-Tenant, or use a path with the workspace."
+
+
+class PreconditionFailed(Problem):
+    """The thing is not what the caller's If-Match says; nothing was changed."""
+
+    status, code, title = 412, "precondition_failed", "It changed since you read it"
+    default_remedy = "Read it again, decide on what it is now, and send its new ETag."
+
+
+class BadEntityTag(BadRequest):
+    """If-Match or If-None-Match holds no entity tag."""
+
+    code, title = "bad_entity_tag", "This is no entity tag"
+    default_remedy = 'Send the ETag of an answer as it was, with its quotation marks, or "*".'

@@ -132,6 +132,8 @@ def _digest(scope: Scope, ctx: Context, body: bytes) -> str:
         scope.get("query_string", b""),
         (ctx.credential_id or "").encode(),
         body,
+        # The same change on another condition is another request.
+        *(value for name, value in scope["headers"] if name == b"if-match"),
     ]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from worka import __version__
-from worka.api import door
+from worka.api import conditional, door
 from worka.kernel.strict_json import SAFE_INTEGER
 
 PROBLEM: dict[str, Any] = {
@@ -51,6 +51,7 @@ MEANING = {
     404: "There is no such thing for the caller. What belongs to another tenant does not exist.",
     405: "The path does not have this method.",
     409: "It is in another state than this needs, or changed meanwhile.",
+    412: "It is not what the If-Match says; nothing was changed.",
     413: "The body is too large.",
     415: "The body is not JSON.",
     421: "The Host header names another machine.",
@@ -69,6 +70,20 @@ KEY = {
 }
 
 
+ETAG = {"description": "A strong validator of what is shown.", "schema": {"type": "string", "pattern": '^"[0-9a-f]{32}"$'}}
+CONDITIONS = {
+    name: {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "description": words,
+        "schema": {"type": "string", "maxLength": 2000, "pattern": conditional.TAGS},
+    }
+    for name, words in {
+        "If-None-Match": "ETags that the caller has: 304 and no body if one of them is it.",
+        "If-Match": "The ETag of what the caller read: 412 and no change if it is another by now.",
+    }.items()
+}
 TEXT = "^[^\\x00]*$"
 """A text that says nothing more of itself: what the door reads holds no NUL (kernel/strict_json.py, reading.check_text)."""
 INTEGER = {"minimum": -SAFE_INTEGER, "maximum": SAFE_INTEGER}
@@ -130,12 +145,24 @@ def document(app: FastAPI) -> dict[str, Any]:
             "description": "The console's session; a change with it must come from the console's own origin.",
         },
     }
+    tagged = {path for path, item in made["paths"].items() if "get" in item and conditional.tagged(path, "GET")}
     for path, item in made["paths"].items():
         for method, operation in item.items():
             _complete(path, method, operation)
+            _conditions(path, method.upper(), operation, tagged)
             _as_read(schemas, operation)
     app.openapi_schema = made
     return made
+
+
+def _conditions(path: str, method: str, operation: dict[str, Any], tagged: set[str]) -> None:
+    given = operation["responses"]
+    if conditional.tagged(path, method):
+        operation.setdefault("parameters", []).append(CONDITIONS["If-None-Match"])
+        given["200"]["headers"] = {"ETag": ETAG}
+        given["304"] = {"description": "It is what the caller has.", "headers": {"ETag": ETAG}}
+    elif conditional.changes(path, method, tagged):
+        operation.setdefault("parameters", []).append(CONDITIONS["If-Match"])
 
 
 def _as_read(schemas: dict[str, Any], operation: dict[str, Any]) -> None:
@@ -198,6 +225,7 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
         statuses |= {409, 413, 415}
         if path.startswith("/v1/") and not stranger:
             operation.setdefault("parameters", [])
+            statuses |= {412}
             operation["parameters"] = [p for p in operation["parameters"] if p["name"].lower() != "idempotency-key"] + [
                 KEY
             ]

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-EXIT = {400: 2, 401: 4, 403: 5, 404: 3, 409: 7, 422: 2}
+EXIT = {400: 2, 401: 4, 403: 5, 404: 3, 409: 7, 412: 7, 422: 2}
 WAITING = 6
 
 

@@ -35,6 +35,12 @@ async def save_policy(workspace_id: str, body: NewPolicy, ctx: Context = Depends
     return await service.save_policy(ctx, workspace_id, body.kind, body.text, body.note)
 
 
+@router.get("/workspaces/{workspace_id}/policies/{kind}", **gives(PolicyText))
+async def newest_policy(workspace_id: str, kind: Kind, ctx: Context = Depends(context)) -> dict[str, Any]:
+    """The version that holds now, with its text; its ETag is what saving the next one takes as If-Match."""
+    return await service.newest_policy(ctx, workspace_id, kind)
+
+
 @router.get("/workspaces/{workspace_id}/policies/{kind}/{version}", **gives(PolicyText))
 async def show_policy(
     workspace_id: str, kind: Kind, version: Version, ctx: Context = Depends(context)

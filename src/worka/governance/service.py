@@ -78,6 +78,13 @@ async def show_policy(ctx: Context, workspace_id: str, kind: str, version: int) 
     return {"kind": kind, "version": version, **shown, "floor_version": floor_name, "floor_text": floor_text}
 
 
+async def newest_policy(ctx: Context, workspace_id: str, kind: str) -> dict[str, Any]:
+    """The version of a kind that holds now, as `show_policy` gives it (version 0: the tenant saved none)."""
+    async with ctx.transaction() as conn:
+        number = (await authorization.store.policy_versions(conn))[kind]
+        return await show_policy(ctx, workspace_id, kind, number)
+
+
 async def access(ctx: Context, workspace_id: str) -> dict[str, Any]:
     """What the caller may do here: role, the six permissions, every action with yes or no, and the reviewed matrix."""
     place = Resource("workspace", workspace_id, workspace_id)

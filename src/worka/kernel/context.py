@@ -87,6 +87,14 @@ class Binder(Protocol):
     async def __call__(self, conn: Connection) -> None: ...
 
 
+class Precondition(Protocol):
+    """`api.conditional` implements it; see `Context.guard`."""
+
+    async def begun(self, conn: Connection) -> None: ...
+
+    async def ending(self, conn: Connection, subjects: list[str]) -> None: ...
+
+
 class Witness(Protocol):
     """`api.idempotency` implements it."""
 
@@ -117,6 +125,9 @@ class Context:
     """For a use case that keeps its own record by key: binds the request's idempotency key to this request, inside its
     transaction; raises if the key belongs to another request."""
 
+    guard: Precondition | None = field(default=None, repr=False)
+    """Asked inside the transaction of the change, at its beginning and before its commit, whether it may still happen."""
+
     @property
     def conn(self) -> Connection:
         """The open transaction's connection."""
@@ -140,6 +151,8 @@ class Context:
         async with self.db.transaction(self.tenant_id, person) as conn:
             self.tx = Transaction(conn)
             try:
+                if self.guard is not None:
+                    await self.guard.begun(conn)
                 yield conn
                 await self._flush(self.tx)
             finally:
@@ -155,8 +168,11 @@ class Context:
         # Each actor's rows carry its own name; the audit statement of all of them comes last. Chains are locked in one
         # order (the platform's first), so that two transactions never wait for each other.
         ordered = sorted(groups.values(), key=lambda group: group[0].tenant_id or "")
-        if tx.events and self.witness is not None:
-            await self.witness(tx.conn, list(dict.fromkeys(event.subject for _, event in tx.events)))
+        subjects = list(dict.fromkeys(event.subject for _, event in tx.events))
+        if subjects and self.guard is not None:
+            await self.guard.ending(tx.conn, subjects)
+        if subjects and self.witness is not None:
+            await self.witness(tx.conn, subjects)
         for source, group in ordered:
             await event_rows.store(tx.conn, source, group)
         for source, group in ordered:

@@ -73,6 +73,12 @@ async def list_members(workspace_id: str, ctx: Context = Depends(context)) -> di
     return {"items": await service.members(ctx, workspace_id), "next": None}
 
 
+@router.get("/workspaces/{workspace_id}/members/{principal_id}", **gives(Member))
+async def get_member(workspace_id: str, principal_id: str, ctx: Context = Depends(context)) -> dict[str, Any]:
+    """One member, with its role."""
+    return await service.member(ctx, workspace_id, principal_id)
+
+
 @router.patch("/workspaces/{workspace_id}/members/{principal_id}", **gives(MemberChange))
 async def change_member(
     workspace_id: str, principal_id: str, body: ChangedMember, ctx: Context = Depends(context)
@@ -100,6 +106,12 @@ async def add_team_member(workspace_id: str, body: NewTeamMember, ctx: Context =
     """Adds an AI team member, owned by the caller."""
     fields = body.model_dump(exclude={"role"})
     return await service.add_team_member(ctx, workspace_id, fields, body.role)
+
+
+@router.get("/workspaces/{workspace_id}/team-members/{member_id}", **gives(TeamMember))
+async def get_team_member(workspace_id: str, member_id: str, ctx: Context = Depends(context)) -> dict[str, Any]:
+    """One AI team member."""
+    return await service.team_member(ctx, workspace_id, member_id)
 
 
 @router.patch("/workspaces/{workspace_id}/team-members/{member_id}", **gives(TeamMember))

@@ -8,7 +8,7 @@ from typing import Any
 from worka import identity
 from worka.identity import rules as person_rules
 from worka.identity import service as people
-from worka.identity.errors import BadSignIn
+from worka.identity.errors import BadSignIn, TeamMemberNotFound
 from worka.identity.passwords import verify
 from worka.kernel.clock import now
 from worka.kernel.context import Context, Principal, Resource
@@ -193,6 +193,14 @@ async def members(ctx: Context, workspace_id: str) -> list[dict[str, Any]]:
     return [{key: row[key] for key in keys} for row in rows]
 
 
+async def member(ctx: Context, workspace_id: str, principal_id: str) -> dict[str, Any]:
+    """One member, as `members` shows it. Raises MemberNotFound."""
+    for row in await members(ctx, workspace_id):
+        if row["principal_id"] == principal_id:
+            return row
+    raise MemberNotFound(f"{principal_id} is not in this workspace.")
+
+
 async def change_member(
     ctx: Context, workspace_id: str, principal_id: str, role: str | None, approver: bool | None
 ) -> dict[str, Any]:
@@ -262,6 +270,17 @@ async def add_team_member(ctx: Context, workspace_id: str, fields: dict[str, Any
         assert member is not None
         ctx.record(events.member_added(workspace_id, member, row["name"]))
     return team_member_shown({**row, "role": role})
+
+
+async def team_member(ctx: Context, workspace_id: str, member_id: str) -> dict[str, Any]:
+    """One AI team member with its role. Raises TeamMemberNotFound."""
+    async with ctx.transaction() as conn:
+        await ctx.require(identity.actions.TEAM_MEMBER_VIEW, place(workspace_id))
+        row = await identity.store.team_member(conn, member_id)
+        if row is None or row["workspace_id"] != workspace_id:
+            raise TeamMemberNotFound(f"{member_id} is no AI team member of this workspace.")
+        held = await store.membership(conn, workspace_id, "team_member", member_id)
+    return team_member_shown({**row, "role": held["role"] if held else None})
 
 
 def team_member_shown(row: dict[str, Any]) -> dict[str, Any]:

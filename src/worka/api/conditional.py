@@ -1,0 +1,217 @@
+"""`ETag`, `If-None-Match` and `If-Match` (RFC 9110, 8.8.3 and 13), once for every route.
+
+The ETag of a thing is the hash of its representation, so it is strong by itself. `If-Match` on a change is held inside the
+transaction of that change: the thing is read there as its GET shows it, and just before the commit nobody else may have
+committed a change of what this one changed. Then the change is rolled back, and nothing of it happened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from worka.api import store
+from worka.api.errors import BadEntityTag, PreconditionFailed
+from worka.kernel.context import Context
+from worka.kernel.db import Connection
+
+TAG = r'(?:W/)?"[\x21\x23-\x7e]{0,100}"'
+TAGS = rf"^(?:\*|{TAG}(?: *, *{TAG}){{0,20}})$"
+_ASKS = re.compile(r"/(?:why|chain)/\{\w+\}$")
+"""Answers to a question, with the moment of it; no things."""
+_VERB = re.compile(r"^(/v1/[a-z-]+/\{\w+\})/[a-z]+$")
+# What a POST to a collection makes the next version of: where that is read, and where the body names it.
+_NEXT = {
+    "/v1/workspaces/{workspace_id}/policies": ("/{}", ("kind",)),
+    "/v1/workspaces/{workspace_id}/workflows": ("/{}", ("definition", "name")),
+}
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
+
+
+NOWHERE = "/"
+"""Read where nothing is: a body that does not name what it makes the next version of is refused for that."""
+
+
+def tagged(template: str, method: str) -> bool:
+    """Whether this route reads one thing, whose ETag it tells."""
+    return method == "GET" and template.startswith("/v1/") and template.endswith("}") and not _ASKS.search(template)
+
+
+def changes(template: str, method: str, templates: set[str]) -> str:
+    """Where the thing is read that this route changes; empty when there is no such place. `templates`: those that tell
+    an ETag. A collection that takes new versions ends in `/{}`."""
+    if method in ("GET", "HEAD"):
+        return ""
+    if template in templates:
+        return template
+    if template in _NEXT and method == "POST":
+        return template + _NEXT[template][0]
+    verb = _VERB.match(template)
+    return verb[1] if verb and verb[1] in templates else ""
+
+
+class Places:
+    """Which route a path is of, out of the OpenAPI document."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self._routes = [
+            (re.compile(re.sub(r"\\{\w+\\}", "([^/]+)", re.escape(template))), template, set(item))
+            for template, item in sorted(document["paths"].items(), key=lambda pair: pair[0].count("{"))
+        ]
+        self._tagged = {template for _, template, methods in self._routes if "get" in methods and tagged(template, "GET")}
+
+    def tells(self, method: str, path: str) -> bool:
+        """Whether the answer carries an ETag."""
+        template, _ = self._of(method, path)
+        return template in self._tagged
+
+    def read_at(self, method: str, path: str, body: Any) -> str:
+        """The path at which what a request changes is read; empty when nowhere."""
+        template, _ = self._of(method, path)
+        place = changes(template, method, self._tagged) if template else ""
+        if place.endswith("/{}"):
+            for name in _NEXT[template][1]:
+                body = body.get(name) if isinstance(body, dict) else None
+            return f"{path}/{body}" if isinstance(body, str) and _NAME.fullmatch(body) else NOWHERE
+        return "/".join(path.split("/")[: place.count("/") + 1]) if place else ""
+
+    def _of(self, method: str, path: str) -> tuple[str, re.Match[str] | None]:
+        for pattern, template, methods in self._routes:
+            if method.lower() in methods and (found := pattern.fullmatch(path)):
+                return template, found
+        return "", None
+
+
+def etag(body: bytes) -> str:
+    """The strong ETag of a representation."""
+    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+
+
+def _wanted(name: str, headers: Headers) -> list[str]:
+    value = ", ".join(headers.getlist(name)).strip()
+    if not re.fullmatch(TAGS, value):
+        raise BadEntityTag(f"{name} is {value[:80]!r}.", field=f"/header/{name}")
+    return [value] if value == "*" else re.findall(TAG, value)
+
+
+async def read(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers a GET with the ETag of what it shows, or with 304 to whoever has it. Raises BadEntityTag."""
+    headers = Headers(scope=scope)
+    known = _wanted("If-None-Match", headers) if "if-none-match" in headers else []
+    start: Message = {}
+    chunks: list[bytes] = []
+
+    async def tagging(message: Message) -> None:
+        nonlocal start
+        if message["type"] == "http.response.start" and message["status"] == 200:
+            start = message
+        elif not start:
+            await send(message)
+        else:
+            chunks.append(message.get("body", b""))
+            if not message.get("more_body", False):
+                await _give(send, start, b"".join(chunks), known)
+
+    await app(scope, receive, tagging)
+
+
+async def _give(send: Send, start: Message, body: bytes, known: list[str]) -> None:
+    mine = etag(body)
+    headers = MutableHeaders(raw=list(start.get("headers", [])))
+    headers["ETag"] = mine
+    if "*" in known or mine in [tag.removeprefix("W/") for tag in known]:
+        del headers["content-length"]
+        del headers["content-type"]
+        start, body = {**start, "status": 304}, b""
+    await send({**start, "headers": headers.raw})
+    await send({"type": "http.response.body", "body": body})
+
+
+@dataclass(eq=False)
+class Guard:
+    """Holds a change to what its caller has read. Implements the kernel's protocol."""
+
+    app: ASGIApp
+    asked: Scope
+    wanted: list[str]
+    snapshot: str = ""
+    over: bool = False
+
+    async def begun(self, conn: Connection) -> None:
+        """At the beginning of each transaction of the request until one has changed something. Raises PreconditionFailed."""
+        if self.over:
+            return
+        self.snapshot = await store.snapshot(conn)
+        status, body = await self._shown()
+        if status == 404 and self.wanted != ["*"]:
+            return  # the change itself says that there is no such thing
+        mine = etag(body) if status == 200 else ""
+        # A weak tag is never the same thing (RFC 9110, 13.1.1).
+        if status != 200 or not (self.wanted == ["*"] or mine in self.wanted):
+            self.over = True
+            raise PreconditionFailed(
+                "It is not what it was when you read it." if mine else "What it is now cannot be read by you.",
+                **({"etag": mine} if mine else {}),
+            )
+
+    async def ending(self, conn: Connection, subjects: list[str]) -> None:
+        """Before the commit of what changes `subjects`. Raises PreconditionFailed: somebody else was faster."""
+        if self.over:
+            return
+        self.over = True
+        if await store.changed_since(conn, self.snapshot, subjects):
+            raise PreconditionFailed("Somebody else changed it just now.")
+
+    async def _shown(self) -> tuple[int, bytes]:
+        status, chunks = 500, []
+
+        async def nothing() -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def capture(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            chunks.append(message.get("body", b""))
+
+        await self.app({**self.asked, "state": dict(self.asked["state"])}, nothing, capture)
+        return status, b"".join(chunks)
+
+
+def guarded(app: ASGIApp, places: Callable[[], Places], scope: Scope, ctx: Context) -> ASGIApp:
+    """The application that holds this one change to its If-Match. Raises BadEntityTag, PreconditionFailed."""
+    headers = Headers(scope=scope)
+    wanted = _wanted("If-Match", headers)
+    path = places().read_at(scope["method"], scope["path"], scope["state"].get("json"))
+    if not path:
+        raise PreconditionFailed(
+            "This request changes nothing that has an ETag.", remedy="Send it without If-Match.", code="no_etag_here"
+        )
+    dropped = (b"content-", b"if-", b"idempotency-key")
+    asked = {
+        **scope,
+        "method": "GET",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(name, value) for name, value in scope["headers"] if not name.startswith(dropped)],
+        "state": {name: value for name, value in scope["state"].items() if name != "json"},
+    }
+
+    async def held(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "GET":  # a repeat that is answered from what the first request made
+            await app(scope, receive, send)
+            return
+        ctx.guard = Guard(app, asked, wanted)
+        try:
+            await app(scope, receive, send)
+        finally:
+            ctx.guard = None
+
+    return held
