@@ -25,7 +25,7 @@ TAG = r'(?:W/)?"[\x21\x23-\x7e]{0,100}"'
 TAGS = rf"^(?:\*|{TAG}(?: *, *{TAG}){{0,20}})$"
 _ASKS = re.compile(r"/(?:why|chain)/\{\w+\}$")
 """Answers to a question, with the moment of it; no things."""
-_VERB = re.compile(r"^(/v1/[a-z-]+/\{\w+\})/[a-z]+$")
+_VERB = re.compile(r"^(/v1/(?!workspaces/)[a-z-]+/\{\w+\})/[a-z]+$")
 # What a POST to a collection makes the next version of: where that is read, and where the body names it.
 _NEXT = {
     "/v1/workspaces/{workspace_id}/policies": ("/{}", ("kind",)),
