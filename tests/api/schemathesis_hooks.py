@@ -1,7 +1,8 @@
-"""What schemathesis sends, mended in one thing, and one check of our own.
+"""What schemathesis sends, mended in two things, and one check of our own.
 
 It generates the same few idempotency keys over and over; the same key with another request is 422 by promise
-(test_idempotency.py). So every request gets a key of its own.
+(test_idempotency.py). So every request gets a key of its own. And it writes letters and digits only into a header that it
+means to be right, so that no entity tag of its own has quotation marks.
 """
 
 from __future__ import annotations
@@ -33,7 +34,12 @@ that is switched off for it in schemathesis.toml."""
 
 @schemathesis.hook
 def before_call(_context: Any, case: Any, _kwargs: Any) -> None:
-    """Makes a key that is right in shape unique, and no longer than a key may be; wrong ones stay as they are."""
+    """Makes a key that is right in shape unique, and no longer than a key may be, and a tag that is meant to be right one;
+    wrong ones stay as they are."""
+    if case.meta is not None and case.meta.generation.mode.is_positive:
+        for name in {"If-Match", "If-None-Match"} & set(case.headers or {}):
+            if str(case.headers[name])[-1:] not in ('"', "*"):
+                case.headers[name] = '"00000000000000000000000000000000"'
     key = (case.headers or {}).get("Idempotency-Key")
     if isinstance(key, str) and 1 <= len(key) <= LONGEST and key.isprintable() and key.isascii():
         number = f"-{_run}-{next(_numbers)}"

@@ -159,6 +159,8 @@ def test_every_route_that_takes_a_condition_changes_nothing_under_a_stale_one(do
         asked += 1
         sample = SAMPLES[f"{method} {path}"]
         body = sample.body(doors) if sample.body else None
+        if path.endswith("/workflows"):  # a right one: what is no definition is refused before anything is looked up
+            body = {"definition": doors.a.get(doors.a.ws("/workflows/release-notes"))["definition"]}
         answer = clients[sample.who].request(method, url(doors, path), json=body, headers={"If-Match": OTHER})
         if (answer.status_code, answer.json().get("code")) != (412, "precondition_failed"):
             wrong.append(f"{method} {path}: {answer.status_code} {answer.text[:200]}")

@@ -77,7 +77,7 @@ CONDITIONS = {
         "in": "header",
         "required": False,
         "description": words,
-        "schema": {"type": "string", "maxLength": 2000, "pattern": conditional.TAGS},
+        "schema": {"type": "string", "pattern": conditional.TAGS, "examples": [conditional.etag(b"")]},
     }
     for name, words in {
         "If-None-Match": "ETags that the caller has: 304 and no body if one of them is it.",
