@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.api.samples import SAMPLES, url
-from tests.api.test_idempotency import SECRET, door  # noqa: F401 - a fixture
+from tests.api.test_idempotency import SECRET
 from tests.api.test_tenancy import picture
 from tests.api.world import Doors
 from tests.workspaces.world import World
@@ -25,7 +25,7 @@ async def changed(door: httpx.AsyncClient, path: str, tag: str, body: dict[str, 
 
 
 @ETAGS
-async def test_who_has_a_representation_is_told_so_until_it_changes(door: httpx.AsyncClient, world: World) -> None:  # noqa: F811
+async def test_who_has_a_representation_is_told_so_until_it_changes(door: httpx.AsyncClient, world: World) -> None:
     path = f"/v1/workspaces/{world.workspace_id}/team-members/{world.ids['robot']}"
     first = await door.get(path)
     tag = first.headers["ETag"]
@@ -50,7 +50,7 @@ async def test_who_has_a_representation_is_told_so_until_it_changes(door: httpx.
     ],
 )
 async def test_a_change_under_an_etag_happens_only_to_what_was_read(
-    door: httpx.AsyncClient,  # noqa: F811
+    door: httpx.AsyncClient,
     world: World,
     read: str,
     write: str,
@@ -77,7 +77,7 @@ async def test_a_change_under_an_etag_happens_only_to_what_was_read(
 
 @ETAGS
 async def test_a_change_that_commits_between_reading_and_writing_is_not_written_over(
-    door: httpx.AsyncClient,  # noqa: F811
+    door: httpx.AsyncClient,
     world: World,
 ) -> None:
     robot = world.ids["robot"]
@@ -102,7 +102,7 @@ async def test_a_change_that_commits_between_reading_and_writing_is_not_written_
 
 
 @ETAGS
-async def test_a_condition_that_cannot_be_held_is_refused_not_ignored(door: httpx.AsyncClient, world: World) -> None:  # noqa: F811
+async def test_a_condition_that_cannot_be_held_is_refused_not_ignored(door: httpx.AsyncClient, world: World) -> None:
     secrets = f"/v1/workspaces/{world.workspace_id}/secrets"
     refused = await door.post(secrets, json=SECRET, headers={"If-Match": OTHER})
     assert (refused.status_code, refused.json()["code"]) == (412, "no_etag_here")
@@ -116,7 +116,7 @@ async def test_a_condition_that_cannot_be_held_is_refused_not_ignored(door: http
 
 
 @ETAGS
-async def test_the_same_key_with_another_condition_is_another_request(door: httpx.AsyncClient, world: World) -> None:  # noqa: F811
+async def test_the_same_key_with_another_condition_is_another_request(door: httpx.AsyncClient, world: World) -> None:
     path = f"/v1/workspaces/{world.workspace_id}/team-members/{world.ids['robot']}"
     tag = (await door.get(path)).headers["ETag"]
     answers = [

@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.identity.test_http import token_of
 from tests.workspaces.world import World
 from worka.api import idempotency
-from worka.api.app import create
 from worka.kernel.db import DatabaseUnavailable
-from worka.kernel.settings import Settings
-from worka.workers.wiring import Runtime
 
 SECRET = {"name": "tracker", "purpose": "for tests", "kind": "api_token", "value": "trk-0123456789"}
-
-
-@pytest.fixture
-async def door(world: World, cluster: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """The real application, the owner at the door."""
-    settings = Settings(home=world.settings.home, database={"url": cluster.urls.app})  # type: ignore[arg-type]
-    runtime = Runtime(settings, "serve")
-    await runtime.db.open()
-    transport = httpx.ASGITransport(app=create(runtime), raise_app_exceptions=False)
-    headers = await token_of(world, "owner")
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as client:
-        yield client
-    await runtime.db.close()
 
 
 async def post(

@@ -17,6 +17,7 @@ import pytest_asyncio
 from tests.audit.ledger import Ledger, as_owner, pack, put_rows, rows_of, unpack
 from tests.support.database import Cluster
 from worka.audit import service, sign
+from worka.audit.errors import SealBroken
 from worka.audit.verify import verify_file
 from worka.kernel.errors import Denied
 from worka.kernel.events import Event
@@ -228,6 +229,24 @@ async def test_looking_is_refused_without_the_permission_and_recorded_with_it(le
         assert (await service.verify(ledger.ctx(), ledger.workspace))["ok"]
     assert {action for action, _ in ledger.authorizer.asked} == {"audit.export", "audit.verify"}
     assert sum(seq for seq, _ in (await ledger.heads()).values()) == 3
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"leaves": 3}'])
+async def test_an_export_whose_newest_seal_cannot_be_read_says_so_with_a_remedy(ledger: Ledger, damage: str) -> None:
+    await ledger.write(3)
+    assert await ledger.sealer().seal()
+    newest = max(ledger.paths.checkpoints.glob("*.json"))
+    whole = newest.read_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(service, "_PATIENCE", 0.05)
+        newest.chmod(0o640)
+        newest.write_text(damage)
+        with pytest.raises(SealBroken) as broken:
+            await service.export_ledger(ledger.ctx(), ledger.workspace)
+        assert (broken.value.status, broken.value.problem_code) == (503, "seal_broken")
+        assert "Compare" in broken.value.remedy
+        newest.write_bytes(whole)
+        assert (await ledger.exported()).stat().st_size > 0
 
 
 @pytest.mark.capability("AUD-6", part="a forged row is found at once by its MAC")

@@ -64,7 +64,9 @@ class Places:
             (re.compile(re.sub(r"\\{\w+\\}", "([^/]+)", re.escape(template))), template, set(item))
             for template, item in sorted(document["paths"].items(), key=lambda pair: pair[0].count("{"))
         ]
-        self._tagged = {template for _, template, methods in self._routes if "get" in methods and tagged(template, "GET")}
+        self._tagged = {
+            template for _, template, methods in self._routes if "get" in methods and tagged(template, "GET")
+        }
 
     def tells(self, method: str, path: str) -> bool:
         """Whether the answer carries an ETag."""
@@ -83,7 +85,9 @@ class Places:
         return "/".join(path.split("/")[: place.count("/") + 1]) if place else ""
 
     def _of(self, method: str, path: str) -> str:
-        found = (name for pattern, name, methods in self._routes if method.lower() in methods and pattern.fullmatch(path))
+        found = (
+            name for pattern, name, methods in self._routes if method.lower() in methods and pattern.fullmatch(path)
+        )
         return next(found, "")
 
 

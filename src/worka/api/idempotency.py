@@ -106,7 +106,7 @@ async def run(app: ASGIApp, scope: Scope, receive: Receive, send: Send, ctx: Con
         if held is not None:
             await _repeat(app, scope, receive, send, ctx, key, digest, held)
             return
-        if scope["method"] == "POST" and not _OWN_RECORD.match(scope["path"]):
+        if scope["method"] == "POST":
             ctx.witness = witness
         await _answer(app, scope, send, ctx, key, body, receive)
     finally:

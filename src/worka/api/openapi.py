@@ -70,7 +70,10 @@ KEY = {
 }
 
 
-ETAG = {"description": "A strong validator of what is shown.", "schema": {"type": "string", "pattern": '^"[0-9a-f]{32}"$'}}
+ETAG = {
+    "description": "A strong validator of what is shown.",
+    "schema": {"type": "string", "pattern": '^"[0-9a-f]{32}"$'},
+}
 CONDITIONS = {
     name: {
         "name": name,

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from typing import IO, Any
+from collections.abc import Callable
+from typing import IO, Any, TypeVar
 
 from worka.audit import actions, checkpoints, events, export, ledger, sign, store
+from worka.audit.errors import SealBroken
 from worka.kernel.clock import now
 from worka.kernel.context import Context, Resource
 from worka.kernel.paths import Paths
 
+Found = TypeVar("Found")
 _PATIENCE = (
     2.0  # seconds an export waits for the seal of what has just happened; it never waits for a sealer that is down
 )
 
 
 async def export_ledger(ctx: Context, workspace_id: str) -> IO[bytes]:
-    """The workspace's ledger as a tar file with its own verifier. Raises Denied, SealKeyUnreadable."""
+    """The workspace's ledger as a tar file with its own verifier. Raises Denied, SealKeyUnreadable,
+    SealBroken."""
     assert ctx.tenant_id is not None
     paths = Paths(ctx.settings.home)
     files = checkpoints.Store(paths.checkpoints)
@@ -26,7 +30,7 @@ async def export_ledger(ctx: Context, workspace_id: str) -> IO[bytes]:
         ctx.record(events.exported(workspace_id))
         await store.wake_sealer(conn)
     await _sealed(ctx, files)
-    seals = await asyncio.to_thread(files.newest, export.SEALS)
+    seals = await asyncio.to_thread(_read, lambda: files.newest(export.SEALS))
     async with ctx.transaction() as conn:
         return await export.build(conn, ctx.tenant_id, workspace_id, seals, key, now())
 
@@ -37,11 +41,19 @@ async def _sealed(ctx: Context, files: checkpoints.Store) -> None:
         heads = await store.own_heads(conn)
     until = asyncio.get_running_loop().time() + _PATIENCE
     while asyncio.get_running_loop().time() < until:
-        seal = await asyncio.to_thread(files.latest)
+        seal = await asyncio.to_thread(_read, files.latest)
         known = seal.vector.get(ctx.tenant_id or "", {}) if seal else {}
         if all(known.get(lane, (0, ""))[0] >= seq for lane, (seq, _) in heads.items()):
             return
         await asyncio.sleep(0.05)
+
+
+def _read(look: Callable[[], Found]) -> Found:
+    """What a look at the checkpoints finds. Raises SealBroken for a file that cannot be read, or is none."""
+    try:
+        return look()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SealBroken(f"A checkpoint cannot be read: {type(error).__name__}.") from error
 
 
 async def verify(ctx: Context, workspace_id: str) -> dict[str, Any]:

@@ -169,9 +169,9 @@ def doctor() -> None:
     if not show({"items": found}):
         for check in found:
             mark = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "failed": "[red]✗[/]"}[check["state"]]
-            output.out.print(f"{mark} {check['name']}: {check['detail']}")
+            output.out.print(f"{mark} {output.escape(check['name'])}: {output.escape(check['detail'])}")
             if check.get("remedy"):
-                output.out.print(f"    [bold]remedy[/] {check['remedy']}")
+                output.out.print(f"    [bold]remedy[/] {output.escape(check['remedy'])}")
     raise typer.Exit(1 if any(check["state"] == "failed" for check in found) else 0)
 
 
@@ -211,7 +211,7 @@ def task_create(
 def show_task(api: Client, value: Any) -> None:
     """What it is, and why it is as it is."""
     if not show(value):
-        output.out.print(f"{value['id']}  {value['title']}", markup=False)
+        output.text(f"{value['id']}  {value['title']}")
         output.explanation(api.get(f"/v1/tasks/{value['id']}/why"))
 
 
@@ -411,7 +411,7 @@ def view_show(view_id: str, revision: int | None = None) -> None:
     """A view's document."""
     value = client().get(f"/v1/views/{view_id}", revision=revision)
     if not show(value):
-        output.out.print(str(value["shown"]["document"].get("text", "")), markup=False)
+        output.text(str(value["shown"]["document"].get("text", "")))
 
 
 # audit --------------------------------------------------------------------------------------------------------------

@@ -38,10 +38,17 @@ def data(value: Any, form: str) -> bool:
         for item in value["items"] if isinstance(value, dict) and "items" in value else [value]:
             print(visible(json.dumps(item, ensure_ascii=False)))
     elif form == "yaml":
-        yaml.safe_dump(value, sys.stdout, allow_unicode=True, sort_keys=False)
+        shown = yaml.safe_dump(value, allow_unicode=True, sort_keys=False)
+        # YAML has its own way to write out what would not be seen, and then writes every other letter out as well.
+        print(shown if visible(shown) == shown else yaml.safe_dump(value, sort_keys=False), end="")
     else:
         return False
     return True
+
+
+def text(words: str) -> None:
+    """Prints text as it is, but for what would not be seen."""
+    out.print(visible(words), markup=False)
 
 
 def table(items: list[dict[str, Any]], columns: list[str], empty: str) -> None:
