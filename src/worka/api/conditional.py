@@ -17,7 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worka.api import store
-from worka.api.errors import BadEntityTag, PreconditionFailed
+from worka.api.errors import BadEntityTag, NothingTagged, PreconditionFailed
 from worka.kernel.context import Context
 from worka.kernel.db import Connection
 
@@ -194,9 +194,7 @@ def guarded(app: ASGIApp, places: Callable[[], Places], scope: Scope, ctx: Conte
         return app  # 404 or 405
     wanted = _wanted("If-Match", Headers(scope=scope))
     if not path:
-        raise PreconditionFailed(
-            "This request changes nothing that has an ETag.", remedy="Send it without If-Match.", code="no_etag_here"
-        )
+        raise NothingTagged("This request changes nothing that has an ETag.")
     dropped = (b"content-", b"if-", b"idempotency-key")
     asked = {
         **scope,

@@ -1,7 +1,7 @@
 """Problems of the door itself, before any use case is asked.
 
-Problem ── Misdirected 421, MethodNotAllowed 405, UnsupportedBody 415, TooLarge 413, NoSuchRoute 404, PreconditionFailed 412,
-           BadEntityTag 400
+Problem ── Misdirected 421, MethodNotAllowed 405, UnsupportedBody 415, TooLarge 413, NoSuchRoute 404, PreconditionFailed 412
+(NothingTagged), BadEntityTag 400
 Invalid ── UnknownParameter, UnknownField, TenantRequired
 """
 
@@ -74,6 +74,13 @@ class PreconditionFailed(Problem):
 
     status, code, title = 412, "precondition_failed", "It changed since you read it"
     default_remedy = "Read it again, decide on what it is now, and send its new ETag."
+
+
+class NothingTagged(PreconditionFailed):
+    """If-Match on a request that changes nothing which has an ETag."""
+
+    code, title = "no_etag_here", "There is no ETag that this could be held to"
+    default_remedy = "Send it without If-Match."
 
 
 class BadEntityTag(BadRequest):
