@@ -124,7 +124,6 @@ class Context:
     bind_key: Binder | None = field(default=None, repr=False)
     """For a use case that keeps its own record by key: binds the request's idempotency key to this request, inside its
     transaction; raises if the key belongs to another request."""
-
     guard: Precondition | None = field(default=None, repr=False)
     """Asked inside the transaction of the change, at its beginning and before its commit, whether it may still happen."""
 
