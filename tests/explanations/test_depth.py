@@ -158,6 +158,13 @@ async def test_running_becomes_stalled_once_the_window_has_passed_and_not_before
     assert past.since < inside.observed_at or past.since == inside.observed_at, "since the last progress"
     listed = (await service.attention(world.ctx(world.owner)))["items"]
     assert any(item["ref"] == task_id and item["state"] == "stalled" for item in listed), "list and page say the same"
+    tasks = {
+        state: [row["id"] for row in await workflows.listing(world.ctx(world.owner), None, 1, [state])]
+        for state in ("stalled", "running")
+    }
+    assert tasks == {"stalled": [task_id], "running": []}
+    shown = await workflows.get(world.ctx(world.owner), task_id)
+    assert (shown["state"], shown["steps"][0]["state"]) == ("stalled", "stalled")
 
 
 # two readers of a denial --------------------------------------------------------------------------------------------

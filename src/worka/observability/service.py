@@ -12,7 +12,7 @@ from worka.kernel.db import Connection
 from worka.observability import actions, rules, store
 from worka.workflows import engine
 from worka.workflows import store as tasks
-from worka.workflows.explain import shown_state
+from worka.workflows.rules import shown_state
 from worka.workflows.words import ago
 
 Row = dict[str, Any]

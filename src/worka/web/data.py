@@ -22,7 +22,6 @@ from worka.packs import routes as packs
 from worka.views import service as views_of
 from worka.web import words
 from worka.workflows import service as workflows
-from worka.workflows.explain import shown_state
 from worka.workspaces import service as workspaces_of
 
 Row = dict[str, Any]
@@ -178,10 +177,7 @@ async def tasks(ctx: Context, states: list[str] | None, cursor: str | None) -> R
     page = Page(limit=50, cursor=cursor)
     found = _paged(page, await workflows.listing(ctx, _after(page), page.limit, states), "id")
     names = await _names(ctx)
-    at = now()
     for row in found["entries"]:
-        # The list and the page of a task say the same word: running is legal only inside the step's window.
-        row["state"], row["reason"] = shown_state(row, at)
         row["waiting"] = row.get("waiting_on") or []
         row["member_name"] = names.get(row["member_id"])
     return found
@@ -191,14 +187,8 @@ async def task(ctx: Context, task_id: str) -> Row:
     """A task with its steps."""
     row = await workflows.get(ctx, task_id)
     names = await _names(ctx)
-    # The step that the task's state is about says the same word as the task.
-    state, reason = shown_state(row, now())
-    steps = [
-        {**step, "state": state, "reason": reason} if step["state"] == "running" else step for step in row["steps"]
-    ]
     return {
         **row,
-        "steps": steps,
         "member_name": names.get(row["member_id"]),
         "originating_name": names.get(row["originating_person"] or ""),
     }

@@ -8,7 +8,6 @@ from typing import Any, Final
 from worka.approvals import service as approvals
 from worka.connections import service as connections
 from worka.kernel import ids
-from worka.kernel.clock import now
 from worka.kernel.context import Context
 from worka.kernel.errors import Problem
 from worka.kernel.http import Page
@@ -17,7 +16,6 @@ from worka.packs import routes as packs
 from worka.views import service as views
 from worka.web import words
 from worka.workflows import service as workflows
-from worka.workflows.explain import shown_state
 
 Row = dict[str, Any]
 LOOKED_THROUGH: Final = 100
@@ -83,9 +81,6 @@ async def _everything(ctx: Context) -> list[tuple[str, str, list[Row]]]:
 
 
 def _row(row: Row) -> Row:
-    if "last_progress" in row:
-        # The same word as on the task's page: running is legal only inside the step's window.
-        row["state"], row["reason"] = shown_state(row, now())
     title = row.get("title") or row.get("name") or row.get("tool") or row.get("pack")
     blocked = ", ".join(str(item.get("name") or "") for item in row.get("blocks") or [])
     more = " ".join(str(part) for part in (row.get("workflow"), blocked, row.get("reason")) if part)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
 from typing import Any
 
 from worka.approvals.explain import explain as explain_approval
@@ -16,14 +15,12 @@ from worka.kernel.reasons import INCIDENT_CLASS
 from worka.kernel.reasons import get as reason_of
 from worka.packs import store as pack_store
 from worka.packs.explain import connection_waits
-from worka.workflows import actions, engine, places, service, store, words
+from worka.workflows import actions, engine, places, rules, service, store, words
 from worka.workflows.model import ENDED
 from worka.workspaces.explain import changed_just_before
 
 Row = dict[str, Any]
 ALIVE_SECONDS = 10.0
-SWEPT_WITHIN = timedelta(seconds=2)
-"""A lease that has passed is noticed by the next sweep of a living worker; after this long nobody has."""
 
 
 async def explain(ctx: Context, task_id: str) -> Explanation:
@@ -36,7 +33,7 @@ async def explain(ctx: Context, task_id: str) -> Explanation:
         steps = await store.steps(conn, task_id)
         waits = [row for row in await store.waits(conn, task_id) if row["cleared_at"] is None]
         step = current(steps, task)
-        state, reason = shown_state(task, at)
+        state, reason = rules.shown_state(task, at)
         line = await _line(ctx, task) if state in ("queued", "retrying", "stalled") else places.Line()
         waiting_on, following = await _waits(ctx, task, step, waits)
         if state in ("queued", "retrying"):
@@ -86,17 +83,6 @@ async def explain(ctx: Context, task_id: str) -> Explanation:
         certainty="unknown" if state == "unknown" else "inferred" if state == "stalled" or differs else "observed",
         observed_at=max([task["last_progress"], task["since"], *(worker["beat_at"] for worker in line.workers)]),
     )
-
-
-def shown_state(task: Row, at: datetime) -> tuple[str, str]:
-    """(state, reason) as people are told it: running is legal only inside the step's window and while its holder gives
-    signs of life; otherwise the task is stalled."""
-    if task["state"] == "running":
-        if at > task["last_progress"] + timedelta(seconds=task["expected_seconds"]):
-            return "stalled", "stalled"
-        if task["lease_until"] is not None and at > task["lease_until"] + SWEPT_WITHIN:
-            return "stalled", "holder_silent"
-    return task["state"], task["reason"]
 
 
 async def _with_decision(ctx: Context, task: Row) -> Row:

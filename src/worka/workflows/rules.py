@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import jsonschema
@@ -21,6 +21,8 @@ TASK_FIELDS: Final = ("id", "title", "workspace_id", "trace_id")
 MAX_DEFINITION_BYTES: Final = 256 * 1024
 MAX_INPUT_BYTES: Final = 64 * 1024
 MAX_DEPTH: Final = 32
+SWEPT_WITHIN: Final = timedelta(seconds=2)
+"""A lease that has passed is noticed by the next sweep of a living worker; after this long nobody has."""
 
 _ABSENT: Final = object()
 
@@ -261,6 +263,17 @@ def may_take_part(definition: Definition, member_name: str) -> bool:
 def idempotency_key(task_id: str, step_name: str) -> str:
     """Made of task and step (decisions.md 12), the same over every retry. Printable ASCII, at most 100 characters."""
     return f"{task_id}:{step_name}"
+
+
+def shown_state(task: dict[str, Any], at: datetime) -> tuple[str, str]:
+    """(state, reason) of a task's row as people are told it: running is legal only inside the step's window and while its
+    holder gives signs of life; otherwise the task is stalled."""
+    if task["state"] == "running":
+        if at > task["last_progress"] + timedelta(seconds=task["expected_seconds"]):
+            return "stalled", "stalled"
+        if task["lease_until"] is not None and at > task["lease_until"] + SWEPT_WITHIN:
+            return "stalled", "holder_silent"
+    return task["state"], task["reason"]
 
 
 def step_seconds(step: ToolStep | PublishViewStep) -> int:

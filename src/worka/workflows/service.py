@@ -8,6 +8,7 @@ from typing import Any
 from worka.approvals import service as approvals
 from worka.identity import store as identity
 from worka.kernel import ids
+from worka.kernel.clock import now
 from worka.kernel.context import Context, Resource
 from worka.kernel.errors import Denied
 from worka.kernel.events import Event
@@ -186,8 +187,12 @@ async def get(ctx: Context, task_id: str) -> Row:
         waits = await store.waits(conn, task_id)
         receipts = await store.receipts(conn, task_id)
     hidden = {"tenant_id", "claim"}
+    shown = _shown(row)
+    said = {"state": shown["state"], "reason": shown["reason"]}
+    # The step that the task's state is about says the same word as the task.
+    steps = [{**step, **said} if step["state"] == "running" else step for step in steps]
     return {
-        **{key: value for key, value in row.items() if key not in hidden},
+        **{key: value for key, value in shown.items() if key not in hidden},
         "workflow": definition["name"],
         "version": definition["version"],
         "definition_digest": definition["digest"],
@@ -218,11 +223,25 @@ def _step(step: Row, receipts: list[Row]) -> Row:
 
 
 async def listing(ctx: Context, after: str | None, limit: int, states: list[str] | None) -> list[Row]:
-    """Tasks of the workspace, newest first, each with what it waits for (up to limit + 1 rows)."""
+    """Tasks of the workspace, newest first, each with what it waits for (up to limit + 1 rows). `states`: as they are
+    shown, `stalled` among them."""
     _, workspace_id = _here(ctx)
+    # Whether a running task is stalled is not stored: it is a matter of now.
+    stored = ["running" if state == "stalled" else state for state in states] if states is not None else None
+    found: list[Row] = []
     async with ctx.transaction() as conn:
         await ctx.require(actions.TASK_VIEW.name, Resource("task", "*", workspace_id))
-        return await store.tasks(conn, workspace_id, after, limit + 1, states)
+        while True:
+            rows = [_shown(row) for row in await store.tasks(conn, workspace_id, after, limit + 1, stored)]
+            found += [row for row in rows if states is None or row["state"] in states]
+            if len(rows) <= limit or len(found) > limit:
+                return found[: limit + 1]
+            after = rows[-1]["id"]
+
+
+def _shown(row: Row) -> Row:
+    state, reason = rules.shown_state(row, now())
+    return {**row, "state": state, "reason": reason}
 
 
 async def cancel(ctx: Context, task_id: str, reason: str) -> Row:
