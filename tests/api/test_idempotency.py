@@ -22,14 +22,14 @@ async def post(
     return await door.post(place, json=body, headers={"Idempotency-Key": key})
 
 
-async def answer_lost(world: World, state: str, subject: str = "") -> None:
-    """The row of the key as a process leaves it that died just before it answered; its heartbeat is long silent."""
+async def answer_lost(world: World, state: str, subject: str = "", owner: str = "proc_dead") -> None:
+    """The row of the key as a process leaves it that died just before it answered; `proc_dead` gives no sign of life."""
     body = f'{{"subjects": ["{subject}"]}}' if subject else None
     async with world.db.transaction(world.tenant_id) as conn:
         done = await conn.execute(
-            "update worka.idempotency set state = %s, body = %s, status = null, owner = 'proc_dead',"
+            "update worka.idempotency set state = %s, body = %s, status = null, owner = %s,"
             " created_at = now() - interval '1 minute' where key = 'k1'",
-            (state, body),
+            (state, body, owner),
         )
         assert done.rowcount == 1
 
@@ -131,10 +131,10 @@ async def test_of_two_requests_with_one_key_at_once_one_is_done(door: httpx.Asyn
 
 async def test_a_key_that_a_living_process_answers_is_not_taken_over(door: httpx.AsyncClient, world: World) -> None:
     await post(door, world, "/secrets", SECRET)
-    await answer_lost(world, "committed", "sec_x")
+    await answer_lost(world, "committed", "sec_x", owner="proc_living")
     async with world.db.transaction(None) as conn:
         await conn.execute(
-            "insert into worka.process (id, role, pid, build, beat_at) values ('proc_dead', 'serve', 1, 'b', now())"
+            "insert into worka.process (id, role, pid, build, beat_at) values ('proc_living', 'serve', 1, 'b', now())"
         )
     again = await post(door, world, "/secrets", SECRET)
     assert (again.status_code, again.json()["code"]) == (409, "idempotency_key_in_flight")
