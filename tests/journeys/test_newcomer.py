@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -145,7 +146,10 @@ def test_the_tutorial_runs_as_it_is_written_and_the_how_to_after_it(newcomer: Sh
     assert "tool_error" in attached
     code, output = newcomer.type("worka down")
     assert (code, "stopped" in output) == (0, True), output
-    assert left_of(newcomer) == [], "what the demo started outlived `worka down`"
+    deadline = time.monotonic() + 20  # the tracker looks each second whether its instance is gone
+    while (left := left_of(newcomer)) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert left == [], "what the demo started outlived `worka down`"
 
 
 def left_of(shell: Shell) -> list[str]:

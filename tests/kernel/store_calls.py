@@ -73,6 +73,11 @@ CALLS: dict[str, Entry] = {
     "api.bind": refused(lambda s, c, a: s.bind(c, a.tenant, a.person, new_id("key"), DIGEST)),
     "api.finish": writes(lambda s, c, a: s.finish(c, a.tenant, a.person, a.key, 200, {})),
     "api.mark": writes(lambda s, c, a: s.mark(c, a.tenant, a.person, a.key, ["task_x"])),
+    "api.changed_since": reads(lambda s, c, a: s.changed_since(c, "1:1:", [a.attached])),
+    "api.snapshot": deployment(
+        "numbers of the cluster's transactions: whose they are and what they did it does not say",
+        lambda s, c, a: s.snapshot(c),
+    ),
     "api.release": writes(lambda s, c, a: s.release(c, a.tenant, a.person, a.key)),
     # approvals
     "approvals.add": refused(lambda s, c, a: s.add(c, new(a, "asked"))),
