@@ -7,7 +7,9 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,3 +100,36 @@ async def test_a_process_that_was_started_anew_is_reached_at_once(tmp_path: Path
     assert answers == [(pid, pid) for _, pid in answers]
     with pytest.raises(ipc.PeerUnavailable):
         await ipc.call_unix(path, "pid", {})
+
+
+async def test_a_name_that_is_there_is_served(tmp_path: Path) -> None:
+    """Found by the suite: between bind and listen the name was there already, and who called then was refused."""
+    path, refused, seen = tmp_path / "early.sock", 0, threading.Event()
+
+    async def echo(_op: str, args: dict[str, Any], _traceparent: str | None) -> Any:
+        return args
+
+    def watch() -> None:
+        nonlocal refused
+        while not seen.is_set():
+            with socket.socket(socket.AF_UNIX) as probe:
+                try:
+                    probe.connect(str(path))
+                except FileNotFoundError:
+                    continue
+                except ConnectionRefusedError:
+                    refused += 1
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        for _ in range(50):
+            server = await ipc.serve_unix(path, echo)
+            assert await ipc.call_unix(path, "echo", {"n": 1}) == {"n": 1}, "the control"
+            path.unlink()  # nobody finds it any more; then it may end
+            await asyncio.sleep(0.01)
+            server.close()
+    finally:
+        seen.set()
+        await asyncio.to_thread(watcher.join)
+    assert refused == 0

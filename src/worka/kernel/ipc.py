@@ -91,9 +91,12 @@ async def serve_unix(path: Path, handler: Handler, *, mode: int = 0o600) -> asyn
         finally:
             writer.close()
 
+    # The name appears once it is served: whoever saw it between bind and listen was refused.
+    beside = path.with_name(f"{path.name}~")
     # The kernel cuts it to what it allows; asyncio's own 100 is less than a busy moment.
-    server = await asyncio.start_unix_server(serve, path=str(path), backlog=4096)
-    os.chmod(path, mode)
+    server = await asyncio.start_unix_server(serve, path=str(beside), backlog=4096)
+    os.chmod(beside, mode)
+    beside.rename(path)
     return server
 
 

@@ -108,11 +108,15 @@ class Launcher:
         with contextlib.suppress(FileNotFoundError):
             self.socket_path.unlink()
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        listener.bind(str(self.socket_path))
-        os.chmod(self.socket_path, 0o600)
+        # The name appears once it is served, and by whom it may be.
+        beside = self.socket_path.with_name(f"{self.socket_path.name}~")
+        beside.unlink(missing_ok=True)
+        listener.bind(str(beside))
+        os.chmod(beside, 0o600)
         if self.box.separate_uid:
-            os.chown(self.socket_path, self.peer_uid, -1)
+            os.chown(beside, self.peer_uid, -1)
         listener.listen(128)
+        beside.rename(self.socket_path)
         listener.setblocking(False)
         wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
