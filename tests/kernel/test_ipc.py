@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,8 @@ async def test_a_name_that_is_there_is_served(tmp_path: Path) -> None:
                     continue
                 except ConnectionRefusedError:
                     refused += 1
+            while path.exists() and not seen.is_set():
+                time.sleep(0.0005)
 
     watcher = threading.Thread(target=watch)
     watcher.start()

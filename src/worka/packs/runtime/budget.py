@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,14 +32,14 @@ class Budget:
         """The command with a bound on each file, and without core dumps. A shell counts in units of 512 bytes."""
         return ["/bin/sh", "-c", f'ulimit -c 0 && ulimit -f {self.most_bytes // 512} && exec "$@"', "sh", *command]
 
-    async def watch(self, env: Path, cache: Path) -> None:
-        """Returns never; raises Exceeded."""
-        since = time.time() - 1
+    async def watch(self, env: Path, cache: Path, since: float) -> None:
+        """Returns never; raises Exceeded. `since`: what the cache got from then on (seconds of the epoch) counts."""
         while True:
-            await asyncio.to_thread(self._weigh, env, cache, since)
+            await asyncio.to_thread(self.weigh, env, cache, since)
             await asyncio.sleep(_EVERY_SECONDS)
 
-    def _weigh(self, env: Path, cache: Path, since: float) -> None:
+    def weigh(self, env: Path, cache: Path, since: float) -> None:
+        """One look. Raises Exceeded."""
         size = files = 0
         for place in (env, *_fresh(cache, since)):
             own = 0

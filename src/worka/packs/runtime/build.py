@@ -324,15 +324,20 @@ class Builder:
 
     async def _within(self, watched: Path | None, process: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
         """What the process says; with an environment to watch, raises Exceeded when it outgrows its budget."""
+        cache, since = self.home / "cache" / "uv", time.time() - 1
         talk = asyncio.create_task(process.communicate())
         tasks: set[asyncio.Task[Any]] = {talk}
         if watched is not None:
-            tasks.add(asyncio.create_task(self.budget.watch(watched, self.home / "cache" / "uv")))
+            tasks.add(asyncio.create_task(self.budget.watch(watched, cache, since)))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {talk}:
                 task.result()
-            return talk.result()
+            said = talk.result()
+            if watched is not None:
+                # An installer that was done between two looks is weighed all the same.
+                await asyncio.to_thread(self.budget.weigh, watched, cache, since)
+            return said
         finally:
             for task in tasks:
                 task.cancel()
