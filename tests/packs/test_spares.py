@@ -54,10 +54,12 @@ def test_a_spare_holds_nothing_of_another_session(packs: Instance) -> None:
     running = Launched(packs, ["sh", "-c", "read line"])
     pack = running.report()["started"]
     assert within(lambda: len(set(children(packs)) - {pack}) == SPARES), "made anew once the pack runs"
-    launcher = descriptors(packs.processes["launcher"].pid)
+    pid = packs.processes["launcher"].pid
     for spare in set(children(packs)) - {pack}:
         assert within(lambda spare=spare: len(descriptors(spare)) == 4), descriptors(spare)  # type: ignore[misc]
-        assert set(descriptors(spare)[3:]) & set(launcher) == set()
+        # The launcher lets go of the spare's own end a moment after the fork.
+        assert within(lambda spare=spare: not set(descriptors(spare)[3:]) & set(descriptors(pid)))  # type: ignore[misc]
+    launcher = descriptors(pid)
     assert sum(link.startswith("socket:") for link in launcher) > 1
     os.write(running.stdin, b"go\n")
     assert running.report()["exited"] == 0
