@@ -12,8 +12,12 @@ from tests.api.samples import SAMPLES, url
 from tests.api.test_idempotency import SECRET
 from tests.api.test_tenancy import picture
 from tests.api.world import Doors
-from tests.workspaces.world import World
+from tests.workspaces.world import World, somebody_waits
 from worka.identity import service as people
+from worka.identity.actions import TEAM_MEMBER_VIEW
+from worka.kernel.db import DatabaseUnavailable
+from worka.workflows import service as definitions
+from worka.workspaces import service as workspaces
 
 pytestmark = pytest.mark.timeout(300)
 ETAGS = pytest.mark.capability("DOR-1", part="ETags, and conditions that lose no update")
@@ -87,18 +91,111 @@ async def test_a_change_that_commits_between_reading_and_writing_is_not_written_
     async with faster.transaction():
         await people.change_team_member(faster, world.workspace_id, robot, {"instructions": "theirs"})
         ours = asyncio.create_task(changed(door, path, tag, {"instructions": "ours"}))
-        for _ in range(500):  # it has read what was there, and waits for the row
-            async with world.db.transaction(None) as conn:
-                waiting = await (await conn.execute("select 1 from pg_locks where not granted")).fetchone()
-            if waiting:
-                break
-            await asyncio.sleep(0.02)
+        await somebody_waits(world)  # it has read what was there, and waits for the row
         assert not ours.done()
     refused = await ours
     assert (refused.status_code, refused.json()["code"]) == (412, "precondition_failed"), refused.text
     shown = await door.get(path)
     assert shown.json()["instructions"] == "theirs"
     assert (await changed(door, path, shown.headers["ETag"], {"instructions": "ours"})).status_code == 200
+
+
+def notes(words: str) -> dict[str, Any]:
+    page = {"kind": "publish_view", "name": "page", "view": "notes", "title": "Notes", "document": words}
+    return {"name": "notes", "title": words, "members": [{"name": "*"}], "steps": [page]}
+
+
+@ETAGS
+async def test_a_version_that_was_saved_between_reading_and_writing_is_not_buried(
+    door: httpx.AsyncClient, world: World
+) -> None:
+    """Each version is a row of its own, and each is a change of the same thing."""
+    workflows = f"/v1/workspaces/{world.workspace_id}/workflows"
+    assert (await door.post(workflows, json={"definition": notes("first")})).status_code == 201
+    tag = (await door.get(f"{workflows}/notes")).headers["ETag"]
+    faster = world.ctx("owner")
+    async with faster.transaction():
+        await definitions.save_definition(faster, notes("theirs"))
+        ours = asyncio.create_task(changed(door, workflows, tag, {"definition": notes("ours")}, "POST"))
+        await somebody_waits(world)
+    refused = await ours
+    assert (refused.status_code, refused.json()["code"]) == (412, "precondition_failed"), refused.text
+    shown = await door.get(f"{workflows}/notes")
+    assert (shown.json()["version"], shown.json()["definition"]["title"]) == (2, "theirs")
+    again = await changed(door, workflows, shown.headers["ETag"], {"definition": notes("ours")}, "POST")
+    assert (again.status_code, again.json()["version"]) == (201, 3)
+
+
+@ETAGS
+async def test_of_many_that_change_what_they_all_read_one_does(door: httpx.AsyncClient, world: World) -> None:
+    policies = f"/v1/workspaces/{world.workspace_id}/policies"
+    for version in (1, 2, 3):
+        tag = (await door.get(f"{policies}/governance")).headers["ETag"]
+        answers = await asyncio.gather(
+            *(
+                changed(door, policies, tag, {"kind": "governance", "text": "", "note": str(number)}, "POST")
+                for number in range(12)
+            )
+        )
+        told = [answer.status_code for answer in answers]
+        assert told.count(201) == 1, told
+        assert set(told) == {201, 409, 412} or set(told) == {201, 412}, told
+        assert (await door.get(f"{policies}/governance")).json()["version"] == version
+
+
+@ETAGS
+async def test_a_condition_on_the_next_version_of_what_has_none_makes_none(
+    door: httpx.AsyncClient, world: World
+) -> None:
+    workflows = f"/v1/workspaces/{world.workspace_id}/workflows"
+    for condition in (OTHER, "*"):
+        refused = await changed(door, workflows, condition, {"definition": notes("first")}, "POST")
+        assert (refused.status_code, refused.json()["code"]) == (412, "precondition_failed"), refused.text
+    assert await world.rows("workflow_definition") == []
+    assert (await door.post(workflows, json={"definition": notes("first")})).status_code == 201
+
+
+@ETAGS
+async def test_who_may_not_read_a_thing_changes_it_under_no_condition_and_holds_nobody_up(
+    door: httpx.AsyncClient, world: World
+) -> None:
+    """A denial is recorded in a transaction of its own, which is none of the change's."""
+    base = f"/v1/workspaces/{world.workspace_id}"
+    robot = f"{base}/team-members/{world.ids['robot']}"
+    tag = (await door.get(robot)).headers["ETag"]
+    shut = f'@reason("Not yours.") forbid(principal, action == Worka::Action::"{TEAM_MEMBER_VIEW}", resource);'
+    assert (await door.post(f"{base}/policies", json={"kind": "access", "text": shut, "note": ""})).status_code == 201
+    began = asyncio.get_running_loop().time()
+    answers = await asyncio.gather(
+        *(changed(door, robot, condition, {"instructions": "blind"}) for condition in (tag, tag, "*"))
+    )
+    assert [(answer.status_code, answer.json().get("code")) for answer in answers] == [(412, "precondition_failed")] * 3
+    assert all("cannot be read by you" in answer.json()["detail"] for answer in answers)
+    assert asyncio.get_running_loop().time() - began < 3
+    denied = await world.events("access.denied")
+    assert [event["data"]["action"] for event in denied] == [TEAM_MEMBER_VIEW] * 3
+    (row,) = await world.rows("team_member", "id = %s", world.ids["robot"])
+    assert row["instructions"] == ""
+
+
+@ETAGS
+async def test_a_thing_that_could_not_be_read_for_a_fault_of_ours_is_not_called_changed(
+    door: httpx.AsyncClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/v1/workspaces/{world.workspace_id}/team-members/{world.ids['robot']}"
+    tag = (await door.get(path)).headers["ETag"]
+
+    async def away(*_arguments: object) -> None:
+        raise DatabaseUnavailable("it was stopped")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workspaces, "team_member", away)
+        refused = await door.patch(
+            path, json={"instructions": "ours"}, headers={"If-Match": tag, "Idempotency-Key": "k1"}
+        )
+    assert (refused.status_code, refused.json().get("code")) == (503, "database_unavailable"), refused.text
+    again = await door.patch(path, json={"instructions": "ours"}, headers={"If-Match": tag, "Idempotency-Key": "k1"})
+    assert (again.status_code, again.json()["instructions"]) == (200, "ours"), again.text
 
 
 @ETAGS
@@ -112,6 +209,8 @@ async def test_a_condition_that_cannot_be_held_is_refused_not_ignored(door: http
         method, body = ("GET", None) if header == "If-None-Match" else ("PATCH", {"instructions": "x"})
         bad = await door.request(method, robot, json=body, headers={header: wrong})
         assert (bad.status_code, bad.json()["code"]) == (400, "bad_entity_tag"), wrong
+    refused = await door.patch(robot, json={"instructions": "x"}, headers={"If-None-Match": "*"})
+    assert (refused.status_code, refused.json().get("code")) == (412, "no_etag_here"), refused.text
     assert (await changed(door, robot, "*", {"instructions": "any"})).status_code == 200
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.identity.test_http import token_of
 from tests.workspaces.world import World
 from worka.api import idempotency
 from worka.kernel.db import DatabaseUnavailable
@@ -32,6 +33,33 @@ async def answer_lost(world: World, state: str, subject: str = "", owner: str = 
             (state, body, owner),
         )
         assert done.rowcount == 1
+
+
+async def test_what_was_refused_was_not_done_even_if_its_answer_was_lost(
+    door: httpx.AsyncClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal is recorded in a commit of its own. That is no change of what was asked for."""
+    made = (await post(door, world, "/secrets", SECRET, "k0")).json()
+    rotate, body = f"/v1/secrets/{made['id']}/rotate", {"value": "trk-9876543210"}
+    asked = {"json": body, "headers": {**await token_of(world, "member"), "Idempotency-Key": "k1"}}
+
+    async def gone(*_arguments: object) -> None:
+        raise DatabaseUnavailable("it was killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(idempotency, "_keep", gone)
+        assert (await door.post(rotate, **asked)).status_code == 503
+    assert len(await world.events("access.denied")) == 1
+    await asyncio.sleep(0.1)
+    again = await door.post(rotate, **asked)
+    assert (again.status_code, again.json().get("code")) == (403, "denied"), again.text
+    assert (await door.get(f"/v1/secrets/{made['id']}")).json()["version"] == 1
+    # The control: who may, does, and a lost answer is answered from what it made.
+    asked = {"json": body, "headers": {"Idempotency-Key": "k1"}}
+    with monkeypatch.context() as patch:
+        patch.setattr(idempotency, "_keep", gone)
+        assert (await door.post(rotate, **asked)).status_code == 503
+    assert (await door.post(rotate, **asked)).json()["version"] == 2
 
 
 async def test_a_method_that_a_path_does_not_have_is_answered_alike_with_a_key_and_again(

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from tests.support.database import Cluster
-from tests.workspaces.world import World
+from tests.workspaces.world import World, somebody_waits
 from worka import identity
 from worka.identity import passwords, rules, service, store
 from worka.identity.errors import (
@@ -232,6 +232,22 @@ async def test_a_team_member_is_a_principal_of_its_own_with_an_owner_and_tools(w
     assert (credential.tenant_id, credential.workspace_id) == (world.tenant_id, world.workspace_id)
     (event,) = await world.events("identity.token.created")
     assert made["token"] not in str(event)
+
+
+@pytest.mark.capability("IDN-21", part="what is paused stays paused")
+async def test_new_instructions_do_not_bring_back_a_team_member_that_was_paused_meanwhile(world: World) -> None:
+    robot, boss = world.ids["robot"], world.ctx("owner")
+    async with boss.transaction():
+        await service.change_team_member(boss, world.workspace_id, robot, {"enabled": False, "tools": []})
+        writing = asyncio.create_task(
+            service.change_team_member(world.ctx("admin"), world.workspace_id, robot, {"instructions": "Be brief."})
+        )
+        await somebody_waits(world)
+    await writing
+    (row,) = await world.rows("team_member", "id = %s", robot)
+    assert (row["enabled"], row["tools"], row["instructions"]) == (False, [], "Be brief.")
+    changes = [event["after"] for event in await world.events("identity.team_member.changed")]
+    assert changes == [{"tools": [], "enabled": False}, {"instructions": "Be brief."}]
 
 
 async def test_a_person_makes_tokens_for_itself_and_team_members_only(world: World) -> None:

@@ -73,11 +73,7 @@ CALLS: dict[str, Entry] = {
     "api.bind": refused(lambda s, c, a: s.bind(c, a.tenant, a.person, new_id("key"), DIGEST)),
     "api.finish": writes(lambda s, c, a: s.finish(c, a.tenant, a.person, a.key, 200, {})),
     "api.mark": writes(lambda s, c, a: s.mark(c, a.tenant, a.person, a.key, ["task_x"])),
-    "api.changed_since": reads(lambda s, c, a: s.changed_since(c, "1:1:", [a.attached])),
-    "api.snapshot": deployment(
-        "numbers of the cluster's transactions: whose they are and what they did it does not say",
-        lambda s, c, a: s.snapshot(c),
-    ),
+    "api.alone": deployment(LOCK, lambda s, c, a: s.alone(c, "/v1/tasks/task_x")),
     "api.release": writes(lambda s, c, a: s.release(c, a.tenant, a.person, a.key)),
     # approvals
     "approvals.add": refused(lambda s, c, a: s.add(c, new(a, "asked"))),
@@ -372,7 +368,7 @@ CALLS: dict[str, Entry] = {
         lambda s, c, a: s.change_member(c, a.ws, "person", a.person, "viewer", False)
     ),
     "workspaces.remove_member": writes(lambda s, c, a: s.remove_member(c, a.ws, "person", a.person)),
-    "workspaces.lock_owners": reads(lambda s, c, a: s.lock_owners(c, a.ws)),
+    "workspaces.lock_members": reads(lambda s, c, a: s.lock_members(c, a.ws, "team_member", a.member)),
     "workspaces.create_tenant": refused(
         lambda s, c, a: s.create_tenant(c, new(a, "tenant", tenant_id=a.unborn, slug=a.unborn[4:])), under="unborn"
     ),

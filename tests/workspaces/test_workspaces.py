@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.workspaces.world import World
+from tests.workspaces.world import World, somebody_waits
 from worka import identity
 from worka.identity import passwords
 from worka.identity import rules as person_rules
@@ -135,6 +135,32 @@ async def test_two_owners_cannot_both_leave_at_once(world: World) -> None:
         return_exceptions=True,
     )
     assert sorted(type(entry).__name__ for entry in tries) == ["LastOwner", "NoneType"]
+
+
+async def test_two_changes_of_one_member_at_once_do_not_undo_each_other(world: World) -> None:
+    """Somebody is made a viewer while somebody else names the same person an approver."""
+    target, boss = world.ids["member"], world.ctx("owner")
+    async with boss.transaction():
+        await service.change_member(boss, world.workspace_id, target, "viewer", None)
+        naming = asyncio.create_task(service.change_member(world.ctx("admin"), world.workspace_id, target, None, True))
+        await somebody_waits(world)
+    assert await naming == {"principal_id": target, "role": "viewer", "approver": True}
+    first, second = await world.events("workspace.member.changed")
+    assert first["after"] == second["before"] == {"role": "viewer", "approver": False}
+    assert (await world.rows("membership", "principal_id = %s", target))[0]["role"] == "viewer"
+
+
+async def test_who_is_taken_out_while_its_role_is_changed_is_not_found(world: World) -> None:
+    target, boss = world.ids["member"], world.ctx("owner")
+    async with boss.transaction():
+        await service.remove_member(boss, world.workspace_id, target)
+        changing = asyncio.create_task(
+            service.change_member(world.ctx("admin"), world.workspace_id, target, "viewer", None)
+        )
+        await somebody_waits(world)
+    with pytest.raises(MemberNotFound):
+        await changing
+    assert await world.events("workspace.member.changed") == []
 
 
 async def test_a_removed_member_loses_its_tokens_and_its_rights_at_once(world: World) -> None:

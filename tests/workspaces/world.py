@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ PEOPLE = {
 }
 TOOL = "acme.notes.publish_notes"
 _numbers = itertools.count(1)
+WAITING = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
 
 
 @dataclass
@@ -161,3 +163,13 @@ async def world(db: Database, tmp_path: Path) -> AsyncIterator[World]:
     """A fresh tenant. Every home has its own master key, so tenants are never shared between tests."""
     (tmp_path / "keys").mkdir(mode=0o700, exist_ok=True)
     yield await make(db, tmp_path)
+
+
+async def somebody_waits(world: World, seconds: float = 10) -> None:
+    """Until a transaction waits for what another one holds."""
+    async with asyncio.timeout(seconds):
+        while True:
+            async with world.db.transaction(None) as conn:
+                if await (await conn.execute(WAITING)).fetchone():
+                    return
+            await asyncio.sleep(0.02)

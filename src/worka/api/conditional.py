@@ -1,13 +1,15 @@
 """`ETag`, `If-None-Match` and `If-Match` (RFC 9110, 8.8.3 and 13), once for every route.
 
 The ETag of a thing is the hash of its representation, so it is strong by itself. `If-Match` on a change is held inside the
-transaction of that change: the thing is read there as its GET shows it, and just before the commit nobody else may have
-committed a change of what this one changed. Then the change is rolled back, and nothing of it happened.
+transaction of that change: the thing is read there as its GET shows it, and once more just before the commit, as the
+rest of the world sees it by then. Whatever was committed to it in between, by whomever, the change is rolled back, and
+nothing of it happened.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from worka.api import store
 from worka.api.errors import BadEntityTag, NothingTagged, PreconditionFailed
 from worka.kernel.context import Context
 from worka.kernel.db import Connection
+from worka.kernel.errors import from_body
 
 TAG = '(?:W/)?"[!#-~]*"'
 TAGS = rf"^(?:\*|{TAG}(?:, {TAG})*)$"
@@ -143,18 +146,21 @@ class Guard:
     app: ASGIApp
     asked: Scope
     wanted: list[str]
-    snapshot: str = ""
+    makes: bool
+    """Whether the change would make the thing if there is none: the next version of what has none yet."""
+    read: str = ""
+    """The ETag of what the change began with; empty when there was no such thing."""
     over: bool = False
 
     async def begun(self, conn: Connection) -> None:
-        """At the beginning of each transaction of the request until one has changed something. Raises PreconditionFailed."""
+        """At the beginning of each transaction of the request until one has changed something. Raises PreconditionFailed,
+        and what kept it from reading."""
         if self.over:
             return
-        self.snapshot = await store.snapshot(conn)
-        status, body = await self._shown()
-        if status == 404 and self.wanted != ["*"]:
+        status, body = await self._shown(self.asked["state"]["ctx"])
+        if status == 404 and self.wanted != ["*"] and not self.makes:
             return  # the change itself says that there is no such thing
-        mine = etag(body) if status == 200 else ""
+        mine = self.read = etag(body) if status == 200 else ""
         # A weak tag is never the same thing (RFC 9110, 13.1.1).
         if status != 200 or not (self.wanted == ["*"] or mine in self.wanted):
             self.over = True
@@ -163,15 +169,23 @@ class Guard:
                 **({"etag": mine} if mine else {}),
             )
 
-    async def ending(self, conn: Connection, subjects: list[str]) -> None:
-        """Before the commit of what changes `subjects`. Raises PreconditionFailed: somebody else was faster."""
+    async def ending(self, conn: Connection) -> None:
+        """Before the commit of what changed something. Raises PreconditionFailed: somebody else was faster.
+
+        Read outside of this transaction, which sees its own change already. Of two conditional changes of one thing the
+        second looks when the first is done, also where they write to different rows of it (the versions of a policy)."""
         if self.over:
             return
         self.over = True
-        if await store.changed_since(conn, self.snapshot, subjects):
+        ctx: Context = self.asked["state"]["ctx"]
+        await store.alone(conn, f"{ctx.tenant_id}{self.asked['path']}")
+        # On a connection of the reserve, which waits for no other: not even a denial is written beside it.
+        status, body = await self._shown(ctx.alone(unrecorded=True))
+        if (etag(body) if status == 200 else "") != self.read:
             raise PreconditionFailed("Somebody else changed it just now.")
 
-    async def _shown(self) -> tuple[int, bytes]:
+    async def _shown(self, ctx: Context) -> tuple[int, bytes]:
+        """Status and body of its GET. Raises Problem for a fault of ours: it says nothing about the thing."""
         status, chunks = 500, []
 
         async def nothing() -> Message:
@@ -183,16 +197,23 @@ class Guard:
                 status = message["status"]
             chunks.append(message.get("body", b""))
 
-        await self.app({**self.asked, "state": dict(self.asked["state"])}, nothing, capture)
-        return status, b"".join(chunks)
+        await self.app({**self.asked, "state": {**self.asked["state"], "ctx": ctx}}, nothing, capture)
+        body = b"".join(chunks)
+        if status >= 500:
+            raise from_body(json.loads(body))
+        return status, body
 
 
 def guarded(app: ASGIApp, places: Callable[[], Places], scope: Scope, ctx: Context) -> ASGIApp:
-    """The application that holds this one change to its If-Match. Raises BadEntityTag, PreconditionFailed."""
+    """The application that holds this one change to its condition. Raises BadEntityTag, PreconditionFailed."""
     path = places().read_at(scope["method"], scope["path"], scope["state"].get("json"))
     if path is None:
         return app  # 404 or 405
-    wanted = _wanted("If-Match", Headers(scope=scope))
+    headers = Headers(scope=scope)
+    if "if-none-match" in headers:
+        remedy = "Send it without If-None-Match; an Idempotency-Key keeps a change from being made twice."
+        raise NothingTagged("If-None-Match is for reading.", remedy=remedy)
+    wanted = _wanted("If-Match", headers)
     if not path:
         raise NothingTagged("This request changes nothing that has an ETag.")
     dropped = (b"content-", b"if-", b"idempotency-key")
@@ -210,7 +231,7 @@ def guarded(app: ASGIApp, places: Callable[[], Places], scope: Scope, ctx: Conte
         if scope["method"] == "GET":  # a repeat that is answered from what the first request made
             await app(scope, receive, send)
             return
-        ctx.guard = Guard(app, asked, wanted)
+        ctx.guard = Guard(app, asked, wanted, makes=path.startswith(f"{scope['path']}/"))
         try:
             await app(scope, receive, send)
         finally:

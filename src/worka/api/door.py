@@ -131,7 +131,7 @@ class Door:
             return
         changing = method not in SAFE and path.startswith("/v1/")
         app = self.app
-        if changing and "if-match" in request.headers:
+        if changing and ("if-match" in request.headers or "if-none-match" in request.headers):
             app = conditional.guarded(app, self.places, scope, ctx)
         key = request.headers.get("idempotency-key")
         if key is not None and changing:

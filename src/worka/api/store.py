@@ -1,4 +1,4 @@
-"""Idempotency keys, one row per tenant, principal and key; and what was committed since a moment."""
+"""Idempotency keys, one row per tenant, principal and key; and changes of one thing one after another."""
 
 from __future__ import annotations
 
@@ -89,18 +89,6 @@ async def release(conn: Connection, tenant: str, principal: str, key: str, *, ag
     )
 
 
-async def snapshot(conn: Connection) -> str:
-    """Which transactions had committed by now."""
-    row = await (await conn.execute("select pg_current_snapshot()::text as now")).fetchone()
-    assert row is not None
-    return str(row["now"])
-
-
-async def changed_since(conn: Connection, snapshot: str, subjects: list[str]) -> bool:
-    """Whether another transaction that committed after the snapshot changed one of the subjects."""
-    cursor = await conn.execute(
-        "select 1 from worka.event where subject = any(%s) and not pg_visible_in_snapshot(xid, %s::pg_snapshot)"
-        " and xid <> pg_current_xact_id() limit 1",
-        (subjects, snapshot),
-    )
-    return await cursor.fetchone() is not None
+async def alone(conn: Connection, what: str) -> None:
+    """Waits until no other transaction that asked for the same is open; holds until the end of this one."""
+    await conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 19))", (what,))

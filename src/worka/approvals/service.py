@@ -236,7 +236,7 @@ async def decide(ctx: Context, approval_id: str, decision: str, digest: str, com
 
 async def _refused(ctx: Context, row: Row, may: Eligibility) -> None:
     """The attempt is evidence, though the caller's transaction is rolled back."""
-    alone = replace(ctx, tx=None, db=ctx.db.reserve or ctx.db, workspace_id=row["workspace_id"])
+    alone = ctx.alone(workspace_id=row["workspace_id"])
     async with alone.transaction():
         alone.record(events.refused(row, may.because))
 

@@ -40,13 +40,12 @@ class Authorizer:
             resource = replace(resource, workspace_id=ctx.workspace_id)
         if ctx.tx is not None:
             settled, asked = await self._settle(ctx.conn, ctx, action, resource, context)
-            if settled.verdict != "deny":
+            if settled.verdict != "deny" or ctx.unrecorded:
                 return await self._record(ctx, action, resource, settled, asked)
-            # A reserve of connections that wait for nothing: denials cannot starve behind transactions that hold one.
-            alone = replace(ctx, tx=None, db=ctx.db.reserve or ctx.db)
+            alone = ctx.alone()
             async with alone.transaction():
                 return await self._record(alone, action, resource, settled, asked)
-        alone = replace(ctx, tx=None)
+        alone = ctx.alone()
         async with alone.transaction() as conn:
             settled, asked = await self._settle(conn, ctx, action, resource, context)
             return await self._record(alone, action, resource, settled, asked)
@@ -78,7 +77,7 @@ class Authorizer:
             policy_version=f"access {settled.access_version}, governance {settled.governance_version}",
             remedy=settled.remedy,
         )
-        if settled.verdict == "allow" and known is not None and not known.records:
+        if ctx.unrecorded or (settled.verdict == "allow" and known is not None and not known.records):
             return decision
         await store.add_decision(
             ctx.conn,

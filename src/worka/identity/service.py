@@ -393,7 +393,7 @@ async def change_team_member(
 ) -> dict[str, Any]:
     """Changes tools, words or whether it may act; holds for its very next call. Raises TeamMemberNotFound."""
     async with ctx.transaction() as conn:
-        row = await store.team_member(conn, member_id)
+        row = await store.team_member(conn, member_id, lock=True)
         if row is None or row["workspace_id"] != workspace_id:
             raise TeamMemberNotFound(f"{member_id} is no AI team member of this workspace.")
         await ctx.require(

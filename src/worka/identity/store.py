@@ -113,9 +113,13 @@ async def went_well(conn: Connection, tries: bytes, place: bytes, shared: list[b
     await conn.execute("select worka.sign_in_went_well(%s, %s, %s::bytea[])", (tries, place, shared))
 
 
-async def team_member(conn: Connection, member_id: str) -> Row | None:
-    """A team member of the tenant."""
-    return await (await conn.execute("select * from worka.team_member where id = %s", (member_id,))).fetchone()
+async def team_member(conn: Connection, member_id: str, *, lock: bool = False) -> Row | None:
+    """A team member of the tenant; with `lock` nobody else changes it until this transaction ends."""
+    plain, locking = (
+        "select * from worka.team_member where id = %s",
+        "select * from worka.team_member where id = %s for update",
+    )
+    return await (await conn.execute(locking if lock else plain, (member_id,))).fetchone()
 
 
 async def team_members(conn: Connection, workspace_id: str, after: str | None, limit: int) -> list[Row]:

@@ -92,7 +92,7 @@ class Precondition(Protocol):
 
     async def begun(self, conn: Connection) -> None: ...
 
-    async def ending(self, conn: Connection, subjects: list[str]) -> None: ...
+    async def ending(self, conn: Connection) -> None: ...
 
 
 class Witness(Protocol):
@@ -126,6 +126,8 @@ class Context:
     transaction; raises if the key belongs to another request."""
     guard: Precondition | None = field(default=None, repr=False)
     """Asked inside the transaction of the change, at its beginning and before its commit, whether it may still happen."""
+    unrecorded: bool = field(default=False, repr=False)
+    """A look of the platform's own at what the caller was shown: a decision about it is asked for, and not recorded."""
 
     @property
     def conn(self) -> Connection:
@@ -169,7 +171,7 @@ class Context:
         ordered = sorted(groups.values(), key=lambda group: group[0].tenant_id or "")
         subjects = list(dict.fromkeys(event.subject for _, event in tx.events))
         if subjects and self.guard is not None:
-            await self.guard.ending(tx.conn, subjects)
+            await self.guard.ending(tx.conn)
         if subjects and self.witness is not None:
             await self.witness(tx.conn, subjects)
         for source, group in ordered:
@@ -235,6 +237,13 @@ class Context:
             workspace_id=workspace_id or self.workspace_id,
             tenant_id=tenant_id or self.tenant_id,
         )
+
+    def alone(self, **changed: Any) -> Context:
+        """The same actor in transactions of its own, for what stands whatever becomes of the request: a decision, a refusal.
+        It is no change of the request's, so neither its condition nor its idempotency key has to do with it. While the
+        request holds a connection this takes one of a reserve of those that wait for nothing: it cannot starve."""
+        db = self.db if self.tx is None else self.db.reserve or self.db
+        return replace(self, tx=None, db=db, witness=None, bind_key=None, guard=None, **changed)
 
 
 @dataclass

@@ -206,7 +206,7 @@ async def change_member(
 ) -> dict[str, Any]:
     """Changes a member's role or names it an approver; holds for the next call. Raises MemberNotFound, LastOwner."""
     async with ctx.transaction() as conn:
-        before, name = await _member(ctx, workspace_id, principal_id)
+        before, name, owners = await _member(ctx, workspace_id, principal_id)
         new_role = role or before["role"]
         new_mark = before["approver"] if approver is None else approver
         # Both ends of a change count: taking the role of owner away needs an owner as much as giving it.
@@ -216,7 +216,7 @@ async def change_member(
             raise Invalid(
                 "An AI team member is a member or a viewer, and approves nothing.", code="role_not_for_team_members"
             )
-        if before["role"] == "owner" and new_role != "owner" and await store.lock_owners(conn, workspace_id) < 2:
+        if before["role"] == "owner" and new_role != "owner" and owners < 2:
             raise LastOwner(f"{name} is the only owner.")
         after = await store.change_member(
             conn, workspace_id, before["principal_kind"], principal_id, new_role, new_mark
@@ -230,9 +230,9 @@ async def change_member(
 async def remove_member(ctx: Context, workspace_id: str, principal_id: str) -> None:
     """Takes a member out and revokes its tokens of this workspace. Raises MemberNotFound, LastOwner."""
     async with ctx.transaction() as conn:
-        before, name = await _member(ctx, workspace_id, principal_id)
+        before, name, owners = await _member(ctx, workspace_id, principal_id)
         await ctx.require(actions.MEMBER_REMOVE, place(workspace_id), role=before["role"])
-        if before["role"] == "owner" and await store.lock_owners(conn, workspace_id) < 2:
+        if before["role"] == "owner" and owners < 2:
             raise LastOwner(f"{name} is the only owner.")
         await store.remove_member(conn, workspace_id, before["principal_kind"], principal_id)
         revoked = await identity.store.revoke_tokens_of(conn, workspace_id, before["principal_kind"], principal_id)
@@ -240,14 +240,20 @@ async def remove_member(ctx: Context, workspace_id: str, principal_id: str) -> N
         await ctx.publish("membership.changed", {"workspace_id": workspace_id, "principal_id": principal_id})
 
 
-async def _member(ctx: Context, workspace_id: str, principal_id: str) -> tuple[dict[str, Any], str]:
+async def _member(ctx: Context, workspace_id: str, principal_id: str) -> tuple[dict[str, Any], str, int]:
+    """A member that is about to be changed (nobody else changes it meanwhile), its name, and how many owners there are."""
     kind = "team_member" if principal_id.startswith("tmb_") else "person"
-    row = await store.membership(ctx.conn, workspace_id, kind, principal_id)
+    found = await store.lock_members(ctx.conn, workspace_id, kind, principal_id)
+    row = next((row for row in found if (row["principal_kind"], row["principal_id"]) == (kind, principal_id)), None)
     if row is None:
         raise MemberNotFound(f"{principal_id} is not in this workspace.")
     look_up = identity.store.person if kind == "person" else identity.store.team_member
     who = await look_up(ctx.conn, principal_id) or {}
-    return row, str(who.get("display_name") or who.get("name") or principal_id)
+    return (
+        row,
+        str(who.get("display_name") or who.get("name") or principal_id),
+        sum(held["role"] == "owner" for held in found),
+    )
 
 
 async def add_team_member(ctx: Context, workspace_id: str, fields: dict[str, Any], role: str) -> dict[str, Any]:

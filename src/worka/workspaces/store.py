@@ -96,14 +96,16 @@ async def remove_member(conn: Connection, workspace_id: str, kind: str, principa
     )
 
 
-async def lock_owners(conn: Connection, workspace_id: str) -> int:
-    """How many owners a workspace has; locks them, so that two of them cannot leave at once."""
+async def lock_members(conn: Connection, workspace_id: str, kind: str, principal_id: str) -> list[Row]:
+    """A membership, if there is one, and every owner's, as they are now. Locks them, in one order, so that who changes
+    what it has read changes what is, and two owners cannot leave at once."""
     cursor = await conn.execute(
-        "select principal_id from worka.membership where workspace_id = %s and role = 'owner' order by principal_id"
+        "select * from worka.membership where workspace_id = %s"
+        " and (role = 'owner' or (principal_kind = %s and principal_id = %s)) order by principal_kind, principal_id"
         " for update",
-        (workspace_id,),
+        (workspace_id, kind, principal_id),
     )
-    return len(await cursor.fetchall())
+    return await cursor.fetchall()
 
 
 async def create_tenant(conn: Connection, row: Row) -> bool:
