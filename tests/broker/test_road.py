@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -299,6 +300,72 @@ async def test_the_handover_needs_the_sessions_token_once(world: World) -> None:
     again = Box(world, box.session_id, box.token, box.bundle)
     assert await again.start() == ""
     await again.stop()
+
+
+HANDING_OVER = """
+import socket, sys
+doors = [socket.socket(socket.AF_INET, kind) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM, socket.SOCK_STREAM)]
+for door in doors:
+    door.bind(("127.0.0.1", 0))
+for door in doors[1:]:
+    door.listen()
+with socket.socket(socket.AF_UNIX) as broker:
+    broker.connect("broker-net.sock")
+    try:
+        socket.send_fds(broker, [sys.argv[1].encode()], [door.fileno() for door in doors])
+        broker.settimeout(10)
+        print(len(broker.recv(1)))
+    except (BrokenPipeError, ConnectionResetError):
+        print(0)
+"""
+NOT_SOCKETS = """
+import os, socket, sys
+with socket.socket(socket.AF_UNIX) as broker:
+    broker.connect("broker-net.sock")
+    null = os.open("/dev/null", os.O_RDONLY)
+    socket.send_fds(broker, [sys.argv[1].encode()], [null] * 8)
+    broker.settimeout(10)
+    try:
+        print(len(broker.recv(1)))
+    except ConnectionResetError:
+        print(0)
+"""
+
+
+@pytest.mark.parametrize("message", ["{}", "[" * 4000], ids=["no sockets", "nested"])
+async def test_a_handover_that_is_none_leaves_nothing_open_and_nothing_unsaid(world: World, message: str) -> None:
+    unheard: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        asked = await asyncio.create_subprocess_exec(
+            sys.executable, "-I", "-c", NOT_SOCKETS, message, cwd=world.paths.run, stdout=asyncio.subprocess.PIPE
+        )
+        assert (await asked.communicate())[0].strip() == b"0"
+    assert len(os.listdir("/proc/self/fd")) <= before + 1, "of forty descriptors that were sent, none stays"
+    assert unheard == []
+    assert (await (await world.box()).fetch(f"https://{HOST}/"))["error"], "the control: it takes the right ones"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can try as another user")
+@pytest.mark.parametrize("mode", [None, 0o666], ids=["as it is", "opened by somebody"])
+async def test_another_user_hands_nothing_over_even_with_the_token(world: World, mode: int | None) -> None:
+    opened = await world.call(
+        "open_session", session_id="ses_theirs", tenant_id=world.tenant_id, workspace_id=world.workspace_id,
+        attachment_id=world.attachment_id,
+    )  # fmt: skip
+    if mode is not None:
+        world.paths.broker_net_socket.chmod(mode)
+    message = json.dumps({"session_id": "ses_theirs", "token": opened["token"]})
+    done = await asyncio.create_subprocess_exec(
+        sys.executable, "-I", "-c", HANDING_OVER, message, cwd=world.paths.run, user=65534, group=65534, extra_groups=[],
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    said, error = await done.communicate()
+    assert (b"PermissionError" in error) if mode is None else (said.strip() == b"0"), (said, error)
+    box = Box(world, "ses_theirs", opened["token"], opened["ca_bundle_path"])
+    assert await box.start() == "k", "the control: the token is good, and still unused"
+    await box.stop()
 
 
 async def test_begin_takes_only_a_running_invocation_of_this_attachment(world: World) -> None:

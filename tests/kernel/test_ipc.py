@@ -136,3 +136,31 @@ async def test_a_name_that_is_there_is_served(tmp_path: Path) -> None:
         seen.set()
         await asyncio.to_thread(watcher.join)
     assert refused == 0
+
+
+@pytest.mark.parametrize("answer", [b"\x00\x00\x00\x02[]", b"\x00\x00\x00\x02{]", b"\xff\xff\xff\xff", b"\x00\x00"])
+async def test_an_answer_that_is_none_is_a_process_that_does_not_answer(tmp_path: Path, answer: bytes) -> None:
+    path = tmp_path / "host.sock"
+
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await ipc.read_frame(reader)
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_unix_server(babble, path=str(path))
+    try:
+        with pytest.raises(ipc.PeerUnavailable, match="The host process did not answer echo"):
+            await ipc.call_unix(path, "echo", {})
+        with pytest.raises(UnicodeEncodeError):  # what cannot be asked is the caller's fault, and is not sent
+            await ipc.call_unix(path, "echo", {"text": "\ud800"})
+    finally:
+        server.close()
+
+    async def handler(op: str, args: dict[str, int], _trace: str | None) -> str:
+        return op
+
+    server = await ipc.serve_unix(path, handler)
+    try:
+        assert await ipc.call_unix(path, "echo", {}) == "echo", "the control"
+    finally:
+        server.close()

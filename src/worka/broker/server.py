@@ -98,20 +98,23 @@ class Broker:
         self._warned = float("-inf")
 
     async def start(self) -> None:
-        """Listens on `run/broker.sock` (control, own uid) and `run/broker-net.sock` (sockets, by token)."""
+        """Listens on `run/broker.sock` (control) and `run/broker-net.sock` (a sandbox's sockets, by token); own uid and root
+        only."""
         self.paths.run.mkdir(parents=True, exist_ok=True)
         self.paths.sessions.mkdir(parents=True, exist_ok=True)
         # A session's network dies with the broker: what an earlier process left here belongs to nobody.
         for left in self.paths.sessions.glob(f"*/{BUNDLE}"):
             _remove_bundle(left.parent)
         net_path = self.paths.broker_net_socket
-        net_path.unlink(missing_ok=True)
+        # The name appears once it is served, and by whom it may be: the launcher connects before it becomes a pack's uid.
+        beside = net_path.with_name(f"{net_path.name}~")
+        beside.unlink(missing_ok=True)
         self._net = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._net.bind(str(net_path))
-        # The launcher may have dropped to the attachment's uid already; the one-time token is what admits it.
-        os.chmod(net_path, 0o666)
+        self._net.bind(str(beside))
+        os.chmod(beside, 0o600)
         self._net.listen(64)
         self._net.setblocking(False)
+        beside.rename(net_path)
         self._accepting = asyncio.create_task(self._accept_handovers(self._net))
         self._control = await ipc.serve_unix(self.paths.broker_socket, self._call)
 
@@ -205,7 +208,8 @@ class Broker:
     async def _forget(self, session_id: str) -> None:
         """Whoever probes may die; what it opened must not stay."""
         await asyncio.sleep(_PROBE_SECONDS)
-        self.sessions[session_id].tasks.clear()
+        # Not this one itself, which ends the others.
+        self.sessions[session_id].tasks -= {task for task in [asyncio.current_task()] if task is not None}
         await self.close_session(session_id=session_id)
 
     async def begin(
@@ -325,7 +329,7 @@ class Broker:
             _keep(self._handovers, asyncio.create_task(self._handover(conn)))
 
     def _warn_of_handover(self, message: str, *args: object) -> None:
-        # Anyone on the machine may connect to this socket: at most one line a second.
+        # At most one line a second, whoever it is.
         clock = time.monotonic()
         if clock - self._warned >= 1.0:
             self._warned = clock
@@ -335,10 +339,13 @@ class Broker:
         """The launcher's message {session_id, token} with three sockets: 53/udp, 80, 443. One byte says yes."""
         taken: list[socket.socket] = []
         try:
+            if ipc.peer_uid(conn) not in (os.geteuid(), 0):
+                self._warn_of_handover("a handover by another user was refused")
+                return
             async with asyncio.timeout(5):
                 await _readable(conn)
                 message, descriptors, _, _ = socket.recv_fds(conn, 4096, 8)
-                taken = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+                taken = _sockets(descriptors)
                 asked = json.loads(message)
                 session = self.sessions.get(str(asked.get("session_id")))
                 if not _right_sockets(taken) or session is None or not session.take_token(str(asked.get("token"))):
@@ -347,7 +354,7 @@ class Broker:
                 await self._listen(session, taken)
                 taken = []
                 await asyncio.get_running_loop().sock_sendall(conn, ACK)
-        except (OSError, ValueError, AttributeError) as error:
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
             self._warn_of_handover("a handover of sockets failed: %s", type(error).__name__)
         finally:
             for sock in taken:
@@ -421,6 +428,21 @@ async def _readable(sock: socket.socket) -> None:
         await ready
     finally:
         loop.remove_reader(sock)
+
+
+def _sockets(descriptors: list[int]) -> list[socket.socket]:
+    """As sockets. Raises OSError when one is none, and then none of them stays open."""
+    made: list[socket.socket] = []
+    try:
+        for descriptor in descriptors:
+            made.append(socket.socket(fileno=descriptor))
+    except OSError:
+        for descriptor in descriptors[len(made) :]:
+            os.close(descriptor)
+        for sock in made:
+            sock.close()
+        raise
+    return made
 
 
 def _right_sockets(sockets: list[socket.socket]) -> bool:

@@ -164,10 +164,10 @@ class _Kept:
 _kept = _Kept()
 
 
-async def _exchange(sock: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
+async def _exchange(sock: socket.socket, request: bytes) -> dict[str, Any]:
     """Raises EOFError when the other side closes, ValueError for what is no frame."""
     loop = asyncio.get_running_loop()
-    await loop.sock_sendall(sock, frame(request))
+    await loop.sock_sendall(sock, request)
     found, wanted = bytearray(), 4
     while len(found) < wanted:
         chunk = await loop.sock_recv(sock, _CHUNK)
@@ -189,19 +189,20 @@ async def call_unix(
     path: Path, op: str, args: dict[str, Any], *, timeout: float = 60.0, traceparent: str | None = None
 ) -> Any:
     """Calls another process. Raises the Problem it answered, or PeerUnavailable."""
+    request = frame({"op": op, "args": args, "traceparent": traceparent})
     try:
         async with asyncio.timeout(timeout):
             sock = _kept.take(path) or await _connect(path)
             stays = False
             try:
-                answer = await _exchange(sock, {"op": op, "args": args, "traceparent": traceparent})
+                answer = await _exchange(sock, request)
                 stays = answer.get("stays") is True
             finally:
                 if stays:
                     _kept.give(path, sock)
                 else:
                     sock.close()
-    except (OSError, EOFError, TimeoutError) as error:
+    except (OSError, EOFError, TimeoutError, ValueError) as error:
         name = path.name.removesuffix(".sock")
         raise PeerUnavailable(
             f"The {name} process did not answer {op}: {type(error).__name__}.", process=name
