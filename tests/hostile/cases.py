@@ -133,11 +133,16 @@ CASES: tuple[Case, ...] = (
         "api/test_hosts.py::test_a_name_that_was_rebound_to_this_machine_reaches_no_page_and_no_route",
         "console/test_doors.py::test_a_form_of_another_origin_changes_nothing")),
     Case("MCP", "a control port open to the machine", "sockets of our own uid, one-time tokens", _in(
-        "packs/test_sandbox.py", "only_the_platforms_user_may_ask")),
+        "packs/test_sandbox.py", "only_the_platforms_user_may_ask") + _in(
+        "broker/test_road.py", "another_user_hands_nothing_over_even_with_the_token",
+        "a_handover_that_is_none_leaves_nothing_open_and_nothing_unsaid")),
     Case("Archives", "`..`, absolute paths, links, devices, set-user-id in a wheel", "nothing outside, plain files only", _in(
         ARCHIVES, "a_wheel_reaches_nothing_outside_its_environment")),
     Case("Archives", "a wheel that is a bomb", "ends at the budget, leaves nothing", _in(
-        ARCHIVES, "a_bomb_ends_at_the_budget_and_leaves_the_disk_as_it_was")),
+        ARCHIVES, "a_bomb_ends_at_the_budget_and_leaves_the_disk_as_it_was", "folders_count_and_are_not_nested_without_end",
+        "a_bomb_ends_alone_and_leaves_nothing_while_others_install")
+         + _in("packs/test_build.py", "metadata_that_would_fill_the_memory_or_is_no_text_is_refused",
+               "a_large_file_is_compared_without_being_held_in_memory")),
     Case("Archives", "source distributions, npm tarballs", "not unpacked", _in(
         ARCHIVES, "a_source_distribution_is_not_unpacked_and_not_built", "an_npm_tarball_is_refused_before_a_byte_of_it_is_read")),
     Case("Archives", "a tree of files that is sent along", "stays in the tree, bounded", _in(

@@ -5,6 +5,7 @@ Judged at the disk: nothing outside the place that it was for, no link, no devic
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import io
@@ -36,21 +37,28 @@ FILES = {
 Extra = list[tuple[str, int, bytes]]
 
 
-def wheel(folder: Path, extra: Extra) -> str:
+def wheel(folder: Path, extra: Extra, version: str = "1.0") -> str:
     """A wheel with more entries (name, mode, contents), all of them in its RECORD; the lock that pins it."""
+
+    def of(text: str) -> str:
+        return text.replace("-1.0", f"-{version}").replace("\nVersion: 1.0", f"\nVersion: {version}")
+
     rows: list[str] = []
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, mode, content in [*((name, 0o100644, data) for name, data in FILES.items()), *extra]:
+        for name, mode, content in [
+            *((of(name), 0o100644, of(data.decode()).encode()) for name, data in FILES.items()),
+            *extra,
+        ]:
             entry = zipfile.ZipInfo(name, (2024, 1, 1, 0, 0, 0))
             entry.create_system, entry.external_attr, entry.compress_type = 3, mode << 16, zipfile.ZIP_DEFLATED
             archive.writestr(entry, content)
             digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
             rows.append(f"{name},sha256={digest},{len(content)}")
-        archive.writestr(f"{INFO}/RECORD", "\n".join([*rows, f"{INFO}/RECORD,,"]) + "\n")
+        archive.writestr(of(f"{INFO}/RECORD"), "\n".join([*rows, of(f"{INFO}/RECORD,,")]) + "\n")
     folder.mkdir(exist_ok=True)
-    (folder / "worka_test_tool-1.0-py3-none-any.whl").write_bytes(made.getvalue())
-    return f"{NAME}==1.0 --hash=sha256:{hashlib.sha256(made.getvalue()).hexdigest()}\n"
+    (folder / f"worka_test_tool-{version}-py3-none-any.whl").write_bytes(made.getvalue())
+    return f"{NAME}=={version} --hash=sha256:{hashlib.sha256(made.getvalue()).hexdigest()}\n"
 
 
 def builder(root: Path, **bounds: int) -> Builder:
@@ -122,6 +130,39 @@ async def test_a_bomb_ends_at_the_budget_and_leaves_the_disk_as_it_was(open_path
     assert size(open_path / "home") < 1 << 20
     await builder(open_path, most_bytes=1 << 30).build(package=PACKAGE, lock_text=lock)
     assert size(open_path / "home") > 2 << 10, "the control: with room for it, it is built"
+
+
+async def test_a_bomb_ends_alone_and_leaves_nothing_while_others_install(open_path: Path) -> None:
+    """All installers share one cache: what one of them unpacks there is not laid to another's charge."""
+    bomb = wheel(open_path / "shelf", [(f"worka_test_tool/{n}", PLAIN, b"0" * (4 << 20)) for n in range(64)])
+    builds = builder(open_path, most_bytes=24 << 20)
+    others = [(f"2.{n}", wheel(open_path / "shelf", [], f"2.{n}")) for n in range(6)]
+    answers = await asyncio.gather(
+        builds.build(package=PACKAGE, lock_text=bomb),
+        *(builds.build(package=PACKAGE | {"version": version}, lock_text=lock) for version, lock in others),
+        return_exceptions=True,
+    )
+    assert isinstance(answers[0], BuildFailed), answers[0]
+    assert "more than" in str(answers[0])
+    built = [answer["installed"][0]["version"] if isinstance(answer, dict) else answer for answer in answers[1:]]
+    assert built == [version for version, _ in others]
+    assert size(open_path / "home") < 1 << 20
+
+
+@pytest.mark.parametrize("what", ["nested a thousand deep", "folders without end"])
+async def test_folders_count_and_are_not_nested_without_end(open_path: Path, what: str) -> None:
+    """A name in an archive is up to two thousand folders, each of which takes room of its own."""
+    deep: Extra = [("worka_test_tool/" + "d/" * 1500 + "x.py", PLAIN, b"x")]
+    many: Extra = [(f"worka_test_tool/{n}/" + "d/" * 40 + "x.py", PLAIN, b"x") for n in range(30)]
+    lock = wheel(open_path / "shelf", deep if what == "nested a thousand deep" else many)
+    with pytest.raises(BuildFailed, match=r"folders more than|more than .* files"):
+        await builder(open_path, most_files=400).build(package=PACKAGE, lock_text=lock)
+    assert size(open_path / "home") < 1 << 20
+    assert list((open_path / "home" / "envs").iterdir()) == []
+    left = [path for path in (open_path / "home" / "cache").rglob("*") if path.name == "d"]
+    assert left == []
+    built = await builder(open_path).build(package=PACKAGE, lock_text=wheel(open_path / "shelf", many))
+    assert Path(built["env_path"]).is_dir(), "the control: with room for them, they are built"
 
 
 async def test_a_source_distribution_is_not_unpacked_and_not_built(open_path: Path) -> None:

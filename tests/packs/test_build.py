@@ -8,6 +8,7 @@ import io
 import os
 import stat
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,7 @@ from worka.packs.runtime.errors import (
 
 NAME = "worka-test-tool"
 PACKAGE = {"ecosystem": "pypi", "name": NAME, "version": "1.0"}
+INFO = "worka_test_tool-1.0.dist-info"
 FILES = {
     "worka_test_tool/__init__.py": "raise SystemExit('imported at build')\n",
     "worka_test_tool-1.0.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {NAME}\nVersion: 1.0\n",
@@ -150,6 +152,51 @@ async def test_files_that_are_not_the_packages_record_are_refused(
     lock = shelf.wheel(FILES, **how)
     with pytest.raises((RecordMismatch, BuildFailed)):
         await builder().build(package=PACKAGE, lock_text=lock)
+
+
+def laid_out(env: Path, files: dict[str, int]) -> tuple[Path, Path, record.Lock]:
+    """An environment with a package of the FILES and of more that are so many bytes of nothing: (env, site, lock)."""
+    site = env / "lib" / "python3.11" / "site-packages"
+    rows = []
+    for name, content in FILES.items():
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_text(content)
+    for name, length in files.items():
+        with (site / name).open("wb") as opened:
+            opened.truncate(length)
+    for name in (*FILES, *files):
+        with (site / name).open("rb") as opened:
+            hashed = base64.urlsafe_b64encode(hashlib.file_digest(opened, "sha256").digest()).rstrip(b"=").decode()
+        rows.append(f"{name},sha256={hashed},")
+    (site / INFO / "RECORD").write_text("\n".join([*rows, f"{INFO}/RECORD,,"]) + "\n")
+    return env, site, record.Lock("", {NAME: "1.0"})
+
+
+@pytest.mark.parametrize("name", [f"{INFO}/METADATA", f"{INFO}/RECORD"])
+def test_metadata_that_would_fill_the_memory_or_is_no_text_is_refused(tmp_path: Path, name: str) -> None:
+    env, site, lock = laid_out(tmp_path, {})
+    assert [found.name for found in record.verify(env, site, lock)] == [NAME], "the control"
+    for content in (b"#" * (65 << 20), b"\xff\xfe"):
+        env, site, lock = laid_out(tmp_path, {})
+        (site / name).write_bytes(content)
+        with pytest.raises(RecordMismatch, match=r"has more than \d+ MiB|cannot be read"):
+            record.verify(env, site, lock)
+
+
+def test_a_large_file_is_compared_without_being_held_in_memory(tmp_path: Path) -> None:
+    env, site, lock = laid_out(tmp_path, {"worka_test_tool/large": 300 << 20})
+    tracemalloc.start()
+    try:
+        record.verify(env, site, lock)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 16 << 20
+    with (site / "worka_test_tool/large").open("r+b") as opened:
+        opened.seek(250 << 20)
+        opened.write(b"x")
+    with pytest.raises(RecordMismatch, match="differs"):
+        record.verify(env, site, lock)
 
 
 @pytest.mark.capability("RUN-5")

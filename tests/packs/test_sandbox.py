@@ -95,6 +95,14 @@ def test_it_reports_the_start_with_its_isolation_and_the_end_with_its_code(launc
     assert started.output() == "here\n"
 
 
+@pytest.mark.capability("RUN-1", part="limits as low as a manifest may ask for")
+def test_a_pack_with_the_fewest_open_files_starts(launch: Any) -> None:
+    started = launch(["sh", "-c", "ulimit -n"], limits={"memory_mb": 256, "files": 16})
+    assert "started" in (told := started.report()), told
+    assert started.report()["exited"] == 0
+    assert started.output() == "16\n"
+
+
 def test_a_signal_is_not_an_exit_code(launch: Any) -> None:
     started = launch(["sh", "-c", "kill -SEGV $$"])
     started.report()

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from worka.packs.runtime import digest
+
 _EVERY_SECONDS = 0.1
+_FOLDER_BYTES = 4096  # what an empty one takes on most disks
 
 
 class Exceeded(Exception):
@@ -27,6 +29,8 @@ class Budget:
 
     most_bytes: int = 4 * 1024 * 1024 * 1024
     most_files: int = 200_000
+    """Folders among them: an archive names as many as it likes, and each takes room."""
+    most_depth: int = 100
 
     def limited(self, command: list[str]) -> list[str]:
         """The command with a bound on each file, and without core dumps. A shell counts in units of 512 bytes."""
@@ -43,9 +47,11 @@ class Budget:
         size = files = 0
         for place in (env, *_fresh(cache, since)):
             own = 0
-            for length in _lengths(place):
+            for depth, length in _entries(place):
                 own += length
                 files += 1
+                if depth > self.most_depth:
+                    raise Exceeded(f"The packages nest folders more than {self.most_depth} deep.")
                 if size + own > self.most_bytes or files > self.most_files:
                     raise Exceeded(
                         f"The packages unpack to more than {self.most_bytes // 1024**2} MiB or {self.most_files} files, "
@@ -60,12 +66,12 @@ def sweep(cache: Path, since: float | None = None) -> None:
     with contextlib.suppress(OSError):
         for entry in list(os.scandir(cache)):
             if entry.name.startswith(".tmp") and entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, ignore_errors=True)
+                _gone(Path(entry.path))
     if since is None:
         return
     for place in list(_fresh(cache, since)):
         if place.parent.name.startswith("archive"):
-            shutil.rmtree(place, ignore_errors=True)
+            _gone(place)
     # The cache's own notes of what it has unpacked: one that names what is gone would break the next installation.
     for bucket in cache.glob("wheels-*"):
         for note in list(bucket.rglob("*")):
@@ -89,9 +95,21 @@ def _fresh(cache: Path, since: float) -> Iterator[Path]:
                         yield Path(entry.path)
 
 
-def _lengths(folder: Path) -> Iterator[int]:
-    """Bytes on disk of every file below; what vanishes meanwhile counts as nothing."""
-    for parent, _folders, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                yield os.lstat(os.path.join(parent, name)).st_size
+def _entries(folder: Path) -> Iterator[tuple[int, int]]:
+    """(how deep, bytes on disk) of every file and folder below; what vanishes meanwhile counts as nothing."""
+    waiting = [(os.fspath(folder), 1)]
+    while waiting:
+        place, depth = waiting.pop()
+        with contextlib.suppress(OSError), os.scandir(place) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append((entry.path, depth + 1))
+                        yield depth, _FOLDER_BYTES
+                    else:
+                        yield depth, entry.stat(follow_symlinks=False).st_size
+
+
+def _gone(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        digest.remove(folder)

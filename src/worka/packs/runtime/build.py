@@ -158,7 +158,8 @@ class Builder:
     def __init__(self, home: Path, env: Mapping[str, str] | None = None, budget: Budget | None = None) -> None:
         self.home = home
         self.budget = budget or Budget()
-        self._installing = 0
+        # One at a time: what an installer has put into the cache that all share is then its own, to be weighed and swept.
+        self._installing = asyncio.Lock()
         self.envs = home / "envs"
         self._environ = dict(os.environ if env is None else env)
         self._locks: dict[str, asyncio.Lock] = {}
@@ -273,25 +274,23 @@ class Builder:
     async def _install(self, env: Path, lock: record.Lock) -> None:
         requirements = env / "lock.txt"
         requirements.write_text(lock.text)
-        began = time.time() - 1
-        self._installing += 1
-        try:
-            command = self.budget.limited(
-                [
-                    *(uv(), "pip", "install", "--quiet", "--no-progress", "--python", str(env / "bin" / "python")),
-                    *("--require-hashes", "--only-binary", ":all:", "--no-deps", "--no-compile-bytecode"),
-                    *("--link-mode", "copy", "--cache-dir", str(self.home / "cache" / "uv"), "-r", str(requirements)),
-                ]
-            )
-            await self._run(command, watched=env)
-        except BuildFailed as error:
-            if self._installing == 1:
+        command = self.budget.limited(
+            [
+                *(uv(), "pip", "install", "--quiet", "--no-progress", "--python", str(env / "bin" / "python")),
+                *("--require-hashes", "--only-binary", ":all:", "--no-deps", "--no-compile-bytecode"),
+                *("--link-mode", "copy", "--cache-dir", str(self.home / "cache" / "uv"), "-r", str(requirements)),
+            ]
+        )
+        async with self._installing:
+            began = time.time() - 1
+            try:
+                await self._run(command, watched=env)
+            except BuildFailed as error:
                 beyond = isinstance(error.__cause__, Exceeded)
                 await asyncio.to_thread(sweep, self.home / "cache" / "uv", began if beyond else None)
-            raise
-        finally:
-            self._installing -= 1
-            requirements.unlink()
+                raise
+            finally:
+                requirements.unlink()
         (env / ".lock").unlink(missing_ok=True)
 
     async def _run(self, command: list[str], *, may_fail: bool = False, watched: Path | None = None) -> str:
@@ -473,12 +472,5 @@ def _seal(
 def remove(env: Path) -> None:
     """Deletes an environment, read-only folders included; its stamp first: half of it is never taken for whole."""
     stamp_path(env).unlink(missing_ok=True)
-    if not env.exists():
-        return
-    for parent, folders, _files in os.walk(env):
-        os.chmod(parent, 0o755)
-        for name in folders:
-            path = os.path.join(parent, name)
-            if not os.path.islink(path):
-                os.chmod(path, 0o755)
-    shutil.rmtree(env)
+    if env.exists():
+        digest.remove(env)

@@ -26,6 +26,22 @@ def walk(root: Path) -> Iterator[tuple[str, os.stat_result]]:
                 yield path, entry.stat(follow_symlinks=False)
 
 
+def remove(root: Path) -> None:
+    """Deletes a folder and all below, read-only folders included. Raises OSError. By hand: what calls itself for each
+    folder ends with an error of its own where a package nests them a thousand deep."""
+    folders = [root]
+    for folder in folders:
+        folder.chmod(0o755)
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(Path(entry.path))
+                else:
+                    os.unlink(entry.path)
+    for folder in reversed(folders):
+        folder.rmdir()
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     with path.open("rb") as opened:

@@ -6,6 +6,7 @@ import base64
 import configparser
 import csv
 import hashlib
+import io
 import os
 import re
 from dataclasses import dataclass
@@ -23,6 +24,20 @@ _REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[A-Za-z0-9._,\s-]*\])?\s*==\s*(?P<version>[A-Za-z0-9][A-Za-z0-9.!+_-]*)"
     r"\s*(?P<marker>;[^#]*?)?(?P<hashes>(?:\s+--hash=sha256:[0-9a-f]{64})+)\s*"
 )
+
+
+_MEGABYTE = 1024 * 1024
+_MOST_TEXT, _MOST_RECORD = 4 * _MEGABYTE, 64 * _MEGABYTE
+
+
+def _text(path: Path, what: str, most: int = _MOST_TEXT) -> str:
+    """A text of a package's metadata. Raises RecordMismatch for none, and for one that would fill the memory."""
+    try:
+        if path.stat().st_size <= most:
+            return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordMismatch(f"{what} cannot be read.") from error
+    raise RecordMismatch(f"{what} has more than {most // _MEGABYTE} MiB.")
 
 
 @dataclass(frozen=True)
@@ -67,10 +82,7 @@ def distributions(site: Path) -> list[Distribution]:
     """What is installed, by its metadata. Raises RecordMismatch for a folder without readable metadata."""
     found = []
     for info in sorted(site.glob("*.dist-info")):
-        try:
-            headers = HeaderParser().parsestr((info / "METADATA").read_text("utf-8"))
-        except OSError as error:
-            raise RecordMismatch(f"{info.name} has no metadata.") from error
+        headers = HeaderParser().parsestr(_text(info / "METADATA", f"The metadata of {info.name}"))
         found.append(Distribution(str(headers["Name"]), str(headers["Version"]), info))
     return found
 
@@ -86,14 +98,12 @@ def verify(env: Path, site: Path, lock: Lock) -> list[Distribution]:
         name = canonicalize_name(package.name)
         if lock.pins.get(name) != package.version:
             raise RecordMismatch(f"{package.name} {package.version} was installed, but the lock does not name it.")
+        text = _text(package.info / "RECORD", f"The RECORD of {package.name}", _MOST_RECORD)
+        rows = csv.reader(io.StringIO(text, newline=""))
         try:
-            with (package.info / "RECORD").open(newline="", encoding="utf-8") as opened:
-                rows = list(csv.reader(opened))
-        except OSError as error:
-            raise RecordMismatch(f"{package.name} has no RECORD.") from error
-        for row in rows:
-            if len(row) == 3:
-                listed.add(_check_row(env, site, package, row))
+            listed |= {_check_row(env, site, package, row) for row in rows if len(row) == 3}
+        except csv.Error as error:
+            raise RecordMismatch(f"The RECORD of {package.name} is no list: {error}.") from error
     for path, _status in digest.walk(env):
         if digest.portable(path) and not path.startswith("app/") and path not in listed:
             raise RecordMismatch(f"{path} was installed, but no package lists it.")
@@ -114,7 +124,8 @@ def _check_row(env: Path, site: Path, package: Distribution, row: list[str]) -> 
     kind, _, value = recorded.partition("=")
     if kind != "sha256" or not full.is_file() or full.is_symlink():
         raise RecordMismatch(f"{package.name} lists {path}, which is not there as a plain file with a SHA-256.")
-    actual = base64.urlsafe_b64encode(hashlib.sha256(full.read_bytes()).digest()).rstrip(b"=").decode()
+    with full.open("rb") as opened:
+        actual = base64.urlsafe_b64encode(hashlib.file_digest(opened, "sha256").digest()).rstrip(b"=").decode()
     if actual != value:
         raise RecordMismatch(f"{path} of {package.name} differs from the package's record.")
     return below
@@ -122,7 +133,7 @@ def _check_row(env: Path, site: Path, package: Distribution, row: list[str]) -> 
 
 def _refuse_executable_pth(site: Path) -> None:
     for pth in sorted(site.glob("*.pth")):
-        for line in pth.read_text("utf-8", "replace").splitlines():
+        for line in _text(pth, pth.name).splitlines():
             if line.startswith(("import ", "import\t")):
                 raise CodeAtInstall(f"{pth.name} runs code at every start of Python: {line[:100]}")
             if line.strip() and not line.startswith("#") and (os.path.isabs(line) or ".." in Path(line).parts):
@@ -141,8 +152,8 @@ def console_script(package: str, installed: list[Distribution]) -> str:
         parser = configparser.ConfigParser(delimiters=("=",), interpolation=None)
         parser.optionxform = str  # type: ignore[assignment,method-assign]
         try:
-            parser.read_string((found.info / "entry_points.txt").read_text("utf-8"))
-        except (OSError, configparser.Error) as error:
+            parser.read_string(_text(found.info / "entry_points.txt", f"The entry points of {package}"))
+        except (RecordMismatch, configparser.Error) as error:
             raise EntryPointMissing(f"{package} has no console script.") from error
         scripts = sorted(parser["console_scripts"]) if parser.has_section("console_scripts") else []
         same = [name for name in scripts if canonicalize_name(name) == wanted]

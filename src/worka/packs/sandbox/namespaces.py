@@ -143,7 +143,6 @@ def become_pack(
     if broker is not None:
         netlink.every_address_local()
         hand_to_broker(broker, spec)
-    set_limits(spec, group)
     os.umask(0o022)
 
     arguments = bwrap_arguments(spec, etc=etc, seccomp_fd=_SECCOMP, status_fd=_STATUS, unshare_net=not ours)
@@ -156,6 +155,8 @@ def become_pack(
     # Bubblewrap passes inherited descriptors through to the pack.
     os.closerange(_FIRST_CLOSED, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     os.closerange(_FIRST_CLOSED, 65_536)
+    # Last: what is arranged above takes more descriptors than a pack may be left.
+    set_limits(spec, group)
     # Options travel in a memfd: a command line is readable by every user of the host.
     os.execve(bwrap, [bwrap, "--args", str(_ARGUMENTS), "--", *spec.command], {})  # noqa: S606
 
