@@ -124,5 +124,5 @@ def _database(administrator: str) -> str:
     with psycopg.connect(administrator, autocommit=True) as conn:
         conn.execute(f"create role forge login password '{password}'")
         conn.execute("create database forge owner forge")
-    port = conninfo_to_dict(administrator)["port"]
-    return f"postgresql+psycopg://forge:{password}@127.0.0.1:{port}/forge"
+    known = conninfo_to_dict(administrator)
+    return f"postgresql+psycopg://forge:{password}@/forge?host={known['host']}&port={known['port']}"

@@ -96,7 +96,7 @@ def floors(url: str, *, quick: bool = False) -> dict[str, float]:
 def administrator(home: Path) -> str:
     """The libpq string of the embedded cluster's administrator: the judge, never the road under test."""
     known = json.loads((home / "admin" / "database.json").read_text())
-    return f"host=127.0.0.1 port={known['port']} user=postgres password={known['admin']} dbname=worka"
+    return f"host={known['host']} port={known['port']} user=postgres password={known['admin']} dbname=worka"
 
 
 def _median(act: Callable[[], Any], times: int) -> float:

@@ -151,6 +151,6 @@ def as_owner(cluster: Cluster, ledger: Ledger, statement: str, *values: object) 
     """What someone who owns the database can do; it must hit one row."""
     known = json.loads(cluster.server.secrets.read_text())
     with psycopg.connect(
-        host="127.0.0.1", port=known["port"], user="postgres", password=known["admin"], dbname="worka"
+        host=known["host"], port=known["port"], user="postgres", password=known["admin"], dbname="worka"
     ) as conn:
         assert conn.execute(statement, (ledger.tenant, *values)).rowcount == 1  # type: ignore[arg-type]

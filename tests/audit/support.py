@@ -42,7 +42,7 @@ def superuser(cluster: Cluster, sql: str, *parameters: object) -> list[dict[str,
     """What somebody with the database's own administrator can do; no row-level security stops it."""
     known = json.loads(cluster.server.secrets.read_text())
     with psycopg.connect(
-        host="127.0.0.1",
+        host=known["host"],
         port=known["port"],
         user="postgres",
         password=known["admin"],

@@ -371,7 +371,7 @@ async def test_a_ledger_that_blocks_refuses_within_two_seconds_and_takes_rows_ag
     await change("before")
     known = json.loads(cluster.server.secrets.read_text())
     with psycopg.connect(
-        host="127.0.0.1", port=known["port"], user="postgres", password=known["admin"], dbname="worka"
+        host=known["host"], port=known["port"], user="postgres", password=known["admin"], dbname="worka"
     ) as blocker:
         blocker.execute("lock table worka.audit_entry in access exclusive mode")
         # More at once than there are connections: nobody may wait behind others who wait.

@@ -61,7 +61,7 @@ class Patient:
         """As the cluster's administrator: the hand that breaks things."""
         known = json.loads((self.home / "admin" / "database.json").read_text())
         with psycopg.connect(
-            host="127.0.0.1", port=known["port"], user="postgres", password=known["admin"], dbname="worka",
+            host=known["host"], port=known["port"], user="postgres", password=known["admin"], dbname="worka",
             row_factory=dict_row, autocommit=True,
         ) as conn:  # fmt: skip
             cursor = conn.execute(query, parameters)  # type: ignore[arg-type]
@@ -71,7 +71,7 @@ class Patient:
         """The database's address as one of its roles."""
         known = json.loads((self.home / "admin" / "database.json").read_text())
         names = {"app": "worka_app", "engine": "worka_engine", "migrator": "worka_migrator", "admin": "postgres"}
-        return f"postgresql://{names[role]}:{known[role]}@127.0.0.1:{known['port']}/worka"
+        return f"postgresql://{names[role]}:{known[role]}@/worka?host={known['host']}&port={known['port']}"
 
 
 def well(checks: dict[str, Row], *names: str) -> None:

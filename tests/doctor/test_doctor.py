@@ -276,7 +276,7 @@ def test_a_setting_that_cannot_be_read_is_a_broken_part_and_not_a_traceback(pati
 def test_without_a_server_the_machine_is_checked_all_the_same_and_one_command_mends_the_rest(patient: Patient) -> None:
     patient.instance.stop()
     _, checks = patient.doctor(url="http://127.0.0.1:9")
-    ill(checks, "database", "127.0.0.1:", "worka up", "postgresql.log")
+    ill(checks, "database", "/pg-socket/.s.PGSQL.", "No such file", "worka up", "postgresql.log")
     ill(checks, "instance", "does not answer", "worka up")
     ill(checks, "egress", "not running", "worka up")
     ill(checks, "worker", "is gone")

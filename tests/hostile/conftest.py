@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
@@ -118,10 +117,7 @@ def site(cluster: Cluster) -> Iterator[Site]:
         "WORKA_DATABASE__URL": cluster.urls.app,
         "SITE_CANARY": HOST_CANARY,
     }
-    told = {
-        "home": str(path), "ca": str(path / "internet.pem"), "environment": environment,
-        "database_port": urlsplit(cluster.urls.app).port,
-    }  # fmt: skip
+    told = {"home": str(path), "ca": str(path / "internet.pem"), "environment": environment}
     running: list[subprocess.Popen[Any]] = []
     with (path / "log" / "internet.log").open("wb") as log:
         internet = subprocess.Popen(

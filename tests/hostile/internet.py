@@ -1,11 +1,11 @@
 """The whole Internet in a network namespace, with the real broker in it: every address is local, live, and a canary.
 
-    python internet.py '{"home": …, "ca": …, "database_port": …, "environment": {…}}'
+    python internet.py '{"home": …, "ca": …, "environment": {…}}'
 
 IPv4 and IPv6, every address answers on the ports of PORTS (TCP) and UDP_PORTS, and each connection is written down with
 the address that was dialled; `tracker.worka.test` is one of them. A resolver on 127.0.0.1:53 answers from a table, for
 the broker's ordinary getaddrinfo. The broker (`worka.workers.broker`) is a child, so whatever it dials is dialled here.
-The database, which is on loopback outside, is reached through a relay that stays outside.
+The database is reached through its socket, for which a network namespace is no border.
 
 It says {"ready": true}, then answers a JSON command a line: {"do": "hits" | "dial" | "table" | "asked" | "send", …}.
 """
@@ -181,38 +181,6 @@ def answer(target: str) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-def relay(path: str, port: int) -> None:
-    """Outside the namespace: a unix socket that leads to the database."""
-    server = socket.socket(socket.AF_UNIX)
-    server.bind(path)
-    server.listen(64)
-    forward(server, lambda: socket.create_connection(("127.0.0.1", port)))
-
-
-def forward(server: socket.socket, dial: Any) -> None:
-    """Every connection of `server` is carried to a fresh one of `dial`."""
-    while True:
-        here, _ = server.accept()
-        there = dial()
-        for one, other in ((here, there), (there, here)):
-            threading.Thread(target=_pump, args=(one, other), daemon=True).start()
-
-
-def _pump(one: socket.socket, other: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := one.recv(65536):
-            other.sendall(data)
-    for sock in (one, other):
-        with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)
-
-
-def _unix(path: str) -> socket.socket:
-    conn = socket.socket(socket.AF_UNIX)
-    conn.connect(path)
-    return conn
-
-
 def enter(resolv_conf: Path) -> None:
     """A network of its own in which every address is this machine, and a resolver of its own."""
     libc = ctypes.CDLL(None, use_errno=True)
@@ -235,20 +203,11 @@ def enter(resolv_conf: Path) -> None:
 
 def main() -> None:
     told = json.loads(sys.argv[1])
-    home, port = Path(told["home"]), int(told["database_port"])
+    home = Path(told["home"])
     with tempfile.TemporaryDirectory(prefix="worka-net-", dir="/tmp") as scratch:
-        outside = f"{scratch}/database.sock"
-        pid = os.fork()
-        if pid == 0:
-            libc = ctypes.CDLL(None)
-            libc.prctl(1, 9)  # not longer than its parent
-            relay(outside, port)
         enter(Path(scratch) / "resolv.conf")
         internet = Internet(Path(told["ca"]))
         internet.serve()
-        # Beside the canary of the same port, if it is one: the nearer address wins.
-        database = socket.create_server(("127.0.0.1", port))
-        threading.Thread(target=forward, args=(database, lambda: _unix(outside)), daemon=True).start()
         with (home / "log" / "broker.log").open("ab") as log:
             broker = subprocess.Popen(
                 [sys.executable, "-m", "worka.workers.broker"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
@@ -268,8 +227,6 @@ def main() -> None:
                 broker.wait(10)
             except subprocess.TimeoutExpired:
                 broker.kill()
-            os.kill(pid, 9)
-            os.waitpid(pid, 0)
 
 
 if __name__ == "__main__":

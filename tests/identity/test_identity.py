@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -308,7 +309,7 @@ async def fresh(world: World, cluster: Any) -> AsyncIterator[Database]:
     name = f"fresh_{os.getpid()}"
     known = json.loads(cluster.server.secrets.read_text())
     admin = {
-        "host": "127.0.0.1",
+        "host": known["host"],
         "port": known["port"],
         "user": "postgres",
         "password": known["admin"],
@@ -328,7 +329,7 @@ async def fresh(world: World, cluster: Any) -> AsyncIterator[Database]:
 
 
 def _named(url: str, database: str) -> str:
-    return url.rsplit("/", 1)[0] + "/" + database
+    return urlsplit(url)._replace(path=f"/{database}").geturl()
 
 
 @pytest.mark.capability("IDN-18", part="password sign-in, no default credentials, a one-time setup token")

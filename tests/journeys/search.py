@@ -129,7 +129,12 @@ def planted(instance: Instance, content: bytes) -> Iterator[set[str]]:
     ]
     known = json.loads((instance.home / "admin" / "database.json").read_text())
     with psycopg.connect(
-        host="127.0.0.1", port=known["port"], user="postgres", password=known["admin"], dbname="worka", autocommit=True
+        host=known["host"],
+        port=known["port"],
+        user="postgres",
+        password=known["admin"],
+        dbname="worka",
+        autocommit=True,
     ) as conn:
         text = content.decode("latin-1").replace("\0", "")
         (run,) = conn.execute("select workflow_uuid from dbos.workflow_status limit 1").fetchone() or ("",)

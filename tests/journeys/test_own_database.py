@@ -24,10 +24,12 @@ pytestmark = pytest.mark.timeout(300)
 def admin() -> Iterator[str]:
     """The administrator's URL of a server of version 15 that has never heard of Worka."""
     assert (BINARIES / "initdb").exists(), "PostgreSQL 15 is missing: apt-get install postgresql-15"
-    home = reachable_directory("own-pg15-")
+    # A path that is too long for a socket: then it listens on loopback, as an operator's server would.
+    home = reachable_directory("own-pg15-" + "x" * 80)
     server = EmbeddedPostgres(home, BINARIES)
     server.start()
     known = json.loads(server.secrets.read_text())
+    assert known["host"] == "127.0.0.1"
     url = f"postgresql://postgres:{known['admin']}@127.0.0.1:{known['port']}/postgres"
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute("drop database worka")

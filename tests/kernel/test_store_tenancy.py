@@ -73,7 +73,7 @@ def admin(cluster: Cluster) -> Iterator[Judge]:
     """The cluster's administrator, who sees every row."""
     known = json.loads((cluster.home / "admin" / "database.json").read_text())
     with psycopg.connect(
-        host="127.0.0.1",
+        host=known["host"],
         port=known["port"],
         user="postgres",
         password=known["admin"],

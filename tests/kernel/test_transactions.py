@@ -30,7 +30,7 @@ async def one(cluster: Cluster) -> AsyncIterator[Database]:
 
 def administrator(cluster: Cluster, query: str) -> list[Any]:
     known = json.loads(cluster.server.secrets.read_text())
-    address = f"host=127.0.0.1 port={known['port']} user=postgres password={known['admin']} dbname=worka"
+    address = f"host={known['host']} port={known['port']} user=postgres password={known['admin']} dbname=worka"
     with psycopg.connect(address, autocommit=True) as conn:
         return conn.execute(query).fetchall()  # type: ignore[arg-type]
 

@@ -98,9 +98,13 @@ async def one_connection(dsn: str, seconds: int = 5) -> AsyncIterator[Connection
         )
     except psycopg.OperationalError as error:
         known = psycopg.conninfo.conninfo_to_dict(dsn)
-        told = str(error).strip().splitlines()[-1].rpartition("failed: ")[2]
+        # libpq ends with a question, of which the operator knows the answer better.
+        said = [line for line in str(error).splitlines() if line.strip() and "Is the server running" not in line]
+        told = said[-1].strip().rpartition("failed: ")[2]
         refused = any(word in told for word in ("authentication", "pg_hba", "role", "permission denied", 'database "'))
-        raise NotReached(told, f"{known.get('host')}:{known.get('port', 5432)}", refused=refused) from error
+        host, port = str(known.get("host")), known.get("port", 5432)
+        where = f"{host}/.s.PGSQL.{port}" if host.startswith("/") else f"{host}:{port}"
+        raise NotReached(told, where, refused=refused) from error
     try:
         yield conn
     finally:

@@ -65,6 +65,12 @@ class Paths:
         return self.home / "pg"
 
     @property
+    def pg_socket(self) -> Path:
+        """The folder of the embedded PostgreSQL's socket. Not in `run`, whose owner could put another in its place and
+        be told the administrator's password; not in `pg`, which clients cannot enter."""
+        return self.home / "pg-socket"
+
+    @property
     def admin(self) -> Path:
         """What only the supervisor's own user reads: the embedded cluster's passwords, the lock."""
         return self.home / "admin"

