@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import psycopg
@@ -389,6 +390,42 @@ async def test_a_clock_that_is_set_forth_uses_up_no_tasks_time(world: World) -> 
     assert (await world.until(task_id, "succeeded", "failed"))["state"] == "succeeded"
 
 
+@pytest.mark.capability("TSK-12", part="a lease that a clock which was set back left in the future")
+async def test_a_task_that_was_lost_while_the_clock_was_ahead_is_taken_over_all_the_same(world: World) -> None:
+    """Found by the crash harness: two hours forth, its run broke off, two hours back: it was held until the lease passed."""
+    lost = await world.start([{**LOG, "arguments": {}}], {})
+    queued = await world.start([{**LOG, "arguments": {}}], {})
+    async with world.ctx(world.owner).transaction() as conn:
+        await conn.execute(
+            "update worka.task set state = 'running', reason = 'running_step', claim = 'lost', claimed_by = 'nobody',"
+            " attempt = 1, since = now() + interval '2 hours', lease_until = now() + interval '2 hours' where id = %s",
+            (lost,),
+        )
+        # A segment that the engine has no entry of: it was lost there too.
+        await conn.execute(
+            "update worka.task set segment = segment + 1, since = now() + interval '2 hours' where id = %s", (queued,)
+        )
+    world.work()
+    assert (await world.until(lost, "succeeded", "failed"))["state"] == "succeeded"
+    assert (await world.until(queued, "succeeded", "failed"))["state"] == "succeeded"
+
+
+@pytest.mark.capability("TSK-12", part="a living holder keeps its task when the clock is set back")
+async def test_a_living_holder_keeps_its_task_when_the_clock_is_set_back(world: World) -> None:
+    async def slow(_arguments: Row, _meta: Row) -> Row:
+        await asyncio.sleep(9)
+        return ok("fine")
+
+    world.host.answers["log"] = slow
+    world.work()
+    task_id = await world.start([{**LOG, "arguments": {}, "seconds": 60}], {})
+    await world.until(task_id, "running")
+    async with world.ctx(world.owner).transaction() as conn:
+        await conn.execute("update worka.task set lease_until = now() + interval '2 hours' where id = %s", (task_id,))
+    ended = await world.until(task_id, "succeeded", "failed")
+    assert (ended["state"], ended["attempt"]) == ("succeeded", 1)
+
+
 async def test_a_step_that_was_refused_by_a_fault_of_ours_is_tried_again(world: World) -> None:
     """Found by the crash harness: the broker could not record while the disk was full, and the task failed for good."""
     refused = {
@@ -409,6 +446,46 @@ async def test_a_step_that_was_refused_by_a_fault_of_ours_is_tried_again(world: 
     done = await world.until(task_id, "succeeded", "failed", "unknown")
     assert (done["state"], done["steps"][0]["attempt"]) == ("succeeded", 2), done["error"]
     assert len({call["idempotency_key"] for call in world.host.called("keep")}) == 1
+
+
+@pytest.mark.capability("TSK-12", part="a pause before the next try of what broke on our side")
+async def test_a_fault_of_ours_that_lasts_some_seconds_fails_no_step_and_the_next_try_is_told(world: World) -> None:
+    """Found by the crash harness: a ledger that stood still for four seconds used up three tries within one."""
+    refused = {**ok(), "status": "failed", "layer": "broker", "reason": "egress_not_recorded", "message": "nothing sent"}
+    tries: list[float] = []
+
+    async def refused_for_a_while(_arguments: Row, _meta: Row) -> Row:
+        tries.append(time.monotonic())
+        return refused if len(tries) < 5 else ok("done", {"effect_id": "e-1", "url": "https://tracker.worka.test/1"})
+
+    world.host.answers["keep"] = refused_for_a_while
+    world.work()
+    task_id = await world.start([{**KEEP, "arguments": {}}], {})
+    deadline = time.monotonic() + 20
+    while not (why := await explain.explain(world.ctx(world.owner), task_id)).waiting_on or (
+        why.waiting_on[0].kind != "retry"
+    ):
+        assert time.monotonic() < deadline, why
+        await asyncio.sleep(0.1)
+    assert why.state == "retrying"
+    assert why.last_error is not None
+    assert why.last_error.next_try == why.waiting_on[0].deadline
+    assert "engine" not in why.headline, "a pause is no disagreement"
+    done = await world.until(task_id, "succeeded", "failed", "unknown", seconds=30)
+    assert (done["state"], done["steps"][0]["attempt"]) == ("succeeded", 5), done["error"]
+    assert tries[-1] - tries[0] > 1 + 2 + 4 - 0.5, "it waited longer each time"
+    assert len({call["idempotency_key"] for call in world.host.called("keep")}) == 1
+
+
+async def test_a_call_that_breaks_each_time_fails_after_three_tries(world: World) -> None:
+    async def breaks(_arguments: Row, _meta: Row) -> Row:
+        return {"status": "failed", "layer": "pack", "reason": "pack_crashed", "message": "exit 1"}
+
+    world.host.answers["log"] = breaks
+    world.work()
+    task_id = await world.start([LOG], {"word": "x"})
+    done = await world.until(task_id, "succeeded", "failed")
+    assert (done["state"], done["steps"][0]["attempt"]) == ("failed", 3)
 
 
 async def test_a_step_that_met_a_part_that_was_away_has_not_failed_and_is_done_later(

@@ -20,7 +20,7 @@ def disagreement(task: Row, runs: list[Row], at: datetime) -> str:
         return ""
     active = [run["status"] for run in runs if run["status"] in ACTIVE]
     if task["state"] in ("queued", "retrying", "running"):
-        if active:
+        if active or task["next_try"] is not None:  # in a pause the engine has nothing yet
             return ""
         told = f"says {runs[-1]['status']}" if runs else "has no run of it"
         return f"The task says {task['state']}, the engine {told}."

@@ -36,7 +36,9 @@ async def explain(ctx: Context, task_id: str) -> Explanation:
         state, reason = rules.shown_state(task, at)
         line = await _line(ctx, task) if state in ("queued", "retrying", "stalled") else places.Line()
         waiting_on, following = await _waits(ctx, task, step, waits)
-        if state in ("queued", "retrying"):
+        if state == "retrying" and task["next_try"] is not None:
+            waiting_on.append(places.pause(task))
+        elif state in ("queued", "retrying"):
             waiting_on.append(places.wait(line, task["since"]))
         if state == "stalled":
             waiting_on.append(_stall(task, reason))
@@ -198,8 +200,8 @@ def _last_error(task: Row, step: Row | None) -> LastError | None:
         code=str(error.get("code", "unknown")),
         message=str(error.get("message", "")),
         attempt=max(1, int(error.get("attempt") or (step or {}).get("attempt") or 1)),
-        # It is offered at once: what it waits for is a worker.
-        next_try=task["since"] if task["state"] == "retrying" else None,
+        # Without a pause it is offered at once: what it waits for is a worker.
+        next_try=(task["next_try"] or task["since"]) if task["state"] == "retrying" else None,
         output_ref=error.get("invocation_id") or (step or {}).get("invocation_id"),
     )
 

@@ -33,6 +33,19 @@ class Line:
         return bool(self.workers) and self.running >= self.places
 
 
+def pause(task: dict[str, Any]) -> WaitingOn:
+    """The pause of a retrying task before its next try."""
+    return WaitingOn(
+        kind="retry",
+        ref=task["id"],
+        name="the end of the pause before its next try",
+        since=task["since"],
+        deadline=task["next_try"],
+        who=["a worker, by itself, once the pause is over"],
+        because="It is tried again by itself.",
+    )
+
+
 def wait(line: Line, since: datetime) -> WaitingOn:
     """What a queued or retrying task waits for."""
     if not line.workers:

@@ -1,7 +1,7 @@
 """The reaper: takes tasks from holders that fell silent and offers them again, under a new attempt.
 
 The engine recovers only its own process's runs. Whose lease has passed (killed, stopped, cut off from the database)
-loses the task here; its late outcome is refused by the claim. The offer is one commit: state, event, and the engine's
+loses the task here; its late outcome is refused by the claim. A task that pauses before its next try gets it here. The offer is one commit: state, event, and the engine's
 queue entry.
 """
 
@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Any
 
+from worka.kernel.context import Context
 from worka.kernel.errors import Problem
 from worka.kernel.events import Event
 from worka.workflows import events, rules, store
@@ -18,6 +20,7 @@ from worka.workflows.model import TASK
 from worka.workflows.segment import Contexts
 
 log = logging.getLogger("worka.reaper")
+Row = dict[str, Any]
 MOST = 200
 
 
@@ -50,6 +53,11 @@ class Reaper:
         async with ctx.transaction() as conn:
             task = await store.task_for_update(conn, task_id)
             if task is None or task["state"] not in ("running", "queued", "retrying"):
+                return False
+            if task["next_try"] is not None:
+                return await self._try_now(ctx, task)
+            if await store.set_right(conn, task_id, self.silence):
+                log.warning("a task's times were in the future: the clock was set back", extra={"task_id": task_id})
                 return False
             if task["state"] != "running" and await asyncio.to_thread(self.knows, task_id, task["segment"]):
                 return False
@@ -98,3 +106,11 @@ class Reaper:
             )
         log.warning("a silent task was offered again", extra={"task_id": task_id, "tenant_id": tenant_id})
         return True
+
+    async def _try_now(self, ctx: Context, task: Row) -> bool:
+        """The pause before the next try is over: the engine gets the segment that was readied for it."""
+        segment = await store.try_now(ctx.conn, task["id"])
+        if segment is not None:
+            await store.enqueue(ctx.conn, task["tenant_id"], task["id"], segment, f"{task['id']}:{segment}")
+            ctx.failpoint("task.resumed.before_commit")
+        return False

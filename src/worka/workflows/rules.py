@@ -40,11 +40,23 @@ BROKEN: Final = frozenset(
         "secret_unavailable",
     }
 )
-MAX_TRIES: Final = 3
-"""How often a step that is safe to repeat is tried before it fails."""
+# Of those, what is the platform's own doing: it passes by itself, and the pack has no part in it.
+OURS: Final = frozenset(
+    {"broker_lost", "broker_unavailable", "egress_not_recorded", "host_unavailable", "secret_unavailable"}
+)
+PAUSES: Final = (0.0, 1.0)
+"""Seconds before the second and the third try of a step that is safe to repeat; then it fails."""
+PAUSES_OURS: Final = (0.0, 1.0, 2.0, 4.0, 8.0)
+"""The same where what broke is the platform's own: longer than a database or a broker takes to come back."""
 MAX_REOFFERS: Final = 10
 """How often a task without any progress is offered again before it fails visibly (a poison task must not run for
 ever)."""
+
+
+def pause(reason: str, attempt: int) -> float | None:
+    """Seconds before the try after this one (1 is the first); None: there is no other."""
+    pauses = PAUSES_OURS if reason in OURS else PAUSES
+    return pauses[attempt - 1] if attempt <= len(pauses) else None
 
 
 def digest(definition: Definition) -> str:

@@ -296,7 +296,7 @@ async def _outcome(ctx: Context, claim: Claim, step_id: str, begun: _Started, ou
                 attempt=begun.attempt,
             )
             if verdict == "retrying":
-                return await _again(ctx, claim, place, error)
+                return await _again(ctx, claim, place, error, rules.pause(closed["reason"], begun.attempt) or 0.0)
             if verdict == "unknown":
                 return await _unknown(ctx, place, place.step, error)
             return await _fail(ctx, place, "step_failed", error)
@@ -312,7 +312,7 @@ def judge(closed: Row, idempotent: bool, attempt: int) -> str:
     if closed["state"] == "succeeded":
         return "succeeded"
     broke = closed["state"] == "unknown" or closed["reason"] in rules.BROKEN
-    if broke and idempotent and attempt < rules.MAX_TRIES:
+    if broke and idempotent and rules.pause(closed["reason"], attempt) is not None:
         return "retrying"
     return "unknown" if closed["state"] == "unknown" else "failed"
 
@@ -414,16 +414,17 @@ async def _unknown(ctx: Context, place: _Place, step: Row, error: Row) -> str:
     return "unknown"
 
 
-async def _again(ctx: Context, claim: Claim, place: _Place, error: Row) -> str:
-    """Safe to repeat: the next segment tries it with the same key."""
+async def _again(ctx: Context, claim: Claim, place: _Place, error: Row, pause: float) -> str:
+    """Safe to repeat: the next segment tries it with the same key, after a pause by the reaper's hand."""
     task, step = place.task, place.step
     STEP.check(step["state"], "queued")
     TASK.check(task["state"], "retrying")
     await store.set_step(ctx.conn, step["id"], "queued", "retrying", error=error)
     segment = await store.next_segment(
-        ctx.conn, task["id"], "retrying", "retrying", error={**error, "step": step["name"]}
+        ctx.conn, task["id"], "retrying", "retrying", error={**error, "step": step["name"]}, pause=pause
     )
-    await store.enqueue(ctx.conn, claim.tenant_id, task["id"], segment, f"{task['id']}:{segment}")
+    if not pause:
+        await store.enqueue(ctx.conn, claim.tenant_id, task["id"], segment, f"{task['id']}:{segment}")
     _record_task(
         ctx,
         events.RETRYING,

@@ -116,20 +116,23 @@ async def set_task(conn: Connection, task_id: str, state: str, reason: str, *, e
     TASK.holds(state, reason)
     await conn.execute(
         "update worka.task set state = %s, reason = %s, since = clock_timestamp(), claim = null, claimed_by = null,"
-        " lease_until = null, last_progress = clock_timestamp(), error = %s,"
+        " lease_until = null, next_try = null, last_progress = clock_timestamp(), error = %s,"
         " ended_at = case when %s in ('succeeded', 'failed', 'cancelled') then clock_timestamp() end where id = %s",
         (state, reason, _json(error), state, task_id),
     )
 
 
-async def next_segment(conn: Connection, task_id: str, state: str, reason: str, *, error: Any = None) -> int:
-    """Readies the next segment; returns its number."""
+async def next_segment(
+    conn: Connection, task_id: str, state: str, reason: str, *, error: Any = None, pause: float = 0.0
+) -> int:
+    """Readies the next segment; returns its number. With a pause (seconds) it is not to be taken before that."""
     TASK.holds(state, reason)
     cursor = await conn.execute(
         "update worka.task set state = %s, reason = %s, since = clock_timestamp(), claim = null, claimed_by = null,"
-        " lease_until = null, segment = segment + 1, last_progress = clock_timestamp(), error = %s where id = %s"
+        " lease_until = null, segment = segment + 1, last_progress = clock_timestamp(), error = %s,"
+        " next_try = case when %s > 0 then clock_timestamp() + make_interval(secs => %s) end where id = %s"
         " returning segment",
-        (state, reason, _json(error), task_id),
+        (state, reason, _json(error), pause, pause, task_id),
     )
     row = await cursor.fetchone()
     assert row is not None
@@ -151,7 +154,7 @@ async def claim(conn: Connection, task_id: str, token: str, worker: str, lease: 
     cursor = await conn.execute(
         "update worka.task set state = 'running', reason = 'running_step', since = clock_timestamp(), claim = %s,"
         " claimed_by = %s, attempt = attempt + 1, lease_until = clock_timestamp() + make_interval(secs => %s),"
-        " last_progress = clock_timestamp(), expected_seconds = %s where id = %s returning *",
+        " last_progress = clock_timestamp(), next_try = null, expected_seconds = %s where id = %s returning *",
         (token, worker, lease, expected, task_id),
     )
     row = await cursor.fetchone()
@@ -207,15 +210,40 @@ async def reoffer(conn: Connection, task_id: str, error: Any, silence: float) ->
         "update worka.task set state = 'retrying', reason = 'worker_lost', since = clock_timestamp(), claim = null,"
         " claimed_by = null, lease_until = null, error = %s where id = %s and ((state = 'running' and"
         " lease_until < now())"
-        " or (state in ('queued', 'retrying') and since < now() - make_interval(secs => %s)))"
+        " or (state in ('queued', 'retrying') and next_try is null and since < now() - make_interval(secs => %s)))"
         " returning *, (extract(epoch from since) * 1000)::bigint as offer",
         (_json(error), task_id, silence),
     )
     return await cursor.fetchone()
 
 
+async def set_right(conn: Connection, task_id: str, silence: float) -> bool:
+    """Brings times that a clock which was set back has left in the future to what they would be now. A holder that
+    lives renews the lease; without one it passes."""
+    cursor = await conn.execute(
+        "update worka.task set lease_until = case when state = 'running' then now() + make_interval(secs => %(silence)s)"
+        " end, since = least(since, now()) where id = %(id)s and ((state = 'running' and lease_until > now() + 2 *"
+        " make_interval(secs => %(silence)s)) or (state in ('queued', 'retrying')"
+        " and next_try is null and since > now() + 2 * make_interval(secs => %(silence)s)))",
+        {"id": task_id, "silence": silence},
+    )
+    return cursor.rowcount == 1
+
+
+async def try_now(conn: Connection, task_id: str) -> int | None:
+    """Ends the pause of a task whose next try is due, or lies in a future that the clock took back; its segment."""
+    cursor = await conn.execute(
+        "update worka.task set next_try = null, since = clock_timestamp() where id = %s and state = 'retrying'"
+        " and (next_try <= now() or next_try > now() + interval '1 minute') returning segment",
+        (task_id,),
+    )
+    row = await cursor.fetchone()
+    return None if row is None else int(row["segment"])
+
+
 async def overdue(conn: Connection, silence: float, most: int) -> list[Row]:
-    """(tenant_id, task_id) over all tenants, ids only."""
+    """(tenant_id, task_id) of silent tasks, of those whose next try is due, and of those whose times lie in the future, over
+    all tenants; ids only."""
     cursor = await conn.execute("select * from worka.tasks_overdue(make_interval(secs => %s), %s)", (silence, most))
     return await cursor.fetchall()
 
