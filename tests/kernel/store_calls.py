@@ -326,7 +326,7 @@ CALLS: dict[str, Entry] = {
     "workflows.note_fault": writes(lambda s, c, a: s.note_fault(c, a.claimed, "claim", {"x": 1})),
     "workflows.let_go": writes(lambda s, c, a: s.let_go(c, a.claimed, "claim")),
     "workflows.reoffer": writes(lambda s, c, a: s.reoffer(c, a.queued, None, -1)),
-    "workflows.set_right": writes(lambda s, c, a: s.set_right(c, a.queued, -100_000_000)),
+    "workflows.set_right": writes(lambda s, c, a: _then(s.set_right(c, a.queued, 1), _ahead(c, a))),
     "workflows.try_now": writes(lambda s, c, a: _then(s.try_now(c, a.queued), _paused(c, a))),
     "workflows.overdue": deployment(REAPER, lambda s, c, a: s.overdue(c, 0, 5), "tenant_id", "task_id"),
     "workflows.tasks": reads(lambda s, c, a: s.tasks(c, a.ws, None, 50, None)),
@@ -398,6 +398,10 @@ async def _runs(s: Any, c: Any, a: SimpleNamespace) -> Any:
 
 async def _silent(c: Any, a: SimpleNamespace) -> None:
     await c.execute("update worka.task set since = now() - interval '1 hour' where id = %s", (a.queued,))
+
+
+async def _ahead(c: Any, a: SimpleNamespace) -> None:
+    await c.execute("update worka.task set since = now() + interval '1 hour' where id = %s", (a.queued,))
 
 
 async def _paused(c: Any, a: SimpleNamespace) -> None:
