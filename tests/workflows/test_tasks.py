@@ -451,7 +451,13 @@ async def test_a_step_that_was_refused_by_a_fault_of_ours_is_tried_again(world: 
 @pytest.mark.capability("TSK-12", part="a pause before the next try of what broke on our side")
 async def test_a_fault_of_ours_that_lasts_some_seconds_fails_no_step_and_the_next_try_is_told(world: World) -> None:
     """Found by the crash harness: a ledger that stood still for four seconds used up three tries within one."""
-    refused = {**ok(), "status": "failed", "layer": "broker", "reason": "egress_not_recorded", "message": "nothing sent"}
+    refused = {
+        **ok(),
+        "status": "failed",
+        "layer": "broker",
+        "reason": "egress_not_recorded",
+        "message": "nothing sent",
+    }
     tries: list[float] = []
 
     async def refused_for_a_while(_arguments: Row, _meta: Row) -> Row:

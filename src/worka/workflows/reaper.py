@@ -1,8 +1,8 @@
 """The reaper: takes tasks from holders that fell silent and offers them again, under a new attempt.
 
 The engine recovers only its own process's runs. Whose lease has passed (killed, stopped, cut off from the database)
-loses the task here; its late outcome is refused by the claim. A task that pauses before its next try gets it here. The offer is one commit: state, event, and the engine's
-queue entry.
+loses the task here; its late outcome is refused by the claim. The offer is one commit: state, event, and the engine's
+queue entry. A task that pauses before its next try gets it here too.
 """
 
 from __future__ import annotations
