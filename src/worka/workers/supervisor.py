@@ -41,6 +41,12 @@ MODULES = {
 }
 
 
+# What takes long to load is kept loaded beside the one that runs: a killed one is replaced in a fraction of a second.
+STANDS_BY = frozenset({"worker", "serve"})
+SETTLED_SECONDS = 5.0
+"""A role that lived this long did not fail at its start."""
+
+
 class AlreadyRunning(Conflict):
     """Another supervisor holds this home."""
 
@@ -66,6 +72,8 @@ class Role:
     started_at: float = 0.0
     last_exit: str = ""
     task: asyncio.Task[None] | None = field(default=None, repr=False)
+    standby: asyncio.subprocess.Process | None = field(default=None, repr=False)
+    """Has loaded the role's code, and waits."""
 
 
 class Supervisor:
@@ -181,29 +189,58 @@ class Supervisor:
         """Starts a role and starts it again when it ends, with a growing pause when it ends at once."""
         pause = 0.2
         while not self.stopping.is_set():
-            with open_own(self.paths.log / f"{role.name}.log", os.O_APPEND) as output:
-                role.process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-m",
-                    MODULES[role.name],
-                    *(["--uid", str(self.user.pw_uid)] if role.name == "launcher" and self.user else []),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    env=self._environment(role.name),
-                    **self._as_user(role.name),
-                )
+            role.process = await self._replace(role)
             role.starts += 1
             role.started_at = time.monotonic()
             with contextlib.suppress(OSError):  # on a full disk: the process counts, not the note of it
                 self._write_processes()
-            code = await role.process.wait()
+            standing = asyncio.create_task(self._stand_by(role))
+            try:
+                code = await role.process.wait()
+            finally:
+                standing.cancel()
+                await asyncio.gather(standing, return_exceptions=True)
             if self.stopping.is_set():
                 return
             role.last_exit = f"signal {-code}" if code < 0 else f"exit {code}"
             log.warning("%s ended (%s); starting it again", role.name, role.last_exit)
-            pause = 0.2 if time.monotonic() - role.started_at > 5 else min(pause * 2, 10)
-            await asyncio.sleep(pause)
+            pause = 0.2 if time.monotonic() - role.started_at > SETTLED_SECONDS else min(pause * 2, 10)
+            await asyncio.sleep(pause if role.standby is None else 0)
+
+    async def _replace(self, role: Role) -> asyncio.subprocess.Process:
+        """The one that stood by, or a new process."""
+        standby, role.standby = role.standby, None
+        if standby is not None and standby.returncode is None and standby.stdin is not None:
+            standby.stdin.write(b"\n")
+            standby.stdin.close()
+            return standby
+        return await self._spawn(role.name, MODULES[role.name])
+
+    async def _stand_by(self, role: Role) -> None:
+        """Keeps one loaded, once the role is up."""
+        while role.name in STANDS_BY:
+            await asyncio.sleep(SETTLED_SECONDS)
+            if role.standby is None or role.standby.returncode is not None:
+                role.standby = await self._spawn(
+                    role.name, "worka.workers.standby", MODULES[role.name], stdin=asyncio.subprocess.PIPE
+                )
+
+    async def _spawn(
+        self, role: str, module: str, *arguments: str, stdin: int = asyncio.subprocess.DEVNULL
+    ) -> asyncio.subprocess.Process:
+        with open_own(self.paths.log / f"{role}.log", os.O_APPEND) as output:
+            return await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                module,
+                *arguments,
+                *(["--uid", str(self.user.pw_uid)] if role == "launcher" and self.user else []),
+                stdin=stdin,
+                stdout=output,
+                stderr=output,
+                env=self._environment(role),
+                **self._as_user(role),
+            )
 
     async def _keep_database(self) -> None:
         """Brings the embedded PostgreSQL back when it died; the roles find it again by themselves, at the same address."""
@@ -272,6 +309,10 @@ class Supervisor:
                     await role.process.wait()
             if role.task is not None:
                 role.task.cancel()
+                await asyncio.gather(role.task, return_exceptions=True)
+            if role.standby is not None and role.standby.returncode is None:
+                role.standby.kill()
+                await role.standby.wait()
         for watch in self._watches:
             watch.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)

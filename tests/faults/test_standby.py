@@ -1,0 +1,94 @@
+"""What takes long to load stands by: a killed door or worker is replaced by one that has loaded its code already."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.instance import Instance, make_instance
+
+
+@pytest.fixture
+def own() -> Iterator[Instance]:
+    made = make_instance("test-standby-")
+    made.start()
+    roles = made.pids()
+    try:
+        yield made
+    finally:
+        made.stop()
+        for pid in roles.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(made.home, ignore_errors=True)
+
+
+def within(true: Callable[[], object], seconds: float = 40) -> bool:
+    until = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def supervisor(instance: Instance) -> int:
+    return int(json.loads((instance.home / "run" / "instance.json").read_text())["pid"])
+
+
+def standbys(instance: Instance) -> dict[str, int]:
+    """Of the instance's supervisor: {module: pid}, asleep in their read."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            words = (entry / "cmdline").read_text().split("\0")
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == supervisor(instance) and "worka.workers.standby" in words and _waits(entry):
+                found[words[words.index("worka.workers.standby") + 1]] = int(entry.name)
+    return found
+
+
+def _waits(entry: Path) -> bool:
+    """It reads from its pipe: all is loaded."""
+    return "pipe_read" in (entry / "wchan").read_text() or (entry / "syscall").read_text().startswith("0 0x0 ")
+
+
+def ready(instance: Instance) -> bool:
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"{instance.url}/readyz", timeout=2) as answer:
+        return bool(answer.status == 200)
+    return False
+
+
+@pytest.mark.capability("DEP-3", part="a killed door is there again at once")
+def test_a_killed_door_or_worker_is_replaced_by_the_one_that_stood_by(own: Instance) -> None:
+    assert within(lambda: len(standbys(own)) == 2), "one for the door, one for the worker"
+    before, waiting = own.pids(), standbys(own)
+    for role, module in (("serve", "worka.web.serve"), ("worker", "worka.workers.worker")):
+        os.kill(before[role], signal.SIGKILL)
+        assert within(lambda role=role, module=module: own.pids()[role] == waiting[module]), own.pids()  # type: ignore[misc]
+    assert within(lambda: ready(own))
+    assert own.pids()["broker"] == before["broker"], "the others went on"
+    assert within(lambda: len(standbys(own)) == 2), "and the next ones load"
+    assert not set(standbys(own).values()) & set(waiting.values())
+
+
+def test_a_standby_that_was_killed_is_not_missed_and_none_outlives_its_supervisor(own: Instance) -> None:
+    assert within(lambda: len(standbys(own)) == 2)
+    waiting, first = standbys(own), own.pids()["serve"]
+    for pid in waiting.values():
+        os.kill(pid, signal.SIGKILL)
+    os.kill(first, signal.SIGKILL)
+    assert within(lambda: own.pids()["serve"] != first and ready(own)), "a new process, loaded from nothing"
+    assert within(lambda: len(standbys(own)) == 2)
+    left = standbys(own).values()
+    os.kill(supervisor(own), signal.SIGKILL)
+    assert within(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left), 10)
