@@ -140,7 +140,8 @@ CASES: tuple[Case, ...] = (
         ARCHIVES, "a_wheel_reaches_nothing_outside_its_environment")),
     Case("Archives", "a wheel that is a bomb", "ends at the budget, leaves nothing", _in(
         ARCHIVES, "a_bomb_ends_at_the_budget_and_leaves_the_disk_as_it_was", "folders_count_and_are_not_nested_without_end",
-        "a_bomb_ends_alone_and_leaves_nothing_while_others_install")
+        "a_bomb_ends_alone_and_leaves_nothing_while_others_install",
+        "a_source_that_fills_its_compilers_memory_fills_no_machine")
          + _in("packs/test_build.py", "metadata_that_would_fill_the_memory_or_is_no_text_is_refused",
                "a_large_file_is_compared_without_being_held_in_memory")),
     Case("Archives", "source distributions, npm tarballs", "not unpacked", _in(

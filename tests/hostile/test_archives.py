@@ -12,6 +12,7 @@ import io
 import os
 import stat
 import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -163,6 +164,34 @@ async def test_folders_count_and_are_not_nested_without_end(open_path: Path, wha
     assert left == []
     built = await builder(open_path).build(package=PACKAGE, lock_text=wheel(open_path / "shelf", many))
     assert Path(built["env_path"]).is_dir(), "the control: with room for them, they are built"
+
+
+MEASURED = f"""
+import asyncio, resource, sys
+from pathlib import Path
+from worka.packs.runtime.budget import Budget
+from worka.packs.runtime.build import Builder
+root = Path(sys.argv[1])
+builder = Builder(root / "home", {{"UV_FIND_LINKS": str(root / "shelf"), "UV_OFFLINE": "1"}}, Budget(compiler_bytes=300 << 20))
+made = asyncio.run(builder.build(package={PACKAGE!r}, lock_text=sys.argv[2]))
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10, made["env_path"])
+"""
+
+
+async def test_a_source_that_fills_its_compilers_memory_fills_no_machine(open_path: Path) -> None:
+    """Three megabytes of empty lists take a gigabyte and a half. In a process of its own, whose children are measured."""
+    lock = wheel(open_path / "shelf", [("worka_test_tool/bomb.py", PLAIN, b"x = [" + b"[]," * 1_000_000 + b"]\n")])
+    (open_path / "home" / "envs").mkdir(parents=True)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, str(open_path), lock], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    megabytes, env = done.stdout.split()
+    assert int(megabytes) < 320
+    assert list(Path(env).rglob("worka_test_tool/bomb.py")), "it is built all the same"
+    assert not list(Path(env).rglob("bomb.*.pyc"))
+    good = await builder(open_path).build(package=PACKAGE, lock_text=wheel(open_path / "shelf", []))
+    assert list(Path(good["env_path"]).rglob("*.pyc")), "the control: others are compiled"
 
 
 async def test_a_source_distribution_is_not_unpacked_and_not_built(open_path: Path) -> None:

@@ -31,10 +31,16 @@ class Budget:
     most_files: int = 200_000
     """Folders among them: an archive names as many as it likes, and each takes room."""
     most_depth: int = 100
+    compiler_bytes: int = 1024 * 1024 * 1024
 
     def limited(self, command: list[str]) -> list[str]:
         """The command with a bound on each file, and without core dumps. A shell counts in units of 512 bytes."""
         return ["/bin/sh", "-c", f'ulimit -c 0 && ulimit -f {self.most_bytes // 512} && exec "$@"', "sh", *command]
+
+    def compiling(self, command: list[str]) -> list[str]:
+        """The command with a bound on the memory of each of its processes: a compiler of Python takes five hundred bytes
+        for one of a source that is made for it. A shell counts in units of 1,024 bytes."""
+        return ["/bin/sh", "-c", f'ulimit -c 0 && ulimit -v {self.compiler_bytes // 1024} && exec "$@"', "sh", *command]
 
     async def watch(self, env: Path, cache: Path, since: float) -> None:
         """Returns never; raises Exceeded. `since`: what the cache got from then on (seconds of the epoch) counts."""

@@ -250,25 +250,22 @@ class Builder:
             if lock.pins[canonicalize_name(str(package.get("name")))] != wanted:
                 raise EntryPointMissing(f"The manifest asks for version {wanted}, but the lock pins another.")
             entry = [str(env / "bin" / "python"), str(env / "bin" / script)]
-        # Compiled, never imported. Hash-based, so that a restored file time cannot make Python write, or distrust it.
-        await self._run(
-            [
-                *(
-                    str(python),
-                    "-I",
-                    "-S",
-                    "-m",
-                    "compileall",
-                    "-q",
-                    "-j",
-                    "2",
-                    "--invalidation-mode",
-                    "unchecked-hash",
-                ),
-                *(str(folder) for folder in (site, env / "app") if folder.exists()),
-            ],
-            may_fail=True,
-        )
+        # Compiled, never imported. Hash-based, so that a restored file time cannot make Python write, or distrust it. What
+        # does not compile within its bound is left to be compiled in the sandbox, within the pack's own.
+        compiling = [
+            str(python),
+            "-I",
+            "-S",
+            "-m",
+            "compileall",
+            "-q",
+            "-j",
+            "2",
+            "--invalidation-mode",
+            "unchecked-hash",
+        ]
+        compiling += [str(folder) for folder in (site, env / "app") if folder.exists()]
+        await self._run(self.budget.compiling(compiling), may_fail=True)
         return await asyncio.to_thread(_seal, env, entry, installed, package, python)
 
     async def _install(self, env: Path, lock: record.Lock) -> None:
@@ -301,16 +298,19 @@ class Builder:
             stderr=asyncio.subprocess.PIPE,
             env=self.tool_environment(),
             cwd="/",
+            start_new_session=True,
         )
         try:
             async with asyncio.timeout(_UV_SECONDS):
                 out, err = await self._within(watched, process)
         except BaseException as error:
+            # With whatever it has started: a compiler's workers would wait for it for ever.
             with contextlib.suppress(ProcessLookupError):
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
             if isinstance(error, TimeoutError):
-                raise BuildFailed(f"{Path(command[0]).name} took longer than {_UV_SECONDS} s.") from error
+                name = Path(command[4] if command[0] == "/bin/sh" else command[0]).name
+                raise BuildFailed(f"{name} took longer than {_UV_SECONDS} s.") from error
             if isinstance(error, Exceeded):
                 raise BuildFailed(str(error)) from error
             raise
