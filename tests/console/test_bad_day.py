@@ -26,15 +26,27 @@ addEventListener("mousedown", () => { sessionStorage.mouse = "used"; }, true);
 """
 # What really happened, by who seeded it: (the row of the home, what is typed into the palette, the cause).
 RUNNING = {
-    "stalled": ("Match payments of April", "April", r"no progress for"),
+    "stalled": ("Match payments of April", "April", r"its worker is down since .+, and no worker is alive"),
     "queued": ("Match payments of 2026", "of 2026", r"no worker is alive"),
-    "retrying": ("Reminder to Breakwater & Sons", "Breakwater", r"ended with exit code 1"),
+    "retrying": (
+        "Reminder to Breakwater & Sons",
+        "Breakwater",
+        r"ended with exit code 1.+FileNotFoundError: templates/reminder\.html",
+    ),
     "waiting": ("Release notes of mole", "notes of mole", r"Arno Approver"),
     "payment": ("Pay invoice 2233", "2233 task", r"Call acme\.billing\.post_payment.+Arno Approver"),
 }
 FAILED = {
-    "undeclared": ("undeclared destination", "fetch_rates", rf"{re.escape(UNDECLARED)}.+refused"),
-    "crashed": ("pack crashed", "render_invoice", r"ended with exit code 1"),
+    "undeclared": (
+        "undeclared destination",
+        "fetch_rates",
+        rf"{re.escape(UNDECLARED)}.+refused.+declares ledger\.bank\.example",
+    ),
+    "crashed": (
+        "pack crashed",
+        "render_invoice",
+        r"ended with exit code 1.+FileNotFoundError: templates/reminder\.html",
+    ),
     "too_much_memory": ("out of memory", "import_statement", r"more than its 128 MiB"),
     "invalid": ("output invalid", "sum_ledger output", r"/total: must be of type number"),
 }
@@ -74,6 +86,12 @@ def from_home(page: Page, name: str) -> Callable[[], None]:
     return lambda: why.click()
 
 
+def from_approval(page: Page, name: str) -> Callable[[], None]:
+    """A task that waits for a decision stands with it, once."""
+    link = page.locator("#lane-approvals").get_by_role("link", name=name, exact=True)
+    return lambda: link.click()
+
+
 def through_tasks(page: Page, name: str) -> Callable[[], None]:
     def go() -> None:
         page.get_by_role("navigation").get_by_role("link", name="Tasks").click()
@@ -99,7 +117,7 @@ def test_why_is_this_workflow_still_running(browser: Browser, bad_day: BadDay, s
     name, typed, cause = RUNNING[state]
     context, eyes = home(browser, bad_day)
     page = eyes.page
-    by_mouse = through_tasks if state == "queued" else from_home
+    by_mouse = {"queued": through_tasks, "waiting": from_approval, "payment": from_approval}.get(state, from_home)
     go = by_mouse(page, name) if hand == "mouse" else by_palette(page, typed, name)
     answer = answered(page, bad_day, cause, go, "task")
     assert answer["subject"] == bad_day.found[state]
@@ -136,17 +154,23 @@ def test_the_home_tells_apart_what_needs_a_decision_what_is_stuck_and_what_merel
 ) -> None:
     context, eyes = home(browser, bad_day)
     page = eyes.page
-    decisions, stuck, waiting = (page.locator(f"#lane-{name}") for name in ("approvals", "tasks", "waiting"))
+    decisions, stuck = (page.locator(f"#lane-{name}") for name in ("approvals", "tasks"))
     expect(decisions).to_contain_text("Pay invoice 2233")
     expect(stuck).to_contain_text("Match payments of April")
     expect(stuck).not_to_contain_text("Pay invoice 2233")
-    expect(waiting).to_contain_text("Pay invoice 2233")
-    expect(page.locator("#lane-services")).to_contain_text("worker")
+    assert page.locator("main").inner_text().count("Pay invoice 2233") == 1, "one piece of work, once"
+    expect(stuck.locator("li", has_text="Pay invoice 2231")).to_contain_text("Was not done: you rejected it")
+    # The one cause, and what follows from it.
+    expect(page.locator("#lane-services")).to_contain_text(
+        re.compile(r"worker.+since .+; \d tasks here wait for one", re.S)
+    )
+    expect(stuck.locator("li", has_text="Match payments of April")).to_contain_text("no worker is alive")
     expect(page.locator("#lane-capability")).to_contain_text("acme.payroll")
     expect(page.locator("#lane-packs")).to_contain_text("in fetch_rates: The pack's release does not declare")
     expect(stuck).to_contain_text(
         "rates.bank.example was refused. The pack's release does not declare this destination."
     )
+    expect(stuck).to_contain_text("FileNotFoundError: templates/reminder.html")
     plain(page.locator("main").inner_text())
     context.close()
 
@@ -199,3 +223,118 @@ def test_the_day_holds_what_it_says(bad_day: BadDay) -> None:
         "too_much_memory": "pack_out_of_memory",
         "invalid": "output_invalid",
     }, json.dumps(reasons)
+
+
+def enter(browser: Browser, day: BadDay, path: str, width: int = 1280) -> Page:
+    context = browser.new_context(viewport={"width": width, "height": 860})
+    page = sign_in(context, f"{day.url}/sign-in?link={day.approver.post('/v1/sign-in-links')['token']}").page
+    page.goto(f"{day.url}/w/{day.ids['workspace']}/{path}")
+    return page
+
+
+@pytest.mark.capability("OBS-5", part="a part of the platform that is down, and the work that stands still for it")
+def test_a_part_that_is_down_leads_to_the_work_behind_it_and_says_what_is_done_on_the_machine(
+    browser: Browser, bad_day: BadDay
+) -> None:
+    page = enter(browser, bad_day, "attention")
+    by_palette(page, "doctor", "Worker")()
+    page.wait_for_url("**/why/proc_**")
+    expect(page.locator("h1")).to_have_text("The worker is down")
+    expect(page.locator("[data-verdict]")).to_contain_text("No other is alive.")
+    behind = page.locator("section", has=page.locator("#behind"))
+    expect(behind).to_contain_text("wait for it")
+    expect(page.locator("main")).to_contain_text("worka doctor")
+    expect(page.locator("main")).to_contain_text("worka down && worka up")
+    own = page.url.rsplit("/", 1)[1]
+    assert page.locator(f'main a[href$="{own}"]').count() == 0, "a page does not lead to itself"
+    behind.get_by_role("link", name="Match payments of 2026").click()
+    page.wait_for_url("**/tasks/**")
+    page.get_by_role("link", name=re.compile("no worker is alive to take it")).click()
+    page.wait_for_url(f"**/why/{own}")
+    page.context.close()
+
+
+@pytest.mark.capability("OBS-5", part="lists say why in the words of the home")
+def test_lists_say_why_in_words_and_name_the_work(browser: Browser, bad_day: BadDay) -> None:
+    page = enter(browser, bad_day, "tasks")
+    row = page.locator("tr", has_text="Match payments of 2025")
+    expect(row).to_contain_text("Its worker is down, and no worker is alive")
+    expect(page.locator("main")).not_to_contain_text("holder silent")
+    expect(page.locator("tr", has_text="Breakwater")).to_contain_text("FileNotFoundError")
+    page.get_by_role("link", name="Running", exact=True).click()
+    expect(page.locator("main")).to_contain_text(
+        re.compile(r"No task is running.*3 stalled.+1 retrying.+1 queued", re.S)
+    )
+    page.goto(f"{bad_day.url}/w/{bad_day.ids['workspace']}/invocations")
+    row = page.locator("tr", has_text="Match payments of 2025")
+    expect(row).to_contain_text("Stalled")
+    expect(page.locator("main")).not_to_contain_text("its task")
+    page.context.close()
+
+
+@pytest.mark.capability("DOR-4", part="changes are found by a part of a name")
+def test_changes_are_found_by_a_part_of_a_name_and_an_empty_answer_blames_the_filter(
+    browser: Browser, bad_day: BadDay
+) -> None:
+    page = enter(browser, bad_day, "changes?actor=olga&subject=BREAKWATER")
+    main = page.locator("main")
+    expect(main).to_contain_text("Who: Olga Owner; What:")
+    names = page.locator("#live .change-line strong").all_inner_texts()
+    assert names
+    assert all("Breakwater" in name for name in names), names
+    assert any(name.startswith("run of") for name in names), "a step is called with its task"
+    assert page.locator("#live .rest").count() == 0, "what was asked for is not folded away"
+    expect(page.locator("#live .row-when").first).to_contain_text(re.compile(r"\d\d:\d\d:\d\d"))
+    page.goto(page.url.replace("BREAKWATER", "nothing+of+this"))
+    expect(main).to_contain_text("The filter finds nothing")
+    expect(main).to_contain_text("nothing of this")
+    page.get_by_role("link", name="Show all changes").click()
+    expect(page.locator("#live .change-line").first).to_be_visible()
+    page.context.close()
+
+
+def test_a_mistyped_address_keeps_the_frame_and_tells_a_person_what_a_person_can_do(
+    browser: Browser, bad_day: BadDay
+) -> None:
+    page = enter(browser, bad_day, "aprovals")
+    expect(page.locator("h1")).to_have_text("There is no page here")
+    expect(page.locator("main")).not_to_contain_text("openapi")
+    page.get_by_role("navigation").get_by_role("link", name="Tasks").click()
+    page.wait_for_url("**/tasks")
+    page.goto(f"{bad_day.url}/w/{bad_day.ids['workspace']}/tasks/task_00000000000000000000000000")
+    expect(page.locator("h1")).to_have_text("This is not here")
+    page.keyboard.press("Control+k")
+    expect(page.locator("#palette")).to_be_visible()
+    page.context.close()
+
+
+@pytest.mark.capability("DOR-4", part="narrow")
+@pytest.mark.parametrize("width", [390, 900])
+def test_nothing_of_a_list_is_cut_on_a_narrow_window(browser: Browser, bad_day: BadDay, width: int) -> None:
+    page = enter(browser, bad_day, "tasks", width)
+    for path, words in (("tasks", "no worker is alive"), ("approvals", "Decide"), ("invocations", "Match payments of")):
+        page.goto(f"{bad_day.url}/w/{bad_day.ids['workspace']}/{path}")
+        cut = page.evaluate(
+            "[...document.querySelectorAll('.table td')].filter(td => td.checkVisibility() &&"
+            " (td.getBoundingClientRect().right > innerWidth || td.scrollWidth > td.clientWidth + 1)).map(td => td.innerText)"
+        )
+        assert cut == [], path
+        box = page.locator(".table td", has_text=words).first.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+    page.context.close()
+
+
+def test_the_keys_of_a_page_are_listed_and_only_those_that_do_something(browser: Browser, bad_day: BadDay) -> None:
+    page = enter(browser, bad_day, "views")
+    keys = page.locator("#keys")
+    page.keyboard.press("?")
+    expect(keys).to_be_visible()
+    expect(keys).to_contain_text("find, or go to a place")
+    expect(keys.get_by_text("approve: asks once more")).to_be_hidden()
+    page.keyboard.press("Escape")
+    page.goto(f"{bad_day.url}/w/{bad_day.ids['workspace']}/approvals/{bad_day.found['approval']}")
+    page.keyboard.press("?")
+    expect(keys.get_by_text("approve: asks once more")).to_be_visible()
+    page.context.close()

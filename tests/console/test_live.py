@@ -39,9 +39,10 @@ def test_new_rows_are_counted_and_move_nothing_until_the_reader_asks(
     browser: Browser, standing: Road, stage: Demo
 ) -> None:
     begin(stage)
+    last = begin(stage)
     eyes = read(browser, standing, "attention", height=420)
     page = eyes.page
-    row = f'#lane-waiting a.main-link[href$="{standing.task_id}"]'
+    row = f'#lane-approvals a.main-link[href$="{last.approval_id}"]'
     page.locator(row).focus()
     page.locator(row).evaluate("node => node.scrollIntoView({block: 'center'})")
     mark(page, row)

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.console.conftest import Road, look, sign_in
+from worka.cli.client import Failed
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
 
@@ -26,7 +27,7 @@ def test_an_approver_goes_from_sign_in_to_a_done_task(browser: Browser, road: Ro
     eyes.check("attention")
 
     # One click from home to the written answer.
-    page.locator(f'a.main-link[href$="{road.task_id}"]').click()
+    page.locator(f'main a[href$="{road.task_id}"]').click()
     expect(page.locator("[data-verdict]")).to_contain_text("Waiting")
     expect(page.get_by_role("heading", name="Waiting on")).to_be_visible()
     answer = httpx.get(
@@ -50,7 +51,19 @@ def test_an_approver_goes_from_sign_in_to_a_done_task(browser: Browser, road: Ro
     page.keyboard.press("a")
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("Approve")
+    # What is decided stands in the question, with what was said about it; a second key alone decides nothing.
+    for name, value in card["arguments"].items():
+        expect(dialog).to_contain_text(name)
+        expect(dialog).to_contain_text(str(value)[:40].splitlines()[0])
+    expect(dialog).to_contain_text("The notes are right.")
+    expect(dialog.get_by_role("button", name="Not yet")).to_be_focused()
     eyes.check("approval-confirm")
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
+    assert road.approver.get(f"/v1/approvals/{road.approval_id}")["state"] == "open"
+    page.keyboard.press("a")
+    page.keyboard.press("Shift+Tab")
+    expect(dialog.get_by_role("button", name="Yes, approve")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator("[data-verdict]")).to_contain_text("was approved by")
     expect(page.locator("main")).to_contain_text("The notes are right.")
@@ -177,4 +190,56 @@ def test_without_scripts_a_person_still_signs_in_and_decides(browser: Browser, r
     eyes.page.get_by_role("button", name="Reject").click()
     expect(eyes.page.locator("[data-verdict]")).to_contain_text("was rejected by")
     assert road.approver.get(f"/v1/approvals/{road.approval_id}")["state"] == "rejected"
+    context.close()
+
+
+@pytest.mark.capability("DOR-4", part="a decided approval is told in the past")
+def test_a_rejected_approval_says_what_it_did_and_when_it_was_asked_and_thanks_only_who_decided(
+    browser: Browser, road: Road
+) -> None:
+    context = browser.new_context(timezone_id="UTC")
+    eyes = sign_in(context, road.link(road.approver))
+    page = eyes.page
+    page.goto(road.page("approvals", road.approval_id))
+    asked = page.locator("dt", has_text="Asked").last.locator("+ dd time").get_attribute("datetime")
+    page.wait_for_timeout(1100)
+    page.get_by_role("button", name="Reject").click()
+    page.get_by_role("dialog").get_by_role("button", name="Yes, reject").click()
+    main = page.locator("main")
+    expect(main).to_contain_text("Your rejection is recorded.")
+    expect(page.locator("[data-verdict]")).to_contain_text("failed; what was asked was not done.")
+    expect(main).not_to_contain_text("resumed")
+    expect(main).not_to_contain_text("will happen")
+    expect(main).not_to_contain_text("May decide")
+    expect(main).to_contain_text("Exactly this was asked")
+    assert page.locator("dt", has_text="Asked").last.locator("+ dd time").get_attribute("datetime") == asked
+    page.goto(road.page("approvals?show=decided"))
+    row = page.locator(f'tr[data-key="{road.approval_id}"]')
+    assert row.locator("time").first.get_attribute("datetime") == asked
+    context.close()
+    # Whoever only opens that address decided nothing.
+    context = browser.new_context()
+    other = sign_in(context, road.link(road.asker)).page
+    other.goto(road.page("approvals", f"{road.approval_id}?done=reject"))
+    expect(other.locator("[data-verdict]")).to_contain_text("was rejected by")
+    expect(other.locator("main")).not_to_contain_text("is recorded")
+    context.close()
+
+
+def test_an_id_of_another_kind_in_an_address_leads_to_its_own_page(browser: Browser, standing: Road) -> None:
+    context = browser.new_context()
+    page = sign_in(context, standing.link(standing.approver)).page
+    page.goto(standing.page("approvals", standing.task_id))
+    page.wait_for_url(f"**/tasks/{standing.task_id}")
+    expect(page.locator(".kind-word")).to_have_text("Task")
+    page.goto(standing.page("tasks", standing.approval_id))
+    page.wait_for_url(f"**/approvals/{standing.approval_id}")
+    # What is not there is not there, whatever it is asked as.
+    answer = page.goto(standing.page("approvals", "task_00000000000000000000000000"))
+    assert answer is not None
+    assert answer.status == 404
+    with pytest.raises(Failed) as refused:
+        standing.approver.get(f"/v1/approvals/{standing.task_id}")
+    assert "another kind of thing" in refused.value.body["detail"]
+    assert f"worka why {standing.task_id}" in refused.value.body["remedy"]
     context.close()

@@ -206,7 +206,7 @@ def test_empty_says_what_will_be_here_and_what_to_do(browser: Browser, quiet: Qu
         ("tasks", "tasks", "No task is in flight", "worka task create"),
         ("approvals", "approvals", "No decision waits", "Decided approvals"),
         ("invocations", "invocations", "No pack has been called yet", "worka tool list"),
-        ("changes", "changes?lane=sharing", "Nothing changed", "Show all changes"),
+        ("changes", "changes?lane=sharing", "The filter finds nothing", "Show all changes"),
         ("views", "views", "No view yet", "worka task create"),
         ("task", f"tasks/task_{NOBODY}", "This is not here", "What needs me now"),
         ("approval", f"approvals/apr_{NOBODY}", "This is not here", "What needs me now"),

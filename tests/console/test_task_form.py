@@ -122,14 +122,18 @@ def test_a_viewer_is_told_why_they_cannot_end_a_task_and_the_owner_ends_it(
     cancel.focus()
     page.keyboard.press("Enter")
     question = page.get_by_role("dialog")
-    expect(question).to_contain_text("Cancel the task? This is recorded under your name.")
+    expect(question).to_contain_text(
+        "Its open approvals are withdrawn and it does not go on. This is recorded under your name."
+    )
+    expect(question).to_contain_text(f"Cancel “{road.asker.get(f'/v1/tasks/{road.task_id}')['title']}”?")
     eyes.check()
     page.keyboard.press("Escape")
     expect(question).to_be_hidden()
     assert road.asker.get(f"/v1/tasks/{road.task_id}")["state"] == "waiting", "asked, not answered: nothing happened"
     cancel.focus()
     page.keyboard.press("Enter")
-    expect(question.get_by_role("button", name="Yes")).to_be_focused()
+    expect(question.get_by_role("button", name="Not yet")).to_be_focused()
+    page.keyboard.press("Shift+Tab")
     page.keyboard.press("Enter")
     expect(page.locator("[data-verdict]")).to_contain_text("Cancelled by a person")
     expect(page.get_by_role("button", name="Cancel task")).to_have_count(0)

@@ -79,6 +79,16 @@ async def forget_workers(world: World) -> None:
         await conn.execute("delete from worka.process where role = 'worker'")
 
 
+async def forget_other_workers(world: World, task_id: str) -> None:
+    """The same, but for the one that holds this task."""
+    async with world.runtime.db.transaction(world.tenant_id) as conn:
+        await conn.execute(
+            "delete from worka.process where role = 'worker'"
+            " and id <> (select claimed_by from worka.task where id = %s)",
+            (task_id,),
+        )
+
+
 # tasks and their steps ----------------------------------------------------------------------------------------------
 @on_tasks("task", "queued", "queued_waiting_for_worker")
 async def queued(world: World) -> str:
@@ -108,6 +118,22 @@ async def running_step(world: World) -> str:
 @on_tasks("invocation", "running", "call_under_way")
 async def call_under_way(world: World) -> str:
     return str((await world.task(await running(world)))["steps"][0]["invocation_id"])
+
+
+@on_tasks("invocation", "stalled", "caller_silent")
+async def caller_silent(world: World) -> str:
+    return str((await world.task(await holder_silent(world)))["steps"][0]["invocation_id"])
+
+
+@on_tasks("invocation", "stalled", "call_overdue")
+async def call_overdue(world: World) -> str:
+    """The worker lives and waits, and the host that ends calls at their deadline does not."""
+    subject = await call_under_way(world)
+    async with world.runtime.db.transaction(world.tenant_id) as conn:
+        await conn.execute(
+            "update worka.invocation set started_at = started_at - interval '2 hours' where id = %s", (subject,)
+        )
+    return subject
 
 
 @on_tasks("task", "waiting", "waiting_for_approval")

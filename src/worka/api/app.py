@@ -69,7 +69,7 @@ class Console(Protocol):
 
     def wants_page(self, request: Request) -> bool: ...
 
-    def problem_page(self, request: Request, body: dict[str, Any]) -> Any: ...
+    async def problem_page(self, request: Request, body: dict[str, Any]) -> Any: ...
 
 
 def create(runtime: Runtime, console: Console | None = None) -> Any:
@@ -163,12 +163,12 @@ def _said(item: Any) -> str:
 
 async def _answer(request: Request, problem: Problem) -> Any:
     trace = request.scope["state"].get("trace_id", "")
-    return _page(request.app.state.console, request, problem.body(trace)) or problem_response(problem, trace)
+    return await _page(request.app.state.console, request, problem.body(trace)) or problem_response(problem, trace)
 
 
-def _page(console: Console | None, request: Request, body: dict[str, Any]) -> Any:
+async def _page(console: Console | None, request: Request, body: dict[str, Any]) -> Any:
     """The console's page of a problem, when a browser asked and there is a console."""
-    return console.problem_page(request, body) if console is not None and console.wants_page(request) else None
+    return await console.problem_page(request, body) if console is not None and console.wants_page(request) else None
 
 
 def _health(app: FastAPI, runtime: Runtime) -> None:

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -56,13 +56,13 @@ class Door:
         runtime: Runtime,
         owner: str,
         document: Callable[[], dict[str, Any]],
-        page: Callable[[Request, dict[str, Any]], Any] | None = None,
+        page: Callable[[Request, dict[str, Any]], Awaitable[Any]] | None = None,
     ) -> None:
         self.app = app
         self.runtime = runtime
         self.owner = owner
         self.hosts = reading.own_hosts(runtime.settings.http)
-        self.page = page or (lambda _request, _body: None)
+        self.page = page
         self.document = document
         self._places: conditional.Places | None = None
 
@@ -93,7 +93,9 @@ class Door:
             try:
                 await self._handle(request, receive, sending, trace_id, span)
             except Problem as problem:
-                answer = self.page(request, problem.body(trace_id)) or problem_response(problem, trace_id)
+                body = problem.body(trace_id)
+                shown = await self.page(request, body) if self.page is not None else None
+                answer = shown or problem_response(problem, trace_id)
                 await answer(scope, receive, sending)
         log.info(
             "%s %s %s %.1fms",

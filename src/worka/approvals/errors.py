@@ -6,6 +6,7 @@ Conflict ── DigestChanged, NotOpen, ApprovalUsed
 
 from __future__ import annotations
 
+from worka.kernel import ids
 from worka.kernel.errors import Conflict, Denied, NotFound
 
 
@@ -13,6 +14,18 @@ class ApprovalNotFound(NotFound):
     """No such approval in a workspace of the reader."""
 
     code, title = "approval_not_found", "There is no such approval here"
+
+
+def not_found(approval_id: str) -> ApprovalNotFound:
+    """What is told of an id under which the reader sees no approval. What another kind of id says by itself is no
+    secret."""
+    kind = ids.prefix_of(approval_id)
+    if kind and kind != "apr":
+        return ApprovalNotFound(
+            f"{approval_id} is the id of another kind of thing, not of an approval.",
+            remedy=f"`worka why {approval_id}` explains it, if it is in a workspace of yours.",
+        )
+    return ApprovalNotFound(f"{approval_id} is not in a workspace of yours.")
 
 
 class NotEligible(Denied):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from worka.approvals import actions, service, store
-from worka.approvals.errors import ApprovalNotFound
+from worka.approvals.errors import not_found
 from worka.approvals.people import Audience, audience
 from worka.approvals.rules import Ask, missing
 from worka.kernel.clock import now
@@ -19,13 +19,57 @@ async def explain(ctx: Context, approval_id: str) -> Explanation:
     async with ctx.transaction() as conn:
         row = await store.get(conn, approval_id)
         if row is None:
-            raise ApprovalNotFound(f"{approval_id} is not in a workspace of yours.")
+            raise not_found(approval_id)
         people = await audience(conn, ctx, row["workspace_id"])
         service._visible(ctx, row, people)
         await ctx.require(actions.APPROVAL_VIEW, service._resource(row))
         votes = await store.votes(conn, approval_id)
         changes = await changed_just_before(conn, row["workspace_id"], row["since"], approval_id, row["subject_id"])
-    return build(ctx, row, votes, people).model_copy(update={"changed_just_before": changes})
+        became = [] if row["state"] == "open" else outcomes(row, await store.states_of(conn, row["blocks"]))
+    told = build(ctx, row, votes, people)
+    headline = " ".join([told.headline, *became])
+    return told.model_copy(update={"changed_just_before": changes, "headline": headline})
+
+
+async def decided(ctx: Context, approval_id: str) -> str:
+    """Only how it was decided, by whom and with which words, for what failed with it. Raises ApprovalNotFound."""
+    async with ctx.transaction() as conn:
+        row = await store.get(conn, approval_id)
+        if row is None:
+            raise not_found(approval_id)
+        people = await audience(conn, ctx, row["workspace_id"])
+        service._visible(ctx, row, people)
+        await ctx.require(actions.APPROVAL_VIEW, service._resource(row))
+        votes = await store.votes(conn, approval_id)
+    return build(ctx, row, votes, people).headline
+
+
+_GOES_ON = {
+    "queued": "goes on as soon as a worker takes it",
+    "running": "went on",
+    "failed": "failed",
+    "succeeded": "succeeded",
+    "cancelled": "was cancelled",
+    "unknown": "ended with an outcome that nobody knows",
+    "waiting": "waits for something else",
+    "retrying": "is tried again",
+    "attached": "is attached and serves",
+    "active": "is active",
+    "awaiting_connection": "waits for its connection",
+    "awaiting_approval": "waits for another approval",
+}
+
+
+def outcomes(row: dict[str, Any], states: dict[str, str]) -> list[str]:
+    """What became of each thing that waited for an ended approval, a sentence each. Pure."""
+    told = []
+    for block in row["blocks"]:
+        state, name = states.get(block["id"], ""), block.get("name") or f"the {block.get('kind', 'subject')}"
+        name = name[:1].upper() + name[1:]
+        undone = "; what was asked was not done" if row["state"] in ("rejected", "expired", "withdrawn") else ""
+        if state:
+            told.append(f"{name} {_GOES_ON.get(state) or state.replace('_', ' ')}{undone}.")
+    return told
 
 
 async def waiting_on(ctx: Context, approval_id: str) -> WaitingOn | None:
@@ -46,7 +90,7 @@ def _wait(ctx: Context, row: dict[str, Any], ask: Ask, people: Audience) -> Wait
         kind="approval",
         ref=row["id"],
         name=row["title"],
-        since=row["since"],
+        since=row["created_at"],
         deadline=row["expires_at"],
         who=people.who_could(ask, at),
         you_can=may.eligible,
@@ -75,7 +119,11 @@ def build(ctx: Context, row: dict[str, Any], votes: list[dict[str, Any]], people
             Evidence(kind="decision", ref=row["decision_id"], label=f"policy asked: {row['policy_version']}"),
             Evidence(kind="trace", ref=row["trace_id"]),
             *(
-                Evidence(kind=block.get("kind", "subject"), ref=block["id"], label="waits for this")
+                Evidence(
+                    kind=block.get("kind", "subject"),
+                    ref=block["id"],
+                    label="waits for this" if is_open else "waited for this",
+                )
                 for block in row["blocks"]
             ),
         ],

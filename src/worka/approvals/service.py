@@ -9,7 +9,7 @@ from typing import Any
 
 from worka import identity
 from worka.approvals import actions, events, rules, store
-from worka.approvals.errors import ApprovalNotFound, ApprovalUsed, DigestChanged, NotEligible, NotOpen
+from worka.approvals.errors import ApprovalNotFound, ApprovalUsed, DigestChanged, NotEligible, NotOpen, not_found
 from worka.approvals.people import Audience, audience
 from worka.approvals.rules import APPROVAL, Ask, Eligibility
 from worka.kernel.clock import now
@@ -191,7 +191,7 @@ async def decide(ctx: Context, approval_id: str, decision: str, digest: str, com
     async with ctx.transaction() as conn:
         row = await store.get(conn, approval_id, lock=True)
         if row is None:
-            raise ApprovalNotFound(f"{approval_id} is not in a workspace of yours.")
+            raise not_found(approval_id)
         people = await audience(conn, ctx, row["workspace_id"])
         _visible(ctx, row, people)
         if row["state"] != "open":
@@ -244,7 +244,7 @@ async def _refused(ctx: Context, row: Row, may: Eligibility) -> None:
 def _visible(ctx: Context, row: Row, people: Audience) -> None:
     """Approvals of workspaces that the caller is not in do not exist for it."""
     if ctx.principal.id not in people.names and ctx.principal.kind != "platform":
-        raise ApprovalNotFound(f"{row['id']} is not in a workspace of yours.")
+        raise not_found(row["id"])
 
 
 def _resource(row: Row) -> Resource:
@@ -257,7 +257,7 @@ async def show(ctx: Context, approval_id: str) -> Row:
     async with ctx.transaction() as conn:
         row = await store.get(conn, approval_id)
         if row is None:
-            raise ApprovalNotFound(f"{approval_id} is not in a workspace of yours.")
+            raise not_found(approval_id)
         people = await audience(conn, ctx, row["workspace_id"])
         _visible(ctx, row, people)
         await ctx.require(actions.APPROVAL_VIEW, _resource(row))
@@ -339,7 +339,7 @@ async def withdraw(ctx: Context, approval_id: str) -> Row:
     async with ctx.transaction() as conn:
         row = await store.get(conn, approval_id, lock=True)
         if row is None:
-            raise ApprovalNotFound(f"{approval_id} is not in a workspace of yours.")
+            raise not_found(approval_id)
         people = await audience(conn, ctx, row["workspace_id"])
         _visible(ctx, row, people)
         if ctx.principal.id not in (row["requester_id"], row["originating_person"]):

@@ -73,6 +73,23 @@ async def of_subject(conn: Connection, subject_id: str) -> list[Row]:
     return await cursor.fetchall()
 
 
+_BLOCKED = {
+    "task": "select id, state from worka.task where id = any(%s)",
+    "att": "select id, state from worka.attachment where id = any(%s)",
+    "conn": "select id, state from worka.connection where id = any(%s)",
+}
+
+
+async def states_of(conn: Connection, blocks: list[Row]) -> dict[str, str]:
+    """The states, by id, of the things that an approval holds up or held up, as far as they still exist."""
+    found: dict[str, str] = {}
+    for prefix, query in _BLOCKED.items():
+        ids = [block["id"] for block in blocks if block["id"].startswith(f"{prefix}_")]
+        if ids:
+            found |= {row["id"]: row["state"] for row in await (await conn.execute(query, (ids,))).fetchall()}
+    return found
+
+
 async def listed(conn: Connection, workspace_id: str, state: str | None, after: str | None, limit: int) -> list[Row]:
     """The approvals of a workspace, newest first, without sealed arguments."""
     cursor = await conn.execute(

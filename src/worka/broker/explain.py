@@ -85,7 +85,7 @@ async def explain(ctx: Context, egress_id: str) -> Explanation:
     following = []
     if cause is not None:
         command = f"worka invocation why {row['invocation_id']}" if row["invocation_id"] else ""
-        following.append(NextAction(label=cause.remedy, command=command))
+        following.append(NextAction(label=cause.remedy.replace("`", ""), command=command))
     return Explanation(
         subject=row["id"],
         headline=sentence(row),

@@ -81,7 +81,9 @@ def card(approval: dict[str, Any]) -> None:
     out.print(f"  effect    {escape(approval['effect'])}")
     asked = approval.get("requester") or {}
     behind = (approval.get("originating_person") or {}).get("name")
-    out.print(f"  asked by  {escape(str(asked.get('name')))}{escape(f' for {behind}') if behind else ''}")
+    out.print(
+        f"  asked by  {escape(str(asked.get('name')))}{escape(f' for {behind}') if behind else ''} at {approval['created_at']}"
+    )
     for blocked in approval.get("blocks") or []:
         out.print(f"  blocks    {blocked['kind']} {escape(blocked['name'])} ({blocked['id']})")
     for name, value in (approval.get("arguments") or {}).items():

@@ -8,7 +8,7 @@ from typing import Any, Final
 from worka.kernel import ids
 from worka.kernel.clock import now
 from worka.kernel.context import Context
-from worka.kernel.explanation import Evidence, Explanation, NextAction
+from worka.kernel.explanation import Evidence, Explanation, NextAction, WaitingOn
 from worka.observability import service, store
 from worka.observability.errors import NothingKnown
 
@@ -51,18 +51,44 @@ async def process(ctx: Context, process_id: str) -> Explanation:
     row = next((row for row in health["processes"] if row["id"] == process_id), None)
     if row is None:
         raise NothingKnown(f"There is no process {process_id}: it ended in good order, or long ago.")
+    well = row["health"] == "healthy"
+    others = [other for other in health["processes"] if other["role"] == row["role"] and other["health"] == "healthy"]
+    alone = "" if well else " No other is alive." if not others else f" {len(others)} other {row['role']} lives."
+    operator = ctx.principal.operator
     return Explanation(
         subject=process_id,
-        headline=row["headline"].capitalize() + ".",
+        headline=f"The {row['headline']}.{alone}",
         state=row["health"],
         reason=row["reason"],
         since=row["beat_at"] if row["health"] == "down" else row["started_at"],
         layer="platform",
         scope="platform",
-        evidence=[Evidence(kind="heartbeat", ref=process_id, label=f"pid {row['pid']}, build {row['build']}")],
+        evidence=[Evidence(kind="heartbeat", ref=f"pid {row['pid']}", label=f"build {row['build']}")],
+        waiting_on=[]
+        if well
+        else [
+            WaitingOn(
+                kind="service",
+                ref=row["role"],
+                name=f"a sign of life of the {row['role']}",
+                since=row["beat_at"],
+                who=[f"{'you, the operator' if operator else 'the operator'} of this deployment, on its machine"],
+                you_can=operator,
+                because="A part that ended is started again by itself; one that hangs is not.",
+            )
+        ],
         next=[]
-        if row["health"] == "healthy"
-        else [NextAction(label="See which part of Worka is down, and what helps", command="worka doctor")],
-        certainty="observed" if row["health"] == "healthy" else "inferred",
+        if well
+        else [
+            NextAction(label="See on the machine which part of Worka is down, and what helps", command="worka doctor"),
+            NextAction(
+                label="Start a part that hangs anew, with all parts: work that waits goes on",
+                command="worka down && worka up",
+                permission="operator",
+                allowed=operator,
+                because="" if operator else "It needs an operator of this deployment.",
+            ),
+        ],
+        certainty="observed" if well else "inferred",
         observed_at=row["beat_at"] or now(),
     )

@@ -6,14 +6,14 @@ from datetime import datetime
 from typing import Any
 
 from worka.approvals import service as approvals
-from worka.kernel.clock import now
+from worka.kernel.clock import ago, clock, now
 from worka.kernel.context import Context, Resource
 from worka.kernel.db import Connection
 from worka.observability import actions, rules, store
 from worka.workflows import engine
 from worka.workflows import store as tasks
 from worka.workflows.rules import shown_state
-from worka.workflows.words import ago
+from worka.workflows.words import line
 
 Row = dict[str, Any]
 ROLES = ("serve", "worker", "broker")
@@ -38,7 +38,8 @@ async def changes(
     limit: int = 50,
 ) -> list[Row]:
     """What was committed in the workspace, newest first (up to limit + 1 rows): who, for whom, what, before, after,
-    cause. `before` is the (xid, id) of the last row of the page before."""
+    cause. `actor` and `subject`: an id, or a part of a name or a title in any case. `before` is the (xid, id) of the last
+    row of the page before."""
     async with ctx.transaction() as conn:
         workspace_id = await _require(ctx)
         rows = await store.changes(
@@ -57,6 +58,8 @@ async def changes(
 
 def change(row: Row) -> Row:
     """One change as the doors show it."""
+    # A step is called by its own name only within its task.
+    of = f" of “{row['task_title']}”" if row.get("task_title") else ""
     return {
         "id": row["id"],
         "xid": row["xid"],
@@ -66,7 +69,7 @@ def change(row: Row) -> Row:
         "lane": row["lane"],
         "sentence": rules.sentence(row),
         "diff": rules.one_line(row["before"], row["after"]),
-        "subject": {"id": row["subject"], "name": row["subject_name"]},
+        "subject": {"id": row["subject"], "name": f"{row['subject_name']}{of}"},
         "actor": {"kind": row["actor_kind"], "id": row["actor_id"], "name": row["actor_name"]},
         "on_behalf_of": {"id": row["on_behalf_of"], "name": row["on_behalf_name"]} if row["on_behalf_of"] else None,
         "before": row["before"],
@@ -94,13 +97,26 @@ async def attention(ctx: Context) -> Row:
             since, reason = approval["created_at"], approval["reason"]
             items.append(_item("approval", approval["id"], approval["title"], "open", reason, since, headline, mine))
         at = now()
+        health = _health(await store.processes(conn))
+        living = _living(health)
         torn = await _torn(conn, workspace_id, at)
         items += torn
         named = {item["ref"] for item in torn}
-        for task in await store.unfinished_tasks(conn, workspace_id, 200):
+        tasks_here = await store.unfinished_tasks(conn, workspace_id, 200)
+        rejected = [
+            str((task["error"] or {}).get("approval_id"))
+            for task in tasks_here
+            if task["reason"] == "approval_rejected"
+        ]
+        rejections = await store.rejected_by(conn, rejected) if rejected else {}
+        for task in tasks_here:
             if task["id"] in named:
                 continue
             state, reason = shown_state(task, at)
+            said = line(task, state, reason, living)
+            by = rejections.get(str((task["error"] or {}).get("approval_id"))) if state == "failed" else None
+            if by is not None:
+                said = f"was not done: {'you' if by['person_id'] == ctx.principal.id else by['name']} rejected it"
             items.append(
                 _item(
                     "task",
@@ -109,7 +125,7 @@ async def attention(ctx: Context) -> Row:
                     state,
                     reason,
                     task["since"],
-                    _task_line(task, state),
+                    f"{task['title']} {said}"[:300],
                     state == "unknown",
                 )
             )
@@ -134,8 +150,15 @@ async def attention(ctx: Context) -> Row:
             items.append(
                 _item(row["kind"], row["id"], row["title"], row["state"], row["reason"], row["since"], headline, False)
             )
-        for process in _health(await store.processes(conn))["processes"]:
+        stand = 0 if living else len(await store.tasks_for_a_worker(conn, workspace_id, 200))
+        for process in health["processes"]:
             if process["health"] != "healthy":
+                held = process["role"] == "worker" and stand
+                because = (
+                    f"; {stand} task{'s' if stand != 1 else ''} here wait{'' if stand != 1 else 's'} for one"
+                    if held
+                    else ""
+                )
                 items.append(
                     _item(
                         "process",
@@ -144,7 +167,7 @@ async def attention(ctx: Context) -> Row:
                         process["health"],
                         process["reason"],
                         process["beat_at"],
-                        process["headline"],
+                        process["headline"] + because,
                         False,
                     )
                 )
@@ -184,17 +207,27 @@ def _item(
     }
 
 
-def _task_line(task: Row, state: str) -> str:
-    message = str((task["error"] or {}).get("message") or "").partition("\n")[0]
-    line = {
-        "waiting": "waits for an approval",
-        "unknown": "nobody knows whether its effect happened: look and decide",
-        "retrying": "is tried again",
-        "stalled": "shows no progress",
-        "queued": "waits for a worker",
-        "failed": f"failed: {message or rules.meaning(task['reason'])}",
-    }[state]
-    return f"{task['title']} {line}"[:300]
+def _living(health: Row) -> int:
+    return sum(1 for row in health["processes"] if row["role"] == "worker" and row["health"] == "healthy")
+
+
+async def waiting_for_a_worker(ctx: Context) -> list[Row]:
+    """The workspace's tasks that stand still because no worker is alive, the longest first; none while one is."""
+    async with ctx.transaction() as conn:
+        workspace_id = await _require(ctx)
+        if _living(_health(await store.processes(conn))):
+            return []
+        at = now()
+        rows = [(task, *shown_state(task, at)) for task in await store.tasks_for_a_worker(conn, workspace_id, 200)]
+    return [
+        {**task, "state": state, "reason": reason, "line": line(task, state, reason, 0)} for task, state, reason in rows
+    ]
+
+
+async def living_workers(ctx: Context) -> int:
+    """How many workers are alive, for lists of tasks."""
+    async with ctx.db.transaction(None) as conn:
+        return _living(_health(await store.processes(conn)))
 
 
 async def processes(ctx: Context) -> Row:
@@ -218,9 +251,10 @@ def _health(rows: list[Row]) -> Row:
 
 def _process(row: Row | None, role: str) -> Row:
     health, reason = rules.process_state(row["silent"] if row else None)
+    since = f" (since {clock(row['beat_at'], now())})" if row else ""
     words = {
         "healthy": f"{role} is alive",
-        "down": f"{role} gave no sign of life for {ago(row['silent'] if row else 0)}",
+        "down": f"{role} gave no sign of life for {ago(row['silent'] if row else 0)}{since}",
         "unknown": f"{role} was never seen",
     }
     return {

@@ -7,15 +7,21 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from worka.kernel import ids
 from worka.kernel.db import Connection, DatabaseError
 
 Row = dict[str, Any]
 
 _EVENT = (
     "e.id, e.xid::text as xid, e.type, e.lane, e.subject, e.subject_name, e.actor_kind, e.actor_id, e.actor_name,"
-    " e.on_behalf_of, p.display_name as on_behalf_name, e.before, e.after, e.cause, e.data, e.trace_id, e.at"
+    " e.on_behalf_of, p.display_name as on_behalf_name, e.before, e.after, e.cause, e.data, e.trace_id, e.at,"
+    " t.title as task_title"
 )
-_FROM_EVENT = " from worka.event e left join worka.person p on p.id = e.on_behalf_of"
+_FROM_EVENT = (
+    " from worka.event e left join worka.person p on p.id = e.on_behalf_of"
+    " left join worka.step s on s.tenant_id = e.tenant_id and s.id = e.subject"
+    " left join worka.task t on t.tenant_id = s.tenant_id and t.id = s.task_id"
+)
 
 
 # heartbeats ---------------------------------------------------------------------------------------------------------
@@ -70,8 +76,10 @@ async def changes(
         " and (%(since)s::timestamptz is null or e.at >= %(since)s) and (%(until)s::timestamptz is null or e.at"
         " < %(until)s)"
         " and (%(lanes)s::text[] is null or e.lane = any(%(lanes)s)) and (%(actor)s::text is null or e.actor_id"
-        " = %(actor)s"
-        " or e.on_behalf_of = %(actor)s) and (%(subject)s::text is null or e.subject = %(subject)s)"
+        " = %(actor)s or e.on_behalf_of = %(actor)s or e.actor_name ilike %(actor_like)s or p.display_name ilike"
+        " %(actor_like)s)"
+        " and (%(subject)s::text is null or e.subject = %(subject)s or e.subject_name ilike %(subject_like)s or t.title"
+        " ilike %(subject_like)s)"
         " order by e.xid desc, e.id desc limit %(limit)s",
         {
             "workspace": workspace_id,
@@ -81,11 +89,20 @@ async def changes(
             "until": until,
             "lanes": lanes,
             "actor": actor,
+            "actor_like": _part_of(actor),
             "subject": subject,
+            "subject_like": _part_of(subject),
             "limit": limit,
         },
     )
     return await cursor.fetchall()
+
+
+def _part_of(text: str | None) -> str | None:
+    """A pattern that finds the text anywhere in a name, whatever its case; none for an id, which is meant exactly."""
+    if not text or ids.check(text):
+        return None
+    return "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
 
 
 # attention ----------------------------------------------------------------------------------------------------------
@@ -103,6 +120,29 @@ async def unfinished_tasks(conn: Connection, workspace_id: str, limit: int) -> l
         (workspace_id, limit),
     )
     return await cursor.fetchall()
+
+
+async def tasks_for_a_worker(conn: Connection, workspace_id: str, most: int) -> list[Row]:
+    """Tasks that a worker would take on at once: queued, to be tried again, or held by one that is silent; the longest
+    first."""
+    cursor = await conn.execute(
+        "select id, title, state, reason, since, last_progress, expected_seconds, lease_until, error from worka.task"
+        " where workspace_id = %s and (state in ('queued', 'retrying')"
+        " or (state = 'running' and lease_until + interval '2 seconds' < clock_timestamp())) order by since limit %s",
+        (workspace_id, most),
+    )
+    return await cursor.fetchall()
+
+
+async def rejected_by(conn: Connection, approval_ids: list[str]) -> dict[str, Row]:
+    """Who rejected each of these approvals: {person_id, name} by approval."""
+    cursor = await conn.execute(
+        "select distinct on (v.approval_id) v.approval_id, v.person_id, p.display_name as name from worka.approval_vote v"
+        " left join worka.person p on p.id = v.person_id where v.approval_id = any(%s) and v.decision = 'reject'"
+        " order by v.approval_id, v.at",
+        (approval_ids,),
+    )
+    return {row["approval_id"]: row for row in await cursor.fetchall()}
 
 
 async def tasks_in_the_engine(conn: Connection, workspace_id: str, most: int) -> list[Row]:

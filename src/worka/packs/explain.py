@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from worka.approvals import explain as approvals
 from worka.authorization.explain import offer, reader_may
-from worka.kernel import reasons
 from worka.kernel.context import Context, Resource
 from worka.kernel.explanation import Change, Evidence, Explanation, LastError, NextAction, WaitingOn
 from worka.packs import actions, model, rules, store
-from worka.packs.road import decision_words, egress_words, road, scope, timing
+from worka.packs.explain_call import explain_invocation as explain_invocation
+from worka.packs.explain_call import layer_of, meaning_of
 from worka.packs.service import reading
 from worka.workspaces.explain import changed_just_before
 
@@ -55,18 +55,25 @@ async def explain_release(ctx: Context, release_id: str) -> Explanation:
             )
         )
     else:
-        headline = f"{name} is {state}: {_meaning(reason)}"
+        headline = f"{name} is {state}: {meaning_of(reason)}"
         command = f"worka pack attach {release_id}" if state == "released" else "worka pack register PATH"
+        async with ctx.transaction() as conn:
+            served = await store.attachment_of(conn, row["workspace_id"], name.split(" ")[0])
+        done = state == "released" and served is not None and served["release_id"] == release_id
         label = "Attach it to a workspace" if state == "released" else "Register another version"
         action = actions.ATTACH.name if state == "released" else actions.REGISTER.name
-        following.append(await offer(ctx, label, command, action, pack))
+        if done and served is not None:
+            command = f"worka why {served['id']}"
+            following.append(NextAction(label="See how it is attached", command=command, permission="view"))
+        else:
+            following.append(await offer(ctx, label, command, action, pack))
     return Explanation(
         subject=release_id,
         headline=headline.rstrip(": "),
         state=state,
         reason=reason,
         since=row["since"],
-        layer=_layer(reason, "publication"),
+        layer=layer_of(reason, "publication"),
         timing="before_start" if state in model.RELEASE_ROAD[:-1] or state == "failed" else "after_completion",
         scope="tenant",
         waiting_on=waiting,
@@ -96,11 +103,11 @@ async def explain_attachment(ctx: Context, attachment_id: str) -> Explanation:
     assert release is not None
     name = f"{row['pack']} {release['version']}"
     state, reason = row["state"], row["reason"]
-    layer = _layer(reason, "publication")
+    layer = layer_of(reason, "publication")
     waiting: list[WaitingOn] = []
     following: list[NextAction] = []
     evidence = [Evidence(kind="release", ref=release["id"], label=name)]
-    headline = f"{name} is {state}: {_meaning(reason)}"
+    headline = f"{name} is {state}: {meaning_of(reason)}"
     own = Resource("attachment", attachment_id, row["workspace_id"], {"pack": row["pack"]})
     if state in ("awaiting_approval", "awaiting_connection"):
         waiting, following = await _waits(ctx, row, release)
@@ -162,106 +169,6 @@ async def explain_attachment(ctx: Context, attachment_id: str) -> Explanation:
     )
 
 
-async def explain_invocation(ctx: Context, invocation_id: str) -> Explanation:
-    """The road of one call, with the failing leg open."""
-    row = await reading.invocation(ctx, invocation_id)
-    async with ctx.transaction() as conn:
-        egress = await store.egress_of(conn, invocation_id)
-        decision = await store.decision(conn, row["decision_id"])
-        here, elsewhere = (
-            (0, 0)
-            if row["state"] in ("succeeded", "running")
-            else await store.same_failures(conn, row["workspace_id"], row["tool"], row["reason"], invocation_id)
-        )
-    state, reason = row["state"], row["reason"]
-    layer = row["layer"] or _layer(reason, "pack")
-    known = reasons.get(reason)
-    said = (row["message"] or "").partition("\n")[0].rstrip(".") or _meaning(reason)
-    if said.startswith("/"):  # the place in an answer that does not fit is told after what is wrong with it
-        said = f"{_meaning(reason)}: {said}"
-    headline = {
-        "running": f"{row['tool']} is running",
-        "succeeded": f"{row['tool']} answered",
-        "unknown": f"Nobody knows whether {row['tool']} had its effect: {said}",
-    }.get(state, f"{row['tool']} failed at the {layer}: {said}")
-    following: list[NextAction] = []
-    if state in ("failed", "unknown") and known is not None and known.remedy:
-        following.append(
-            NextAction(label=known.remedy, command=_commands(row).get(layer, f"worka invocation show {invocation_id}"))
-        )
-    waiting = []
-    if state == "running":
-        waiting.append(
-            WaitingOn(
-                kind="external_event",
-                ref=invocation_id,
-                name=f"the answer of {row['tool']}",
-                since=row["started_at"],
-                deadline=row["started_at"] + timedelta(seconds=await _patience(ctx, row)),
-                who=["the pack"],
-                because="It answers, or the call is ended at its deadline.",
-            )
-        )
-    elif state == "unknown":
-        waiting.append(
-            WaitingOn(
-                kind="external_event",
-                ref=row["idempotency_key"],
-                name="someone who looks at the outside system by the idempotency key",
-                since=row["since"],
-                who=["a person with access to the outside system"],
-                because="Worka cannot know it: nobody recorded the answer.",
-            )
-        )
-    return Explanation(
-        subject=invocation_id,
-        headline=headline.rstrip(": "),
-        state=state,
-        reason=reason,
-        since=row["since"],
-        layer=layer,
-        timing=timing(row, egress),
-        scope=scope(row, elsewhere),
-        waiting_on=waiting,
-        last_error=None
-        if state in ("running", "succeeded")
-        else LastError(
-            code=reason,
-            message=row["message"] or _meaning(reason),
-            attempt=row["attempt"],
-            output_ref=f"{invocation_id}#stderr" if row["stderr_tail"] else None,
-        ),
-        changed_just_before=await _changes(ctx, row, row["started_at"], invocation_id),
-        evidence=[
-            Evidence(kind="decision", ref=row["decision_id"], label=decision_words(decision)),
-            *([Evidence(kind="approval", ref=row["approval_id"])] if row["approval_id"] else []),
-            Evidence(kind="release", ref=row["release_id"], label=f"digest {row['release_digest']}"),
-            Evidence(kind="attachment", ref=row["attachment_id"]),
-            *(Evidence(kind="egress", ref=item["id"], label=egress_words(item)) for item in egress),
-            *(
-                [Evidence(kind="output_tail", ref=f"{invocation_id}#stderr", label=row["stderr_tail"][-400:])]
-                if row["stderr_tail"]
-                else []
-            ),
-            *(
-                [Evidence(kind="stray_stdout", ref=f"{invocation_id}#stdout", label=row["stray_stdout"][:200])]
-                if row["stray_stdout"]
-                else []
-            ),
-            Evidence(kind="trace", ref=row["trace_id"]),
-            *(
-                [Evidence(kind="same_failure", ref=row["tool"], label=_repeats(here, elsewhere))]
-                if here or elsewhere
-                else []
-            ),
-        ],
-        next=following,
-        road=road(row, decision, egress),
-        certainty="unknown" if state == "unknown" else "observed",
-        observed_at=max([row["since"], *(item["last_at"] for item in egress)]),
-    )
-
-
 _STAGE_WORDS = {
     "draft": "building from the lock",
     "built": "recording the digest",
@@ -271,44 +178,12 @@ _STAGE_WORDS = {
 }
 
 
-def _commands(row: Row) -> dict[str, str]:
-    return {
-        "broker": "worka pack register PATH",
-        "connection": f"GET /v1/workspaces/{row['workspace_id']}/connections",
-        "upstream": f"GET /v1/workspaces/{row['workspace_id']}/egress?invocation_id={row['id']}",
-        "sandbox": "worka doctor",
-        "platform": "worka doctor",
-    }
-
-
-def _meaning(reason: str) -> str:
-    known = reasons.get(reason)
-    return known.meaning.rstrip(".") if known else reason
-
-
-def _layer(reason: str, otherwise: str) -> str:
-    known = reasons.get(reason)
-    return known.layer if known else otherwise
-
-
 def _last_error(reason: str, error: Row, attempt: int) -> LastError:
     return LastError(code=str(error.get("code", reason)), message=str(error.get("message", ""))[:2000], attempt=attempt)
 
 
 def _and(waiting: list[WaitingOn]) -> str:
     return " and for ".join(f"the {item.kind} “{item.name}”" for item in waiting) or "its check"
-
-
-def _repeats(here: int, elsewhere: int) -> str:
-    told = f"{here} more in this workspace within a day"
-    return f"{told}, {elsewhere} in other workspaces of this tenant" if elsewhere else told
-
-
-async def _patience(ctx: Context, row: Row) -> float:
-    async with ctx.transaction() as conn:
-        release = await store.release(conn, row["release_id"])
-    limits = (release["manifest"]["runtime"].get("limits") or {}) if release else {}
-    return float(limits.get("timeout") or ctx.settings.packs.call_timeout_seconds)
 
 
 async def _changes(ctx: Context, row: Row, onset: datetime, *apart_from: str) -> list[Change]:

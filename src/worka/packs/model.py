@@ -100,11 +100,23 @@ INVOCATION = machine(
         name="invocation",
         states=[
             State("running", reasons=("call_under_way",)),
+            # Never stored: what a running call is called once nobody who waits for its answer gives a sign of life, or once
+            # it has outlived its own time.
+            State("stalled", reasons=("caller_silent", "call_overdue")),
             State("unknown", terminal=True, reasons=("outcome_lost", "effect_uncertain")),
             State("succeeded", terminal=True),
             State("failed", terminal=True),
         ],
-        transitions=[("running", "succeeded"), ("running", "failed"), ("running", "unknown")],
+        transitions=[
+            ("running", "succeeded"),
+            ("running", "failed"),
+            ("running", "unknown"),
+            ("running", "stalled"),
+            ("stalled", "running"),
+            ("stalled", "succeeded"),
+            ("stalled", "failed"),
+            ("stalled", "unknown"),
+        ],
     )
 )
 

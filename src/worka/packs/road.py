@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from worka.kernel.explanation import Leg, Scope, Timing
@@ -44,6 +45,25 @@ _PLATFORM: Final = frozenset(
         "secret_unreadable",
     }
 )
+
+
+SWEPT_WITHIN: Final = timedelta(seconds=2)
+"""A holder whose lease has passed is noticed by the next sweep of a living worker; after this long nobody has."""
+STARTS_WITHIN: Final = timedelta(seconds=30)
+"""What a call may need before its own time begins: a free session, a sandbox, the handshake."""
+
+
+def shown_state(row: Row, carrier: Row | None, patience: float, at: datetime) -> tuple[str, str]:
+    """(state, reason) of a call as people are told it: running is legal only while whoever waits for its answer gives
+    signs of life, and inside the call's own time."""
+    if row["state"] != "running" or carrier is None:
+        return row["state"], row["reason"]
+    lease = carrier["lease_until"]
+    if carrier["task_state"] == "running" and lease is not None and at > lease + SWEPT_WITHIN:
+        return "stalled", "caller_silent"
+    if at > row["started_at"] + timedelta(seconds=carrier["patience"] or patience) + STARTS_WITHIN:
+        return "stalled", "call_overdue"
+    return row["state"], row["reason"]
 
 
 def failing_leg(row: Row) -> str | None:

@@ -137,10 +137,11 @@ async def list_invocations(
     state: Literal["running", "succeeded", "failed", "unknown"] | None = None,
     task_id: str | None = None,
 ) -> dict[str, Any]:
-    """The workspace's invocations, newest first."""
+    """The workspace's invocations, newest first. What is asked for as running is shown as stalled where it is."""
     await ctx.require(actions.INVOCATION_VIEW.name, Resource("invocation", "*", workspace_id))
     async with ctx.transaction() as conn:
         rows = await store.invocations(conn, workspace_id, page.id, page.limit + 1, state, task_id)
+        rows = await reading.as_shown(ctx, rows)
     return page.answer(rows, "id")
 
 
@@ -150,6 +151,7 @@ async def get_invocation(invocation_id: str, ctx: Caller) -> dict[str, Any]:
     row = await reading.invocation(ctx, invocation_id)
     async with ctx.transaction() as conn:
         egress = await store.egress_of(conn, invocation_id)
+        (row,) = await reading.as_shown(ctx, [row])
         mine = ctx.principal.id in (row["initiator_id"], row["originating_person"])
         result = await service.result_of(ctx, row) if mine else None
     return {**schema.invocation(row), "egress": egress, "result": result}

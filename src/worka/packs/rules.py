@@ -20,6 +20,8 @@ from worka.packs.manifest import Manifest
 REASONS = causes.REASONS
 """Every reason code of this domain; registered on import."""
 
+LAST_WORDS = 160
+"""How much of a pack's last line of output a headline takes up."""
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_./-]{1,128}\Z")
 EFFECT_CLASSES = {
     "read_only": "reads only",
@@ -321,6 +323,16 @@ def layer_of(code: str, otherwise: str) -> str:
     """The layer of a reason code."""
     known = reasons.get(code)
     return known.layer if known is not None else otherwise
+
+
+def with_last_words(message: str, tail: str) -> str:
+    """The message of a pack that ended, with the last line that it wrote: that is mostly the error. `tail` is redacted
+    already; what does not print is left out."""
+    lines = ["".join(letter for letter in line if letter.isprintable()).strip() for line in tail.splitlines()]
+    last = next((line for line in reversed(lines) if line), "")
+    if not last:
+        return message
+    return f"{message.rstrip('.')}; its last line of output: {last[:LAST_WORDS]}{'…' if len(last) > LAST_WORDS else ''}"
 
 
 def effect_uncertain(side_effect: str, outcome: Mapping[str, Any], egress: Sequence[Mapping[str, Any]]) -> bool:

@@ -338,6 +338,31 @@ async def invocation(conn: Connection, invocation_id: str) -> Row | None:
     return await cursor.fetchone()
 
 
+async def carriers(conn: Connection, invocation_ids: list[str]) -> dict[str, Row]:
+    """Of running calls, by id: {task_state, holder, lease_until, seen_at, patience}: who carries the task that each is a
+    step of, and how long the release lets a call take (None where it does not say)."""
+    cursor = await conn.execute(
+        "select i.id, t.state as task_state, t.claimed_by as holder, t.lease_until, p.beat_at as seen_at,"
+        " (r.manifest #>> '{runtime,limits,timeout}')::double precision as patience"
+        " from worka.invocation i left join worka.task t on t.id = i.task_id"
+        " left join worka.process p on p.id = t.claimed_by left join worka.release r on r.id = i.release_id"
+        " where i.id = any(%s) and i.state = 'running'",
+        (invocation_ids,),
+    )
+    return {row["id"]: row for row in await cursor.fetchall()}
+
+
+async def living_workers(conn: Connection, seconds: float, apart_from: str) -> int:
+    """How many other workers gave a sign of life in the last `seconds`."""
+    cursor = await conn.execute(
+        "select count(*) as living from worka.process where role = 'worker'"
+        " and beat_at > clock_timestamp() - make_interval(secs => %s) and id <> %s",
+        (seconds, apart_from),
+    )
+    row = await cursor.fetchone()
+    return int(row["living"]) if row else 0
+
+
 async def invocation_for_update(conn: Connection, invocation_id: str) -> tuple[Row, Row] | None:
     """An invocation, locked until the end of the transaction, and the release that it calls."""
     cursor = await conn.execute(

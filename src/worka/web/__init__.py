@@ -10,6 +10,7 @@ Mount: `app.include_router(router)` and `app.mount("/static", static_app)`. `wan
 from __future__ import annotations
 
 from worka.web.pages import router
-from worka.web.render import problem_page, static_app, wants_page
+from worka.web.problems import problem_page
+from worka.web.render import static_app, wants_page
 
 __all__ = ["problem_page", "router", "static_app", "wants_page"]

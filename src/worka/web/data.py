@@ -22,6 +22,7 @@ from worka.packs import routes as packs
 from worka.views import service as views_of
 from worka.web import words
 from worka.workflows import service as workflows
+from worka.workflows import words as lines
 from worka.workspaces import service as workspaces_of
 
 Row = dict[str, Any]
@@ -44,6 +45,7 @@ _CARD_WORDS: Final = {
     "task": "Task", "step": "Step",
 }  # fmt: skip
 BURST: Final = timedelta(seconds=60)
+JUST: Final = timedelta(seconds=20)
 
 
 # signing in ---------------------------------------------------------------------------------------------------------
@@ -121,15 +123,22 @@ async def attention(ctx: Context) -> Row:
         if problem.status < 500:
             raise
         return {"problem": problem.body(ctx.trace_id), "lanes": [], "as_of": now()}
+    # What waits for an approval stands with it, once.
+    behind = {block["id"] for row in asked.values() for block in row["blocks"] if block["id"].startswith("task_")}
+    shown = [
+        item
+        for item in found["items"]
+        if not (item["kind"] == "task" and item["state"] == "waiting" and item["ref"] in behind)
+    ]
     lanes: dict[str, list[Row]] = {}
-    for item in found["items"]:
+    for item in shown:
         subject = item["ref"]
         target = words.href(subject, ctx.workspace_id)
         if not target and ids.check(subject):
             target = f"/w/{ctx.workspace_id}/why/{subject}"
         lane = "waiting" if item["kind"] == "task" and item["state"] == "waiting" else _LANE_OF.get(item["kind"], "")
         title, line = words.told(item["title"], item["headline"])
-        told = _asked(asked.get(subject))
+        told = _asked(asked.get(subject), ctx.workspace_id)
         line = line.removesuffix(f", for {told['for']}") if told else line
         lanes.setdefault(lane or "evidence", []).append(
             {
@@ -141,23 +150,25 @@ async def attention(ctx: Context) -> Row:
                 **told,
             }
         )
-    mine = sum(1 for item in found["items"] if item["mine"])
+    mine = sum(1 for item in shown if item["mine"])
     return {
         "lanes": [
             {"key": key, "title": title, "text": text, "entries": lanes[key]}
             for key, (title, text) in words.ATTENTION.items()
             if key in lanes
         ],
-        "sentence": _sentence(mine, len(found["items"])),
+        "sentence": _sentence(mine, len(shown)),
         "as_of": found["observed_at"],
     }
 
 
-def _asked(row: Row | None) -> Row:
+def _asked(row: Row | None, workspace_id: str) -> Row:
     """What tells two approvals of one kind apart: for what, and by whom."""
     if row is None:
         return {}
+    named = [item for item in row["blocks"] if item.get("name")]
     return {
+        "for_href": words.href(named[0]["id"], workspace_id) if len(named) == 1 else "",
         "for": ", ".join(item["name"] for item in row["blocks"] if item.get("name")),
         "by": (row.get("requester") or {}).get("name") or "",
     }
@@ -177,10 +188,20 @@ async def tasks(ctx: Context, states: list[str] | None, cursor: str | None) -> R
     page = Page(limit=50, cursor=cursor)
     found = _paged(page, await workflows.listing(ctx, _after(page), page.limit, states), "id")
     names = await _names(ctx)
+    living = await observability.living_workers(ctx)
     for row in found["entries"]:
         row["waiting"] = row.get("waiting_on") or []
+        row["line"] = lines.line(row, row["state"], row["reason"], living)
         row["member_name"] = names.get(row["member_id"])
     return found
+
+
+async def standing(ctx: Context) -> str:
+    """What is in flight and does not run, in words: why a list of running tasks is empty."""
+    states = ["queued", "retrying", "stalled", "waiting"]
+    found = [row["state"] for row in await workflows.listing(ctx, None, 99, states)]
+    told = [f"{found.count(state)} {state}" for state in ("stalled", "retrying", "queued", "waiting") if state in found]
+    return ", ".join(told)
 
 
 async def task(ctx: Context, task_id: str) -> Row:
@@ -224,8 +245,11 @@ async def approvals(ctx: Context, show: str, cursor: str | None) -> Row:
 
 
 async def approval(ctx: Context, approval_id: str) -> Row:
-    """The card of one approval."""
-    return _approval(await approvals_of.show(ctx, approval_id))
+    """The card of one approval. `just_said`: what the reader decided a moment ago, so that the page can thank for it."""
+    card = _approval(await approvals_of.show(ctx, approval_id))
+    mine = [vote for vote in card["votes"] if (vote.get("person") or {}).get("id") == ctx.principal.id]
+    said = mine[-1]["decision"] if mine and now() - mine[-1]["at"] < JUST else ""
+    return {**card, "just_said": said}
 
 
 def _approval(row: Row) -> Row:
@@ -277,11 +301,14 @@ async def invocations(ctx: Context, failed: bool, cursor: str | None) -> Row:
     answer = await packs.list_invocations(
         ctx.workspace_id, ctx, Page(limit=50, cursor=cursor), "failed" if failed else None, None
     )
+    titles = await workflows.titles(ctx, [row["task_id"] for row in answer["items"] if row["task_id"]])
     entries = [
         {
             **row,
             "tool_name": row["tool"],
             "took": row["call_ms"] / 1000 if row.get("call_ms") is not None else None,
+            "task_title": titles.get(row["task_id"] or "", ""),
+            "line": (row["message"] or "").partition("\n")[0] if row["state"] in ("failed", "unknown") else "",
         }
         for row in answer["items"]
     ]
@@ -311,25 +338,38 @@ async def invocation(ctx: Context, invocation_id: str) -> Row:
 
 # changes ------------------------------------------------------------------------------------------------------------
 async def changes(ctx: Context, chosen: dict[str, str], cursor: str | None) -> Row:
-    """Changes by day, in bursts (of one request, or by one actor within a minute): {days: [{name, bursts}], next}.
-    `chosen`: lane, actor (a name or an id), subject (an id), since (an age or a time); empty: no limit."""
+    """Changes by day, in bursts (of one request, or by one actor within a minute): {days: [{name, bursts}], next,
+    matched}. `chosen`: lane, actor and subject (an id, or a part of a name), since (an age or a time); empty: no limit."""
     page = Page(limit=60, cursor=cursor)
     before = page.commit
-    actor: str | None = chosen["actor"] or None
-    if actor and not ids.check(actor):
-        named = [who for who, name in (await _names(ctx)).items() if name.casefold() == actor.casefold()]
-        actor = named[0] if named else actor
     rows = await observability.changes(
         ctx,
         before=before,
         since=ages.since(chosen["since"], now()),
         lanes=[chosen["lane"]] if chosen["lane"] else None,
-        actor=actor,
-        subject=chosen["subject"] or None,
+        actor=chosen["actor"].strip() or None,
+        subject=chosen["subject"].strip() or None,
         limit=page.limit,
     )
     answer = page.answer(rows, "xid", "id")
-    return {"days": days(bursts([_change(row) for row in answer["items"]])), "next": answer["next"]}
+    found = [_change(row) for row in answer["items"]]
+    return {"days": days(bursts(found)), "next": answer["next"], "matched": _matched(found, chosen)}
+
+
+def _matched(found: list[Row], chosen: dict[str, str]) -> str:
+    """Which names a filter by a part of a name has found, so that nobody takes another's changes for the one's meant."""
+    told = []
+    for key, word, names in (
+        ("actor", "Who", ("actor_name", "on_behalf_of_name")),
+        ("subject", "What", ("subject_name",)),
+    ):
+        text = chosen[key].strip()
+        if text and not ids.check(text):
+            hit = [row[name] for row in found for name in names if text.casefold() in (row[name] or "").casefold()]
+            shown = list(dict.fromkeys(hit))
+            if shown:
+                told.append(f"{word}: {', '.join(shown[:5])}{f' and {len(shown) - 5} more' if len(shown) > 5 else ''}")
+    return "; ".join(told)
 
 
 def _change(row: Row) -> Row:
@@ -415,6 +455,16 @@ async def decision(ctx: Context, decision_id: str) -> Row:
         if row.get("originating_person") != row.get("principal_id")
         else "",
     }
+
+
+async def part(ctx: Context, process_id: str) -> Row:
+    """A process as a part of the platform: {role, health, tasks: those of this workspace that stand still for it}."""
+    found = await observability.processes(ctx)
+    row = next((row for row in found["processes"] if row["id"] == process_id), None)
+    if row is None:
+        return {}
+    waits = row["role"] == "worker" and row["health"] != "healthy"
+    return {**row, "tasks": await observability.waiting_for_a_worker(ctx) if waits else []}
 
 
 async def why(ctx: Context, subject: str) -> Explanation:

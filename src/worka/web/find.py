@@ -12,6 +12,7 @@ from worka.kernel.context import Context
 from worka.kernel.errors import Problem
 from worka.kernel.http import Page
 from worka.observability import chain
+from worka.observability import service as observability
 from worka.packs import routes as packs
 from worka.views import service as views
 from worka.web import words
@@ -47,9 +48,14 @@ async def named(ctx: Context, text: str) -> list[Row]:
     if not asked:
         return []
     found: list[Row] = []
-    for kind, icon, rows in await _everything(ctx):
+    everything = await _everything(ctx)
+    titles = {row["id"]: row["title"] for kind, _, rows in everything if kind == "Task" for row in rows}
+    for kind, icon, rows in everything:
         for row in rows:
-            name = f"{kind} {row['title']} {row.get('more') or ''}".casefold()
+            if not row["for"] and row["task_id"]:
+                row["for"] = titles.get(row["task_id"], "")
+            state = words.status(row["state"]).word if row.get("state") else ""
+            name = f"{kind} {row['title']} {state} {row.get('more') or ''}".casefold()
             if all(word in name or (len(word) > 3 and row["id"].endswith(word)) for word in asked):
                 target = words.href(row["id"], ctx.workspace_id)
                 found.append({**row, "kind": kind, "icon": icon, "href": target})
@@ -68,6 +74,7 @@ async def _everything(ctx: Context) -> list[tuple[str, str, list[Row]]]:
         ("Connection", "link", lambda: connections.listing(ctx, here, None, LOOKED_THROUGH)),
         ("Invocation", "invocations", lambda: packs.list_invocations(here, ctx, page, None, None)),
     ]
+    sources.append(("Part of Worka", "box", lambda: _parts(ctx)))
     answers = []
     for kind, icon, ask in sources:
         try:
@@ -80,8 +87,30 @@ async def _everything(ctx: Context) -> list[tuple[str, str, list[Row]]]:
     return answers
 
 
+async def _parts(ctx: Context) -> list[Row]:
+    """The processes of the deployment that have an id; whoever looks for the doctor finds those that are not well."""
+    found = (await observability.processes(ctx))["processes"]
+    return [
+        {
+            "id": row["id"],
+            "title": row["role"].capitalize(),
+            "state": row["health"],
+            "reason": "" if row["health"] == "healthy" else "doctor",
+        }
+        for row in found
+        if ids.check(row["id"])
+    ]
+
+
 def _row(row: Row) -> Row:
     title = row.get("title") or row.get("name") or row.get("tool") or row.get("pack")
     blocked = ", ".join(str(item.get("name") or "") for item in row.get("blocks") or [])
     more = " ".join(str(part) for part in (row.get("workflow"), blocked, row.get("reason")) if part)
-    return {"id": row["id"], "title": str(title), "state": row.get("state"), "more": words.spoken(more), "for": blocked}
+    return {
+        "id": row["id"],
+        "title": str(title),
+        "state": row.get("state"),
+        "more": words.spoken(more),
+        "for": blocked,
+        "task_id": row.get("task_id"),
+    }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Form, Query, Request
 from starlette.responses import Response
@@ -23,7 +22,7 @@ Cursor = Annotated[str | None, Query(max_length=400)]
 TASK_FILTERS = {
     "unfinished": ["queued", "running", "waiting", "retrying", "stalled", "deferred", "paused", "unknown"],
     "waiting": ["waiting"],
-    "running": ["queued", "running", "retrying", "stalled"],
+    "running": ["running"],
     "failed": ["failed", "unknown"],
     "done": ["succeeded", "cancelled"],
     "all": None,
@@ -65,12 +64,17 @@ async def tasks(
     """What is in flight, and why it is not done."""
     show = show if show in TASK_FILTERS else "unfinished"
     found = await data.tasks(ctx, TASK_FILTERS[show], cursor)
-    return await _page(request, ctx, "tasks.html", "tasks", tasks=found, show=show, filters=list(TASK_FILTERS))
+    standing = await data.standing(ctx) if show == "running" and not found["entries"] else ""
+    return await _page(
+        request, ctx, "tasks.html", "tasks", tasks=found, show=show, filters=list(TASK_FILTERS), standing=standing
+    )
 
 
 @router.get("/w/{workspace_id}/tasks/{task_id}")
 async def task(request: Request, workspace_id: str, task_id: str, ctx: Reader) -> Response:
     """Why is this still running: verdict, waits, evidence, steps."""
+    if target := words.elsewhere(task_id, workspace_id, "tasks"):
+        return redirect(target)
     return await _task(request, ctx, task_id)
 
 
@@ -115,6 +119,8 @@ async def approvals(
 @router.get("/w/{workspace_id}/approvals/{approval_id}")
 async def approval(request: Request, workspace_id: str, approval_id: str, ctx: Reader) -> Response:
     """The exact thing to decide, and who may."""
+    if target := words.elsewhere(approval_id, workspace_id, "approvals"):
+        return redirect(target)
     return await _approval(request, ctx, approval_id)
 
 
@@ -146,7 +152,7 @@ async def decide(
         await data.decide(ctx, approval_id, decision, digest, comment.strip())
     except (Conflict, Denied, Invalid) as problem:
         return await _approval(request, ctx, approval_id, problem, comment)
-    return redirect(f"/w/{workspace_id}/approvals/{approval_id}?{urlencode({'done': decision})}")
+    return redirect(f"/w/{workspace_id}/approvals/{approval_id}")
 
 
 @router.get("/w/{workspace_id}/invocations")
@@ -162,6 +168,8 @@ async def invocations(
 @router.get("/w/{workspace_id}/invocations/{invocation_id}")
 async def invocation(request: Request, workspace_id: str, invocation_id: str, ctx: Reader) -> Response:
     """Why did this pack fail to invoke: the road, with the failing leg open."""
+    if target := words.elsewhere(invocation_id, workspace_id, "invocations"):
+        return redirect(target)
     found = _here(await data.invocation(ctx, invocation_id), workspace_id, invocation_id)
     why = await data.why(ctx, invocation_id)
     return await _page(request, ctx, "invocation.html", "invocations", invocation=found, why=why)
@@ -202,6 +210,8 @@ async def view(
     request: Request, workspace_id: str, view_id: str, ctx: Reader, revision: Annotated[int | None, Query(ge=1)] = None
 ) -> Response:
     """One revision of a document."""
+    if target := words.elsewhere(view_id, workspace_id, "views"):
+        return redirect(target)
     found = _here(await data.view(ctx, view_id, revision), workspace_id, view_id)
     return await _page(request, ctx, "view.html", "views", view=found)
 
@@ -209,6 +219,8 @@ async def view(
 @router.get("/w/{workspace_id}/decisions/{decision_id}")
 async def decision(request: Request, workspace_id: str, decision_id: str, ctx: Reader) -> Response:
     """The operator's side of an allow, a deny or an ask: rules, inputs, versions."""
+    if target := words.elsewhere(decision_id, workspace_id, "decisions"):
+        return redirect(target)
     found = _here(await data.decision(ctx, decision_id), workspace_id, decision_id)
     why = await data.why(ctx, decision_id)
     return await _page(request, ctx, "decision.html", "", decision=found, why=why)
@@ -220,7 +232,9 @@ async def why(request: Request, workspace_id: str, subject: str, ctx: Reader) ->
     own = words.href(subject, workspace_id)
     if own and "/why/" not in own:
         return redirect(own)
-    return await _page(request, ctx, "why.html", "", why=await data.why(ctx, subject), subject=subject)
+    found = await data.why(ctx, subject)
+    part = await data.part(ctx, subject) if ids.prefix_of(subject) == "proc" else None
+    return await _page(request, ctx, "why.html", "", why=found, subject=subject, part=part)
 
 
 @router.get("/w/{workspace_id}/search")

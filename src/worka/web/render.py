@@ -1,4 +1,4 @@
-"""Pages as responses: the template environment, the headers of a page, and problems as pages."""
+"""Pages as responses: the template environment and the headers of a page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import re
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 from starlette.requests import Request
@@ -38,7 +37,6 @@ HEADERS = {
 THEMES = ("light", "dark")
 # What a program asks for is answered to a program, even when a browser asks.
 _NOT_PAGES = re.compile(r"^/(v1|static|livez|readyz|metrics|openapi\.json|docs)(/|$)")
-_WORKSPACE = re.compile(r"^/w/(ws_[0-9a-z]{26})(/|$)")
 
 
 @cache
@@ -111,6 +109,7 @@ def _environment() -> Environment:
         markdown=markdown.render,
         lines=words.lines,
         brief=words.brief,
+        ticked=words.ticked,
         rule_words=words.rule,
         is_id=lambda value: isinstance(value, str) and ids.check(value),
         is_digest=words.is_digest,
@@ -166,40 +165,3 @@ def local(target: str | None) -> str:
 def wants_page(request: Request) -> bool:
     """Whether this request is a person looking at the console, so that a problem is answered as a page."""
     return not _NOT_PAGES.match(request.url.path) and "text/html" in request.headers.get("accept", "")
-
-
-def problem_page(request: Request, body: dict[str, Any]) -> Response:
-    """A problem (its RFC 9457 body) as a page: not found, forbidden, changed meanwhile, failed. 401: to sign-in."""
-    status = int(body.get("status", 500))
-    state = request.scope.get("state", {})
-    if status == 401:
-        return _to_sign_in(request)
-    match = _WORKSPACE.match(request.url.path)
-    workspace_id = match.group(1) if match and state.get("ctx") is not None and status != 404 else None
-    answer = page(
-        request,
-        "problem.html",
-        status,
-        problem=body,
-        kind={403: "forbidden", 404: "not_found", 409: "changed", 422: "invalid", 429: "slow", 503: "away"}.get(
-            status, "failed" if status >= 500 else "invalid"
-        ),
-        workspace_id=workspace_id,
-        at=now(),
-    )
-    if "retry_after" in body:
-        answer.headers["Retry-After"] = str(body["retry_after"])
-    return answer
-
-
-def _to_sign_in(request: Request) -> Response:
-    if request.method != "GET":
-        return redirect("/sign-in")
-    # A strict cookie is not sent when the reader follows a link from another site. One step from our own page sends it.
-    if request.headers.get("sec-fetch-site") == "cross-site":
-        return page(request, "onward.html", 200, target=local(_target(request)))
-    return redirect(f"/sign-in?next={quote(local(_target(request)), safe='')}")
-
-
-def _target(request: Request) -> str:
-    return request.url.path + (f"?{request.url.query}" if request.url.query else "")

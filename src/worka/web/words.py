@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
+from markupsafe import Markup, escape
+
 from worka.kernel import ids
-from worka.kernel.clock import now
+from worka.kernel.clock import ago, now
 
 
 class Status(NamedTuple):
@@ -106,6 +108,16 @@ def brief(text: Any) -> str:
     return re.sub(r"\b(?:sha256:)?([0-9a-f]{12})[0-9a-f]{28,52}\b", r"\1…", str(text or ""))
 
 
+def ticked(text: Any) -> Markup:
+    """A text in which what stands between backticks is shown as code, not as backticks. The text itself is escaped."""
+    parts = str(text or "").split("`")
+    if len(parts) % 2 == 0:
+        return escape(str(text or ""))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part) for number, part in enumerate(parts)
+    )
+
+
 def rule(text: str) -> str:
     """`approve:2` → who has to agree, in words."""
     if text.startswith("confirm"):
@@ -140,7 +152,8 @@ def relative(value: Any, at: datetime | None = None) -> str:
     seconds = ((at or now()) - when).total_seconds()
     if abs(seconds) < 5:
         return "just now"
-    text = duration(float(round(abs(seconds))))
+    # The same rounding as the explanations' own words: one age is not told in two ways on one page.
+    text = ago(abs(seconds))
     return f"{text} ago" if seconds > 0 else f"in {text}"
 
 
@@ -190,6 +203,14 @@ def href(subject: str | None, workspace_id: str | None) -> str:
     if prefix in _EXPLAINED:
         return f"/w/{workspace_id}/why/{subject}"
     return f"/w/{subject}/attention" if prefix == "ws" else ""
+
+
+def elsewhere(subject: str, workspace_id: str, place: str) -> str:
+    """The page to which an id in the address of `place` belongs, when that is another one; empty when it is this one, or
+    none. Whether there is such a thing, and for whom, that page says."""
+    target = href(subject, workspace_id)
+    prefix = ids.prefix_of(subject)
+    return target if target and prefix != "ws" and _PAGES.get(prefix) != place else ""
 
 
 def short(value: Any, keep: int = 12) -> str:

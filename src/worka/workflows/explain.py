@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from worka.approvals.explain import explain as explain_approval
+from worka.approvals.explain import decided
 from worka.approvals.explain import waiting_on as approval_wait
 from worka.authorization.explain import offer, reader_may
 from worka.kernel.clock import now
@@ -36,12 +37,21 @@ async def explain(ctx: Context, task_id: str) -> Explanation:
         state, reason = rules.shown_state(task, at)
         line = await _line(ctx, task) if state in ("queued", "retrying", "stalled") else places.Line()
         waiting_on, following = await _waits(ctx, task, step, waits)
-        if state == "retrying" and task["next_try"] is not None:
+        pausing = state == "retrying" and task["next_try"] is not None and task["next_try"] > at
+        if pausing:
             waiting_on.append(places.pause(task))
-        elif state in ("queued", "retrying"):
-            waiting_on.append(places.wait(line, task["since"]))
+        # A pause ends by itself; that there is nobody who would go on then does not.
+        if state in ("queued", "retrying") and not (pausing and line.workers):
+            waiting_on.append(places.wait(line, task["since"], ctx.principal.operator))
+        holder = None
         if state == "stalled":
-            waiting_on.append(_stall(task, reason))
+            seen_at = await store.last_sign(conn, task["claimed_by"]) if task["claimed_by"] else None
+            if reason == "holder_silent":
+                # Its last sign may be younger than what counts as alive: it is the one that fell silent all the same.
+                others = [worker for worker in line.workers if worker["id"] != task["claimed_by"]]
+                line = replace(line, workers=others)
+            holder = words.Holder(seen_at or task["last_progress"], len(line.workers))
+            waiting_on.append(places.stall(task, reason, holder, ctx.principal.operator, at))
         usual = await store.usual_seconds(conn, task["definition_id"], step["name"]) if step else None
         names = await store.names(conn, [task["member_id"]])
         invocation = await store.invocation_of(conn, step["invocation_id"]) if step and step["invocation_id"] else None
@@ -61,7 +71,16 @@ async def explain(ctx: Context, task_id: str) -> Explanation:
     if state in ("queued", "retrying") and not line.workers:
         layer = "platform"
     said = words.headline(
-        task, state, reason, step, steps, waiting_on, names.get(task["member_id"]) or str(task["member_id"]), usual, at
+        task,
+        state,
+        reason,
+        step,
+        steps,
+        waiting_on,
+        names.get(task["member_id"]) or str(task["member_id"]),
+        usual,
+        at,
+        holder,
     )
     differs = engine.disagreement(task, runs, at)
     return Explanation(
@@ -93,17 +112,18 @@ async def _with_decision(ctx: Context, task: Row) -> Row:
     if task["state"] != "failed" or not ref:
         return task
     try:
-        told = await explain_approval(ctx, ref)
+        told = await decided(ctx, ref)
     except Problem:
         return task
-    return {**task, "error": {**task["error"], "message": told.headline}}
+    return {**task, "error": {**task["error"], "message": told}}
 
 
 async def _line(ctx: Context, task: Row) -> places.Line:
     workers = await store.living_workers(ctx.conn, ALIVE_SECONDS)
     ahead, running = await store.place_in_line(ctx.conn, task["id"])
     holders = await store.running_tasks(ctx.conn, task["workspace_id"], 5)
-    return places.Line(workers, ahead, running, holders)
+    silent = None if workers else await store.newest_worker(ctx.conn)
+    return places.Line(workers, ahead, running, holders, silent or "worker")
 
 
 def _scope(task: Row, state: str, layer: str, line: places.Line) -> Scope:
@@ -177,21 +197,6 @@ async def _waiting_on(ctx: Context, task: Row, wait: Row) -> WaitingOn:
     )
 
 
-def _stall(task: Row, reason: str) -> WaitingOn:
-    silent = reason == "holder_silent"
-    return WaitingOn(
-        kind="slot",
-        ref=task["claimed_by"] or "worker",
-        name="another worker, because the one that holds it is silent"
-        if silent
-        else "a sign of progress from the worker that holds it",
-        since=task["last_progress"],
-        deadline=task["lease_until"],
-        who=["a living worker, which takes it over by itself", "the operator, if there is none"],
-        because="Workers take tasks over by themselves.",
-    )
-
-
 def _last_error(task: Row, step: Row | None) -> LastError | None:
     error = task["error"] or (step or {}).get("error")
     if not error:
@@ -260,6 +265,6 @@ async def _next(ctx: Context, task: Row, state: str, line: places.Line) -> list[
         elif error.get("attachment_id"):
             command = f"worka why {error['attachment_id']}"
             found.append(NextAction(label="See why the pack does not serve", command=command, permission="view"))
-    if state in ("queued", "retrying", "stalled") and not line.workers:
-        found.append(NextAction(label="See which part of Worka is down", command="worka doctor"))
+    if state in ("queued", "retrying", "stalled"):
+        found += places.start_a_worker(line, ctx.principal.operator)
     return found

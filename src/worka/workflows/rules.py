@@ -281,10 +281,11 @@ def shown_state(task: dict[str, Any], at: datetime) -> tuple[str, str]:
     """(state, reason) of a task's row as people are told it: running is legal only inside the step's window and while its
     holder gives signs of life; otherwise the task is stalled."""
     if task["state"] == "running":
-        if at > task["last_progress"] + timedelta(seconds=task["expected_seconds"]):
-            return "stalled", "stalled"
+        # Whose holder is gone is past its window sooner or later too: the cause is told, not what follows from it.
         if task["lease_until"] is not None and at > task["lease_until"] + SWEPT_WITHIN:
             return "stalled", "holder_silent"
+        if at > task["last_progress"] + timedelta(seconds=task["expected_seconds"]):
+            return "stalled", "stalled"
     return task["state"], task["reason"]
 
 

@@ -239,6 +239,16 @@ async def listing(ctx: Context, after: str | None, limit: int, states: list[str]
             after = rows[-1]["id"]
 
 
+async def titles(ctx: Context, task_ids: list[str]) -> dict[str, str]:
+    """What tasks of the workspace are called, by id, for a reader who may see its tasks; else nothing."""
+    _, workspace_id = _here(ctx)
+    decision = await ctx.decide(actions.TASK_VIEW.name, Resource("task", "*", workspace_id))
+    if decision.verdict == "deny" or not task_ids:
+        return {}
+    async with ctx.transaction() as conn:
+        return await store.titles(conn, workspace_id, sorted(set(task_ids)))
+
+
 def _shown(row: Row) -> Row:
     state, reason = rules.shown_state(row, now())
     return {**row, "state": state, "reason": reason}

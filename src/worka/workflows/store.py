@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -433,6 +434,20 @@ async def living_workers(conn: Connection, seconds: float) -> list[Row]:
     return await cursor.fetchall()
 
 
+async def newest_worker(conn: Connection) -> str | None:
+    """The worker that gave the last sign of life, however long ago."""
+    cursor = await conn.execute("select id from worka.process where role = 'worker' order by beat_at desc limit 1")
+    row = await cursor.fetchone()
+    return row["id"] if row else None
+
+
+async def last_sign(conn: Connection, process_id: str) -> datetime | None:
+    """When this process gave its last sign of life; None once that is forgotten."""
+    cursor = await conn.execute("select beat_at from worka.process where id = %s", (process_id,))
+    row = await cursor.fetchone()
+    return row["beat_at"] if row else None
+
+
 async def place_in_line(conn: Connection, task_id: str) -> tuple[int, int]:
     """(how many tasks of all tenants are before this one, how many of all tenants run)."""
     cursor = await conn.execute("select ahead, running from worka.place_in_line(%s)", (task_id,))
@@ -447,6 +462,14 @@ async def running_tasks(conn: Connection, workspace_id: str, most: int) -> list[
         (workspace_id, most),
     )
     return await cursor.fetchall()
+
+
+async def titles(conn: Connection, workspace_id: str, task_ids: list[str]) -> dict[str, str]:
+    """Titles of the workspace's tasks by id."""
+    cursor = await conn.execute(
+        "select id, title from worka.task where workspace_id = %s and id = any(%s)", (workspace_id, task_ids)
+    )
+    return {row["id"]: row["title"] for row in await cursor.fetchall()}
 
 
 async def engine_runs(conn: Connection, task_ids: list[str]) -> list[Row]:

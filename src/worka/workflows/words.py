@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from worka.kernel.clock import ago, clock
 from worka.kernel.explanation import WaitingOn
 from worka.kernel.reasons import get as reason_of
 
 Row = dict[str, Any]
 
 
-def ago(seconds: float) -> str:
-    """A duration as people say it: `5 s`, `12 min`, `3 h`, `2 d`."""
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{int(seconds // size)} {unit}"
-    return f"{max(0, int(seconds))} s"
+@dataclass(frozen=True)
+class Holder:
+    """The worker that holds a task and gives no sign of life: since when, and how many others live."""
+
+    seen_at: datetime
+    living: int
+
+    def told(self, at: datetime) -> str:
+        """What became of it, and of what it held."""
+        then = "and no worker is alive" if not self.living else "and another worker takes the task over"
+        return f"its worker is down since {clock(self.seen_at, at)}, {then}"
 
 
 def headline(
@@ -29,8 +36,10 @@ def headline(
     member: str,
     usual: float | None,
     at: datetime,
+    holder: Holder | None = None,
 ) -> str:
-    """One sentence that a person understands. `member` is the team member's name, `usual` the p95 of the step."""
+    """One sentence that a person understands. `member` is the team member's name, `usual` the p95 of the step, `holder`
+    the worker of a task that stands still."""
     lasting = ago((at - task["since"]).total_seconds())
     place = f"step {step['position']} of {len(steps)}, {step['name']}" if step else "no step"
     message = str((task["error"] or {}).get("message") or "").partition("\n")[0].rstrip(".")
@@ -43,7 +52,8 @@ def headline(
     if state == "stalled":
         silence = ago((at - task["last_progress"]).total_seconds())
         if reason == "holder_silent":
-            return f"Stalled in {place}: the worker that holds it is silent, no progress for {silence}."
+            gone = holder or Holder(task["last_progress"], 0)
+            return f"Stalled in {place}: {gone.told(at)}; no progress for {silence}."
         return f"Stalled in {place}: no progress for {silence}, {ago(task['expected_seconds'])} were expected."
     if state == "queued":
         return f"Queued for {lasting}: waits for {_and(waiting_on)}."
@@ -60,6 +70,34 @@ def headline(
     known = reason_of(task["reason"])
     why = message or (known.meaning.rstrip(".") if known else task["reason"])
     return f"Failed in {place}: {why}."
+
+
+def line(task: Row, state: str, reason: str, living: int) -> str:
+    """Why a task is as it is in a few words, for lists: what is said about it after its title. `living`: how many workers
+    are alive."""
+    message = str((task.get("error") or {}).get("message") or "").partition("\n")[0]
+    nobody = "" if living else ", and no worker is alive"
+    known = reason_of(reason)
+    if state == "stalled" and reason == "holder_silent":
+        return (
+            "its worker is down, and no worker is alive" if not living else "its worker is down; another takes it over"
+        )
+    if state == "stalled":
+        return "no progress for longer than its step may take"
+    if state == "waiting":
+        return "waits for an approval"
+    if state == "unknown":
+        return "nobody knows whether its effect happened: look and decide"
+    if state == "queued":
+        return f"waits for a worker{nobody}"
+    if state == "retrying":
+        after = f" after: {message.rstrip('.')}" if message else ""
+        return f"is tried again{after}{nobody}"
+    if state == "failed":
+        return f"failed: {message or (known.meaning if known else reason.replace('_', ' '))}"
+    return {"running": "runs a step", "succeeded": "all steps are done", "cancelled": "a person ended it"}.get(
+        state, reason.replace("_", " ")
+    )
 
 
 def _and(waiting_on: list[WaitingOn]) -> str:

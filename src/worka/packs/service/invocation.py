@@ -399,6 +399,9 @@ async def _outcome_columns(ctx: Context, row: Row, definition: Row | None, outco
         state = "failed"
         if rules.effect_uncertain(row["side_effect"], outcome, egress):
             state, message, reason = "unknown", f"{reason}: {message}", "effect_uncertain"
+    tail = text(str(outcome.get("stderr_tail") or ""))[-LONGEST_TEXT:]
+    if outcome.get("reason") in ("pack_crashed", "pack_signalled"):
+        message = rules.with_last_words(message, tail)
     sealed: bytes | None = None
     digest: str | None = None
     if status in ("ok", "tool_error"):
@@ -412,7 +415,7 @@ async def _outcome_columns(ctx: Context, row: Row, definition: Row | None, outco
         "reason": reason,
         "layer": layer,
         "message": text(message)[:LONGEST_TEXT],
-        "stderr_tail": text(str(outcome.get("stderr_tail") or ""))[-LONGEST_TEXT:],
+        "stderr_tail": tail,
         "stray_stdout": None if not stray else text(str(stray))[:LONGEST_TEXT],
         "isolation": {
             **(outcome.get("isolation") or {}),

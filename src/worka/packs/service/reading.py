@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from worka.kernel.clock import now
 from worka.kernel.context import Context, Resource
 from worka.packs import actions, store
 from worka.packs.errors import AttachmentNotFound, InvocationNotFound, ReleaseNotFound
+from worka.packs.road import shown_state
 
 Row = dict[str, Any]
 
@@ -35,6 +37,18 @@ async def attachment(ctx: Context, attachment_id: str) -> Row:
         if decision.verdict != "deny":
             return row
     raise AttachmentNotFound(f"There is no attachment {attachment_id}.")
+
+
+async def as_shown(ctx: Context, rows: list[Row]) -> list[Row]:
+    """The invocations with the state that people are told: a running one that nobody waits for any more is stalled."""
+    running = [row["id"] for row in rows if row["state"] == "running"]
+    if not running:
+        return rows
+    async with ctx.transaction() as conn:
+        carriers = await store.carriers(conn, running)
+    at, patience = now(), ctx.settings.packs.call_timeout_seconds
+    shown = [shown_state(row, carriers.get(row["id"]), patience, at) for row in rows]
+    return [{**row, "state": state, "reason": reason} for row, (state, reason) in zip(rows, shown, strict=True)]
 
 
 async def invocation(ctx: Context, invocation_id: str) -> Row:

@@ -13,8 +13,12 @@ on("submit", (event) => {
   yes.textContent = button.dataset.yes;
   yes.className = button.className;
   yes.onclick = () => { sure = true; ask.close(); form.requestSubmit(button); };
+  const comment = $("textarea[name=comment]", form)?.value.trim() || "", shown = $("[data-comment]", ask);
+  shown.hidden = !comment;
+  $("q", shown).textContent = comment;
   ask.showModal();
-  yes.focus();
+  // A second key must not decide by itself: the way out has the focus, and deciding takes a choice.
+  $("[data-close]", ask).focus();
 });
 
 on("submit", (event) => {

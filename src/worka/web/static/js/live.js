@@ -132,5 +132,7 @@ if (address && mark) {
   addEventListener("online", () => { wait = 1000; refresh(); });
   setInterval(show, 1000);
   setInterval(() => trouble && refresh(), 5000);
+  // Ages stand in sentences too, and what is silent sends no event: "Live" means that the words are true now.
+  setInterval(() => trouble || refresh(), 30_000);
   listen();
 }

@@ -96,6 +96,14 @@ function tell() {
   $("[data-said]", palette).textContent = words;
 }
 
+/** Which keys do something on this page, and no other. */
+function showKeys() {
+  const keys = $("#keys");
+  if ($("dialog[open]")) return;
+  for (const row of $$("[data-if]", keys)) row.hidden = !$(row.dataset.if);
+  keys.showModal();
+}
+
 export function open() {
   if ($("dialog[open]")) return;
   const field = $("#q", palette);
@@ -140,6 +148,7 @@ if (palette) {
   on("keydown", (event) => {
     const chord = event.metaKey || event.ctrlKey;
     if (chord && !event.altKey && event.key.toLowerCase() === "k") { event.preventDefault(); open(); }
+    else if (event.key === "?" && !chord && keysOn() && !typing(event.target)) { event.preventDefault(); showKeys(); }
     else if (event.key === "/" && !chord && keysOn() && !typing(event.target)) { event.preventDefault(); open(); }
   });
 }

@@ -1,12 +1,13 @@
 // Relative times stay true while the page is looked at. The exact time is in the title and in the markup.
 import { $$ } from "./page.js";
 
-const UNITS = [[1, "s", 90], [60, "min", 90], [3600, "h", 48], [86400, "d", Infinity]];
+// As the server says it: the largest unit that has passed, rounded down.
+const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
 
 export function age(milliseconds) {
   const seconds = Math.abs(milliseconds) / 1000;
-  const [size, word] = UNITS.find(([unit, , limit]) => seconds < unit * limit);
-  return `${Math.round(seconds / size)} ${word}`;
+  const [size, word] = UNITS.find(([unit]) => seconds >= unit) || [1, "s"];
+  return `${Math.floor(seconds / size)} ${word}`;
 }
 
 export function tick(place = document) {
