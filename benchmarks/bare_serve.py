@@ -15,7 +15,7 @@ from worka.governance.facade import Authorizer
 from worka.kernel import settings, telemetry
 from worka.kernel.context import Context, Decision, Resource
 from worka.kernel.db import Connection
-from worka.kernel.events import Event
+from worka.kernel.events import Event, Statement
 from worka.kernel.ids import new_id
 from worka.workers.wiring import Runtime
 
@@ -28,10 +28,11 @@ class AllowAll:
 
 
 class Silent:
-    """No audit: nothing is written."""
+    """No audit: of the two parts only the event rows are written."""
 
-    async def flush(self, conn: Connection, ctx: Context, entries: list[Event]) -> None:
-        return None
+    async def flush(self, conn: Connection, ctx: Context, entries: list[Event], first: Statement | None = None) -> None:
+        if first is not None:
+            await conn.execute(*first)
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from worka.broker.server import Broker
 from worka.kernel import ipc
 from worka.kernel.context import Context, Decision, Principal, Recorder, Resource, Sealer
 from worka.kernel.db import Connection, Database
-from worka.kernel.events import Event, Subscribers
+from worka.kernel.events import Event, Statement, Subscribers
 from worka.kernel.ids import new_id
 from worka.kernel.paths import Paths
 
@@ -174,10 +174,12 @@ class Notebook:
         self.entries: list[Event] = []
         self.broken = False
 
-    async def flush(self, conn: Connection, ctx: Context, entries: list[Event]) -> None:
+    async def flush(self, conn: Connection, ctx: Context, entries: list[Event], first: Statement | None = None) -> None:
         """As the protocol says."""
         if self.broken:
             raise RuntimeError("no ledger")
+        if first is not None:
+            await conn.execute(*first)
         self.entries += entries
 
 

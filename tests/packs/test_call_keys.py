@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -59,6 +60,15 @@ async def test_a_repeated_call_is_answered_from_the_first_and_another_one_is_ref
     other = await call(door, place, "y", "k")
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
     assert len(await place.world.rows("invocation")) == 1
+
+
+async def test_of_several_calls_at_once_under_one_key_one_is_made(door: httpx.AsyncClient, place: Packs) -> None:
+    answers = await asyncio.gather(*(call(door, place, "x", "same") for _ in range(6)))
+    assert {answer.status_code for answer in answers} <= {200, 409}, [answer.text for answer in answers]
+    ids = {answer.json()["invocation_id"] for answer in answers if answer.status_code == 200}
+    (row,) = await place.world.rows("invocation")
+    assert ids == {row["id"]}
+    assert row["attempt"] == 1
 
 
 async def test_a_key_of_something_else_calls_no_tool_and_a_calls_key_does_nothing_else(

@@ -167,7 +167,6 @@ async def test_failures_are_told_apart_with_their_leg_and_redacted_words(place: 
 async def test_an_answer_that_does_not_fit_its_schema_is_not_a_success(place: Packs) -> None:
     release = await place.register(small(), lock(), tree())
     row = await service.attach(place.ctx(), release["id"])
-    prepared = await service.prepare(place.ctx(), "acme.small.say", {"text": "x"})
     schema = {"type": "object", "required": ["value"], "properties": {"value": {"type": "integer"}}}
     async with place.ctx().transaction() as conn:
         await store.move_release(
@@ -177,13 +176,13 @@ async def test_an_answer_that_does_not_fit_its_schema_is_not_a_success(place: Pa
             "release_in_service",
             tools=[{**release["tools"][0], "output_schema": schema}],
         )
+    prepared = await service.prepare(place.ctx(), "acme.small.say", {"text": "x"})
     for structured, state in (({"value": 1}, "succeeded"), ({"value": "1"}, "failed"), (None, "failed")):
         ctx = place.ctx()
         async with ctx.transaction():
             opened = await service.open_invocation(ctx, prepared, idempotency_key=f"k{state}{structured}")
-        closed = await service.close_invocation(
-            ctx, opened, {"status": "ok", "structured": structured, "text": "", "is_structured": structured is not None}
-        )
+        answer = {"status": "ok", "structured": structured, "text": "", "is_structured": structured is not None}
+        closed = await service.close_invocation(ctx, opened, prepared.release, answer)
         assert (closed["state"], closed["validated"]) == (state, state == "succeeded")
         if state == "failed":
             assert closed["reason"] == "output_invalid"
@@ -298,7 +297,7 @@ async def test_a_lost_outcome_of_what_is_not_idempotent_is_unknown_and_not_repea
     told = await explain.explain_invocation(place.ctx(), opened["id"])
     assert (told.state, told.certainty) == ("unknown", "unknown")
     # The late answer of the call that was given up changes nothing.
-    late = await service.close_invocation(ctx, opened, {"status": "ok", "text": "x"})
+    late = await service.close_invocation(ctx, opened, prepared.release, {"status": "ok", "text": "x"})
     assert late["state"] == "unknown"
 
 

@@ -17,7 +17,7 @@ from worka.audit.errors import AuditUnwritable
 from worka.kernel.clock import now
 from worka.kernel.context import Context
 from worka.kernel.db import Connection
-from worka.kernel.events import Event
+from worka.kernel.events import Event, Statement
 
 PATIENCE_SECONDS = 0.8
 """How long a row may take: with what else a request waits for, it is refused within two seconds."""
@@ -47,9 +47,9 @@ class Recorder:
             self._lanes[conn] = next(self._next) % rules.LANES
         return self._lanes[conn]
 
-    async def flush(self, conn: Connection, ctx: Context, entries: list[Event]) -> None:
-        """One statement for all entries. Whatever goes wrong here is raised, and the transaction is rolled back. Raises
-        AuditUnwritable within PATIENCE_SECONDS."""
+    async def flush(self, conn: Connection, ctx: Context, entries: list[Event], first: Statement | None = None) -> None:
+        """One statement for all entries, and for `first` before them. Whatever goes wrong here is raised, and the
+        transaction is rolled back. Raises AuditUnwritable within PATIENCE_SECONDS."""
         if not entries:
             return
         if self._shut_until is not None and (self._trying or time.monotonic() < self._shut_until):
@@ -65,7 +65,7 @@ class Recorder:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 if any(rules.urgent(event) for event in entries):
                     await store.wake_sealer(conn)
-                await store.append(conn, tenant, self.lane(conn), macs, bodies)
+                await store.append(conn, tenant, self.lane(conn), macs, bodies, first)
         except TimeoutError:
             self._shut_until = time.monotonic() + SHUT_SECONDS
             raise AuditUnwritable(
@@ -74,6 +74,8 @@ class Recorder:
         except psycopg.Error as error:
             if conn.broken or isinstance(error, psycopg.errors.OperatorIntervention):
                 raise  # the database itself went away: that is another cause, and says so
+            if first is not None and not store.refused_by_ledger(error):
+                raise  # it was the other part of the statement
             said = error.diag.message_primary or type(error).__name__
             raise AuditUnwritable(f"The ledger refused the row: {said}.", retry_after=1) from error
         else:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
+import psycopg
 from psycopg.rows import tuple_row
 
 from worka.audit.rules import Vector
 from worka.kernel.db import Connection
+from worka.kernel.events import Statement
 
 SEAL_CHANNEL = "worka_seal"
 Entry = tuple[int, int, bytes, bytes, bytes, bytes, float]
@@ -18,11 +21,23 @@ _PAGE = 2000
 _SEALER_LOCK = 0x57_4F_52_4B_41_5E_A1
 
 
-async def append(conn: Connection, tenant: str, lane: int, macs: list[bytes], bodies: list[bytes]) -> None:
+async def append(
+    conn: Connection, tenant: str, lane: int, macs: list[bytes], bodies: list[bytes], first: Statement | None = None
+) -> None:
     """Links and inserts the rows, in order, and moves the lane's head: one statement, the transaction's last. The
     hashes are made in the database, because the head is known only once it is locked; the lock is held from here to
-    COMMIT."""
-    await conn.execute("select worka.audit_append(%s, %s, %s::bytea[], %s::bytea[])", (tenant, lane, bodies, macs))
+    COMMIT. `first` is run before it in the same statement: its rows are counted before the head is locked."""
+    query = "select worka.audit_append(%s, %s, %s::bytea[], %s::bytea[])"
+    values: list[Any] = [tenant, lane, bodies, macs]
+    if first is not None:
+        query = f"with before as ({first[0]}) {query} from (select count(*) from before) counted"  # noqa: S608
+        values = [*first[1], *values]
+    await conn.execute(query, values)
+
+
+def refused_by_ledger(error: psycopg.Error) -> bool:
+    """Whether it was the ledger's own part of the statement that failed, and not what ran before it."""
+    return "audit_append" in (error.diag.context or "") + (error.diag.message_primary or "")
 
 
 async def wake_sealer(conn: Connection) -> None:

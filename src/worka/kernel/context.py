@@ -64,9 +64,12 @@ class Authorizer(Protocol):
 
 
 class Recorder(Protocol):
-    """`audit.recorder` implements it: the last statement of the transaction."""
+    """`audit.recorder` implements it: the last statement of the transaction. `first`, if given, is run with it, in the
+    same exchange and before it."""
 
-    async def flush(self, conn: Connection, ctx: Context, entries: list[Event]) -> None: ...
+    async def flush(
+        self, conn: Connection, ctx: Context, entries: list[Event], first: event_rows.Statement | None = None
+    ) -> None: ...
 
 
 class Sealer(Protocol):
@@ -174,10 +177,15 @@ class Context:
             await self.guard.ending(tx.conn)
         if subjects and self.witness is not None:
             await self.witness(tx.conn, subjects)
-        for source, group in ordered:
-            await event_rows.store(tx.conn, source, group)
-        for source, group in ordered:
-            await source.recorder.flush(tx.conn, source, group)
+        if len(ordered) == 1 and ordered[0][0].tenant_id is not None and len(ordered[0][1]) <= event_rows.AT_ONCE:
+            # One actor in one tenant, as nearly always: event rows and audit rows are one exchange.
+            source, group = ordered[0]
+            await source.recorder.flush(tx.conn, source, group, event_rows.statement(source, group))
+        else:
+            for source, group in ordered:
+                await event_rows.store(tx.conn, source, group)
+            for source, group in ordered:
+                await source.recorder.flush(tx.conn, source, group)
         if tx.events:
             failpoints.hit("audit.flushed.before_commit")
         for point in tx.before_commit:

@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from worka.kernel.context import Context
     from worka.kernel.db import Connection
 
+Statement = tuple[str, list[Any]]
+"""A query and its parameters."""
 LANES = ("capability", "access", "secrets", "policy", "sharing", "services", "config", "work")
 CHANNEL = "worka_events"
 _ROW = "(" + ", ".join(["%s"] * 15) + ")"
-_AT_ONCE = 1000
+AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -58,16 +60,19 @@ async def store(conn: Connection, ctx: Context, events: list[Event]) -> None:
     """Writes event rows and wakes the readers at commit."""
     if ctx.tenant_id is None:
         return
-    for start in range(0, len(events), _AT_ONCE):
-        some = events[start : start + _AT_ONCE]
-        # One exchange for rows and word of them (the same word twice in a transaction is sent once). Not `executemany`,
-        # which opens a pipeline: see `Database.transaction`.
-        await conn.execute(
-            "insert into worka.event (tenant_id, workspace_id, type, lane, subject, subject_name, actor_kind, actor_id,"  # noqa: S608
-            f" actor_name, on_behalf_of, before, after, cause, data, trace_id) values {', '.join([_ROW] * len(some))}"
-            " returning pg_notify(%s, tenant_id)",
-            [*(value for event in some for value in _row(ctx, event)), CHANNEL],
-        )
+    for start in range(0, len(events), AT_ONCE):
+        await conn.execute(*statement(ctx, events[start : start + AT_ONCE]))
+
+
+def statement(ctx: Context, events: list[Event]) -> Statement:
+    """Inserts at most AT_ONCE rows of a tenant and sends word of them (the same word twice in a transaction is sent
+    once), in one exchange. Not `executemany`, which opens a pipeline: see `Database.transaction`."""
+    return (
+        "insert into worka.event (tenant_id, workspace_id, type, lane, subject, subject_name, actor_kind, actor_id,"  # noqa: S608
+        f" actor_name, on_behalf_of, before, after, cause, data, trace_id) values {', '.join([_ROW] * len(events))}"
+        " returning pg_notify(%s, tenant_id)",
+        [*(value for event in events for value in _row(ctx, event)), CHANNEL],
+    )
 
 
 def _row(ctx: Context, event: Event) -> tuple[Any, ...]:

@@ -363,18 +363,12 @@ async def living_workers(conn: Connection, seconds: float, apart_from: str) -> i
     return int(row["living"]) if row else 0
 
 
-async def invocation_for_update(conn: Connection, invocation_id: str) -> tuple[Row, Row] | None:
-    """An invocation, locked until the end of the transaction, and the release that it calls."""
-    cursor = await conn.execute(
-        f"select i.*, {_VERSION} as release_version from worka.invocation i join worka.release r on r.id = i.release_id"  # noqa: S608
-        " where i.id = %s for update of i",
-        (invocation_id,),
-    )
+async def invocation_for_update(conn: Connection, invocation_id: str) -> Row:
+    """An invocation, locked until the end of the transaction."""
+    cursor = await conn.execute("select * from worka.invocation where id = %s for update", (invocation_id,))
     found = await cursor.fetchone()
-    if found is None:
-        return None
-    version = found.pop("release_version")
-    return found, await _release_at(conn, found["tenant_id"], found["release_id"], version)
+    assert found is not None
+    return found
 
 
 async def newest_of_key(conn: Connection, key: str) -> Row | None:
@@ -399,14 +393,15 @@ async def invocations(
 
 
 async def finish_invocation(conn: Connection, invocation_id: str, row: Row) -> Row | None:
-    """The outcome; returns the invocation as it is then."""
+    """The outcome of a running invocation: returns it as it is then; None when it does not run any more."""
     cursor = await conn.execute(
         "update worka.invocation set state = %(state)s, reason = %(reason)s, layer = %(layer)s, message = %(message)s,"
         " stderr_tail = %(stderr_tail)s, stray_stdout = %(stray_stdout)s, isolation = %(isolation)s, session = "
         "%(session)s,"
         " handshake_ms = %(handshake_ms)s, call_ms = %(call_ms)s, result_sealed = %(result_sealed)s,"
         " result_digest = %(result_digest)s, validated = %(validated)s, effect_id = %(effect_id)s,"
-        " since = clock_timestamp(), ended_at = clock_timestamp() where id = %(id)s returning *",
+        " since = clock_timestamp(), ended_at = clock_timestamp() where id = %(id)s and state = 'running'"
+        " returning *",
         {**row, "isolation": Jsonb(row["isolation"]), "id": invocation_id},
     )
     return await cursor.fetchone()

@@ -275,7 +275,7 @@ async def _outcome(ctx: Context, claim: Claim, step_id: str, begun: _Started, ou
             if not await store.insert_receipt(conn, claim.tenant_id, step_id, "outcome", claim.token):
                 raise Fenced("The step's outcome is recorded already.")
             place = await _place(ctx, claim, step_id)
-            closed = await packs.close_invocation(ctx, begun.invocation, outcome)
+            closed = await packs.close_invocation(ctx, begun.invocation, begun.prepared.release, outcome)
             ctx.failpoint("step.outcome.before_commit")
             verdict = judge(closed, begun.prepared.idempotent, begun.attempt)
             await store.settle_receipt(
@@ -330,7 +330,7 @@ async def _late(ctx: Context, claim: Claim, step_id: str, begun: _Started, outco
             or step["invocation_id"] != begun.invocation["id"]
         ):
             return
-        await packs.close_invocation(ctx, begun.invocation, outcome)
+        await packs.close_invocation(ctx, begun.invocation, begun.prepared.release, outcome)
         ctx.record(
             Event(
                 events.STEP_REFUSED,

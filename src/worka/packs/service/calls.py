@@ -32,10 +32,13 @@ async def call(ctx: Context, tool: str, arguments: dict[str, Any], key: str | No
     async with ctx.transaction() as conn:
         # Everything up to the intent is one transaction: the decision stands with what it allowed.
         prepared = await invocation.prepare(ctx, tool, arguments)
-        await store.lock_key(conn, ctx.tenant_id, own_key)
         if ctx.bind_key is not None:
+            # The key's row is its lock too: who comes second waits here for the end of the first one's transaction.
             await ctx.bind_key(conn)
-        newest = await store.newest_of_key(conn, own_key)
+        elif key is not None:
+            await store.lock_key(conn, ctx.tenant_id, own_key)
+        # A key that was made up just now is nobody else's.
+        newest = await store.newest_of_key(conn, own_key) if key is not None else None
         what = "run" if newest is None else _repeat(prepared, newest)
         if what == "replay":
             assert newest is not None
@@ -64,7 +67,7 @@ async def call(ctx: Context, tool: str, arguments: dict[str, Any], key: str | No
         assert newest is not None
         raise _unknown(newest)
     outcome = await invocation.run(ctx, prepared, row)
-    closed = await invocation.close_invocation(ctx, row, outcome)
+    closed = await invocation.close_invocation(ctx, row, prepared.release, outcome)
     return 200, {**await body(ctx, closed), "idempotency_key": given, "replayed": False}
 
 

@@ -322,26 +322,29 @@ async def run(ctx: Context, prepared: Prepared, row: Row) -> Row:
     return outcome
 
 
-async def close_invocation(ctx: Context, row: Row, outcome: Row) -> Row:
-    """The outcome, in the caller's transaction or one of its own: state, leg, sealed result. Returns the row as it is
-    now.
+async def close_invocation(ctx: Context, row: Row, release: Row, outcome: Row) -> Row:
+    """The outcome, in the caller's transaction or one of its own: state, leg, sealed result. `release` is the one that
+    was called. Returns the row as it is now.
 
     Once: an invocation that is not running any more keeps what it has (a late answer of a retried call).
     """
     async with ctx.transaction() as conn:
-        found = await store.invocation_for_update(conn, row["id"])
-        assert found is not None
-        now, release = found
-        if now["state"] != "running":
-            return now
+        egress: list[Row] = []
         # A pack that declares no host has no door to the outside, and so no rows.
-        outside = bool(release["manifest"].get("outbound_domains"))
-        egress = await store.egress_of(conn, row["id"]) if outside else []
+        if release["manifest"].get("outbound_domains"):
+            # Locked before they are read: what is being written of this call now is seen, or comes too late.
+            now = await store.invocation_for_update(conn, row["id"])
+            if now["state"] != "running":
+                return now
+            egress = await store.egress_of(conn, row["id"])
         definition = next((tool for tool in release["tools"] if row["tool"] == f"{row['pack']}.{tool['name']}"), None)
         columns = await _outcome_columns(ctx, row, definition, outcome, egress)
         model.INVOCATION.check("running", columns["state"])
         finished = await store.finish_invocation(conn, row["id"], columns)
-        assert finished is not None
+        if finished is None:
+            ended = await store.invocation(conn, row["id"])
+            assert ended is not None
+            return ended
         if outcome.get("held"):
             held = outcome["held"]
             await attachments.hold(ctx, row["attachment_id"], str(held["tool"]), held.get("diff"))
