@@ -61,6 +61,19 @@ def test_someone_who_acts_on_itself_keeps_its_own_rights() -> None:
     assert not ask(Actor("team_member", "tmb_1", roles=("admin",)), "team_member.change", robot).allowed
 
 
+def test_a_right_that_was_taken_away_is_gone_though_what_was_parsed_is_kept() -> None:
+    place = Resource("tool", TOOL, "ws_1")
+    for roles, enabled, allowed in ((("owner",), True, True), ((), True, False), (("owner",), False, False)):
+        for _ in range(2):  # the second time from what is kept
+            assert ask(Actor("person", "per_1", "N", enabled, roles), "tool.invoke", place).allowed is allowed
+    # Control: what differs from call to call is not in what is kept, so two calls share it.
+    one, two = (
+        rules.question(Actor("person", "per_1"), "tool.invoke", place, {"digest": digest}, "ten_1") for digest in "ab"
+    )
+    assert one.parsed is two.parsed
+    assert one.context != two.context
+
+
 def test_an_unknown_action_and_a_request_outside_of_the_schema_are_denied() -> None:
     owner = Actor("person", "per_1", roles=("owner",))
     assert ask(owner, "task.view", Resource("task", "t", "ws_1")).allowed

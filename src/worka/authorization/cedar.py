@@ -147,7 +147,14 @@ class Request:
     @cached_property
     def parsed(self) -> cedarpy.Entities:
         """The same, parsed and checked against the schema once for every set that is asked. Raises ValueError."""
-        return cedarpy.Entities.from_json_str(json.dumps(self.entities()), schema())
+        return _parsed_entities(json.dumps(self.entities()), actions.count())
+
+
+@lru_cache(maxsize=256)
+def _parsed_entities(document: str, _registered: int) -> cedarpy.Entities:
+    # The whole document is the key, so what is kept is never another principal's, nor of rights that were taken away:
+    # those make another document. What differs from call to call (arguments' digest and size) is context, not here.
+    return cedarpy.Entities.from_json_str(document, schema())
 
 
 def _uid(kind: str, name: str) -> dict[str, str]:
