@@ -16,6 +16,8 @@ Statement = tuple[str, list[Any]]
 """A query and its parameters."""
 LANES = ("capability", "access", "secrets", "policy", "sharing", "services", "config", "work")
 CHANNEL = "worka_events"
+WORK_CHANNEL = "worka_work"
+"""Word that something was put into a queue of the engine, by the queue's name."""
 _ROW = "(" + ", ".join(["%s"] * 15) + ")"
 AT_ONCE = 1000
 

@@ -9,6 +9,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from worka.kernel.db import Connection
+from worka.kernel.events import WORK_CHANNEL
 from worka.packs import model
 
 Row = dict[str, Any]
@@ -130,8 +131,8 @@ _RELEASE_COLUMNS = _RELEASE_JSON | {"failed_stage", "digest", "tree_digest", "en
 async def enqueue_registration(conn: Connection, tenant_id: str, release_id: str, attempt: int) -> None:
     """Hands the registration to the engine in this transaction."""
     await conn.execute(
-        "select worka.enqueue_job('pack.register', %s, %s, %s)",
-        (tenant_id, release_id, f"pack.register:{release_id}:{attempt}"),
+        "select worka.enqueue_job('pack.register', %s, %s, %s), pg_notify(%s, 'jobs')",
+        (tenant_id, release_id, f"pack.register:{release_id}:{attempt}", WORK_CHANNEL),
     )
 
 

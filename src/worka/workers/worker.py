@@ -64,6 +64,7 @@ class Worker:
         self.reaper = Reaper(self.runtime, lease=self.lease, knows=engine.knows)
         self._loops = [
             asyncio.create_task(self.heartbeat.run()),
+            asyncio.create_task(engine.bell.listen(self.runtime.db)),
             asyncio.create_task(sealer.run(self.runtime.db, self.runtime.paths, asyncio.Event())),
             asyncio.create_task(_every(self.lease / 4, "renew leases", self.work.renew)),
             asyncio.create_task(_every(SWEEP_SECONDS, "sweep", self.reaper.sweep)),

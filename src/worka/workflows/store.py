@@ -8,6 +8,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from worka.kernel.db import Connection
+from worka.kernel.events import WORK_CHANNEL
 from worka.workflows.model import STEP, TASK
 
 Row = dict[str, Any]
@@ -89,7 +90,10 @@ async def insert_steps(conn: Connection, tenant_id: str, task_id: str, steps: li
 
 async def enqueue(conn: Connection, tenant_id: str, task_id: str, segment: int, workflow_id: str) -> None:
     """Hands the segment to the engine in this transaction. The same workflow id twice is one run."""
-    await conn.execute("select worka.enqueue_segment(%s, %s, %s, %s)", (tenant_id, task_id, segment, workflow_id))
+    await conn.execute(
+        "select worka.enqueue_segment(%s, %s, %s, %s), pg_notify(%s, 'tasks')",
+        (tenant_id, task_id, segment, workflow_id, WORK_CHANNEL),
+    )
 
 
 async def task(conn: Connection, task_id: str) -> Row | None:
