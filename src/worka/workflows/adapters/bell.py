@@ -24,6 +24,8 @@ from worka.kernel.events import WORK_CHANNEL
 log = logging.getLogger("worka.engine")
 REST_SECONDS = 1.0
 RETRY_SECONDS = 1.0
+AWAKE_SECONDS = 5.0
+"""After a start every look is made: the engine then puts back what it was at when it ended."""
 
 
 class Bell:
@@ -34,6 +36,7 @@ class Bell:
         self._rings: Counter[str] = Counter()
         self._rest: dict[str, float] = {}
         self._turn = 0
+        self._awake_until = 0.0
         self._heard = False
 
     def ring(self, queue: str) -> None:
@@ -62,11 +65,13 @@ class Bell:
     def empty(self, queue: str, rings: tuple[int, int]) -> None:
         """A look that began at this count found the queue empty."""
         with self._lock:
-            if self._heard and (self._turn, self._rings[queue]) == rings:
-                self._rest[queue] = time.monotonic() + REST_SECONDS
+            now = time.monotonic()
+            if self._heard and now > self._awake_until and (self._turn, self._rings[queue]) == rings:
+                self._rest[queue] = now + REST_SECONDS
 
     def hang(self, engine: Any) -> None:
         """Puts itself before the engine's database: the only place between the engine's interval and its questions."""
+        self._awake_until = time.monotonic() + AWAKE_SECONDS
         claim, configured, scopes = engine.start_queued_workflows, engine.get_queue, engine.dequeue_scopes
         known: dict[str, Any] = {}
 
