@@ -24,6 +24,11 @@ PATIENCE_SECONDS = 0.8
 SHUT_SECONDS = 0.5
 
 
+def _by_ledger(error: psycopg.Error) -> bool:
+    """Whether it was the ledger's own part of the statement that failed, and not what ran before it."""
+    return "audit_append" in (error.diag.context or "") + (error.diag.message_primary or "")
+
+
 class Recorder:
     """Implements the kernel's protocol.
 
@@ -74,7 +79,7 @@ class Recorder:
         except psycopg.Error as error:
             if conn.broken or isinstance(error, psycopg.errors.OperatorIntervention):
                 raise  # the database itself went away: that is another cause, and says so
-            if first is not None and not store.refused_by_ledger(error):
+            if first is not None and not _by_ledger(error):
                 raise  # it was the other part of the statement
             said = error.diag.message_primary or type(error).__name__
             raise AuditUnwritable(f"The ledger refused the row: {said}.", retry_after=1) from error

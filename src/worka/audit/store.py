@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-import psycopg
 from psycopg.rows import tuple_row
 
 from worka.audit.rules import Vector
@@ -33,11 +32,6 @@ async def append(
         query = f"with before as ({first[0]}) {query} from (select count(*) from before) counted"  # noqa: S608
         values = [*first[1], *values]
     await conn.execute(query, values)
-
-
-def refused_by_ledger(error: psycopg.Error) -> bool:
-    """Whether it was the ledger's own part of the statement that failed, and not what ran before it."""
-    return "audit_append" in (error.diag.context or "") + (error.diag.message_primary or "")
 
 
 async def wake_sealer(conn: Connection) -> None:
