@@ -364,12 +364,10 @@ async def living_workers(conn: Connection, seconds: float, apart_from: str) -> i
     return int(row["living"]) if row else 0
 
 
-async def invocation_for_update(conn: Connection, invocation_id: str) -> Row:
+async def invocation_for_update(conn: Connection, invocation_id: str) -> Row | None:
     """An invocation, locked until the end of the transaction."""
     cursor = await conn.execute("select * from worka.invocation where id = %s for update", (invocation_id,))
-    found = await cursor.fetchone()
-    assert found is not None
-    return found
+    return await cursor.fetchone()
 
 
 async def newest_of_key(conn: Connection, key: str) -> Row | None:

@@ -334,6 +334,7 @@ async def close_invocation(ctx: Context, row: Row, release: Row, outcome: Row) -
         if release["manifest"].get("outbound_domains"):
             # Locked before they are read: what is being written of this call now is seen, or comes too late.
             now = await store.invocation_for_update(conn, row["id"])
+            assert now is not None
             if now["state"] != "running":
                 return now
             egress = await store.egress_of(conn, row["id"])
