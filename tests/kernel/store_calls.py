@@ -88,6 +88,7 @@ CALLS: dict[str, Entry] = {
     "approvals.close": writes(lambda s, c, a: s.close(c, a.asked, "open", "approved", "approved", a.at)),
     "approvals.set_reason": writes(lambda s, c, a: s.set_reason(c, a.asked, "nobody_can_decide")),
     "approvals.consume": writes(lambda s, c, a: s.consume(c, a.agreed, "key")),
+    "approvals.states_of": reads(lambda s, c, a: s.states_of(c, [{"id": a.queued}])),
     "approvals.overdue": deployment(REAPER, lambda s, c, a: s.overdue(c, 5), "tenant_id", "approval_id"),
     # audit
     "audit.append": refused(lambda s, c, a: s.append(c, a.tenant, 3, [b"mac"], [b"forged"])),
@@ -189,6 +190,8 @@ CALLS: dict[str, Entry] = {
     "identity.revoke_api_token": writes(lambda s, c, a: s.revoke_api_token(c, a.token)),
     "identity.revoke_tokens_of": writes(lambda s, c, a: s.revoke_tokens_of(c, a.ws, "person", a.person)),
     # observability
+    "observability.rejected_by": reads(lambda s, c, a: _then(s.rejected_by(c, [a.agreed]), _rejected(c, a))),
+    "observability.tasks_for_a_worker": reads(lambda s, c, a: s.tasks_for_a_worker(c, a.ws, 50)),
     "observability.beat": deployment(BEAT, lambda s, c, a: s.beat(c, a.process, "test", 1, "build", {})),
     "observability.end": deployment(BEAT, lambda s, c, a: s.end(c, a.process)),
     "observability.forget": deployment(BEAT, lambda s, c, a: s.forget(c, 1e6)),
@@ -237,6 +240,8 @@ CALLS: dict[str, Entry] = {
     ),
     "packs.enqueue_registration": refused(lambda s, c, a: s.enqueue_registration(c, a.tenant, a.release, 7)),
     "packs.next_uid": deployment("a counter of numbers: no row", lambda s, c, a: s.next_uid(c)),
+    "packs.carriers": reads(lambda s, c, a: s.carriers(c, [a.running])),
+    "packs.living_workers": deployment(BEAT, lambda s, c, a: s.living_workers(c, 60, "nobody")),
     "packs.lock_pack": deployment(LOCK, lambda s, c, a: s.lock_pack(c, a.ws, "acme.notes")),
     "packs.insert_attachment": refused(lambda s, c, a: s.insert_attachment(c, new(a, "attached"))),
     "packs.attachment": reads(lambda s, c, a: s.attachment(c, a.attached)),
@@ -326,6 +331,9 @@ CALLS: dict[str, Entry] = {
     "workflows.note_fault": writes(lambda s, c, a: s.note_fault(c, a.claimed, "claim", {"x": 1})),
     "workflows.let_go": writes(lambda s, c, a: s.let_go(c, a.claimed, "claim")),
     "workflows.reoffer": writes(lambda s, c, a: s.reoffer(c, a.queued, None, -1)),
+    "workflows.last_sign": deployment(BEAT, lambda s, c, a: s.last_sign(c, a.process)),
+    "workflows.newest_worker": deployment(BEAT, lambda s, c, a: s.newest_worker(c)),
+    "workflows.titles": reads(lambda s, c, a: s.titles(c, a.ws, [a.queued])),
     "workflows.set_right": writes(lambda s, c, a: _then(s.set_right(c, a.queued, 1), _ahead(c, a))),
     "workflows.try_now": writes(lambda s, c, a: _then(s.try_now(c, a.queued), _paused(c, a))),
     "workflows.overdue": deployment(REAPER, lambda s, c, a: s.overdue(c, 0, 5), "tenant_id", "task_id"),
@@ -398,6 +406,14 @@ async def _runs(s: Any, c: Any, a: SimpleNamespace) -> Any:
 
 async def _silent(c: Any, a: SimpleNamespace) -> None:
     await c.execute("update worka.task set since = now() - interval '1 hour' where id = %s", (a.queued,))
+
+
+async def _rejected(c: Any, a: SimpleNamespace) -> None:
+    await c.execute(
+        "insert into worka.approval_vote (tenant_id, approval_id, person_id, decision) select tenant_id, id, 'per_no', 'reject'"
+        " from worka.approval where id = %s",
+        (a.agreed,),
+    )
 
 
 async def _ahead(c: Any, a: SimpleNamespace) -> None:
