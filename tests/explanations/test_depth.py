@@ -197,10 +197,10 @@ async def test_a_denial_tells_the_caller_how_to_ask_and_the_operator_which_rule(
 
 
 async def test_reading_why_is_no_attempt_and_leaves_no_denial_behind(place: Packs) -> None:
-    attachment = await ways.reaching(place)
-    release = await place.world.rows("release")
+    release = await ways.released(place, **ways.REACH)
     before = await place.world.rows("decision", "verdict = 'deny'")
-    for subject in (attachment["id"], release[0]["id"]):
+    for attached in (False, True):
+        subject = (await ways.packs.attach(place.ctx(), release["id"], mounts={}))["id"] if attached else release["id"]
         told = await explain.why(place.ctx("viewer"), subject)
         assert not all(step.allowed for step in told.next), (
             "the positive control: this reader may not do what is offered"

@@ -148,7 +148,8 @@ async def rejected_by(conn: Connection, approval_ids: list[str]) -> dict[str, Ro
 async def tasks_in_the_engine(conn: Connection, workspace_id: str, most: int) -> list[Row]:
     """Tasks that the engine should hold a run of, or should not any more: unfinished, or ended within a day."""
     cursor = await conn.execute(
-        "select id, title, state, reason, since, last_progress, expected_seconds from worka.task where workspace_id = %s"
+        "select id, title, state, reason, since, last_progress, expected_seconds, next_try from worka.task"
+        " where workspace_id = %s"
         " and (ended_at is null or ended_at > clock_timestamp() - interval '24 hours') order by since desc limit %s",
         (workspace_id, most),
     )

@@ -137,6 +137,7 @@ class Task(Answer):
     attempt: int
     claimed_by: str | None
     lease_until: datetime | None
+    next_try: datetime | None
     last_progress: datetime
     expected_seconds: int
     error: dict[str, Any] | None
