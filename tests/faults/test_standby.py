@@ -21,12 +21,12 @@ from tests.support.instance import Instance, make_instance
 def own() -> Iterator[Instance]:
     made = make_instance("test-standby-")
     made.start()
-    roles = made.pids()
     try:
         yield made
     finally:
+        left = made.pids()  # where the supervisor was killed, they went on
         made.stop()
-        for pid in roles.values():
+        for pid in left.values():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         shutil.rmtree(made.home, ignore_errors=True)
