@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from hypothesis import settings
+
+# No test is timed: on a busy machine one example takes longer than hypothesis allows by itself (200 ms).
+settings.register_profile("worka", deadline=None)
+settings.load_profile("worka")
+
 pytest_plugins = [
     "tests.plugins.capabilities",
     "tests.plugins.places",
