@@ -80,6 +80,27 @@ def debian(name: str, program: str) -> Path:
     return place / program
 
 
+def npm(name: str) -> Path:
+    """A file of a pinned npm package, unpacked beside the others; nothing of it is run. Raises PeerMissing."""
+    for line in (LOCKS / f"{name}.txt").read_text().splitlines():
+        if not line.startswith("#") and line.split()[2] == _architecture():
+            package, version, _, digest, file = line.split()
+            break
+    else:
+        raise PeerMissing(f"no {name} is pinned for {_architecture()}")
+    place = folder() / f"{name}-{digest[:12]}"
+    if (place / file).exists():
+        return place / file
+    with tempfile.TemporaryDirectory() as scratch:
+        _run(["npm", "pack", "--silent", f"{package}@{version}"], dict(os.environ), Path(scratch))
+        (archive,) = Path(scratch).glob("*.tgz")
+        if hashlib.sha256(archive.read_bytes()).hexdigest() != digest:
+            raise PeerMissing(f"{archive.name} is not the file that is pinned")
+        place.mkdir(parents=True, exist_ok=True)
+        _run(["tar", "-xzf", str(archive), "-C", str(place), "--no-same-owner", file], dict(os.environ))
+    return place / file
+
+
 def _architecture() -> str:
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.api.world import Doors
@@ -40,6 +41,7 @@ def parameters(w: Doors, path: str) -> dict[str, str]:
         "grant_id": ids["grant"],
         "invocation_id": ids["invocation"],
         "exception_id": ids["exception_canary"],
+        "proposal_id": ids["proposal"],
         "release_id": ids["release_notes"],
         "secret_id": ids["secret"],
         "task_id": ids["task"],
@@ -48,11 +50,21 @@ def parameters(w: Doors, path: str) -> dict[str, str]:
         "thing_id": ids["task"],
         "link_id": ids["invocation"],
         "principal_id": ids["approver"],
+        "person_id": ids["approver"],
+        "invitation_id": ids["invitation"],
+        "account_id": ids["account"],
         "member_id": ids["member"],
+        "kill_id": ids["kill"],
         "kind": "governance",
-        "version": ids["policy_version"],
+        # Of the deployment's policy there may be no version; 0 is the floor alone.
+        "version": "0" if path.startswith("/v1/deployment/") else ids["policy_version"],
         "tool": "worka.notes.check_link",
         "name": "release-notes",
+        "group_id": ids["group"],
+        "delegation_id": ids["delegation"],
+        "bypass_id": ids["bypass"],
+        "webhook_id": ids["webhook"],
+        "delivery_id": ids["delivery"],
     }
 
 
@@ -66,7 +78,24 @@ def unique() -> str:
     return "x" + secrets.token_hex(5)
 
 
+def _asked(w: Doors, *parts: str) -> dict[str, Any]:
+    whole: dict[str, Any] = {
+        "subject": {"type": "team_member", "id": w.ids["member"]},
+        "action": {"name": "task.view"},
+        "resource": {"type": "task", "id": w.ids["task"]},
+    }
+    return {name: whole[name] for name in parts} if parts else whole
+
+
+def soon() -> str:
+    """A time to come, near enough for what is only opened for a while."""
+    return (datetime.now(UTC) + timedelta(minutes=30)).isoformat(timespec="seconds")
+
+
 WS = "/v1/workspaces/{workspace_id}"
+AUTHZEN = "/access/v1/"
+"""The AuthZEN API: by its specification it ignores what it does not know, has one status for a bad request, and answers
+questions about strangers with a `false`. tests/api/test_authzen.py holds it to all of that."""
 PLAIN = Sample()
 SAMPLES: dict[str, Sample] = {
     "GET /livez": Sample(open=True),
@@ -80,7 +109,27 @@ SAMPLES: dict[str, Sample] = {
     ),
     "POST /v1/sessions": Sample(lambda w: {"email": f"{unique()}@b.test", "password": "0123456789ab"}, open=True),
     "POST /v1/invitations/accept": Sample(lambda w: {"token": "wki_x", "password": "0123456789ab"}, open=True),
+    "POST /v1/invitations/preview": Sample(lambda w: {"token": "wki_x"}, open=True),
+    f"GET {WS}/service-accounts": PLAIN,
+    f"POST {WS}/service-accounts": Sample(lambda w: {"name": unique(), "purpose": "imports", "role": "viewer"}),
+    f"GET {WS}/service-accounts/{{account_id}}": PLAIN,
+    f"POST {WS}/service-accounts/{{account_id}}/tokens": Sample(lambda w: {"expires_in_days": 1}),
+    f"POST {WS}/service-accounts/{{account_id}}/rotate": Sample(lambda w: {"expires_in_days": 1}),
+    f"POST {WS}/service-accounts/{{account_id}}/end": PLAIN,
+    f"GET {WS}/invitations": PLAIN,
+    f"POST {WS}/invitations/preview": Sample(lambda w: {"email": f"{unique()}@b.test", "role": "member"}),
+    f"POST {WS}/invitations/{{invitation_id}}/renew": PLAIN,
+    f"POST {WS}/invitations/{{invitation_id}}/withdraw": PLAIN,
+    f"POST {WS}/members/{{principal_id}}/preview": Sample(lambda w: {"role": "member"}),
     "POST /v1/sign-in-links": PLAIN,
+    "POST /v1/sessions/current/step-up": Sample(lambda w: {"code": "123456"}),
+    "GET /v1/me/second-factor": PLAIN,
+    "POST /v1/me/second-factor": Sample(lambda w: {"password": "0123456789ab", "code": "123456"}),
+    "POST /v1/me/second-factor/confirm": Sample(lambda w: {"code": "123456"}),
+    "POST /v1/me/second-factor/recovery-codes": Sample(lambda w: {"code": "123456"}),
+    "POST /v1/me/second-factor/end": Sample(lambda w: {"code": "123456"}),
+    "POST /v1/people/{person_id}/second-factor/reset": Sample(lambda w: {"why": "lost the phone"}, who="operator"),
+    f"POST {WS}/members/{{principal_id}}/second-factor/reset": Sample(lambda w: {"why": "lost the phone"}),
     "POST /v1/tenants": Sample(
         lambda w: {"slug": unique(), "name": "T", "workspace_name": "W", "owner_email": f"{unique()}@b.test"},
         who="operator",
@@ -88,7 +137,34 @@ SAMPLES: dict[str, Sample] = {
     "GET /v1/audit/verify": Sample(who="operator"),
     f"GET {WS}": PLAIN,
     f"GET {WS}/access": PLAIN,
+    f"GET {WS}/access/actions": Sample(
+        query=lambda w: {
+            "principal": w.ids["member"], "resource": w.ids["task"], "resource_type": "task", "limit": "2",
+            "on_behalf_of": w.ids["owner"], "fact": "host=x.test", "verdict": "allow",
+        }
+    ),
+    f"GET {WS}/access/can": Sample(query=lambda w: {"action": "task.view", "resource": w.ids["task"], "fact": "port=1"}),
+    f"GET {WS}/access/principals": Sample(
+        query=lambda w: {"action": "task.create", "resource": "*", "verdict": "allow", "fact": "name=x", "limit": "1"}
+    ),
+    f"GET {WS}/access/resources": Sample(
+        query=lambda w: {
+            "principal": w.ids["member"], "action": "task.view", "on_behalf_of": w.ids["owner"], "limit": "1",
+            "verdict": "allow", "fact": "mode=x",
+        }
+    ),
+    f"GET {WS}/access/why": Sample(
+        query=lambda w: {
+            "principal": w.ids["member"], "action": "task.view", "resource": w.ids["task"],
+            "on_behalf_of": w.ids["owner"], "fact": "network=true",
+        }
+    ),
     f"GET {WS}/approvals": Sample(query=lambda w: {"state": "approved", "limit": "2"}),
+    f"GET {WS}/approvals/fatigue": Sample(query=lambda w: {"days": "7"}),
+    f"GET {WS}/approvals/settings": PLAIN,
+    f"GET {WS}/groups": Sample(query=lambda w: {"limit": "1"}),
+    f"GET {WS}/delegations": Sample(query=lambda w: {"in_force": "true", "limit": "1"}),
+    f"GET {WS}/bypasses": Sample(query=lambda w: {"state": "open", "limit": "1"}),
     f"GET {WS}/attachments": Sample(query=lambda w: {"limit": "1"}),
     f"GET {WS}/attention": PLAIN,
     f"GET {WS}/audit/export": PLAIN,
@@ -98,15 +174,31 @@ SAMPLES: dict[str, Sample] = {
         query=lambda w: {"since": "2h", "until": "2100-01-01T00:00:00Z", "lane": "access", "actor": w.ids["owner"]}
     ),
     f"GET {WS}/connections": Sample(query=lambda w: {"limit": "1"}),
+    f"GET {WS}/decisions": Sample(
+        query=lambda w: {"verdict": "allow", "action": "task.create", "principal": w.ids["owner"], "limit": "1"}
+    ),
     f"GET {WS}/egress": Sample(query=lambda w: {"verdict": "allowed", "invocation_id": w.ids["invocation"]}),
     f"GET {WS}/events": Sample(query=lambda w: {"after": "0-0"}, endless=True),
     f"GET {WS}/invocations": Sample(query=lambda w: {"state": "succeeded", "task_id": w.ids["task"]}),
+    f"GET {WS}/limits": Sample(query=lambda w: {"member": w.ids["approver"]}),
+    "GET /v1/deployment/limits": Sample(who="operator"),
     f"GET {WS}/members": PLAIN,
+    f"GET {WS}/roles": PLAIN,
+    "GET /v1/releases/{release_id}/withdrawal-preview": Sample(query=lambda w: {"days": "7"}),
+    "GET /v1/secrets/{secret_id}/withdrawal-preview": Sample(query=lambda w: {"days": "90"}),
     f"GET {WS}/members/{{principal_id}}": PLAIN,
     f"GET {WS}/network-exceptions": Sample(query=lambda w: {"limit": "1"}),
     f"GET {WS}/policies": Sample(query=lambda w: {"limit": "1"}),
     f"GET {WS}/policies/{{kind}}": PLAIN,
     f"GET {WS}/policies/{{kind}}/{{version}}": PLAIN,
+    f"GET {WS}/kills": Sample(query=lambda w: {"limit": "1"}),
+    f"GET {WS}/kills/{{kill_id}}": PLAIN,
+    f"GET {WS}/policy-layers": PLAIN,
+    f"GET {WS}/policy-proposals": Sample(query=lambda w: {"limit": "1"}),
+    f"GET {WS}/workspace-policies": Sample(query=lambda w: {"limit": "1"}),
+    f"GET {WS}/workspace-policies/{{kind}}": PLAIN,
+    f"GET {WS}/workspace-policies/{{kind}}/{{version}}": PLAIN,
+    "GET /v1/policy-proposals/{proposal_id}": PLAIN,
     f"GET {WS}/releases": Sample(query=lambda w: {"limit": "1"}),
     f"GET {WS}/secrets": Sample(query=lambda w: {"limit": "1"}),
     f"GET {WS}/tasks": Sample(query=lambda w: {"state": "succeeded", "limit": "1"}),
@@ -119,11 +211,23 @@ SAMPLES: dict[str, Sample] = {
     f"GET {WS}/workflows/{{name}}": Sample(query=lambda w: {"version": "1"}),
     "GET /v1/approvals/{approval_id}": PLAIN,
     "GET /v1/approvals/{approval_id}/why": PLAIN,
+    "GET /v1/groups/{group_id}": PLAIN,
+    "GET /v1/groups/{group_id}/deletion-preview": PLAIN,
+    "GET /v1/delegations/{delegation_id}": PLAIN,
+    "GET /v1/bypasses/{bypass_id}": PLAIN,
+    f"GET {WS}/webhooks": Sample(query=lambda w: {"limit": "1"}),
+    f"GET {WS}/my-notifications": PLAIN,
+    "GET /v1/approvals/{approval_id}/notifications": PLAIN,
+    "GET /v1/webhooks/{webhook_id}": PLAIN,
+    "GET /v1/webhooks/{webhook_id}/deliveries": Sample(query=lambda w: {"state": "queued", "limit": "1"}),
+    "GET /v1/deliveries/{delivery_id}": PLAIN,
+    "GET /v1/deliveries/{delivery_id}/why": PLAIN,
     "GET /v1/attachments/{attachment_id}": PLAIN,
     "GET /v1/attachments/{attachment_id}/why": PLAIN,
     "GET /v1/connections/{connection_id}": PLAIN,
     "GET /v1/connections/{connection_id}/why": PLAIN,
     "GET /v1/decisions/{decision_id}": PLAIN,
+    "GET /v1/decisions/{decision_id}/replay": PLAIN,
     "GET /v1/invocations/{invocation_id}": PLAIN,
     "GET /v1/invocations/{invocation_id}/why": PLAIN,
     "GET /v1/releases/{release_id}": PLAIN,
@@ -134,6 +238,15 @@ SAMPLES: dict[str, Sample] = {
     "GET /v1/tasks/{task_id}/why": PLAIN,
     "GET /v1/views/{view_id}": Sample(query=lambda w: {"revision": "1"}),
     "GET /v1/why/{thing_id}": PLAIN,
+    # AuthZEN: questions, and where to ask them
+    "GET /.well-known/authzen-configuration": Sample(open=True),
+    "POST /access/v1/evaluation": Sample(lambda w: {**_asked(w), "context": {"port": 1}}),
+    "POST /access/v1/evaluations": Sample(
+        lambda w: {**_asked(w), "evaluations": [{}], "options": {"evaluations_semantic": "execute_all"}}
+    ),
+    "POST /access/v1/search/action": Sample(lambda w: {**_asked(w, "subject", "resource"), "page": {"limit": 2}}),
+    "POST /access/v1/search/resource": Sample(lambda w: {**_asked(w), "resource": {"type": "task"}}),
+    "POST /access/v1/search/subject": Sample(lambda w: {**_asked(w), "subject": {"type": "team_member"}}),
     # changes that leave what is there
     f"POST {WS}/invitations": Sample(lambda w: {"email": f"{unique()}@b.test", "role": "viewer"}),
     f"POST {WS}/tokens": Sample(lambda w: {"name": "t", "principal_id": w.ids["member"], "expires_in_days": 1}),
@@ -149,6 +262,70 @@ SAMPLES: dict[str, Sample] = {
             "provider": "tracker", "name": unique(), "host": "x.test", "port": 443, "access": "read",
             "secret_id": w.ids["secret"], "metadata": {"k": "v"}, "why": "w",
         }
+    ),
+    f"POST {WS}/policy-checks": Sample(lambda w: {"kind": "governance", "text": "", "scope": "tenant"}),
+    f"POST {WS}/policy-dry-runs": Sample(
+        lambda w: {"kind": "governance", "text": "", "scope": "workspace", "role_of": w.ids["approver"], "role": "viewer"},
+        query=lambda w: {"since": "1h", "limit": "2"},
+    ),
+    f"POST {WS}/workspace-policies": Sample(
+        lambda w: {"kind": "access", "text": f"// {unique()}", "note": "n"}
+    ),
+    f"POST {WS}/limit-previews": Sample(
+        lambda w: {
+            "layer": "workspace", "scope": "member", "name": "tasks_at_once", "value": 3, "member_id": w.ids["approver"],
+            "here": False, "revision": None,
+        }
+    ),
+    f"POST {WS}/limits": Sample(
+        lambda w: {
+            "layer": "tenant", "scope": "workspace", "name": "tasks_at_once", "value": 5000, "member_id": "",
+            "here": True, "revision": None, "reason": "r",
+        }
+    ),
+    "POST /v1/deployment/limit-previews": Sample(
+        lambda w: {"tenant_id": w.ids["tenant"], "scope": "workspace", "name": "members", "value": 1},
+        query=lambda w: {"limit": "1"}, who="operator",
+    ),
+    "POST /v1/deployment/limits": Sample(
+        lambda w: {
+            "tenant_id": w.ids["tenant"], "scope": "workspace", "name": "tasks_at_once", "value": 9000, "revision": None,
+            "reason": "r",
+        },
+        who="operator",
+    ),
+    f"POST {WS}/kill-previews": Sample(
+        lambda w: {"kind": "release", "subject": w.ids["release_notes"], "everywhere": True, "days": 7}
+    ),
+    f"POST {WS}/kills": Sample(
+        lambda w: {"kind": "destination", "subject": f"{unique()}.test", "reason": "r", "everywhere": False}
+    ),
+    f"POST {WS}/kills/{{kill_id}}/lift": Sample(
+        lambda w: {"stage": "trial", "exempt": [w.ids["workspace"]], "reason": "r", "skip_trial": False}
+    ),
+    "GET /v1/tenants": Sample(who="operator"),
+    "GET /v1/deployment/policies": Sample(who="operator", query=lambda w: {"limit": "1"}),
+    "GET /v1/deployment/policies/{kind}": Sample(who="operator"),
+    "GET /v1/deployment/policies/{kind}/{version}": Sample(who="operator"),
+    "GET /v1/deployment/kills": Sample(who="operator", query=lambda w: {"tenant_id": w.ids["tenant"], "limit": "1"}),
+    "POST /v1/deployment/policy-checks": Sample(lambda w: {"kind": "governance", "text": ""}, who="operator"),
+    "POST /v1/deployment/policy-dry-runs": Sample(
+        lambda w: {"tenant_id": w.ids["tenant"], "kind": "governance", "text": ""},
+        query=lambda w: {"since": "1h"}, who="operator",
+    ),
+    "POST /v1/deployment/policies": Sample(
+        lambda w: {"kind": "governance", "text": "", "note": "n"}, who="operator"
+    ),
+    "POST /v1/deployment/kills": Sample(
+        lambda w: {"tenant_id": w.ids["tenant"], "kind": "destination", "subject": f"{unique()}.test", "reason": "r"},
+        who="operator",
+    ),
+    "POST /v1/deployment/lifts": Sample(
+        lambda w: {
+            "tenant_id": w.ids["tenant"], "kill_id": w.ids["kill"], "stage": "trial", "exempt": [w.ids["workspace"]],
+            "reason": "r", "skip_trial": False,
+        },
+        who="operator",
     ),
     f"POST {WS}/policies": Sample(lambda w: {"kind": "governance", "text": "", "note": "n"}),
     f"POST {WS}/workflows": Sample(lambda w: {"definition": {"name": "x"}}),
@@ -166,6 +343,39 @@ SAMPLES: dict[str, Sample] = {
         lambda w: {"decision": "approve", "digest": "0" * 64, "comment": ""}
     ),
     "POST /v1/approvals/{approval_id}/withdraw": PLAIN,
+    f"POST {WS}/approvals/decisions": Sample(
+        lambda w: {
+            "items": [{"approval_id": w.ids["approval"], "decision": "approve", "digest": "0" * 64, "comment": ""}]
+        }
+    ),
+    f"PUT {WS}/approvals/settings": Sample(lambda w: {"remind_minutes": 30, "escalate_to": "owners"}),
+    f"POST {WS}/groups/preview": Sample(lambda w: {"name": unique(), "purpose": "p", "members": [w.ids["approver"]]}),
+    "POST /v1/groups/{group_id}/preview": Sample(lambda w: {"purpose": "q", "add": [w.ids["owner"]], "remove": []}),
+    f"POST {WS}/groups": Sample(lambda w: {"name": unique(), "purpose": "p", "members": [w.ids["approver"]]}),
+    "PATCH /v1/groups/{group_id}": Sample(lambda w: {"purpose": "q", "add": [w.ids["owner"]], "remove": []}),
+    f"POST {WS}/delegations": Sample(
+        lambda w: {
+            "to": w.ids["approver"], "until": "2100-01-01T00:00:00Z", "scope": "all", "dry_run": True,
+        }
+    ),
+    f"POST {WS}/bypasses": Sample(
+        lambda w: {
+            "kind": "boundary", "target": "pack.attach", "why": "w", "until": soon(), "most_uses": 1, "dry_run": True,
+        }
+    ),
+    f"POST {WS}/webhooks": Sample(
+        lambda w: {"url": f"https://{unique()}.test/in", "types": ["approval.*"], "description": "d", "dry_run": True}
+    ),
+    f"PUT {WS}/my-notifications": Sample(lambda w: {"mail": True}),
+    f"POST {WS}/mail-tests": PLAIN,
+    "PATCH /v1/webhooks/{webhook_id}": Sample(
+        lambda w: {"types": ["*"], "description": unique(), "state": "active", "dry_run": False}
+    ),
+    "POST /v1/webhooks/{webhook_id}/rotate": Sample(lambda w: {"overlap_hours": 1, "dry_run": True}),
+    "POST /v1/webhooks/{webhook_id}/test": PLAIN,
+    "POST /v1/webhooks/{webhook_id}/replays": Sample(
+        lambda w: {"since": "2h", "until": "1h", "dry_run": True}
+    ),
     "POST /v1/attachments/{attachment_id}/resolve": Sample(lambda w: {"reason": "r"}),
     "POST /v1/secrets/{secret_id}/grants": Sample(
         lambda w: {"grantee_id": w.ids["attachment_notes"], "endpoint": "tracker.worka.test:443"}
@@ -174,6 +384,10 @@ SAMPLES: dict[str, Sample] = {
     "POST /v1/tasks/{task_id}/cancel": Sample(lambda w: {"reason": "r"}),
     "POST /v1/tasks/{task_id}/resolve": Sample(lambda w: {"outcome": "failed", "note": "n"}),
     # changes that take something away, in an order in which each still finds its thing
+    "POST /v1/delegations/{delegation_id}/end": PLAIN,
+    "POST /v1/bypasses/{bypass_id}/close": PLAIN,
+    "DELETE /v1/groups/{group_id}": PLAIN,
+    "DELETE /v1/webhooks/{webhook_id}": PLAIN,
     "DELETE /v1/tokens/{token_id}": PLAIN,
     "DELETE /v1/network-exceptions/{exception_id}": PLAIN,
     "DELETE /v1/grants/{grant_id}": PLAIN,

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.samples import NO_ID, SAMPLES, Sample, url
+from tests.api.samples import AUTHZEN, NO_ID, SAMPLES, Sample, url
 from tests.api.world import Doors
 
 pytestmark = pytest.mark.timeout(300)
@@ -87,7 +87,7 @@ def test_every_field_of_every_body_missing_mistyped_too_long_or_unknown_is_named
     sent = 0
     for key, method, path, sample, operation in keyed(doors):
         schema = body_schema(doors, operation)
-        if sample.body is None or not schema:
+        if sample.body is None or not schema or path.startswith(AUTHZEN):
             continue
         right = sample.body(doors)
         bent: list[tuple[str, str, Any]] = [("unknown", "surplus", {**right, "surplus": 1})]
@@ -163,6 +163,7 @@ def test_a_body_that_two_readers_could_read_differently_is_refused_on_every_rout
         if method == "GET":
             continue
         for why, (raw, kind, status) in BROKEN.items():
+            status = 400 if path.startswith(AUTHZEN) else status
             headers = {"Content-Type": kind} if kind else {}
             answer = sender(clients, sample).request(method, url(doors, path), content=raw, headers=headers)
             if fault := fault_of(answer, status=status):
@@ -173,7 +174,7 @@ def test_a_body_that_two_readers_could_read_differently_is_refused_on_every_rout
             content=b"{}",
             headers={"Content-Type": "application/json", "Content-Encoding": "gzip"},
         )
-        if fault := fault_of(encoded, status=415):
+        if fault := fault_of(encoded, status=400 if path.startswith(AUTHZEN) else 415):
             wrong.append(f"{key} gzip: {fault}")
     assert wrong == []
 
@@ -271,8 +272,11 @@ def test_a_cursor_that_no_list_gave_out_is_refused(doors: Doors, clients: dict[s
             f"task_{NO_ID}",
             "access-7",
             "access-x",
+            "after.thing",
         ):
-            answer = sender(clients, sample).request(method, f"{url(doors, path)}?cursor={cursor}")
+            query = {**(sample.query(doors) if sample.query else {}), "cursor": cursor}
+            body = sample.body(doors) if sample.body else None
+            answer = sender(clients, sample).request(method, url(doors, path), params=query, json=body)
             if re.fullmatch(shape, cursor):  # a place in the order that no row has: an empty rest, or all of it
                 found["right"] += 1
                 fault = "" if answer.status_code == 200 else f"{answer.status_code} {answer.text[:200]}"
@@ -281,7 +285,7 @@ def test_a_cursor_that_no_list_gave_out_is_refused(doors: Doors, clients: dict[s
                 fault = fault_of(answer, status=400)
             if fault:
                 wrong.append(f"{key} {cursor}: {fault}")
-        assert found == {"right": 1, "wrong": 9}
+        assert found == {"right": 1, "wrong": 10}
     assert lists > 10
     assert wrong == []
 

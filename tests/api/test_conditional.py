@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -129,6 +130,39 @@ async def test_a_version_that_was_saved_between_reading_and_writing_is_not_burie
     assert (shown.json()["version"], shown.json()["definition"]["title"]) == (2, "theirs")
     again = await changed(door, workflows, shown.headers["ETag"], {"definition": notes("ours")}, "POST")
     assert (again.status_code, again.json()["version"]) == (201, 3)
+
+
+@ETAGS
+@pytest.mark.parametrize(
+    ("things", "verb", "body"),
+    [
+        ("delegations", "POST /end", {"to": "{approver}", "until": "{soon}"}),
+        ("bypasses", "POST /close", {"kind": "tool", "target": "a.b.c", "why": "w", "until": "{soon}", "most_uses": 1}),
+        ("groups", "PATCH ", {"name": "security", "members": ["{approver}"]}),
+        ("groups", "DELETE ", {"name": "release", "members": []}),
+    ],
+)
+async def test_what_a_change_has_locked_is_read_from_outside_all_the_same(
+    door: httpx.AsyncClient, world: World, things: str, verb: str, body: dict[str, Any]
+) -> None:
+    """Otherwise the second look would wait for the change that waits for it."""
+    known = {**world.ids, "soon": (datetime.now(UTC) + timedelta(hours=1)).isoformat(timespec="seconds")}
+    asked = {
+        key: [item.format(**known) for item in value] if isinstance(value, list)
+        else value.format(**known) if isinstance(value, str) else value
+        for key, value in body.items()
+    }  # fmt: skip
+    made = await door.post(f"/v1/workspaces/{world.workspace_id}/{things}", json=asked)
+    assert made.status_code == 201, made.text
+    place = f"/v1/{things}/{made.json()['id']}"
+    tag = (await door.get(place)).headers["ETag"]
+    method, path = verb.split(" ")
+    change = {"purpose": "q"} if method == "PATCH" else None
+    stale = await door.request(method, place + path, json=change, headers={"If-Match": OTHER})
+    assert said(stale) == (412, "precondition_failed"), stale.text
+    async with asyncio.timeout(5):
+        done = await door.request(method, place + path, json=change, headers={"If-Match": tag})
+    assert done.is_success, done.text
 
 
 @ETAGS

@@ -12,6 +12,7 @@ from tests.identity.test_http import token_of
 from tests.workspaces.world import World
 from worka.api import idempotency
 from worka.kernel.db import DatabaseUnavailable
+from worka.workspaces import service as members
 
 SECRET = {"name": "tracker", "purpose": "for tests", "kind": "api_token", "value": "trk-0123456789"}
 
@@ -118,6 +119,7 @@ async def test_what_was_not_done_before_its_process_died_is_done_by_the_repeat(
 ) -> None:
     body = {"email": "new@example.org", "role": "member"}
     first = await post(door, world, "/invitations", body)
+    await members.withdraw_invitation(world.ctx("owner"), world.workspace_id, first.json()["invitation_id"])
     await answer_lost(world, "in_flight")
     again = await post(door, world, "/invitations", body)
     assert (first.status_code, again.status_code) == (201, 201)

@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,11 @@ def _other(demo: Demo) -> tuple[Client, dict[str, str], dict[str, str]]:
     )
 
 
+ASKS_FOR_POLICY = """@id("four-eyes") @verdict("ask") @rule("approve:1") @reason("Two people look at a change.")
+forbid(principal, action == Worka::Action::"policy.save_here", resource);
+"""
+
+
 def further(demo: Demo) -> dict[str, str]:
     """The ids of the demo, and of what it leaves behind without naming it."""
     owner, ids = demo.owner, dict(demo.ids)
@@ -97,7 +103,34 @@ def further(demo: Demo) -> dict[str, str]:
     step = next(step for step in task["steps"] if step["invocation_id"])
     secret = owner.get(f"/v1/secrets/{ids['secret']}")
     policy = owner.post(owner.ws("/policies"), {"kind": "governance", "text": "", "note": "the floor alone"})
+    # From here on a change of this workspace's own policy waits for a second person.
+    owner.post(owner.ws("/workspace-policies"), {"kind": "governance", "text": ASKS_FOR_POLICY, "note": "four eyes"})
+    proposal = owner.post(owner.ws("/workspace-policies"), {"kind": "governance", "text": "", "note": "no more"})
+    stopped = {"kind": "destination", "subject": "stopped.test", "reason": "nothing should go there"}
+    group = owner.post(owner.ws("/groups"), {"name": "security", "members": [ids["approver"]]})
+    lasts = (datetime.now(UTC) + timedelta(hours=1)).isoformat(timespec="seconds")
+    delegation = owner.post(owner.ws("/delegations"), {"to": ids["approver"], "until": lasts})
+    what = {"kind": "tool", "target": "nobody.has.it", "why": "w", "until": lasts, "most_uses": 1}
+    bypass = owner.post(owner.ws("/bypasses"), what)
+    where = {"url": "https://nobody-hears.worka.test/in", "types": ["approval.expired"]}
+    hook = owner.post(owner.ws("/webhooks"), where)
+    delivery = owner.post(f"/v1/webhooks/{hook['id']}/test")["id"]
+    # Nothing of it is to be tried in the background while a test looks whether anything changed.
+    owner.call("PATCH", f"/v1/webhooks/{hook['id']}", {"state": "paused"})
     return ids | {
+        "webhook": hook["id"],
+        "delivery": delivery,
+        "group": group["id"],
+        "account": owner.post(owner.ws("/service-accounts"), {"name": f"importer-{demo.run}", "purpose": "imports"})[
+            "id"
+        ],
+        "invitation": owner.post(owner.ws("/invitations"), {"email": f"guest-{demo.run}@b.test", "role": "viewer"})[
+            "invitation_id"
+        ],
+        "delegation": delegation["id"],
+        "bypass": bypass["id"],
+        "proposal": proposal["id"],
+        "kill": owner.post(owner.ws("/kills"), stopped)["id"],
         "step": step["id"],
         "invocation": step["invocation_id"],
         "decision": step["decision_id"],

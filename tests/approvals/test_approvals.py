@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.approvals.asking import asked, say
 from tests.workspaces.world import TOOL, World
 from worka.approvals import explain, jobs, rules, service, store
 from worka.approvals.errors import ApprovalNotFound, ApprovalUsed, DigestChanged, NotEligible, NotOpen
@@ -17,6 +18,7 @@ from worka.governance import service as governance
 from worka.kernel import reasons
 from worka.kernel.context import Context, Decision, Resource
 from worka.kernel.errors import Denied, Problem
+from worka.workspaces import service as membership
 
 ARGUMENTS = {"title": "Notes 42", "body": "the exact text"}
 
@@ -317,11 +319,11 @@ async def test_the_decision_and_what_it_resumes_are_one_transaction(world: World
         await service.decide(world.ctx("approver"), approval["id"], "approve", approval["digest"])
     assert (await row_of(world, approval))["state"] == "open"
     assert await world.rows("approval_vote") == []
-    assert await world.rows("outbox") == []
+    assert await world.rows("outbox", "topic = 'test'") == []
     broken = False
     await service.decide(world.ctx("approver"), approval["id"], "approve", approval["digest"])
     assert (await row_of(world, approval))["state"] == "approved"
-    assert [entry["id"] for entry in await world.rows("outbox")] == ["resumed"]
+    assert [entry["id"] for entry in await world.rows("outbox", "topic = 'test'")] == ["resumed"]
 
 
 @pytest.mark.capability("APR-9", part="two deciders at once resume once")
@@ -442,3 +444,41 @@ async def test_the_store_moves_an_approval_only_out_of_the_state_it_is_in(world:
     async with world.db.transaction(world.tenant_id) as conn:
         assert await store.close(conn, approval["id"], "approved", "superseded", "superseded", None) is None
         assert await store.close(conn, approval["id"], "open", "withdrawn", "withdrawn", None) is not None
+
+
+@pytest.mark.capability("APR-5", part="who asked and who decided keep their names after they have left")
+async def test_who_asked_or_decided_and_has_left_is_called_by_name_and_sees_nothing(world: World) -> None:
+    approval = await asked(world, "approve:2", who="member", behind=None)
+    await say(world, "approver", approval)
+    for who in ("member", "approver"):
+        await membership.remove_member(world.ctx("owner"), world.workspace_id, world.ids[who])
+    for card in (
+        await service.show(world.ctx("owner"), approval["id"]),
+        *await service.listing(world.ctx("owner"), world.workspace_id, None, None, 5),
+    ):
+        assert card["requester"] == {"kind": "person", "id": world.ids["member"], "name": "member"}
+        assert [vote["person"]["name"] for vote in card["votes"]] == ["approver"]
+    told = await explain.explain(world.ctx("owner"), approval["id"])
+    assert any(item.label.startswith("approver said approve") for item in told.evidence)
+    # A name on a card lets nobody in.
+    for who in ("member", "approver"):
+        with pytest.raises(Problem):
+            await service.show(world.ctx(who), approval["id"])
+
+
+def test_why_somebody_else_cannot_decide_is_told_of_them() -> None:
+    from worka.approvals.explain import of_another
+
+    for said, told in (
+        ("You do not hold the permission approve here, and are no named approver.",
+         "They do not hold the permission approve here, and are no named approver."),
+        ("You are not a member of this workspace.", "They are not a member of this workspace."),
+        ("Somebody to whom you delegated it has decided it for you already.",
+         "Somebody to whom they delegated it has decided it for them already."),
+        ("Ann delegated it to you, and policy does not let you decide here.",
+         "Ann delegated it to them, and policy does not let them decide here."),
+        ("You are in none of the groups that have to approve it (security).",
+         "They are in none of the groups that have to approve it (security)."),
+        ("Only a person gives consent.", "Only a person gives consent."),
+    ):  # fmt: skip
+        assert of_another(said) == told

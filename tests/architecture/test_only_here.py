@@ -49,6 +49,14 @@ def _names(*patterns: str, methods: tuple[str, ...] = ()) -> Finder:
     return find
 
 
+def _operators(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            for given in node.keywords:
+                if given.arg == "operator" and isinstance(given.value, ast.Constant) and given.value.value is True:
+                    yield node.lineno, "operator=True"
+
+
 SQL = re.compile(
     r"\bSELECT\s.+\sFROM\s|^\s*SELECT\s|\bINSERT\s+INTO\s|\bUPDATE\s+[\w.{}\"]+\s+SET\s|\bDELETE\s+FROM\s"
     r"|^\s*(?:CREATE|ALTER|DROP|GRANT|REVOKE|TRUNCATE)\s+(?:TABLE|ROLE|SCHEMA|INDEX|POLICY|FUNCTION|ALL|DATABASE)\b"
@@ -129,6 +137,12 @@ RULES = {
         ),
         guilty=("from cryptography.fernet import Fernet", "import cryptography.x509 as x509"),
         innocent=("import hashlib", "import hmac", "import ssl"),
+    ),
+    "operators": Rule(
+        _operators,
+        homes=("identity/service.py",),  # the first set-up: a second operator would have to be asked too (0030)
+        guilty=("create_person(c, 'a', 'b', 'c', operator=True)", "s.create_person(operator=True)"),
+        innocent=("create_person(c, operator=False)", "Principal(operator=row['operator'])"),
     ),
     "changes of views": Rule(
         _names(r"worka\.views\.store\.(insert|revise)"),

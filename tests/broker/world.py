@@ -195,6 +195,12 @@ class Nobody:
     async def open(self, ctx: Context, purpose: str, sealed: bytes) -> bytes:
         raise AssertionError(purpose)
 
+    def seal_own(self, purpose: str, plaintext: bytes) -> bytes:
+        raise AssertionError(purpose)
+
+    def open_own(self, purpose: str, sealed: bytes) -> bytes:
+        raise AssertionError(purpose)
+
     def hmac(self, purpose: str, data: bytes) -> bytes:
         raise AssertionError(purpose)
 

@@ -38,3 +38,14 @@ def test_no_form_of_output_lets_a_strangers_text_steer_the_terminal(
         elif words == PLAIN:
             assert "Grüße, 世界" in printed
             assert "[bold]" in printed
+
+
+@pytest.mark.capability("DOR-2", part="a refusal for now says when to try again")
+def test_a_refusal_for_now_says_once_when_to_try_again(capsys: pytest.CaptureFixture[str]) -> None:
+    body = {"title": "Too many requests", "detail": "17 wait.", "remedy": "Wait, then try again.", "retry_after": 17}
+    output.problem(body)
+    assert "again in 17 seconds" in capsys.readouterr().err
+    output.problem({**body, "remedy": "Try again in 17 seconds."})
+    assert capsys.readouterr().err.count("17 seconds") == 1
+    output.problem({key: value for key, value in body.items() if key != "retry_after"})
+    assert "seconds" not in capsys.readouterr().err, "the control: who need not wait is told nothing"

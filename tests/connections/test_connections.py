@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from tests.treasury.support import HERE, VALUE, attachment, invocation, lease, secret
-from tests.workspaces.world import World, make
+from tests.workspaces.world import World, decided_while_held, make
 from worka import connections
 from worka.approvals import service as approvals
-from worka.connections import errors, explain, service
+from worka.connections import errors, explain, service, store
 from worka.kernel.context import Context
 from worka.kernel.errors import Conflict, Denied
 from worka.treasury import errors as treasury_errors
 from worka.treasury import service as vault
+from worka.treasury import store as treasury_rows
 
 
 @pytest.fixture(autouse=True)
@@ -180,6 +181,18 @@ async def test_a_grant_that_another_connection_needs_stays(world: World) -> None
     await vault.grant(world.ctx("owner"), made["id"], att, HERE)
     assert (await service.remove(world.ctx("owner"), first["id"]))["stopped"] == []
     assert (await service.remove(world.ctx("owner"), second["id"]))["stopped"] == [att]
+
+
+@pytest.mark.parametrize("held", ["connection", "secret"])
+async def test_consenting_and_removing_or_revoking_at_once_take_locks_in_one_order(world: World, held: str) -> None:
+    key = (await secret(world))["id"]
+    made = await connect(world, secret_id=key)
+    hold = {
+        "connection": lambda conn: store.get(conn, made["id"], lock=True),
+        "secret": lambda conn: treasury_rows.secret(conn, key, lock="update"),
+    }[held]
+    await decided_while_held(world, made["approval_id"], decide(world, made["approval_id"]), hold)
+    assert (await service.get(world.ctx("owner"), made["id"]))["state"] == "active"
 
 
 async def test_a_request_that_is_removed_is_withdrawn(world: World) -> None:

@@ -82,8 +82,8 @@ def standing(stage: Demo) -> Road:
     return begin(stage)
 
 
-def begin(stage: Demo) -> Road:
-    """Starts a task through the API and waits for its approval."""
+def started(stage: Demo) -> dict[str, Any]:
+    """A new task of the shipped workflow, started through the API."""
     saved = stage.save_workflow()
     task: dict[str, Any] = stage.owner.post(
         stage.owner.ws("/tasks"),
@@ -94,6 +94,12 @@ def begin(stage: Demo) -> Road:
             "member_id": stage.ids["member"],
         },
     )
+    return task
+
+
+def begin(stage: Demo) -> Road:
+    """Starts a task through the API and waits for its approval."""
+    task = started(stage)
     deadline = time.monotonic() + 60
     while (state := stage.owner.get(f"/v1/tasks/{task['id']}")["state"]) != "waiting":
         assert state not in ("failed", "cancelled"), stage.owner.get(f"/v1/tasks/{task['id']}/why")

@@ -305,6 +305,10 @@ def test_a_mistyped_address_keeps_the_frame_and_tells_a_person_what_a_person_can
     expect(page.locator("h1")).to_have_text("This is not here")
     page.keyboard.press("Control+k")
     expect(page.locator("#palette")).to_be_visible()
+    page.goto(f"{bad_day.url}/w/ws_00000000000000000000000000/tasks")
+    expect(page.locator("h1")).to_have_text("This is not here")
+    page.get_by_role("navigation").get_by_role("link", name="Tasks").click()
+    page.wait_for_url(f"**/w/{bad_day.ids['workspace']}/tasks")
     page.context.close()
 
 

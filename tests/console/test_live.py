@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, TimeoutError, expect
 
 from tests.console.conftest import Eyes, Road, begin, sign_in
 from worka.cli.demo import Demo
@@ -167,3 +167,42 @@ def test_a_page_whose_server_is_gone_says_how_old_it_is_and_catches_up(
     page.locator("#news").click()
     expect(page.locator(f'tr[data-key="{new.task_id}"]')).to_be_visible()
     page.context.close()
+
+
+def test_pages_that_nobody_looks_at_leave_room_for_one_more_and_catch_up(
+    browser: Browser, standing: Road, stage: Demo
+) -> None:
+    """A browser opens six connections to one server: six pages of the console, each with its stream, take all of them."""
+    first = read(browser, standing, "tasks").page
+    others = [first.context.new_page() for _ in range(5)]
+    for page in others:
+        page.goto(standing.page("tasks"))
+        expect(page.locator("#live-state")).to_have_text("Live", timeout=LIVE)
+    seventh = first.context.new_page()
+    with pytest.raises(TimeoutError):
+        seventh.goto(standing.page("tasks"), timeout=3000)
+    for page in (first, *others):
+        look(page, away=True)
+    seventh.goto(standing.page("tasks"), timeout=LIVE)
+    expect(seventh.locator("#live-state")).to_have_text("Live", timeout=LIVE)
+
+    new = begin(stage)
+    expect(seventh.locator("#news")).to_contain_text("new", timeout=LIVE)
+    expect(first.locator("#news")).to_be_hidden()
+    look(first, away=False)
+    expect(first.locator("#live-state")).to_have_text("Live", timeout=LIVE)
+    expect(first.locator("#stale")).to_be_hidden()
+    first.locator("#news").click(timeout=LIVE)
+    expect(first.locator(f'tr[data-key="{new.task_id}"]')).to_be_visible()
+    first.context.close()
+
+
+def look(page: Page, away: bool) -> None:
+    """Another tab comes to the front, or this one again: without a window, a browser shows every page at once."""
+    page.evaluate(
+        """hidden => {
+          Object.defineProperty(document, "hidden", {configurable: true, get: () => hidden});
+          document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        away,
+    )

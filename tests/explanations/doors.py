@@ -25,6 +25,7 @@ OWN = {
     "apr": "/v1/approvals/{}/why",
     "att": "/v1/attachments/{}/why",
     "conn": "/v1/connections/{}/why",
+    "dlv": "/v1/deliveries/{}/why",
     "inv": "/v1/invocations/{}/why",
     "rel": "/v1/releases/{}/why",
     "sec": "/v1/secrets/{}/why",

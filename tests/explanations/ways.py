@@ -9,6 +9,7 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -19,13 +20,20 @@ from tests.packs.test_registration import lock, small, tree
 from tests.treasury.support import secret
 from tests.workflows.test_tasks import LOG, PUBLISH, SHOW
 from tests.workflows.world import Row, World, ok
+from worka.approvals import bypass
+from worka.approvals import service as approvals
 from worka.governance import service as governance
+from worka.kernel.clock import now
 from worka.kernel.ids import new_id
 from worka.kernel.settings import Settings
+from worka.notifications import jobs, leaving
+from worka.notifications import service as webhooks
 from worka.packs import service as packs
 from worka.packs.service import attachments, releases
 from worka.treasury import service as vault
 from worka.workflows.reaper import Reaper
+from worka.workspaces import service as workspaces
+from worka.workspaces.limits import service as limits
 
 OnTasks = Callable[[World], Awaitable[str]]
 OnPacks = Callable[[Packs], Awaitable[str]]
@@ -34,6 +42,7 @@ TASK_WAYS: dict[Pair, OnTasks] = {}
 PACK_WAYS: dict[Pair, OnPacks] = {}
 NOTE = {"kind": "tool", "name": "note", "tool": "test.box.note", "arguments": {}}
 PLAIN = {**LOG, "arguments": {}}
+ONE_AT_ONCE = {"layer": "workspace", "scope": "workspace", "name": "tasks_at_once", "value": 1}
 
 
 def on_tasks(machine: str, state: str, reason: str) -> Callable[[OnTasks], OnTasks]:
@@ -94,6 +103,21 @@ async def forget_other_workers(world: World, task_id: str) -> None:
 async def queued(world: World) -> str:
     await forget_workers(world)
     return await world.start([PLAIN])
+
+
+@on_tasks("task", "queued", "queued_over_quota")
+async def over_quota(world: World) -> str:
+    await limits.set_limit(world.ctx(world.owner), world.workspace_id, {**ONE_AT_ONCE, "reason": "one after the other"})
+    event = hang(world)
+    world.work()
+    await world.start([PLAIN])
+    await called(event)
+    task_id = await world.start([PLAIN])
+    deadline = asyncio.get_running_loop().time() + 20
+    while (await world.task(task_id))["reason"] != "queued_over_quota":
+        assert asyncio.get_running_loop().time() < deadline, "it was not held"
+        await asyncio.sleep(0.05)
+    return task_id
 
 
 @on_tasks("step", "queued", "not_reached")
@@ -296,6 +320,20 @@ async def used(world: World) -> str:
     return await approval_of(world, task_id)
 
 
+@on_tasks("approval", "approved", "bypassed")
+async def bypassed(world: World) -> str:
+    ctx = world.ctx(world.owner)
+    until = now() + timedelta(minutes=30)
+    await bypass.open_(ctx, world.workspace_id, "boundary", "pack.attach", "incident 7", until, 2)
+    async with ctx.transaction():
+        row = await approvals.request(
+            ctx, boundary="pack.attach", action="pack.attach", subject_type="test", subject_id="x", title="Attach it",
+            effect="Attaches it", digest="d", card={}, arguments=None, rules=["approve:1"], decision_id=new_id("dec"),
+            policy_version="p", blocks=[],
+        )  # fmt: skip
+    return str(row["id"])
+
+
 # releases -----------------------------------------------------------------------------------------------------------
 def stage(state: str, stages: int) -> None:
     reasons = {
@@ -456,6 +494,39 @@ async def suspended(place: Packs) -> str:
     return str(row["id"])
 
 
+# bypasses of approvals ----------------------------------------------------------------------------------------------
+async def open_bypass(place: Packs) -> str:
+    ctx = place.ctx()
+    until = now() + timedelta(minutes=30)
+    row = await bypass.open_(ctx, place.world.workspace_id, "boundary", "pack.attach", "incident 7", until, 2)
+    return str(row["id"])
+
+
+@on_packs("approval_bypass", "open", "bypass_in_force")
+async def bypass_in_force(place: Packs) -> str:
+    return await open_bypass(place)
+
+
+@on_packs("approval_bypass", "awaiting_approval", "bypass_waits_for_owner")
+async def bypass_waits_for_owner(place: Packs) -> str:
+    await place.world.person("second owner")
+    await place.world.join("second owner", "owner")
+    return await open_bypass(place)
+
+
+@on_packs("approval_bypass", "open", "bypass_held")
+async def bypass_held(place: Packs) -> str:
+    await place.world.person("second owner")
+    await place.world.join("second owner", "owner")
+    bypass.subscribe(place.world.subscribers)
+    theirs, mine, until = place.world.ctx("second owner"), place.ctx(), now() + timedelta(minutes=30)
+    row = await bypass.open_(theirs, place.world.workspace_id, "boundary", "pack.attach", "incident 7", until, 2)
+    consent = await approvals.show(mine, row["approval_id"])
+    await approvals.decide(mine, consent["id"], "approve", consent["digest"])
+    await governance.kill(mine, place.world.workspace_id, "member", place.world.ids["second owner"], "stolen", False)
+    return str(row["id"])
+
+
 # secrets and connections --------------------------------------------------------------------------------------------
 @on_packs("secret", "active", "secret_ready")
 async def secret_ready(place: Packs) -> str:
@@ -488,3 +559,86 @@ async def connection_broken(place: Packs) -> str:
     await decide(place.world, made["approval_id"])
     await vault.revoke(place.ctx(), kept["id"], "it leaked")
     return str(made["id"])
+
+
+# webhooks and deliveries --------------------------------------------------------------------------------------------
+async def webhook(place: Packs) -> str:
+    url = "https://hooks.worka.test/in"
+    made = await webhooks.create(place.ctx(), place.world.workspace_id, url=url, types=["*"], description="")
+    return str(made["id"])
+
+
+async def delivered(place: Packs, hook: str, status: int | None) -> str:
+    """A message to it, tried once. The broker is another test's: here it says what the receiver answered."""
+
+    async def post(_args: Row, _traceparent: str) -> Row:
+        reason = "allowed" if status else "upstream_unreachable"
+        return {"reason": reason, "detail": "", "status": status, "answer": "", "duration_ms": 1.0, "egress_id": None}
+
+    nobody: Any = None
+    async with place.world.nobody().alone(tenant_id=place.world.tenant_id).transaction() as conn:
+        made = await webhooks.store.add_delivery(
+            conn,
+            {
+                "tenant_id": place.world.tenant_id, "id": new_id("dlv"), "workspace_id": place.world.workspace_id,
+                "channel": "webhook", "target": hook, "message_id": "msg_1", "type": "approval.requested",
+                "payload": {"data": {}}, "cause": new_id("out"), "state": "queued", "reason": "delivery_waiting",
+                "replay_of": None, "created_by": "platform",
+            },
+        )  # fmt: skip
+    assert made is not None
+    await jobs.one(place.world.nobody().alone(tenant_id=place.world.tenant_id), post, nobody, made["id"])
+    return str(made["id"])
+
+
+@on_packs("webhook", "active", "webhook_in_service")
+async def webhook_in_service(place: Packs) -> str:
+    return await webhook(place)
+
+
+@on_packs("webhook", "paused", "webhook_paused")
+async def webhook_paused(place: Packs) -> str:
+    made = await webhook(place)
+    await webhooks.change(place.ctx(), made, types=None, description=None, state="paused")
+    return made
+
+
+@on_packs("webhook", "paused", "webhook_keeper_left")
+async def webhook_keeper_left(place: Packs) -> str:
+    world = place.world
+    leaving.subscribe(world.subscribers)
+    await world.person("keeper")
+    await world.join("keeper", "admin")
+    url = "https://hooks.worka.test/theirs"
+    made = await webhooks.create(world.ctx("keeper"), world.workspace_id, url=url, types=["*"], description="")
+    await workspaces.remove_member(world.ctx("owner"), world.workspace_id, world.ids["keeper"])
+    return str(made["id"])
+
+
+@on_packs("webhook", "disabled", "webhook_gone")
+async def webhook_gone(place: Packs) -> str:
+    made = await webhook(place)
+    await delivered(place, made, 410)
+    return made
+
+
+@on_packs("webhook", "disabled", "webhook_failing")
+async def webhook_failing(place: Packs) -> str:
+    made = await webhook(place)
+    await delivered(place, made, None)
+    async with place.world.db.transaction(place.world.tenant_id) as conn:
+        await conn.execute(
+            "update worka.webhook set failing_since = now() - interval '73 hours' where id = %s", (made,)
+        )
+    await delivered(place, made, None)
+    return made
+
+
+@on_packs("delivery", "queued", "delivery_waiting")
+async def delivery_waiting(place: Packs) -> str:
+    return str((await webhooks.test(place.ctx(), await webhook(place)))["id"])
+
+
+@on_packs("delivery", "queued", "delivery_retried")
+async def delivery_retried(place: Packs) -> str:
+    return await delivered(place, await webhook(place), None)

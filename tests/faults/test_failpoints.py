@@ -139,6 +139,26 @@ def test_a_process_killed_there_loses_nothing_and_repeats_nothing(name: str, sta
 
 def test_every_failpoint_of_the_catalogue_is_killed_somewhere() -> None:
     elsewhere = {"attachment.created.before_commit", "connection.created.before_commit", "release.stage.before_commit"}
+    # tests/approvals/test_killed.py
+    elsewhere |= {
+        f"approval.{name}.before_commit"
+        for name in ("bypass", "bypassed", "delegation", "escalated", "group", "reminded", "settings")
+    }
+    # tests/approvals/test_rule_changed.py
+    elsewhere |= {"approval.superseded.before_commit"}
+    # tests/notifications/test_killed.py
+    elsewhere |= {
+        f"delivery.{name}" for name in ("queued.before_commit", "claimed.after_commit", "settled.before_commit")
+    }
+    elsewhere |= {"webhook.changed.before_commit", "notification.chosen.before_commit"}
+    # tests/governance/test_changes.py
+    elsewhere |= {f"policy.{name}.before_commit" for name in ("approved", "break_glass", "proposed", "saved")}
+    elsewhere |= {"kill.moved.before_commit"}
+    # tests/workspaces/test_limits_killed.py
+    elsewhere |= {"limit.set.before_commit"}
+    # tests/identity/test_killed.py
+    elsewhere |= {f"identity.{name}.before_commit" for name in ("account", "factor")}
+    elsewhere |= {"workspace.invitation.before_commit"}
     assert set(ROAD) | elsewhere == set(failpoints.CATALOGUE)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.governance.packs import attached
 from tests.workspaces.world import TOOL, World
 from worka import governance
 from worka.authorization import matrix
@@ -107,7 +108,7 @@ async def test_one_check_answers_for_people_team_members_packs_and_the_platform(
 
 @pytest.mark.capability("IDN-17", part="a pack's principal, even with a membership")
 async def test_a_pack_gets_nothing_even_if_somebody_made_it_an_owner(world: World) -> None:
-    world.ids["pack"] = "att_00000000000000000000000000"
+    world.ids["pack"] = await attached(world, "acme.notes", {"read": "read_only"})
     await world.join("pack", "owner", True, kind="attachment")
     ctx = world.context(Principal("attachment", world.ids["pack"], "pack"), tenant_id=world.tenant_id)
     for action in actions.all_actions():
@@ -227,7 +228,7 @@ async def test_mutating_answers_denials_and_asks_leave_a_row_and_reads_do_not(wo
     denial = kept[refused.value.extra["decision_id"]]
     assert (denial["verdict"], denial["layer"]) == ("deny", "authorization")
     assert kept[wrote.id]["trace_id"]
-    assert kept[wrote.id]["access_version"] == "floor.1"
+    assert kept[wrote.id]["access_version"] == "floor.2"
     (event,) = await world.events("access.denied")
     assert event["cause"] == {"kind": "decision", "id": denial["id"]}
 

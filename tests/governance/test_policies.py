@@ -16,9 +16,11 @@ from worka.approvals.rules import parse_rule
 from worka.authorization import cedar, floor, matrix
 from worka.governance import rules, service, statements
 from worka.governance.errors import BadPolicy, PolicyMoved, PolicyNotFound
+from worka.kernel import actions
 from worka.kernel.context import Resource
 from worka.kernel.errors import Denied
 from worka.kernel.ids import new_id
+from worka.workspaces import service as membership
 from worka.workspaces import store as workspaces
 
 GOOD = '@verdict("deny") @reason("no; really") forbid(principal, action == Worka::Action::"tool.invoke", resource);'
@@ -88,14 +90,50 @@ def test_an_access_policy_only_denies() -> None:
 
 
 @pytest.mark.capability("APR-1", part="boundaries are policy, and a tenant adds its own")
-async def test_a_tenant_makes_any_action_ask(world: World) -> None:
-    workspace = Resource("workspace", world.workspace_id, world.workspace_id)
-    assert (await world.ctx("owner").require("member.invite", workspace, role="viewer")).verdict == "allow"
-    text = """@id("ask-invite") @verdict("ask") @rule("confirm") @reason("Inviting is confirmed.")
-    forbid(principal, action == Worka::Action::"member.invite", resource);"""
+async def test_a_tenant_makes_an_action_ask_that_its_floor_lets_through(world: World) -> None:
+    tool = Resource("tool", "acme.notes.read", world.workspace_id, {"side_effect": "read_only"})
+    assert (await world.ctx("owner").require("tool.invoke", tool)).verdict == "allow"
+    text = """@id("ask-read") @verdict("ask") @rule("confirm") @reason("Reading is confirmed.")
+    forbid(principal, action == Worka::Action::"tool.invoke", resource);"""
     await service.save_policy(world.ctx("owner"), world.workspace_id, "governance", text, "")
-    asked = await world.ctx("owner").require("member.invite", workspace, role="viewer")
-    assert (asked.verdict, asked.approval_rules, asked.reasons) == ("ask", ("confirm",), ("Inviting is confirmed.",))
+    asked = await world.ctx("owner").require("tool.invoke", tool)
+    assert (asked.verdict, asked.approval_rules, asked.reasons) == ("ask", ("confirm",), ("Reading is confirmed.",))
+
+
+@pytest.mark.capability("GOV-5", part="what cannot wait for a consent is not done without it")
+async def test_where_nobody_can_be_asked_a_rule_that_asks_refuses_and_says_so(world: World) -> None:
+    """However the rule reaches it: the invitation is not sent, and what could be asked beforehand agrees."""
+    ctx = world.ctx("owner")
+    await membership.invite(ctx, world.workspace_id, "before@example.org", "viewer", False)
+    text = """@id("ask-all") @verdict("ask") @rule("approve:2") @reason("Two agree to what changes who is here.")
+    forbid(principal, action, resource is Worka::Workspace) when { context has role };"""
+    await service.save_policy(ctx, world.workspace_id, "governance", text, "")
+    with pytest.raises(Denied) as refused:
+        await membership.invite(ctx, world.workspace_id, "after@example.org", "viewer", False)
+    assert refused.value.extra["layer"] == "governance"
+    assert "Two agree to what changes who is here." in refused.value.detail
+    assert "cannot wait for one" in refused.value.detail
+    sent = await membership.invitations(ctx, world.workspace_id)
+    assert [row["email"] for row in sent] == ["before@example.org"]
+
+
+def test_a_rule_may_not_ask_where_nobody_could_answer() -> None:
+    asking = '@verdict("ask") @rule("approve:2") forbid(principal, action == Worka::Action::"{}", resource);'
+    assert statements.check("governance", asking.format("pack.attach"), parse_rule) == []
+    (fault,) = statements.check("governance", asking.format("member.invite"), parse_rule)
+    assert fault.message.startswith("member.invite cannot wait for an approval; ask for one of ")
+    assert "pack.attach" in fault.message
+    several = asking.replace('== Worka::Action::"{}"', 'in [Worka::Action::"pack.attach", Worka::Action::"kill.set"]')
+    (fault,) = statements.check("governance", several, parse_rule)
+    assert fault.message.startswith("kill.set cannot wait")
+    assert statements.check("governance", several.replace('"ask"', '"deny"'), parse_rule) == []
+
+
+def test_every_action_that_waits_is_one_whose_use_case_asks() -> None:
+    """The list is what policy may ask for: whoever adds one shows here that its use case files an approval."""
+    assert {action.name for action in actions.all_actions() if action.waits} == {
+        "approval.bypass.open", "connection.create", "pack.attach", "policy.save", "policy.save_here", "tool.invoke",
+    }  # fmt: skip
 
 
 @pytest.mark.capability("IDN-12", part="a tenant's policy is for owners of all its workspaces")
@@ -203,9 +241,11 @@ def test_the_matrix_gives_what_the_decisions_say() -> None:
     assert "approve" not in matrix.permissions_of("team_member", ["owner", "approver"])
 
 
-def test_versions_are_read_strictly() -> None:
-    assert rules.parse_version(rules.version_name("floor.1", 3)) == (1, 3)
-    assert rules.parse_version("floor.2") == (2, 0)
-    for wrong in ("", "1+2", "floor.x", "floor.1+"):
-        with pytest.raises(ValueError):
-            rules.parse_version(wrong)
+async def test_a_text_that_was_written_over_another_version_overwrites_nothing(world: World) -> None:
+    ctx, here = world.ctx("owner"), world.workspace_id
+    assert (await service.save_policy(ctx, here, "governance", GOOD, "first", over=0))["version"] == 1, "the control"
+    for stale in (0, 2):
+        with pytest.raises(PolicyMoved, match=f"over version {stale} .* version 1 is in force"):
+            await service.save_policy(world.ctx("owner"), here, "governance", "", "second", over=stale)
+    assert (await service.newest_policy(world.ctx("owner"), here, "governance"))["text"] == GOOD
+    assert (await service.save_policy(world.ctx("owner"), here, "governance", "", "second", over=1))["version"] == 2

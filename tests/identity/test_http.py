@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.workspaces.world import World, make
+from tests.governance.test_layers import another_workspace
+from tests.workspaces.world import TOOL, World, make
 from worka.api.app import create
 from worka.approvals import service as approvals
+from worka.governance import decisions
+from worka.governance.errors import DecisionNotFound
 from worka.identity import passwords, rules, service, store
+from worka.kernel.context import Resource
 from worka.kernel.ids import new_id
 from worka.kernel.settings import Settings
 from worka.workers.wiring import Runtime
@@ -97,7 +102,7 @@ async def test_from_an_operators_sign_in_to_a_team_members_token(door: httpx.Asy
     refused = await door.post(
         f"{workspace}/invitations", headers=robot, json={"email": "x@example.org", "role": "viewer"}
     )
-    assert (refused.status_code, refused.json()["code"]) == (403, "denied")
+    assert (refused.status_code, refused.json().get("code")) == (403, "denied")
     told = await door.get(f"/v1/decisions/{refused.json()['decision_id']}", headers=robot)
     assert (told.status_code, told.json()["reader"]) == (200, "concerned")
     evidence = await door.get(f"/v1/decisions/{refused.json()['decision_id']}", headers=owner)
@@ -157,6 +162,96 @@ async def test_a_tenant_of_others_is_not_found_whoever_asks(door: httpx.AsyncCli
     assert (await door.get("/v1/me", headers={**owner, "Worka-Tenant": world.tenant_id})).status_code == 200
 
 
+@pytest.mark.capability("IDN-2", part="a token reaches only the workspace it is bound to, also by an id")
+async def test_a_token_holds_nothing_in_another_workspace_of_its_person(door: httpx.AsyncClient, world: World) -> None:
+    elsewhere = await another_workspace(world)
+    session = await token_of(world, "owner")
+    asked = {"boundary": "connection.create", "subject_type": "connection", "subject_id": "conn_x", "title": "Connect",
+             "effect": "reads", "digest": "d" * 64, "card": {}, "arguments": b"{}", "rules": ["approve:1"],
+             "decision_id": "dec_x", "policy_version": "p", "blocks": []}  # fmt: skip
+    approval = await approvals.request(
+        replace(world.ctx("admin"), workspace_id=elsewhere), action="connection.create", **asked
+    )
+    made = await door.post(f"/v1/workspaces/{world.workspace_id}/tokens", headers=session, json={"name": "cli"})
+    token, path = bearer(made.json()["token"]), f"/v1/approvals/{approval['id']}"
+    refused = await door.get(path, headers=token)
+    assert (refused.status_code, refused.json().get("code")) == (403, "denied")
+    assert "bound to another workspace" in refused.json()["detail"]
+    decided = await door.post(f"{path}/decisions", headers=token, json={"decision": "approve", "digest": "d" * 64})
+    assert decided.status_code == 403
+    assert [row["id"] for row in (await door.get("/v1/workspaces", headers=token)).json()["items"]] == [
+        world.workspace_id
+    ]
+    assert (await door.get(path, headers=session)).status_code == 200, "the control: the same person's session"
+    own = await door.post(f"/v1/workspaces/{elsewhere}/tokens", headers=session, json={"name": "there"})
+    assert (await door.get(path, headers=bearer(own.json()["token"]))).status_code == 200, (
+        "and a token of that workspace"
+    )
+
+
+@pytest.mark.capability("IDN-2", part="a token of one workspace does nothing to the whole tenant")
+async def test_a_token_of_one_workspace_changes_and_tries_nothing_of_the_whole_tenant(
+    door: httpx.AsyncClient, world: World
+) -> None:
+    base, session = f"/v1/workspaces/{world.workspace_id}", await token_of(world, "owner")
+    token = bearer((await door.post(f"{base}/tokens", headers=session, json={"name": "cli"})).json()["token"])
+    stop = {"kind": "destination", "subject": "evil.example", "reason": "it leaks", "everywhere": True}
+    limit = {"layer": "tenant", "scope": "tenant", "name": "requests_per_minute", "value": 5000, "reason": "enough"}
+    acts: list[tuple[str, dict[str, Any], int]] = [
+        ("policies", {"kind": "governance", "text": ""}, 201),
+        ("policy-dry-runs", {"kind": "governance", "text": ""}, 200),
+        ("kills", stop, 201),
+        ("limits", limit, 200),
+    ]
+
+    async def came(headers: dict[str, str], path: str, body: dict[str, Any]) -> httpx.Response:
+        return await door.post(f"{base}/{path}", headers=headers, json=body)
+
+    for path, body, status in acts:
+        alone = await came(token, path, body)
+        assert alone.status_code == status, f"the tenant's only workspace is all of it: {alone.text}"
+    await another_workspace(world)
+    for path, body, status in acts:
+        refused = await came(token, path, body)
+        assert (refused.status_code, refused.json().get("code")) == (403, "denied"), (path, refused.text)
+        assert "bound to one workspace" in refused.json()["detail"]
+        body |= {"subject": "worse.example"} if path == "kills" else {}
+        free = await came(session, path, body)
+        assert free.status_code == status, f"the control, the same person's session: {free.text}"
+    here = await came(token, "kills", {**stop, "subject": "here.example", "everywhere": False})
+    assert here.status_code == 201, "in its own workspace it goes on"
+    # An operator's part in the deployment is no role of a workspace, and no workspace's token takes it away.
+    await world.person("boss", operator=True)
+    await world.join("boss", "member")
+    boss = await token_of(world, "boss")
+    own = bearer((await door.post(f"{base}/tokens", headers=boss, json={"name": "ops"})).json()["token"])
+    assert (await door.get("/v1/deployment/limits", headers=own)).status_code == 200
+    assert (await came(own, "policies", acts[0][1])).status_code == 403
+
+
+@pytest.mark.capability("IDN-2", part="a token of one workspace reads no decision of another")
+async def test_a_token_reads_no_decision_of_another_workspace(door: httpx.AsyncClient, world: World) -> None:
+    elsewhere = await another_workspace(world)
+    session = await token_of(world, "owner")
+    tokens = [
+        bearer(
+            (await door.post(f"/v1/workspaces/{place}/tokens", headers=session, json={"name": "cli"})).json()["token"]
+        )
+        for place in (world.workspace_id, elsewhere)
+    ]
+    for who in ("member", "owner"):  # somebody's, and the reader's own
+        ctx = replace(world.ctx(who), workspace_id=elsewhere)
+        tool = Resource("tool", TOOL, elsewhere, {"side_effect": "external_side_effect"})
+        decision = await ctx.decide("tool.invoke", tool)
+        path = f"/v1/decisions/{decision.id}"
+        found = [await door.get(path, headers=headers) for headers in (*tokens, session)]
+        assert [answer.status_code for answer in found] == [404, 200, 200], who
+        assert [answer.json()["reader"] for answer in found[1:]] == ["evidence"] * 2, "the controls"
+        with pytest.raises(DecisionNotFound):
+            await decisions.replayed(replace(world.ctx("owner"), bound_to=world.workspace_id), decision.id)
+        assert (await decisions.replayed(replace(world.ctx("owner"), bound_to=elsewhere), decision.id))["same"]
+
+
 @pytest.mark.capability("APR-4", "APR-5", part="over HTTP")
 async def test_the_requesters_own_try_is_refused_with_the_reason_and_the_approver_decides(
     door: httpx.AsyncClient, world: World
@@ -199,7 +294,8 @@ async def test_a_session_cookie_changes_nothing_for_a_page_of_another_origin(
     assert (await door.get(path.removesuffix("/invitations"), headers=cookie)).status_code == 200, "reading is harmless"
     ours = await door.post(path, headers=cookie | {"Origin": "http://localhost"}, json=body)
     assert ours.status_code == 201, ours.text
-    named = await door.post(path, headers=bearer(session) | {"Origin": "https://evil.example"}, json=body)
+    other = {**body, "email": "y@example.org"}
+    named = await door.post(path, headers=bearer(session) | {"Origin": "https://evil.example"}, json=other)
     assert named.status_code == 201, "who sends the credential by itself is not a browser that was tricked"
 
 

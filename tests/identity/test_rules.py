@@ -43,6 +43,16 @@ def test_an_address_has_one_at_sign_and_nothing_that_is_no_letter() -> None:
             rules.check_email(wrong)
 
 
+def test_an_invited_address_is_a_dot_atom_and_carries_nothing_else() -> None:
+    for right in ("o'hara+x@x-y.example", "zoë@bücher.example", "root@localhost", "a.b@c.example"):
+        assert rules.check_email(right) == right
+    for wrong in (
+        "<script>alert(1)</script>@x.org", '"a"@b.c', "a..b@c.d", ".a@b.c", "a@b..c", "a@b_c.d", "a@b>", "\u202ea@b.c",
+    ):  # fmt: skip
+        with pytest.raises(Invalid):
+            rules.check_email(wrong)
+
+
 def test_a_name_that_ends_in_a_line_break_is_no_name() -> None:
     with pytest.raises(Invalid):
         rules.check_tools(["acme.notes.publish\n"])

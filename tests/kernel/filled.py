@@ -13,6 +13,7 @@ import worka.broker.store
 import worka.connections.store
 import worka.governance.store
 import worka.identity.store
+import worka.notifications.store
 import worka.packs.store
 import worka.treasury.store
 import worka.views.store
@@ -33,6 +34,10 @@ PREFIXES = {
     "release": "rel", "attached": "att", "waiting": "att", "grant": "grt", "running": "inv", "failed": "inv",
     "lease": "lease", "egress": "egr", "exception": "nex", "definition": "wf", "queued": "task", "claimed": "task",
     "step": "step", "open_step": "step", "wait": "wait", "view": "view", "process": "proc",
+    "proposal": "pol", "glass": "glass", "kill": "kill",
+    "hook": "whk", "hook_secret": "whs", "rule": "rule", "sending": "dlv", "told": "dlv", "word": "out",
+    "group": "grp", "delegation": "dlg", "bypass": "byp", "other": "per",
+    "account": "sva",
 }  # fmt: skip
 
 
@@ -74,6 +79,11 @@ def rows(a: SimpleNamespace) -> dict[str, dict[str, Any]]:
         **base, "definition_id": a.definition, "title": "t", "inputs": {}, "member_id": a.member,
         "originating_person": a.person, "expected_seconds": 60, "trace_id": TRACE,
     }  # fmt: skip
+    delivery = {
+        **base, "id": a.sending, "channel": "webhook", "target": a.hook, "message_id": "msg_1",
+        "type": "approval.requested", "payload": {"data": {"approval_id": a.asked}}, "cause": "c1", "state": "queued",
+        "reason": "delivery_waiting", "replay_of": None,
+    }  # fmt: skip
     return {
         "tenant": {**base, "slug": a.tenant[4:], "name": "Filled"},
         "workspace": {**base, "id": a.ws, "slug": "main", "name": "Main"},
@@ -85,6 +95,7 @@ def rows(a: SimpleNamespace) -> dict[str, dict[str, Any]]:
             **base, "id": a.member, "name": "robot", "responsibility": "r", "instructions": "", "tools": ["a.b.c"],
             "owner_person_id": a.person,
         },
+        "account": {**base, "id": a.account, "name": "importer", "purpose": "p", "owner_person_id": a.person},
         "api_token": {
             **base, "id": a.token, "principal_kind": "person", "principal_id": a.person, "name": "t", "prefix": "wkt",
             "token_hmac": hmac(a.token), "expires_at": None,
@@ -104,6 +115,21 @@ def rows(a: SimpleNamespace) -> dict[str, dict[str, Any]]:
             "reasons": [], "approval_rules": [], "access_version": "1", "governance_version": "1", "remedy": "",
             "trace_id": TRACE,
         },
+        "proposal": {
+            **base, "id": a.proposal, "kind": "access", "scope": "", "base_version": 1, "text": "t", "note": "",
+            "digest": DIGEST, "proposed_by": a.person,
+        },
+        "glass": {
+            **base, "id": a.glass, "scope": "ws_other", "reason": "r", "opened_by": "root", "seconds": 3600,
+        },
+        "kill": {
+            **base, "id": a.kill, "kind": "release", "subject": a.release, "reason": "r", "receipt": {},
+            "set_by": a.person, "set_by_name": "Ada", "by_operator": False, "by_owner": True,
+        },
+        "limit": {
+            "tenant_id": a.tenant, "layer": "workspace", "scope": "workspace", "workspace_id": a.ws, "member_id": "",
+            "name": "tasks_at_once", "value": 5, "reason": "r", "set_by": a.person, "set_by_name": "Ada", "known": None,
+        },
         "asked": {**approval, "id": a.asked},
         "agreed": {**approval, "id": a.agreed},
         "late": {**approval, "id": a.late, "subject_id": "late", "expires_at": a.at - timedelta(days=1)},
@@ -111,6 +137,29 @@ def rows(a: SimpleNamespace) -> dict[str, dict[str, Any]]:
             "tenant_id": a.tenant, "approval_id": a.agreed, "person_id": a.person, "decision": "approve",
             "comment": "", "credential_id": a.session,
         },
+        "group": {**base, "id": a.group, "name": "security", "purpose": "p"},
+        "delegation": {
+            **base, "id": a.delegation, "from_person": a.person, "to_person": a.other, "scope": "all", "until": a.at,
+        },
+        "bypass": {
+            **base, "id": a.bypass, "kind": "boundary", "target": "pack.attach", "why": "w", "until": a.at,
+            "most_uses": 2, "state": "open", "reason": "bypass_in_force", "approval_id": None, "opened_by": a.person,
+        },
+        "approval_settings": {
+            **base, "expires_minutes": 60, "remind_minutes": 5, "remind_times": 1, "escalate_minutes": 10,
+            "escalate_to": "owners", "blanket_seconds": 3, "updated_by": a.person,
+        },
+        "word": {**base, "id": new_id("out"), "topic": "test", "payload": {}},
+        "hook": {**base, "id": a.hook, "url": "https://h.test/in", "types": ["*"], "description": "",
+                 "reason": "webhook_in_service"},
+        "hook_secret": {**base, "id": a.hook_secret, "webhook_id": a.hook, "sealed": b"sealed"},
+        "rule": {**base, "id": a.rule, "purpose": "webhook", "subject_id": a.hook, "host": "h.test", "port": 443,
+                 "method": "POST", "path": "/in"},
+        "sending": delivery,
+        "told": {**delivery, "id": a.told, "message_id": "msg_2", "cause": "c2", "state": "skipped",
+                 "reason": "delivery_webhook_off"},
+        "attempt": {"tenant_id": a.tenant, "delivery_id": a.sending, "number": 1, "reason": "allowed", "detail": "",
+                    "status": 500, "duration_ms": 1.0, "answer": "no", "egress_id": a.egress},
         "secret": {**base, "id": a.secret, "name": "token", "purpose": "p", "kind": "api_token"},
         "connection": {
             **base, "id": a.connection, "provider": "tracker", "name": "n", "host": "example.org", "port": 443,
@@ -146,7 +195,7 @@ def rows(a: SimpleNamespace) -> dict[str, dict[str, Any]]:
             **base, "id": a.egress, "attachment_id": a.attached, "invocation_id": a.running, "session_id": "s",
             "host": "example.org", "port": 443, "kind": "http", "method": "GET", "path": "/", "verdict": "allowed",
             "reason": "allowed", "rule": None, "address": None, "opaque": False, "exception_id": None,
-            "connection_id": a.connection, "lease_id": a.lease, "trace_id": TRACE,
+            "connection_id": a.connection, "lease_id": a.lease, "trace_id": TRACE, "decision_id": None,
         },
         "definition": {
             **base, "id": a.definition, "name": "notes", "version": 1, "definition": {"steps": [1]}, "digest": DIGEST,
@@ -173,13 +222,21 @@ async def fill(db: Database, a: SimpleNamespace) -> None:
         await worka.workspaces.store.create_workspace(conn, r["workspace"])
         await worka.workspaces.store.add_member(conn, r["membership"])
         await identity.create_team_member(conn, r["team_member"])
+        await identity.create_service_account(conn, r["account"])
         await identity.create_api_token(conn, r["api_token"])
         await identity.create_one_time(conn, r["one_time"])
+        await worka.workspaces.store.set_limit(conn, r["limit"])
+        await worka.workspaces.store.rate_lease(conn, a.tenant, "requests_per_minute/tenant//", 10, 60, 3, 0)
         await worka.governance.store.add_policy(conn, r["policy"])
         await worka.governance.store.add_decision(conn, r["decision"])
+        await worka.governance.store.add_proposal(conn, r["proposal"])
+        await worka.governance.store.add_glass(conn, r["glass"])
+        await worka.governance.store.add_kill(conn, r["kill"])
         for name in ("asked", "agreed", "late"):
             await worka.approvals.store.add(conn, r[name])
+        await worka.approvals.store.see(conn, a.tenant, a.agreed, a.person)
         await worka.approvals.store.add_vote(conn, r["vote"])
+        await _who_approves(conn, a, r)
         await worka.approvals.store.close(conn, a.agreed, "open", "approved", "approved", now())
         await worka.treasury.store.add_tenant_key(conn, a.tenant, "data", 1, b"wrapped", "master")
         await worka.treasury.store.add_secret(conn, r["secret"])
@@ -207,8 +264,32 @@ async def fill(db: Database, a: SimpleNamespace) -> None:
         await events.store(conn, _context(db, a), [event])
         await conn.execute(
             "insert into worka.outbox (tenant_id, id, topic, payload) values (%s, %s, 'test', '{}')",
-            (a.tenant, new_id("out")),
+            (a.tenant, a.word),
         )
+        await _who_is_told(conn, a, r)
+
+
+async def _who_is_told(conn: Connection, a: SimpleNamespace, r: dict[str, dict[str, Any]]) -> None:
+    """A webhook with its rule and secret, a delivery that is tried, one that was not, and somebody who wants no mail."""
+    told = worka.notifications.store
+    await worka.broker.store.add_platform_rule(conn, r["rule"])
+    await told.add_webhook(conn, r["hook"])
+    await told.add_secret(conn, r["hook_secret"])
+    for name in ("sending", "told"):
+        await told.add_delivery(conn, r[name])
+    await told.add_attempt(conn, r["attempt"])
+    await told.choose(conn, a.tenant, a.person, False)
+
+
+async def _who_approves(conn: Connection, a: SimpleNamespace, r: dict[str, dict[str, Any]]) -> None:
+    """A group with somebody in it, a delegation, a bypass, and when approvals are reminded of."""
+    approvals = worka.approvals.store
+    await approvals.add_group(conn, r["group"])
+    await approvals.join_group(conn, a.tenant, a.group, a.person, a.person)
+    await approvals.add_delegation(conn, r["delegation"])
+    await approvals.add_bypass(conn, r["bypass"])
+    await approvals.put_settings(conn, r["approval_settings"])
+    await approvals.look_again(conn, a.ws, a.at - timedelta(days=1))
 
 
 async def _tasks(conn: Connection, a: SimpleNamespace, r: dict[str, dict[str, Any]]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -61,11 +62,27 @@ LOCK = "an advisory lock on a name: it shows no row and changes none"
 SEALER = "the platform's sealer seals all tenants' heads in one checkpoint: hashes and ids only"
 BEAT = "heartbeats of our own processes: no tenant's rows"
 SIGN_IN = "people belong to the deployment, and whoever asks holds the keyed hash of a secret"
+FACTOR = "a person's second factor is of the deployment, as the person is; sealed, and reached by identity's use cases"
 PERSON = "people belong to the deployment (decisions.md 16); a tenant's doors show those of its memberships only"
 DOCTOR = (
     "the doctor looks at the deployment: roles, versions, ids of keys, a time, public certificates; no tenant's row"
 )
+DEPLOYMENT_POLICY = "the deployment's own policy is no tenant's: every decision of every tenant reads it"
+TENANTS = "the operator sees which tenants there are: ids only"
+DEPLOYMENT_LIMIT = "what the deployment gives each tenant is no tenant's: every one of them reads what it is held to"
 REAPER = "work across tenants claims ids only, then sets the tenant"
+
+
+async def _standing(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    found = await store.standing(conn, a.ws, "team_member", a.member)
+    return {key: value for key, value in found.items() if key not in ("in_force", "versions")}
+
+
+async def _in_force(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    """What of it is a tenant's: its versions and its kill switches. The deployment's part is everybody's."""
+    holds = await store.in_force(conn, a.ws)
+    return {"versions": holds.access.tenant or holds.governance.tenant, "kills": list(holds.kills)}
+
 
 CALLS: dict[str, Entry] = {
     # api
@@ -86,8 +103,53 @@ CALLS: dict[str, Entry] = {
     "approvals.votes_of": reads(lambda s, c, a: s.votes_of(c, [a.agreed])),
     "approvals.add_vote": refused(lambda s, c, a: s.add_vote(c, new(a, "vote", person_id=new_id("per")))),
     "approvals.close": writes(lambda s, c, a: s.close(c, a.asked, "open", "approved", "approved", a.at)),
+    "approvals.successor": reads(lambda s, c, a: s.successor(c, {**rows(a)["asked"], "id": ""})),
+    "approvals.predecessor": reads(lambda s, c, a: s.predecessor(c, {**rows(a)["asked"], "id": "apr_z"})),
     "approvals.set_reason": writes(lambda s, c, a: s.set_reason(c, a.asked, "nobody_can_decide")),
     "approvals.consume": writes(lambda s, c, a: s.consume(c, a.agreed, "key")),
+    "approvals.see": refused(lambda s, c, a: s.see(c, a.tenant, a.asked, new_id("per"))),
+    "approvals.standing": reads(lambda s, c, a: _standing(s.standing(c, a.ws, a.at - timedelta(minutes=1)))),
+    "approvals.lock_people": deployment(LOCK, lambda s, c, a: s.lock_people(c, a.ws)),
+    "approvals.add_group": refused(lambda s, c, a: s.add_group(c, new(a, "group", name=new_id("x")))),
+    "approvals.group": reads(lambda s, c, a: s.group(c, a.group)),
+    "approvals.groups": reads(lambda s, c, a: s.groups(c, a.ws, None, 50)),
+    "approvals.set_purpose": writes(lambda s, c, a: s.set_purpose(c, a.group, "another")),
+    "approvals.join_group": refused(lambda s, c, a: s.join_group(c, a.tenant, a.group, new_id("per"), a.person)),
+    "approvals.leave_group": writes(lambda s, c, a: s.leave_group(c, a.group, a.person)),
+    "approvals.groups_of_person": reads(lambda s, c, a: s.groups_of_person(c, a.ws, a.person)),
+    "approvals.remove_group": writes(lambda s, c, a: s.remove_group(c, a.group)),
+    "approvals.waiting": reads(lambda s, c, a: s.waiting(c, a.ws, 50)),
+    "approvals.add_delegation": refused(lambda s, c, a: s.add_delegation(c, new(a, "delegation"))),
+    "approvals.delegation": reads(lambda s, c, a: s.delegation(c, a.delegation)),
+    "approvals.delegations": reads(lambda s, c, a: s.delegations(c, a.ws, None, None, 50)),
+    "approvals.end_delegation": writes(
+        lambda s, c, a: s.end_delegation(c, a.delegation, a.person, a.at - timedelta(minutes=1))
+    ),
+    "approvals.settings": reads(lambda s, c, a: s.settings(c, a.ws)),
+    "approvals.put_settings": refused(lambda s, c, a: s.put_settings(c, new(a, "approval_settings"))),
+    "approvals.due": deployment(REAPER, lambda s, c, a: s.due(c, 5), "tenant_id", "approval_id"),
+    "approvals.look_again": writes(lambda s, c, a: s.look_again(c, a.ws, a.at)),
+    "approvals.schedule": writes(lambda s, c, a: s.schedule(c, a.asked, None)),
+    "approvals.mark_reminded": writes(lambda s, c, a: s.mark_reminded(c, a.asked)),
+    "approvals.mark_escalated": writes(lambda s, c, a: s.mark_escalated(c, a.asked, "owners")),
+    "approvals.send_later": refused(lambda s, c, a: s.send_later(c, new(a, "word"))),
+    "approvals.add_bypass": refused(lambda s, c, a: s.add_bypass(c, new(a, "bypass"))),
+    "approvals.bypass": reads(lambda s, c, a: s.bypass(c, a.bypass)),
+    "approvals.bypasses": reads(lambda s, c, a: s.bypasses(c, a.ws, None, None, 50)),
+    "approvals.move_bypass": writes(
+        lambda s, c, a: s.move_bypass(c, a.bypass, "open", "closed", "bypass_closed", a.person)
+    ),
+    "approvals.bypasses_for": reads(
+        lambda s, c, a: s.bypasses_for(c, a.ws, [("boundary", "pack.attach")], a.at - timedelta(minutes=1))
+    ),
+    "approvals.bypasses_of": reads(lambda s, c, a: s.bypasses_of(c, a.ws, a.person, a.at - timedelta(minutes=1))),
+    "approvals.take_bypass": writes(
+        lambda s, c, a: s.take_bypass(c, a.ws, [("boundary", "pack.attach")], a.at - timedelta(minutes=1))
+    ),
+    "approvals.mark_bypassed": writes(lambda s, c, a: s.mark_bypassed(c, a.asked, a.bypass)),
+    "approvals.votes_between": reads(
+        lambda s, c, a: s.votes_between(c, a.ws, a.at - timedelta(days=2), a.person, 50)
+    ),
     "approvals.states_of": reads(lambda s, c, a: s.states_of(c, [{"id": a.queued}])),
     "approvals.overdue": deployment(REAPER, lambda s, c, a: s.overdue(c, 5), "tenant_id", "approval_id"),
     # audit
@@ -100,8 +162,10 @@ CALLS: dict[str, Entry] = {
     "audit.rows_stand": reads(lambda s, c, a: s.rows_stand(c, {(3, 1): a.hash})),
     "audit.pages": reads(lambda s, c, a: s.pages(c)),
     # authorization
-    "authorization.standing": reads(lambda s, c, a: s.standing(c, a.ws, "team_member", a.member)),
-    "authorization.policy_versions": reads(lambda s, c, a: s.policy_versions(c)),
+    "authorization.standing": reads(_standing),
+    "authorization.in_force": reads(_in_force),
+    "authorization.declared": reads(lambda s, c, a: s.declared(c, a.attached, a.ws)),
+    "authorization.principals": reads(lambda s, c, a: s.principals(c, a.ws, None, 50, None)),
     "authorization.policy": reads(lambda s, c, a: s.policy(c, "access", 1)),
     # broker
     "broker.attachment": reads(lambda s, c, a: s.attachment(c, a.attached)),
@@ -123,6 +187,51 @@ CALLS: dict[str, Entry] = {
     "broker.egress_of": reads(lambda s, c, a: s.egress_of(c, a.running)),
     "broker.egress": reads(lambda s, c, a: s.egress(c, a.egress)),
     "broker.egress_page": reads(lambda s, c, a: s.egress_page(c, a.ws, None, 50, None, None)),
+    "broker.platform_rules": reads(lambda s, c, a: s.platform_rules(c, "webhook", a.hook)),
+    "broker.add_platform_rule": refused(lambda s, c, a: s.add_platform_rule(c, new(a, "rule", subject_id=new_id("whk")))),
+    "broker.end_platform_rules": writes(lambda s, c, a: s.end_platform_rules(c, "webhook", a.hook)),
+    # notifications
+    "notifications.lock_webhooks": deployment(LOCK, lambda s, c, a: s.lock_webhooks(c, a.ws)),
+    "notifications.add_webhook": refused(lambda s, c, a: s.add_webhook(c, new(a, "hook"))),
+    "notifications.webhook": reads(lambda s, c, a: s.webhook(c, a.hook, lock=True)),
+    "notifications.webhooks": reads(lambda s, c, a: s.webhooks(c, a.ws, None, 50)),
+    "notifications.change_webhook": writes(lambda s, c, a: s.change_webhook(c, a.hook, ["approval.*"], "d")),
+    "notifications.webhooks_kept": reads(lambda s, c, a: s.webhooks_kept(c, a.ws, a.person)),
+    "notifications.move_webhook": writes(
+        lambda s, c, a: s.move_webhook(c, a.hook, "active", "paused", "webhook_paused")
+    ),
+    "notifications.set_failing": writes(lambda s, c, a: s.set_failing(c, a.hook, True)),
+    "notifications.add_secret": refused(lambda s, c, a: s.add_secret(c, new(a, "hook_secret"))),
+    "notifications.expire_secrets": writes(lambda s, c, a: s.expire_secrets(c, a.hook, 24)),
+    "notifications.secrets": reads(lambda s, c, a: s.secrets(c, a.hook)),
+    "notifications.drop_secrets": writes(lambda s, c, a: s.drop_secrets(c, a.hook)),
+    "notifications.outbox_due": deployment(REAPER, lambda s, c, a: s.outbox_due(c, 5), "tenant_id", "outbox_id"),
+    "notifications.take_message": reads(lambda s, c, a: s.take_message(c, a.word)),
+    "notifications.message_done": writes(lambda s, c, a: s.message_done(c, a.word)),
+    "notifications.message_later": writes(lambda s, c, a: s.message_later(c, a.word, "why", timedelta(hours=1))),
+    "notifications.waiting": reads(lambda s, c, a: s.waiting(c, a.hook, 10)),
+    "notifications.add_delivery": refused(lambda s, c, a: s.add_delivery(c, new(a, "sending", cause=new_id("out")))),
+    "notifications.deliveries_due": deployment(
+        REAPER, lambda s, c, a: s.deliveries_due(c, 5, 5, 2, 5), "tenant_id", "delivery_id", "channel"
+    ),
+    "notifications.claim": writes(lambda s, c, a: s.claim(c, a.sending, 60)),
+    "notifications.add_attempt": refused(lambda s, c, a: s.add_attempt(c, new(a, "attempt", number=7))),
+    "notifications.settle": writes(
+        lambda s, c, a: s.settle(c, a.sending, 0, "sent", "delivery_accepted", 200, None)
+    ),
+    "notifications.give_back": writes(lambda s, c, a: s.give_back(c, a.sending, 0, 5)),
+    "notifications.set_aside": writes(lambda s, c, a: s.set_aside(c, a.sending, 60)),
+    "notifications.skip_waiting": writes(lambda s, c, a: s.skip_waiting(c, a.hook, "delivery_webhook_off")),
+    "notifications.delivery": reads(lambda s, c, a: s.delivery(c, a.sending)),
+    "notifications.attempts": reads(lambda s, c, a: s.attempts(c, a.sending)),
+    "notifications.deliveries": reads(lambda s, c, a: s.deliveries(c, a.hook, None, 50)),
+    "notifications.deliveries_between": reads(
+        lambda s, c, a: s.deliveries_between(c, a.hook, a.at - timedelta(days=1), a.at, 50)
+    ),
+    "notifications.told_of": reads(lambda s, c, a: s.told_of(c, a.asked)),
+    "notifications.without_mail": reads(lambda s, c, a: s.without_mail(c)),
+    "notifications.choice": reads(lambda s, c, a: s.choice(c, a.person)),
+    "notifications.choose": refused(lambda s, c, a: s.choose(c, a.tenant, new_id("per"), True)),
     # connections
     "connections.add": refused(lambda s, c, a: s.add(c, new(a, "connection"))),
     "connections.set_approval": writes(lambda s, c, a: s.set_approval(c, a.connection, a.asked)),
@@ -134,14 +243,57 @@ CALLS: dict[str, Entry] = {
     "connections.waiting_attachments": reads(lambda s, c, a: s.waiting_attachments(c, a.ws)),
     # governance
     "governance.add_decision": refused(lambda s, c, a: s.add_decision(c, new(a, "decision"))),
+    "governance.decisions": reads(lambda s, c, a: s.decisions(c, a.ws, after=None, limit=50)),
     "governance.decision": reads(lambda s, c, a: s.decision(c, a.decision)),
     "governance.add_policy": refused(lambda s, c, a: s.add_policy(c, new(a, "policy", version=2))),
     "governance.policies": reads(lambda s, c, a: s.policies(c, None, 50)),
+    "governance.newest_policy": reads(lambda s, c, a: s.newest_policy(c, "access", "")),
+    "governance.deployment_policies": deployment(
+        DEPLOYMENT_POLICY, lambda s, c, a: s.deployment_policies(c, 50, None), "kind", "scope", "version", "note",
+        "owner_person_id", "created_by", "created_at", "approved_by",
+    ),
+    "governance.add_deployment_policy": deployment(
+        DEPLOYMENT_POLICY, lambda s, c, a: s.add_deployment_policy(c, "access", 0, "", "n", "per_x"),
+    ),
+    "governance.decisions_between": reads(
+        lambda s, c, a: s.decisions_between(c, None, a.at - timedelta(days=1), a.at, None, 50)
+    ),
+    "governance.add_proposal": refused(lambda s, c, a: s.add_proposal(c, new(a, "proposal"))),
+    "governance.set_proposal_approval": writes(lambda s, c, a: s.set_proposal_approval(c, a.proposal, a.asked)),
+    "governance.proposal": reads(lambda s, c, a: s.proposal(c, a.proposal)),
+    "governance.proposals": reads(lambda s, c, a: s.proposals(c, a.ws, None, 50)),
+    "governance.open_proposals": reads(lambda s, c, a: s.open_proposals(c, "access", "")),
+    "governance.close_proposal": writes(lambda s, c, a: s.close_proposal(c, a.proposal, "rejected")),
+    "governance.lock_place": deployment(LOCK, lambda s, c, a: s.lock_place(c, a.tenant, "access", "")),
+    "governance.add_glass": refused(lambda s, c, a: s.add_glass(c, new(a, "glass", scope="ws_x"))),
+    "governance.end_glass": writes(lambda s, c, a: s.end_glass(c, "ws_other", "test")),
+    "governance.open_glass": reads(lambda s, c, a: s.open_glass(c)),
+    "governance.calls_of": reads(lambda s, c, a: s.calls_of(c, a.ws, [a.running])),
+    "governance.kills_on": reads(lambda s, c, a: s.kills_on(c)),
+    "governance.kill": reads(lambda s, c, a: s.kill(c, a.kill, lock=True)),
+    "governance.kills": reads(lambda s, c, a: s.kills(c, a.ws, None, 50)),
+    "governance.add_kill": refused(lambda s, c, a: s.add_kill(c, new(a, "kill", subject="rel_other"))),
+    "governance.move_kill": writes(lambda s, c, a: s.move_kill(c, a.kill, "trial", [a.ws], a.person, "r")),
+    "governance.touched_attachments": reads(
+        lambda s, c, a: s.touched_attachments(c, "workspace", a.ws, None)
+    ),
+    "governance.touched_tasks": reads(lambda s, c, a: s.touched_tasks(c, "workspace", a.ws, None, [])),
+    "governance.hanging": reads(lambda s, c, a: s.hanging(c, a.person, None)),
+    "governance.webhooks_of": reads(lambda s, c, a: s.webhooks_of(c, a.ws)),
+    "governance.touched_calls": reads(lambda s, c, a: s.touched_calls(c, "member", a.person, None, [])),
+    "governance.recorded_calls": reads(
+        lambda s, c, a: s.recorded_calls(c, "release", a.release, None, a.at - timedelta(days=1), 5)
+    ),
+    "governance.withdrawable": reads(lambda s, c, a: s.withdrawable(c, "secret", a.secret)),
+    "governance.recorded_members": reads(lambda s, c, a: s.recorded_members(c, a.ws)),
+    "governance.stoppable": reads(lambda s, c, a: s.stoppable(c, "release", a.release)),
+    "governance.stopped": reads(lambda s, c, a: s.stopped(c, "release", a.release, a.ws)),
+    "governance.exemptible": reads(lambda s, c, a: s.exemptible(c, [a.ws, a.person], a.ws)),
     # identity
     "identity.credential": deployment(
-        SIGN_IN, lambda s, c, a: s.credential(c, hmac(a.token)),
+        SIGN_IN, lambda s, c, a: s.credential(c, hmac(a.token), "requests_per_minute"),
         "kind", "credential_id", "principal_kind", "principal_id", "tenant_id", "workspace_id", "expires_at",
-        "issued_by", "person", "memberships",
+        "issued_by", "person", "memberships", "stepped_up_at", "stepped_up_by", "limits",
     ),
     "identity.person": deployment(
         PERSON, lambda s, c, a: s.person(c, a.person), "id", "email", "display_name", "operator", "enabled"
@@ -169,10 +321,37 @@ CALLS: dict[str, Entry] = {
         SIGN_IN, lambda s, c, a: s.peek_one_time(c, "invitation", hmac(a.link)),
         "id", "person_id", "tenant_id", "workspace_id", "email", "role", "created_by",
     ),
+    "identity.invitations": refused(lambda s, c, a: s.invitations(c, a.tenant, a.ws)),
+    "identity.withdraw_invitations": refused(lambda s, c, a: s.withdraw_invitations(c, a.tenant, a.ws, None, None)),
+    "identity.renew_invitation": refused(
+        lambda s, c, a: s.renew_invitation(c, a.tenant, a.ws, a.link, new_id("x").encode(), a.at, a.person)
+    ),
     "identity.take_try": deployment(SIGN_IN, lambda s, c, a: s.take_try(c, new_id("x").encode(), 1, 60)),
     "identity.known_place": deployment(SIGN_IN, lambda s, c, a: s.known_place(c, b"x")),
     "identity.went_well": deployment(SIGN_IN, lambda s, c, a: s.went_well(c, b"x", b"y", [b"z"])),
     "identity.one_time_exists": deployment(SIGN_IN, lambda s, c, a: s.one_time_exists(c, "setup")),
+    "identity.give_back_try": deployment(SIGN_IN, lambda s, c, a: s.give_back_try(c, b"x")),
+    "identity.second_factor": deployment(
+        FACTOR, lambda s, c, a: s.second_factor(c, a.person),
+        "secret_sealed", "since", "last_step", "pending_sealed", "pending_until", "recovery_left",
+    ),
+    "identity.with_second_factor": deployment(
+        FACTOR, lambda s, c, a: s.with_second_factor(c, [a.person]),
+    ),
+    "identity.begin_second_factor": deployment(FACTOR, lambda s, c, a: s.begin_second_factor(c, a.person, b"x", a.at)),
+    "identity.confirm_second_factor": deployment(
+        FACTOR, lambda s, c, a: s.confirm_second_factor(c, a.person, b"z", 1, [b"y"])
+    ),
+    "identity.use_step": deployment(FACTOR, lambda s, c, a: s.use_step(c, a.person, b"x", 1)),
+    "identity.use_recovery_code": deployment(FACTOR, lambda s, c, a: s.use_recovery_code(c, a.person, b"y")),
+    "identity.renew_recovery_codes": deployment(
+        FACTOR, lambda s, c, a: s.renew_recovery_codes(c, a.person, [new_id("x").encode()])
+    ),
+    "identity.end_second_factor": deployment(FACTOR, lambda s, c, a: s.end_second_factor(c, a.person)),
+    "identity.step_up_session": deployment(
+        FACTOR, lambda s, c, a: s.step_up_session(c, new_id("ses"), a.person, a.at, "totp")
+    ),
+    "identity.revoke_sessions": deployment(FACTOR, lambda s, c, a: s.revoke_sessions(c, new_id("per"))),
     "identity.team_member": reads(lambda s, c, a: s.team_member(c, a.member)),
     "identity.team_members": reads(lambda s, c, a: s.team_members(c, a.ws, None, 50)),
     "identity.create_team_member": refused(
@@ -183,10 +362,17 @@ CALLS: dict[str, Entry] = {
             c, a.member, {"tools": [], "instructions": "x", "responsibility": "y", "enabled": False}
         )
     ),
+    "identity.service_account": reads(lambda s, c, a: s.service_account(c, a.account)),
+    "identity.service_accounts": reads(lambda s, c, a: s.service_accounts(c, a.ws, None, 50)),
+    "identity.create_service_account": refused(
+        lambda s, c, a: s.create_service_account(c, new(a, "account", name=new_id("n")))
+    ),
+    "identity.end_service_account": writes(lambda s, c, a: s.end_service_account(c, a.account)),
     "identity.create_api_token": refused(
         lambda s, c, a: s.create_api_token(c, new(a, "api_token", token_hmac=new_id("x").encode()))
     ),
     "identity.api_token": reads(lambda s, c, a: s.api_token(c, a.token)),
+    "identity.api_tokens": reads(lambda s, c, a: s.api_tokens(c, a.ws, None, 50)),
     "identity.revoke_api_token": writes(lambda s, c, a: s.revoke_api_token(c, a.token)),
     "identity.revoke_tokens_of": writes(lambda s, c, a: s.revoke_tokens_of(c, a.ws, "person", a.person)),
     # observability
@@ -227,6 +413,9 @@ CALLS: dict[str, Entry] = {
     "observability.ledger_moved_at": deployment(DOCTOR, lambda s, c, a: s.ledger_moved_at(c)),
     "observability.authorities": deployment(DOCTOR, lambda s, c, a: s.authorities(c), "name", "port", "ca_pem"),
     # packs
+    "packs.calls_begun": reads(lambda s, c, a: s.calls_begun(c, 3600)),
+    "packs.oldest_call": reads(lambda s, c, a: _less(s.oldest_call(c, 3600, a.ws, None), 3600.0)),
+    "packs.attached_counted": reads(lambda s, c, a: s.attached_counted(c)),
     "packs.lock_identity": deployment(LOCK, lambda s, c, a: s.lock_identity(c, a.tenant, "acme")),
     "packs.publisher_workspace": reads(lambda s, c, a: s.publisher_workspace(c, "acme")),
     "packs.insert_release": refused(lambda s, c, a: s.insert_release(c, new(a, "release", version="2.0.0"))),
@@ -235,6 +424,8 @@ CALLS: dict[str, Entry] = {
     "packs.release_for_update": reads(lambda s, c, a: s.release_for_update(c, a.release)),
     "packs.release_of": reads(lambda s, c, a: s.release_of(c, "acme", "notes", "1.0.0")),
     "packs.releases": reads(lambda s, c, a: s.releases(c, None, 50)),
+    "packs.newest_release": reads(lambda s, c, a: s.newest_release(c, "acme.notes")),
+    "packs.pack_names": reads(lambda s, c, a: s.pack_names(c, None, 50)),
     "packs.move_release": writes(
         lambda s, c, a: s.move_release(c, a.release, "quarantined", "release_quarantined", error={"code": "x"})
     ),
@@ -310,6 +501,7 @@ CALLS: dict[str, Entry] = {
     "workflows.newest_definition": reads(lambda s, c, a: s.newest_definition(c, a.ws, "notes")),
     "workflows.definition": reads(lambda s, c, a: s.definition(c, a.definition)),
     "workflows.definitions": reads(lambda s, c, a: s.definitions(c, a.ws, None, 50)),
+    "workflows.definition_names": reads(lambda s, c, a: s.definition_names(c, a.ws, None, 50)),
     "workflows.insert_task": refused(lambda s, c, a: s.insert_task(c, new(a, "queued"))),
     "workflows.insert_steps": refused(
         lambda s, c, a: s.insert_steps(
@@ -323,7 +515,14 @@ CALLS: dict[str, Entry] = {
     "workflows.fenced": reads(lambda s, c, a: s.fenced(c, a.claimed, "claim")),
     "workflows.set_task": writes(lambda s, c, a: s.set_task(c, a.queued, "cancelled", "cancelled_by_person")),
     "workflows.next_segment": writes(lambda s, c, a: s.next_segment(c, a.queued, "queued", "queued_waiting_for_worker")),
-    "workflows.claimable": reads(lambda s, c, a: s.claimable(c, a.queued)),
+    "workflows.claimable": reads(lambda s, c, a: s.claimable(c, a.queued, "tasks_at_once")),
+    "workflows.places_taken": reads(lambda s, c, a: s.places_taken(c, "")),
+    "workflows.tasks_begun": reads(lambda s, c, a: s.tasks_begun(c, 3600)),
+    "workflows.oldest_begun": reads(lambda s, c, a: _less(s.oldest_begun(c, 3600, a.ws, None), 3600.0)),
+    "workflows.hold_task": writes(lambda s, c, a: s.hold_task(c, a.queued)),
+    "workflows.release_task": writes(lambda s, c, a: _then(s.release_task(c, a.queued), _held(c, a))),
+    "workflows.tasks_held": deployment(REAPER, lambda s, c, a: s.tasks_held(c, 5), "tenant_id", "task_id"),
+    "workflows.limits_of": reads(lambda s, c, a: s.limits_of(c, a.queued, "tasks_at_once")),
     "workflows.claim": writes(lambda s, c, a: s.claim(c, a.queued, "mine", "me", 60, 60)),
     "workflows.progress": writes(lambda s, c, a: s.progress(c, a.claimed, "claim", 60, 60)),
     "workflows.renew": writes(lambda s, c, a: s.renew(c, a.claimed, "claim", 5)),
@@ -370,6 +569,9 @@ CALLS: dict[str, Entry] = {
         "tenant_id", "workspace_id", "role",
     ),
     "workspaces.roles_of": reads(lambda s, c, a: s.roles_of(c, a.ws, "person", a.person)),
+    "workspaces.owners_everywhere": reads(lambda s, c, a: s.owners_everywhere(c)),
+    "workspaces.tenant_ids": deployment(TENANTS, lambda s, c, a: s.tenant_ids(c)),
+    "workspaces.workspace_ids": reads(lambda s, c, a: s.workspace_ids(c)),
     "workspaces.roles_everywhere": reads(lambda s, c, a: s.roles_everywhere(c, "person", a.person)),
     "workspaces.membership": reads(lambda s, c, a: s.membership(c, a.ws, "person", a.person)),
     "workspaces.members": reads(lambda s, c, a: s.members(c, a.ws)),
@@ -384,8 +586,40 @@ CALLS: dict[str, Entry] = {
     ),
     "workspaces.create_workspace": refused(lambda s, c, a: s.create_workspace(c, new(a, "workspace", slug="two"))),
     "workspaces.workspace": reads(lambda s, c, a: s.workspace(c, a.ws)),
+    "workspaces.limits_in_force": reads(lambda s, c, a: s.limits_in_force(c)),
+    "workspaces.bounds_of": reads(lambda s, c, a: s.bounds_of(c, "tasks_at_once", a.ws, a.person)),
+    "workspaces.rate_lease": refused(lambda s, c, a: s.rate_lease(c, a.tenant, "member/x", 10, 60, 2, 0)),
+    "workspaces.rates_used": reads(lambda s, c, a: s.rates_used(c, "requests_per_minute/")),
+    "workspaces.members_counted": reads(lambda s, c, a: s.members_counted(c)),
+    "workspaces.lock_invitations": deployment(LOCK, lambda s, c, a: s.lock_invitations(c, a.ws)),
+    "workspaces.lock_limit": deployment(LOCK, lambda s, c, a: s.lock_limit(c, a.tenant, "tasks_at_once")),
+    "workspaces.limit_setting": reads(lambda s, c, a: s.limit_setting(c, rows(a)["limit"])),
+    "workspaces.set_limit": refused(lambda s, c, a: s.set_limit(c, {**rows(a)["limit"], "value": 7})),
+    "workspaces.deployment_limits": deployment(
+        DEPLOYMENT_LIMIT, lambda s, c, a: s.deployment_limits(c),
+        "scope", "name", "value", "revision", "reason", "set_by", "set_by_name", "set_at",
+    ),
+    "workspaces.set_deployment_limit": deployment(
+        DEPLOYMENT_LIMIT,
+        lambda s, c, a: s.set_deployment_limit(
+            c, {"scope": "tenant", "name": "of no meaning", "value": None, "known": None, "reason": "r", "set_by": "x",
+                "set_by_name": ""},
+        ),
+        "scope", "name", "value", "revision", "reason", "set_by", "set_by_name", "set_at",
+    ),
     "workspaces.changes_before": reads(lambda s, c, a: s.changes_before(c, a.ws, a.at, [], 50)),
 }  # fmt: skip
+
+
+async def _standing(found: Any) -> Any:
+    """Nothing, where there are neither groups nor delegations to be seen."""
+    row = await found
+    return [*row["groups"], *row["delegations"]]
+
+
+async def _less(answer: Any, otherwise: float) -> bool:
+    """Whether a row was found: without one the answer is the whole window."""
+    return bool(await answer != otherwise)
 
 
 async def _then(answer: Any, before: Any) -> Any:
@@ -418,6 +652,10 @@ async def _rejected(c: Any, a: SimpleNamespace) -> None:
 
 async def _ahead(c: Any, a: SimpleNamespace) -> None:
     await c.execute("update worka.task set since = now() + interval '1 hour' where id = %s", (a.queued,))
+
+
+async def _held(c: Any, a: SimpleNamespace) -> None:
+    await c.execute("update worka.task set reason = 'queued_over_quota', held_since = now() where id = %s", (a.queued,))
 
 
 async def _paused(c: Any, a: SimpleNamespace) -> None:

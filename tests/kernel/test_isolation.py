@@ -11,8 +11,19 @@ from tests.support.database import Cluster
 from worka.kernel.db import Database
 from worka.kernel.postgres import ROLES
 
-# Rows of these belong to the deployment, not to a tenant; the application reaches them through definer functions only.
-WITHOUT_TENANT = {"person", "session", "process", "sign_in_try", "sign_in_place"}
+# Rows of these belong to the deployment, not to a tenant; the application reaches them through definer functions only, but
+# for the deployment's policy and its limits, which hold for everybody.
+WITHOUT_TENANT = {
+    "person",
+    "session",
+    "process",
+    "sign_in_try",
+    "sign_in_place",
+    "deployment_policy",
+    "second_factor",
+    "recovery_code",
+    "deployment_quota",
+}
 
 
 @pytest.mark.capability("DEP-10")

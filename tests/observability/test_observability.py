@@ -13,7 +13,9 @@ import pytest
 from tests.support.database import Cluster
 from tests.workflows.test_tasks import LOG, PUBLISH, SHOW
 from tests.workflows.world import World, make_world
+from worka.broker import events
 from worka.kernel.errors import NotFound
+from worka.kernel.ids import new_id
 from worka.observability import chain, explain, rules, service, store
 from worka.observability.errors import BadSince, NothingKnown
 from worka.views import service as views
@@ -112,6 +114,27 @@ async def test_changes_stop_below_the_oldest_transaction_that_still_runs(cluster
             made = await views.publish(world.ctx(world.owner), name="n", title="N", text="x")
             assert await service.changes(world.ctx(world.owner), subject=made["view_id"]) == []
         assert len(await until_shown(world, made["view_id"])) == 1
+
+
+async def test_a_webhook_that_finds_no_receiver_does_not_flood_the_changes(cluster: Cluster, tmp_path: Path) -> None:
+    async with make_world(cluster, tmp_path / "home") as world:
+
+        async def denied(reason: str, invocation: str | None) -> str:
+            row = {
+                "id": new_id("egr"), "host": "hooks.worka.test", "port": 443, "reason": reason, "rule": "rule",
+                "invocation_id": invocation, "workspace_id": world.ctx(world.owner).workspace_id,
+            }  # fmt: skip
+            ctx = world.ctx(world.owner)
+            async with ctx.transaction():
+                ctx.record(events.denied(row))
+            return str(row["id"])
+
+        tried = await denied("name_not_resolved", None)
+        killed = await denied("killed", None)
+        packs = await denied("name_not_resolved", new_id("inv"))
+        assert await until_shown(world, killed), "a refusal of the platform's own is a change"
+        assert await until_shown(world, packs), "so is what a pack did not reach"
+        assert await service.changes(world.ctx(world.owner), subject=tried) == []
 
 
 async def test_attention_says_what_needs_this_reader(cluster: Cluster, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from tests.packs.conftest import Outside, Packs
 from tests.packs.running import SERVER
 from tests.packs.test_registration import lock, small, tree
+from tests.workspaces.world import decided_while_held
 from worka.approvals import service as approvals
 from worka.kernel.errors import Denied
 from worka.kernel.settings import PackSettings, mount_roots
@@ -28,6 +29,9 @@ from worka.packs.errors import (
 )
 from worka.packs.runtime import clone
 from worka.packs.service import attachments
+from worka.workspaces import service as workspaces
+from worka.workspaces.errors import QuotaFull
+from worka.workspaces.limits import service as limits
 
 pytestmark = pytest.mark.timeout(300)
 Row = dict[str, Any]
@@ -92,6 +96,17 @@ async def test_rejected_it_is_detached_with_the_reason_and_grants_nothing(place:
     assert again["state"] == "attached"
 
 
+async def test_consenting_and_detaching_at_once_take_locks_in_one_order(place: Packs) -> None:
+    row = await place.attach("git", approve=False)
+    await decided_while_held(
+        place.world,
+        row["approval_id"],
+        place.approve(row["approval_id"]),
+        lambda conn: store.attachment_for_update(conn, row["id"]),
+    )
+    assert (await the(place, row["id"]))["state"] == "attached"
+
+
 @pytest.mark.capability("GOV-5", part="what was approved is decided again when consent comes")
 @pytest.mark.parametrize("moved", ["the right of who asked", "what was asked", "nothing"])
 async def test_consent_attaches_only_what_was_asked_by_who_still_may(place: Packs, moved: str) -> None:
@@ -114,6 +129,38 @@ async def test_consent_attaches_only_what_was_asked_by_who_still_may(place: Pack
         assert (found["state"], found["reason"]) == ("detached", "attachment_superseded")
         with pytest.raises(ToolNotFound):
             await service.prepare(place.ctx(), "mcp.git.git_log", {"repo_path": "/repo"})
+
+
+@pytest.mark.capability("IDN-9", part="while a repository is cloned")
+@pytest.mark.parametrize("demoted", [True, False])
+async def test_who_lost_the_right_while_the_repository_was_cloned_attaches_nothing(
+    place: Packs, monkeypatch: pytest.MonkeyPatch, demoted: bool
+) -> None:
+    release = await place.shipped("git")
+    make, loop, cloned = clone.make, asyncio.get_running_loop(), list[Path]()
+
+    async def demote() -> None:
+        world = place.world
+        await workspaces.change_member(world.ctx("owner"), world.workspace_id, world.ids["member"], "viewer", None)
+
+    def slow(*args: Any, **how: Any) -> Any:
+        made = make(*args, **how)
+        cloned.append(args[1])
+        assert args[1].is_dir()
+        if demoted:
+            asyncio.run_coroutine_threadsafe(demote(), loop).result(30)
+        return made
+
+    monkeypatch.setattr(clone, "make", slow)
+    attach = service.attach(place.ctx("member"), release["id"], mounts={"repo": str(place.repository)})
+    if not demoted:
+        assert (await attach)["state"] == "awaiting_approval", "the control"
+        return
+    with pytest.raises(Denied, match="may not attach"):
+        await attach
+    assert await place.world.rows("attachment") == []
+    (target,) = cloned
+    assert not target.exists()
 
 
 @pytest.mark.capability("GOV-10", part="a release")
@@ -328,3 +375,18 @@ def test_every_state_has_its_reasons_registered() -> None:
         {"network": False, "writes": False, "host_services": False, "mounts": [], "pack": "a.b", "version": "1"}, []
     )
     assert store is not None
+
+
+@pytest.mark.capability("OPS-7", part="attached packs")
+async def test_one_pack_too_many_is_refused_with_the_limit_and_a_detached_one_leaves_its_place(place: Packs) -> None:
+    world = place.world
+    wish = {"layer": "workspace", "scope": "workspace", "name": "packs_attached", "value": 1, "reason": "small machine"}
+    await limits.set_limit(place.ctx(), world.workspace_id, wish)
+    release = await place.register(small(), lock(), tree())
+    row = await service.attach(place.ctx("member"), release["id"])
+    with pytest.raises(QuotaFull, match=r"1 of 1 attached packs in this workspace; .* small machine") as full:
+        await place.attach("git", approve=False)
+    assert full.value.extra["who_can_raise"] == "an owner of this workspace"
+    assert [found["id"] for found in await world.rows("attachment")] == [row["id"]]
+    await attachments.detach(place.ctx(), row["id"], "over")
+    assert (await place.attach("git", approve=False))["state"] == "awaiting_approval"

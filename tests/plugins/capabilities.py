@@ -110,6 +110,8 @@ class Ledger:
         result = self.results.get(item.nodeid)
         if result is None:
             return report
+        if result["outcome"] == "failed":
+            return report  # what it leaves behind when it fails is no second verdict
         if report.skipped:
             result.update(outcome="skipped")
         elif report.failed:

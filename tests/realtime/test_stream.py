@@ -15,10 +15,11 @@ import pytest_asyncio
 
 from tests.support.database import Cluster
 from tests.workflows.world import World, make_world
+from worka.governance import service as governance
 from worka.kernel.errors import Denied
 from worka.realtime import stream
 from worka.realtime.hub import hub_of
-from worka.realtime.stream import BadEventId, begin, cursor
+from worka.realtime.stream import CHECK_SECONDS, BadEventId, begin, cursor
 from worka.views import service as views
 
 
@@ -101,6 +102,41 @@ async def test_a_reader_that_leaves_the_workspace_is_cut_off(world: World) -> No
     assert (await reader.next(4))[1] == "bye"
     with pytest.raises(Denied):
         await Reader(world, world.viewer).open()
+
+
+SHUT = 'forbid(principal, action == Worka::Action::"workspace.observe", resource) unless { principal.roles.contains("owner") };'
+
+
+@pytest.mark.capability("IDN-9", part="an open stream ends within a second when policy takes the reading away")
+async def test_a_stream_ends_within_a_second_of_a_policy_or_a_downgrade_that_takes_it_away(world: World) -> None:
+    reader, owner = await Reader(world, world.viewer).open(), await Reader(world, world.owner).open()
+    await publish(world, "one")
+    await reader.next()
+    await owner.next()
+    await asyncio.sleep(CHECK_SECONDS * 1.2)
+    await governance.save_policy(world.ctx(world.owner), world.workspace_id, "access", SHUT, "")
+    began = asyncio.get_running_loop().time()
+    assert await ended(reader), "who may not read any more reads on"
+    assert asyncio.get_running_loop().time() - began < 1.5
+    with pytest.raises(Denied):
+        await Reader(world, world.viewer).open()
+    # The control: who may still read goes on reading; a downgrade under that policy then ends it too.
+    await publish(world, "two")
+    while (await owner.next(4))[1] != "view.document.created":
+        pass
+    async with world.runtime.db.transaction(world.tenant_id) as conn:
+        await conn.execute("update worka.membership set role = 'admin' where principal_id = %s", (world.owner,))
+    assert await ended(owner), "who was an owner reads on"
+
+
+async def ended(reader: Reader) -> bool:
+    """Whether it comes to its end before it is silent for four seconds."""
+    try:
+        while (await reader.next(4))[1] != "bye":
+            pass
+    except TimeoutError:
+        return False
+    return True
 
 
 CREDENTIAL_ENDS = {

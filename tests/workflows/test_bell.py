@@ -11,8 +11,11 @@ import pytest
 
 from tests.workflows.test_tasks import LOG
 from tests.workflows.world import World
+from worka.approvals import store as approval_rows
 from worka.kernel import settings
 from worka.kernel.db import Connection
+from worka.kernel.events import MESSAGES
+from worka.kernel.ids import new_id
 from worka.workers.worker import Worker
 from worka.workflows import store
 from worka.workflows.adapters import bell
@@ -95,3 +98,33 @@ def test_the_engines_database_has_what_the_bell_hangs_on() -> None:
 
     found: dict[str, Any] = vars(SystemDatabase)
     assert {"start_queued_workflows", "get_queue", "dequeue_scopes"} <= set(found)
+
+
+async def test_a_resting_worker_is_woken_by_what_is_put_into_the_outbox(world: World, worker: Worker) -> None:
+    """It is put off by the hour, since nobody takes such a topic: that shows who looked."""
+    assert worker.engine is not None
+    until = time.monotonic() + 20
+    while worker.engine.bell.due(MESSAGES) or worker.engine.bell.due("deliveries"):
+        assert time.monotonic() < until, "the worker does not rest"
+        await asyncio.sleep(0.05)
+    row = {"tenant_id": world.tenant_id, "topic": "test", "payload": {}}
+
+    async def looked_at() -> list[str]:
+        async with world.runtime.db.transaction(world.tenant_id) as conn:
+            found = await conn.execute("select id from worka.outbox where topic = 'test' and attempts > 0 order by id")
+            return [one["id"] for one in await found.fetchall()]
+
+    unheard, heard = new_id("out"), new_id("out")
+    async with world.runtime.db.transaction(world.tenant_id) as conn:
+        await conn.execute(
+            "insert into worka.outbox (tenant_id, id, topic, payload) values (%s, %s, 'test', '{}')",
+            (world.tenant_id, unheard),
+        )
+    await asyncio.sleep(1.5)
+    assert await looked_at() == [], "the control: it really rests"
+    async with world.runtime.db.transaction(world.tenant_id) as conn:
+        await approval_rows.send_later(conn, {**row, "id": heard})
+    until = time.monotonic() + 10
+    while await looked_at() != [unheard, heard]:
+        assert time.monotonic() < until, "the worker was not woken"
+        await asyncio.sleep(0.05)

@@ -201,7 +201,7 @@ async def test_a_worker_stopped_inside_a_commit_holds_nobody_up_and_commits_noth
     done = await world.until(task_id, "succeeded", seconds=WITHIN + 4)
     zombie.signal(signal.SIGCONT)
     await asyncio.sleep(1)
-    assert zombie.process.poll() is None, "it goes on as a worker"
+    assert zombie.process.poll() is None, f"it goes on as a worker:\n{zombie.said()}"
     after = await world.task(task_id)
     assert (after["steps"], after["attempt"]) == (done["steps"], done["attempt"])
     assert len(world.host.effects) == 1

@@ -12,12 +12,14 @@ import pytest
 
 from tests.support.database import Cluster
 from tests.workflows.world import Row, World, ok
+from tests.workspaces.world import decided_while_held
 from worka.approvals import service as approvals
+from worka.approvals.jobs import remind_due
 from worka.governance import service as governance
 from worka.kernel.db import DatabaseUnavailable
 from worka.kernel.errors import Denied, Problem
 from worka.views import service as views
-from worka.workflows import explain, service, steps
+from worka.workflows import explain, service, steps, store
 from worka.workflows.errors import InputsInvalid, NotUnknown, TaskNotFound
 from worka.workflows.segment import Work
 
@@ -234,6 +236,18 @@ async def test_cancelling_a_waiting_task_withdraws_its_approval(world: World) ->
         await service.cancel(world.ctx(world.owner), task_id, "")
 
 
+async def test_deciding_and_cancelling_at_once_take_locks_in_one_order(world: World) -> None:
+    world.host.answers["publish"] = world.host.effect
+    world.work()
+    task_id = await world.start([LOG, PUBLISH], {"word": "x"})
+    await world.until(task_id, "waiting")
+    (approval,) = await world.rows("select * from worka.approval")
+    await decided_while_held(
+        world, approval["id"], world.approve(task_id), lambda conn: store.task_for_update(conn, task_id)
+    )
+    await world.until(task_id, "succeeded", seconds=25)
+
+
 async def test_cancelling_a_running_task_keeps_what_really_happened_on_the_invocation(world: World) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
 
@@ -276,6 +290,32 @@ async def test_when_policy_moves_the_approval_holds_only_for_the_same_rules(worl
     states = [row["state"] for row in await world.rows("select state from worka.approval order by id")]
     assert states == ["superseded", "open"]
     assert len(again["waits"]) == 2
+    assert world.host.effects == {}
+
+
+@pytest.mark.capability("APR-3", part="a moved policy: the same verdict and rule hold, another rule asks again")
+async def test_a_task_whose_open_approval_policy_changed_asks_anew_by_itself(world: World) -> None:
+    world.host.answers["publish"] = world.host.effect
+    task_id = await world.start([LOG, PUBLISH], {"word": "x"})
+    world.work()
+    await world.until(task_id, "waiting")
+    (first,) = await world.rows("select id, digest from worka.approval")
+    text = (
+        '@id("two-eyes") @verdict("ask") @rule("approve:2") @reason("two people look at it")\n'
+        'forbid(principal, action == Worka::Action::"tool.invoke", resource);'
+    )
+    await governance.save_policy(world.ctx(world.owner), world.workspace_id, "governance", text, "stricter")
+    await remind_due(world.runtime.platform_context())
+    for _ in range(400):
+        found = await world.rows("select id, state, reason, rules, digest from worka.approval order by id")
+        if len(found) == 2:
+            break
+        await asyncio.sleep(0.05)
+    assert len(found) == 2, "the task asks anew"
+    assert [(row["state"], row["reason"]) for row in found] == [
+        ("superseded", "rule_changed"), ("open", found[1]["reason"]),
+    ]  # fmt: skip
+    assert (found[1]["rules"], found[1]["digest"]) == (["approve:2"], first["digest"])
     assert world.host.effects == {}
 
 

@@ -24,6 +24,7 @@ from tests.support.database import Cluster
 from worka.approvals import service as approvals
 from worka.kernel import ipc, settings
 from worka.kernel.context import Context, Principal
+from worka.kernel.db import Database
 from worka.kernel.ids import new_id
 from worka.workers.wiring import Runtime
 from worka.workflows import service
@@ -116,6 +117,10 @@ class WorkerProcess:
             await asyncio.sleep(0.05)
         return int(self.process.returncode)
 
+    def said(self) -> str:
+        """The end of what it wrote."""
+        return Path(self.log.name).read_text(errors="replace")[-4000:]
+
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
@@ -141,6 +146,10 @@ class World:
     viewer: str
     member_id: str
     workers: list[WorkerProcess] = field(default_factory=list)
+
+    @property
+    def db(self) -> Database:
+        return self.runtime.db
 
     def ctx(self, person: str, name: str = "") -> Context:
         return self.runtime.context(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from worka import identity, workspaces
 from worka.audit.recorder import Recorder
 from worka.governance.facade import Authorizer
 from worka.kernel.context import Context, Principal
-from worka.kernel.db import Database
+from worka.kernel.db import Connection, Database
+from worka.kernel.errors import Problem
 from worka.kernel.events import Subscribers
 from worka.kernel.ids import new_id
 from worka.kernel.settings import Settings
@@ -165,11 +166,38 @@ async def world(db: Database, tmp_path: Path) -> AsyncIterator[World]:
     yield await make(db, tmp_path)
 
 
-async def somebody_waits(world: World, seconds: float = 10) -> None:
-    """Until a transaction waits for what another one holds."""
+async def refusal(use: Awaitable[Any]) -> str:
+    """The code that it is refused with; "" when it is not."""
+    try:
+        await use
+    except Problem as problem:
+        return problem.code
+    return ""
+
+
+async def somebody_waits(world: Any, seconds: float = 10, many: int = 1) -> None:
+    """Until a transaction (or as many) waits for what another one holds."""
     async with asyncio.timeout(seconds):
         while True:
             async with world.db.transaction(None) as conn:
-                if await (await conn.execute(WAITING)).fetchone():
+                if len(await (await conn.execute(WAITING)).fetchall()) >= many:
                     return
             await asyncio.sleep(0.02)
+
+
+async def decided_while_held(
+    world: Any, approval_id: str, deciding: Coroutine[Any, Any, Any], hold: Callable[[Connection], Awaitable[Any]]
+) -> None:
+    """Somebody decides while what waits for the approval is held, as by who cancels or removes it: the decision waits, and
+    nobody holds the approval yet, or the two would wait for each other in a circle."""
+    async with world.db.transaction(world.tenant_id) as conn:
+        assert await hold(conn), "the control: there is something to hold"
+        decision = asyncio.ensure_future(deciding)
+        try:
+            await somebody_waits(world)
+            free = "select id from worka.approval where id = %s for update nowait"
+            assert await (await conn.execute(free, (approval_id,))).fetchone(), "the decision has the approval already"
+        except BaseException:
+            decision.cancel()
+            raise
+    await decision

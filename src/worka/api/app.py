@@ -28,10 +28,14 @@ from worka.approvals.routes import router as approvals
 from worka.audit.routes import router as audit
 from worka.broker.routes import router as broker
 from worka.connections.routes import router as connections
+from worka.governance.access_routes import router as access
+from worka.governance.authzen.routes import router as authzen
+from worka.governance.preview_routes import router as previews
 from worka.governance.routes import router as governance
 from worka.identity.routes import router as identity
-from worka.kernel.errors import BY_STATUS, Invalid, Problem, Unavailable
+from worka.kernel.errors import BY_STATUS, BadRequest, Invalid, Problem, Unavailable
 from worka.kernel.http import gives
+from worka.notifications.routes import router as notifications
 from worka.observability.heartbeat import Heartbeat
 from worka.observability.routes import router as observability
 from worka.packs.routes import router as packs
@@ -40,6 +44,7 @@ from worka.treasury.routes import router as treasury
 from worka.views.routes import router as views
 from worka.workers.wiring import Runtime, build_id
 from worka.workflows.routes import router as workflows
+from worka.workspaces.limits.routes import router as limits
 from worka.workspaces.routes import router as workspaces
 
 log = logging.getLogger("worka.api")
@@ -47,11 +52,16 @@ _CHECK_SECONDS = 1.5
 ROUTERS = (
     identity,
     workspaces,
+    limits,
     governance,
+    access,
+    previews,
+    authzen,
     approvals,
     treasury,
     connections,
     broker,
+    notifications,
     packs,
     workflows,
     views,
@@ -121,8 +131,10 @@ def _problems(app: FastAPI) -> None:
             item["type"] in ("json_invalid", "missing") and item["loc"] == ("body",) for item in error.errors()
         )
         detail = "; ".join(f"{item['field']}: {item['problem']}" for item in fields[:5])
+        # AuthZEN 1.0 has one status for whatever is wrong with a request.
+        kind = BadRequest if request.url.path.startswith("/access/") else Invalid
         return await _answer(
-            request, Invalid(detail, code="body_unreadable" if broken else "invalid_fields", fields=fields)
+            request, kind(detail, code="body_unreadable" if broken else "invalid_fields", fields=fields)
         )
 
     async def plain(request: Request, error: Exception) -> Any:

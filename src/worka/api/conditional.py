@@ -32,6 +32,7 @@ _VERB = re.compile(r"^(/v1/(?!workspaces/)[a-z-]+/\{\w+\})/[a-z]+$")
 # What a POST to a collection makes the next version of: where that is read, and where the body names it.
 _NEXT = {
     "/v1/workspaces/{workspace_id}/policies": ("/{}", ("kind",)),
+    "/v1/workspaces/{workspace_id}/workspace-policies": ("/{}", ("kind",)),
     "/v1/workspaces/{workspace_id}/workflows": ("/{}", ("definition", "name")),
 }
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")

@@ -15,28 +15,38 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worka.api import conditional, idempotency, reading
-from worka.api.errors import TenantRequired, TooLarge
-from worka.identity import authenticate
+from worka.api.errors import TenantRequired, TooLarge, UnsupportedBody
+from worka.identity import Credential, authenticate
 from worka.kernel import telemetry
 from worka.kernel.context import Context
-from worka.kernel.errors import NotFound, Problem, Unauthenticated
+from worka.kernel.errors import BadRequest, NotFound, Problem, Unauthenticated
 from worka.kernel.ids import check
 from worka.workers.wiring import Runtime
+from worka.workspaces.errors import RateReached
+from worka.workspaces.limits import rates
 
 log = logging.getLogger("worka.api")
 SAFE = {"GET", "HEAD", "OPTIONS"}
 # What a stranger may reach: signing in, health, the OpenAPI document, the console's static files and sign-in page.
 OPEN = re.compile(
-    r"^/(livez|readyz|metrics|openapi\.json|docs/api|static/.*|sign-in|v1/platform|v1/setup|v1/invitations/accept)$"
+    r"^/(livez|readyz|metrics|openapi\.json|docs/api|static/.*|sign-in|invitation|v1/platform|v1/setup|v1/invitations/(accept|preview)"
+    r"|\.well-known/authzen-configuration)$"
 )
 # What goes on when the disk is full: signing in and out, and taking rights away.
 _ALWAYS = re.compile(
     r"^(POST /(sign-in|v1/sessions|v1/(secrets|releases)/[^/]+/(revoke|quarantine)|v1/tasks/[^/]+/cancel)"
     r"|DELETE /v1/(sessions|tokens|grants)/[^/]+|DELETE /v1/workspaces/[^/]+/members/[^/]+)$"
 )
+# What a limit on requests does not hold up, so that whoever may raise it can: setting a limit (which has a small bucket of
+# its own, or it would be the one path to flood), and signing out, which can be done once.
+_RAISES = re.compile(r"^POST /((v1/workspaces|w)/[^/]+|v1/deployment)/limits$")
+_SIGNS_OUT = "DELETE /v1/sessions/current"
 _WORKSPACE = re.compile(r"^/(?:v1/workspaces|w)/([^/]+)")
 # /v1/tasks/task_…, /v1/tokens/tok_…: which tenant is meant, only the caller can say.
-_BY_ID = re.compile(r"^/v1/[a-z-]+/[a-z]+_[0-9a-z]+(/|$)")
+_BY_ID = re.compile(r"^/(v1/[a-z-]+/[a-z]+_[0-9a-z]+(/|$)|access/v1/)")
+# AuthZEN's requests: a question and no change, with the asker's own name for it (`X-Request-ID`), which the answer repeats.
+_ASKS = "/access/v1/"
+_REQUEST_ID = re.compile(r"[ -~]{1,200}")
 # Asked by address by whoever watches the machine; they say nothing about it.
 PROBES = ("/livez", "/readyz")
 _HEADERS = [
@@ -76,12 +86,15 @@ class Door:
         scope.setdefault("state", {})["trace_id"] = trace_id
         started = time.perf_counter()
         status = 500
+        told = request.headers.get("x-request-id", "") if scope["path"].startswith(_ASKS) else ""
+        name = told if _REQUEST_ID.fullmatch(told) else trace_id
 
         async def sending(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [*message.get("headers", []), *_HEADERS, (b"x-request-id", trace_id.encode())]
+                headers = [*message.get("headers", []), *_HEADERS, (b"x-request-id", name.encode())]
+                headers += scope["state"].get("rates", ())
                 if not any(key == b"cache-control" for key, _ in headers):
                     headers.append((b"cache-control", b"no-store"))
                 message = {**message, "headers": headers}
@@ -122,10 +135,12 @@ class Door:
         scope["state"]["runtime"] = self.runtime
         if OPEN.match(path) or (path == "/v1/sessions" and method == "POST"):
             scope["state"]["ctx_anonymous"] = self.runtime.platform_context(trace_id=trace_id)
-            if path == "/sign-in" or not _token(request):
+            if path in ("/sign-in", "/invitation") or not _token(request):
                 await self.app(scope, await self._read(request, receive), send)
                 return
-        ctx = await self.context(request, trace_id, span)
+        ctx, credential = await self.context(request, trace_id, span)
+        if credential.limits and f"{method} {path}" != _SIGNS_OUT:
+            await self._rate(scope, ctx, credential, raises=_RAISES.match(f"{method} {path}") is not None)
         scope["state"]["ctx"] = ctx
         receive = await self._read(request, receive)
         if method == "GET" and path.startswith("/v1/") and self.places().tells(method, path):
@@ -141,6 +156,30 @@ class Door:
             return
         await app(scope, receive, send)
 
+    async def _rate(self, scope: Scope, ctx: Context, credential: Credential, *, raises: bool) -> None:
+        """Counts the request against the limits that were read with its credential, or, where it is to set one, against
+        the bucket of that. Raises RateReached."""
+        if raises:
+            # Whose deployment's limits are set names no tenant: then any of the caller's holds the bucket.
+            tenants = [ctx.tenant_id] if ctx.tenant_id else sorted({m["tenant_id"] for m in credential.memberships})
+            try:
+                if tenants:
+                    await self.runtime.rates.take_raising(tenants[0], ctx.principal.id)
+            except RateReached as reached:
+                scope["state"]["rates"] = rates.refused_headers(reached)
+                raise
+            return
+        if ctx.tenant_id is None:
+            return
+        here = [m["workspace_id"] for m in credential.memberships if m["tenant_id"] == ctx.tenant_id]
+        places = [ctx.workspace_id] if ctx.workspace_id else here
+        try:
+            shown = await self.runtime.rates.take(ctx.tenant_id, places, ctx.principal.id, credential.limits)
+        except RateReached as reached:
+            scope["state"]["rates"] = rates.refused_headers(reached)
+            raise
+        scope["state"]["rates"] = rates.headers(shown)
+
     def places(self) -> conditional.Places:
         """Which route a path is of."""
         if self._places is None:
@@ -149,20 +188,27 @@ class Door:
 
     async def _read(self, request: Request, receive: Receive) -> Receive:
         """The API's bodies are read here, once and strictly; pages of the console post forms."""
-        if request.method in SAFE or not request.url.path.startswith("/v1/"):
+        if request.method in SAFE or not request.url.path.startswith(("/v1/", _ASKS)):
             return receive
         limit = self.runtime.settings.http.max_body_bytes
-        receive, request.scope["state"]["json"] = await reading.json_body(request, receive, limit)
+        try:
+            receive, request.scope["state"]["json"] = await reading.json_body(request, receive, limit)
+        except UnsupportedBody as error:
+            if request.url.path.startswith(_ASKS):
+                raise BadRequest(error.detail, code=error.code) from error
+            raise
         return receive
 
-    async def context(self, request: Request, trace_id: str, span: str) -> Context:
-        """The caller's Context. Raises Unauthenticated, or NotFound for a workspace that is not theirs."""
+    async def context(self, request: Request, trace_id: str, span: str) -> tuple[Context, Credential]:
+        """The caller's Context, and the credential behind it. Raises Unauthenticated, or NotFound for a workspace that is not theirs."""
         token = _token(request)
         if not token:
             raise Unauthenticated("No credential was sent.")
         credential = await authenticate(self.runtime.db, self.runtime.sealer, token)
         principal = credential.principal
         tenant, workspace = credential.tenant_id, None
+        # Who reads is known even where what they asked for is not theirs: the page that says so keeps its frame.
+        request.scope["state"]["reader"] = self.runtime.context(principal, trace_id=trace_id, span_id=span)
         match = _WORKSPACE.match(request.scope["path"])
         memberships = credential.memberships
         if match:
@@ -185,7 +231,7 @@ class Door:
                 tenant = tenants.pop()
             elif tenants and _BY_ID.match(request.scope["path"]):
                 raise TenantRequired("You are a member in several tenants.", tenants=sorted(tenants))
-        return self.runtime.context(
+        ctx = self.runtime.context(
             principal,
             tenant_id=tenant,
             workspace_id=workspace or credential.workspace_id,
@@ -193,7 +239,11 @@ class Door:
             trace_id=trace_id,
             span_id=span,
             credential_id=credential.id,
+            bound_to=credential.workspace_id,
+            stepped_up_at=credential.stepped_up_at,
+            stepped_up_by=credential.stepped_up_by,
         )
+        return ctx, credential
 
 
 def _token(request: Request) -> str | None:

@@ -183,7 +183,7 @@ def _once(body: bytes, receive: Receive) -> Receive:
 
 async def _settle(ctx: Context, key: str, status: int, kind: str, body: bytes) -> None:
     # 405: nobody was asked, and its Allow header is not kept.
-    again = status in (202, 401, 405, 429) or (status == 403 and b"approval_needed" in body)
+    again = status in (202, 401, 405, 429)
     if status >= 500 or again:
         with contextlib.suppress(Problem):
             await _release(ctx, key, again=again)
@@ -198,6 +198,7 @@ async def _release(ctx: Context, key: str, *, again: bool = False) -> None:
 
 
 async def _keep(ctx: Context, key: str, status: int, kind: str, body: bytes) -> None:
+    ctx = ctx.alone()  # an answer is kept for its repeats, also that of a dry run
     assert ctx.tenant_id is not None
     async with ctx.transaction() as conn:
         sealed = base64.b64encode(await ctx.sealer.seal(ctx, _PURPOSE, body)).decode()

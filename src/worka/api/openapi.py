@@ -206,6 +206,8 @@ def _held(schemas: dict[str, Any], schema: Any) -> Any:
         held["items"] = _held(schemas, held["items"])
     if "properties" in held:
         held["properties"] = {key: _held(schemas, value) for key, value in held["properties"].items()}
+    if "properties" in held:  # members that nothing is said of: the specification of these bodies wants them ignored
+        held.setdefault("additionalProperties", True)
     if held.get("additionalProperties", False) is not False:
         held["additionalProperties"] = _held(schemas, held["additionalProperties"])
         held.setdefault("propertyNames", {"pattern": TEXT})

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from fastapi.responses import StreamingResponse
 
 from worka.audit import export, service
 from worka.audit.schema import PlatformVerification, Verification
 from worka.kernel.context import Context
-from worka.kernel.http import context, gives
+from worka.kernel.http import context, gives, routes
 
-router = APIRouter(tags=["audit"])
+router = routes(tags=["audit"])
 
 
 @router.get(

@@ -8,6 +8,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any
 
+from worka.kernel import actions
 from worka.kernel.actions import OTHER, PERMISSIONS
 
 ROLES = ("owner", "admin", "member", "viewer")
@@ -41,12 +42,19 @@ def permissions_of(kind: str, roles: Iterable[str]) -> set[str]:
 
 
 def shown() -> dict[str, Any]:
-    """The matrix as people read it: {permissions: [{name, words, roles}], version}."""
+    """The matrix as people read it: {permissions: [{name, words, roles, core, actions}], version}. `actions`: what the permission
+    is needed for, each action under one."""
     data = table()
     return {
         "version": data["version"],
         "permissions": [
-            {"name": name, "words": data["words"][name], "roles": holders(name), "core": name in PERMISSIONS}
+            {
+                "name": name,
+                "words": data["words"][name],
+                "roles": holders(name),
+                "core": name in PERMISSIONS,
+                "actions": [action.name for action in actions.all_actions() if action.permission == name],
+            }
             for name in PERMISSIONS + OTHER
         ],
     }

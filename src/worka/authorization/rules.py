@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from worka.authorization import cedar, matrix
+from worka.authorization import arguments, cedar, matrix
 from worka.authorization.cedar import Policies, Request
 from worka.authorization.vocabulary import facts
 from worka.kernel.actions import Action
@@ -15,6 +15,10 @@ from worka.kernel.reasons import Reason, register
 NO_PERMIT = "access/no-permit"
 ERROR = "access/error"
 UNKNOWN_ACTION = "access/unknown-action"
+OTHER_WORKSPACE = "The token that was used is bound to another workspace."
+OTHER_WORKSPACE_REMEDY = "Use a token of this workspace, or a session."
+ONE_WORKSPACE = "The token that was used is bound to one workspace, and this is of the whole tenant."
+ONE_WORKSPACE_REMEDY = "Sign in, and ask with that session."
 
 register(
     Reason(
@@ -55,7 +59,10 @@ class Answer:
 
 def question(actor: Actor, action: str, resource: Resource, context: dict[str, Any], tenant_id: str) -> Request:
     """The Cedar request. For a tool the resource's `name` is its qualified name, and a side effect that nobody declared
-    is `destructive`. Raises UnknownFact for facts outside the vocabulary."""
+    is `destructive`. `arguments` in the context are what the call is given. Raises UnknownFact for facts outside the
+    vocabulary."""
+    given_arguments = arguments.typed(context["arguments"]) if "arguments" in context else {}
+    context = {name: value for name, value in context.items() if name != "arguments"}
     attrs, given = facts(resource.attrs), facts(context)
     if resource.type == "tool":
         attrs.setdefault("name", resource.id)
@@ -76,6 +83,7 @@ def question(actor: Actor, action: str, resource: Resource, context: dict[str, A
         tenant_id=tenant_id,
         attrs=attrs,
         context=given,
+        arguments=given_arguments,
     )
 
 
@@ -96,9 +104,28 @@ def decide(requests: list[Request], action: Action | None, policies: Policies) -
                 policies.annotations[rule].get("reason") or f"Policy {rule} forbids it." for rule in outcome.matched
             ]
             words = tuple(whom + line for line in said) or (whom + lacking(request, action),)
-            return Answer(False, outcome.matched or (NO_PERMIT,), words, _remedy(action))
+            own = [policies.annotations[rule].get("remedy") for rule in outcome.matched]
+            remedy = next((words for words in own if words), None) or _way_out(
+                request, action, outcome.matched, policies
+            )
+            return Answer(False, outcome.matched or (NO_PERMIT,), words, remedy)
         matched += [rule for rule in outcome.matched if rule not in matched]
     return Answer(True, tuple(matched), ())
+
+
+def _way_out(request: Request, action: Action, matched: tuple[str, ...], policies: Policies) -> str:
+    """Who could do it. Whoever holds the permission and was stopped by a rule is not sent to those who hold it: the roles
+    that the rule lets through are found by asking it about each."""
+    holders = matrix.holders(action.permission)
+    if not matched or not set(request.roles) & set(holders):
+        return _remedy(action)
+    through = [
+        role for role in matrix.table()["roles"]
+        if cedar.evaluate(replace(request, roles=(role,)), policies).allowed
+    ]  # fmt: skip
+    if not through:
+        return f"The rule stops every role; whoever keeps the policy can say why{QUOTE}"
+    return f"Someone with the role of {' or '.join(through)} can do it{QUOTE}"
 
 
 def lacking(request: Request, action: Action) -> str:
@@ -110,9 +137,13 @@ def lacking(request: Request, action: Action) -> str:
     return f"Their role ({', '.join(request.roles)}) does not hold the permission {action.permission}."
 
 
+QUOTE = "; quote the decision id."
+"""The end of a remedy, for whom there is an id to quote."""
+
+
 def _remedy(action: Action) -> str:
     holders = [name.replace("approver", "named approver") for name in matrix.holders(action.permission)]
-    return f"Someone with the permission {action.permission} can do it ({', '.join(holders)}); quote the decision id."
+    return f"Someone with the permission {action.permission} can do it ({', '.join(holders)}){QUOTE}"
 
 
 def on_behalf(request: Request, person: Actor) -> Request:

@@ -19,6 +19,7 @@ VOCABULARY: dict[str, str] = {
     "digest": "String",
     "email": "String",
     "endpoint": "String",
+    "endpoints": "Set<String>",
     "host": "String",
     "host_services": "Bool",
     "hosts": "Set<String>",
@@ -32,9 +33,11 @@ VOCABULARY: dict[str, str] = {
     "pack": "String",
     "port": "Long",
     "provider": "String",
+    "providers": "Set<String>",
     "publisher": "String",
     "real_port": "Long",
     "release": "String",
+    "risk": "String",
     "role": "String",
     "secret": "String",
     "side_effect": "String",
@@ -73,3 +76,20 @@ def facts(given: dict[str, Any]) -> dict[str, Any]:
         else:
             raise UnknownFact(f"{name!r} is {kind} in worka.authorization.vocabulary, not {type(value).__name__}")
     return found
+
+
+def fault_of(kept: dict[str, Any]) -> str:
+    """Why these facts are none that policy can look at; empty when they are. For facts that were read back from a record."""
+    for name, value in kept.items():
+        kind = VOCABULARY.get(name)
+        if kind == "String":
+            fits = isinstance(value, str)
+        elif kind == "Long":
+            fits = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+        elif kind == "Bool":
+            fits = isinstance(value, bool)
+        else:
+            fits = kind is not None and isinstance(value, list) and all(isinstance(item, str) for item in value)
+        if not fits:
+            return f"{name!r} is no fact of the vocabulary" if kind is None else f"{name!r} is not of the type {kind}"
+    return ""

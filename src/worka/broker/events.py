@@ -32,7 +32,17 @@ def _egress(kind: str, row: Mapping[str, Any]) -> Event:
         cause={"kind": "invocation", "id": invocation} if invocation else None,
         data={
             key: row[key]
-            for key in ("kind", "method", "path", "reason", "rule", "connection_id", "lease_id", "exception_id")
+            for key in (
+                "kind",
+                "method",
+                "path",
+                "reason",
+                "rule",
+                "connection_id",
+                "lease_id",
+                "exception_id",
+                "decision_id",
+            )
             if row.get(key) is not None
         },
         lane="capability",

@@ -14,9 +14,10 @@ import h11
 
 from worka.broker import http1, rules, scan
 from worka.broker.adapters.outside import Dialer
+from worka.broker.addresses import refused_kind
 from worka.broker.ledger import Entry
 from worka.broker.ports import Lease, Limits, Resolver, Treasury
-from worka.broker.session import Active
+from worka.broker.session import Active, NetworkException
 from worka.kernel import failpoints, reasons
 
 log = logging.getLogger("worka.broker")
@@ -52,6 +53,11 @@ class Target:
     ca_pem: str | None
     exception_id: str | None
 
+    @property
+    def shown(self) -> str:
+        """As the egress row names it."""
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
 
 @dataclass(slots=True)
 class Outside:
@@ -60,6 +66,27 @@ class Outside:
     resolver: Resolver
     dialer: Dialer
     treasury: Treasury
+
+
+async def where(
+    outside: Outside, limits: Limits, exception: NetworkException | None, name: str, port: int, rule: str | None
+) -> Target:
+    """The address that is dialled for a name, resolved once and checked, or the recorded exception's. Raises Stop."""
+    if exception is not None:
+        return Target(exception.address, exception.real_port, exception.ca_pem or None, exception.id)
+    try:
+        async with asyncio.timeout(limits.resolve_seconds):
+            answers = await outside.resolver.resolve(name)
+    except (OSError, TimeoutError):
+        raise Stop("name_not_resolved", "the resolver did not answer", rule=rule) from None
+    if not answers:
+        raise Stop("name_not_resolved", rule=rule)
+    for address in answers:
+        # One bad answer refuses all: a name that resolves to both is how rebinding begins.
+        kind = refused_kind(address)
+        if kind is not None:
+            raise Stop("private_address", f"{name} resolves to a {kind} address", rule=rule)
+    return Target(answers[0], port, None, None)
 
 
 class Downstream:

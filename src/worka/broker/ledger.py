@@ -13,10 +13,12 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from worka import governance
 from worka.broker import events, store
 from worka.broker.ports import Limits
 from worka.broker.rules import READING
 from worka.kernel.context import Context
+from worka.kernel.db import Connection
 from worka.kernel.events import Event
 from worka.kernel.ids import new_id
 
@@ -30,6 +32,14 @@ class NotRecorded(Exception):
     """The row could not be written in time; nothing may be sent."""
 
 
+class Stopped(Exception):
+    """A kill switch stops this request; nothing may be sent."""
+
+    def __init__(self, kill: dict[str, Any]) -> None:
+        super().__init__(kill["id"])
+        self.kill = kill
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Whose rows these are."""
@@ -40,6 +50,9 @@ class Place:
     session_id: str
     invocation_id: str | None
     trace_id: str
+    release_id: str | None = None
+    members: tuple[str, ...] = ()
+    """Who acts, and for whom."""
 
 
 @dataclass(slots=True)
@@ -69,13 +82,16 @@ class Ledger:
         self._closing = asyncio.Event()
         self._writes: set[asyncio.Task[None]] = set()
 
-    async def allow(self, *, method: str, path: str, **fields: Any) -> Entry:
-        """Commits that this request is about to leave. Raises NotRecorded. Writing requests are audited one by one."""
-        row = self._row(verdict="allowed", reason="allowed", kind="http", method=method, path=path, **fields)
+    async def allow(
+        self, *, method: str | None, path: str | None, secret_id: str | None = None, kind: str = "http", **fields: Any
+    ) -> Entry:
+        """Commits that this request is about to leave. Raises NotRecorded, and Stopped when a kill switch is on that
+        was not when the call began. Writing requests are audited one by one."""
+        row = self._row(verdict="allowed", reason="allowed", kind=kind, method=method, path=path, **fields)
         key = (
             row["host"],
             row["port"],
-            "http",
+            kind,
             "allowed",
             row["rule"],
             method,
@@ -85,11 +101,11 @@ class Ledger:
         async with self._lock:
             entry = self._entries.get(key)
             if entry is None:
-                await self._write(row, events.allowed(row))
+                await self._write(row, events.allowed(row), secret_id)
                 self._entries[key] = entry = Entry(row)
                 return entry
         event = None if method in READING else events.allowed({**row, "id": entry.row["id"]})
-        await self._repeat(entry, 1, path, row["address"], event)
+        await self._repeat(entry, 1, path, row["address"], event, secret_id)
         entry.count += 1
         return entry
 
@@ -194,33 +210,61 @@ class Ledger:
             "session_id": place.session_id,
             "trace_id": place.trace_id,
             "method": None, "path": None, "rule": None, "address": None, "opaque": False, "exception_id": None,
-            "connection_id": None, "lease_id": None,
+            "connection_id": None, "lease_id": None, "decision_id": None,
             **fields,
         }  # fmt: skip
 
-    async def _write(self, row: dict[str, Any], event: Event) -> None:
+    async def _not_stopped(self, conn: Connection, row: dict[str, Any], secret_id: str | None) -> None:
+        """In the transaction that lets the request go: the very next request after the switch is refused."""
+        on = await governance.store.kills_on(conn)
+        found = governance.kills.matching(
+            on,
+            workspace=self.place.workspace_id,
+            members=self.place.members,
+            releases=[self.place.release_id] if self.place.release_id else (),
+            secrets=[secret_id] if secret_id else (),
+            destinations=[f"{row['host']}:{row['port']}"],
+        )
+        if found is not None:
+            raise Stopped(dict(found))
+
+    async def _write(self, row: dict[str, Any], event: Event, secret_id: str | None = None) -> None:
         try:
             async with asyncio.timeout(self._limits.record_seconds):
                 ctx = self._context()
                 async with ctx.transaction() as conn:
+                    if row["verdict"] == "allowed":
+                        await self._not_stopped(conn, row, secret_id)
                     await store.insert_egress(conn, self.place.tenant_id, row)
                     ctx.record(event)
                     ctx.failpoint("broker.egress.before_commit")
+        except Stopped:
+            raise
         except Exception as error:
             log.error("an egress row could not be written: %s", type(error).__name__)
             raise NotRecorded from error
 
     async def _repeat(
-        self, entry: Entry, times: int, path: str | None, address: str | None, event: Event | None
+        self,
+        entry: Entry,
+        times: int,
+        path: str | None,
+        address: str | None,
+        event: Event | None,
+        secret_id: str | None = None,
     ) -> None:
         try:
             async with asyncio.timeout(self._limits.record_seconds):
                 ctx = self._context()
                 async with ctx.transaction() as conn:
+                    if entry.row["verdict"] == "allowed":
+                        await self._not_stopped(conn, entry.row, secret_id)
                     await store.repeat_egress(conn, entry.row["id"], times, path, address)
                     if event is not None:
                         ctx.record(event)
                     ctx.failpoint("broker.egress.before_commit")
+        except Stopped:
+            raise
         except Exception as error:
             log.error("egress row %s could not be counted up: %s", entry.row["id"], type(error).__name__)
             raise NotRecorded from error
@@ -246,4 +290,4 @@ class Ledger:
                 entry.unwritten += times
 
 
-__all__ = ["Entry", "Ledger", "NotRecorded", "Place"]
+__all__ = ["Entry", "Ledger", "NotRecorded", "Place", "Stopped"]

@@ -17,11 +17,13 @@ import h11
 from worka.broker import bindings, http1, rules
 from worka.broker.addresses import refused_kind
 from worka.broker.bindings import Bound, Unbound
-from worka.broker.exchange import Downstream, Exchange, Outside, Stop, Target
-from worka.broker.ledger import NotRecorded
+from worka.broker.exchange import Downstream, Exchange, Outside, Stop, where
+from worka.broker.ledger import NotRecorded, Stopped
 from worka.broker.ports import Lease
 from worka.broker.session import Active, Session
 from worka.broker.templates import TemplateError, expand
+from worka.governance import kills
+from worka.governance.errors import Killed, UseRefused
 from worka.kernel import failpoints, redact, telemetry
 from worka.kernel.errors import Denied, NotFound, Problem, Unavailable
 
@@ -140,7 +142,9 @@ class Proxy:
             bound = bindings.bind(active.needs, active.connections, name, port)
             if isinstance(bound, Unbound):
                 raise Stop(bound.reason, bound.detail, rule=decision.rule_id)
-            target = await self._target(active, name, port, decision.rule_id)
+            target = await where(
+                self.outside, self.limits, active.exceptions.get((name, port)), name, port, decision.rule_id
+            )
             injection, lease = await self._credential(active, bound, name, port, decision.rule_id)
             request = self._outgoing(head, name, port, bound, injection, active)
         except Stop as stop:
@@ -151,11 +155,21 @@ class Proxy:
         try:
             entry = await active.ledger.allow(
                 host=name, port=port, method=head.method, path=head.path, rule=decision.rule_id,
-                address=f"{target.address}:{target.port}" if ":" not in target.address
-                else f"[{target.address}]:{target.port}",
+                address=target.shown,
                 exception_id=target.exception_id, connection_id=bound.connection.id if bound else None,
-                lease_id=lease.id if lease else None,
+                lease_id=lease.id if lease else None, secret_id=bound.connection.secret_id if bound else None,
             )  # fmt: skip
+        except Stopped as stopped:
+            await active.ledger.deny(
+                reason=kills.REASON, host=name, port=port, rule=kills.PREFIX + stopped.kill["id"],
+                method=head.method, path=head.path,
+            )  # fmt: skip
+            raise Stop(
+                kills.REASON,
+                kills.said(stopped.kill),
+                rule=kills.PREFIX + stopped.kill["id"],
+                remedy=kills.remedy(stopped.kill),
+            ) from None
         except NotRecorded:
             active.broken = "egress_not_recorded"
             raise Stop("egress_not_recorded") from None
@@ -165,24 +179,6 @@ class Proxy:
             active.trace_id, "broker.egress", active.parent_span, host=name, port=port, egress=entry.row["id"]
         ):
             await exchange.run(request)
-
-    async def _target(self, active: Active, name: str, port: int, rule: str | None) -> Target:
-        exception = active.exceptions.get((name, port))
-        if exception is not None:
-            return Target(exception.address, exception.real_port, exception.ca_pem or None, exception.id)
-        try:
-            async with asyncio.timeout(self.limits.resolve_seconds):
-                answers = await self.outside.resolver.resolve(name)
-        except (OSError, TimeoutError):
-            raise Stop("name_not_resolved", "the resolver did not answer", rule=rule) from None
-        if not answers:
-            raise Stop("name_not_resolved", rule=rule)
-        for address in answers:
-            # One bad answer refuses all: a name that resolves to both is how rebinding begins.
-            kind = refused_kind(address)
-            if kind is not None:
-                raise Stop("private_address", f"{name} resolves to a {kind} address", rule=rule)
-        return Target(answers[0], port, None, None)
 
     async def _credential(
         self, active: Active, bound: Bound | None, name: str, port: int, rule: str | None
@@ -212,6 +208,8 @@ class Proxy:
                         invocation_id=active.id,
                         endpoint=endpoint,
                     )
+                except (Killed, UseRefused) as error:
+                    raise Stop(error.problem_code, error.detail, rule=rule, remedy=error.remedy) from error
                 except Denied as error:
                     raise Stop("connection_not_granted", error.detail, rule=rule) from error
                 except NotFound as error:

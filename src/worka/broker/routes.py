@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from fastapi import APIRouter, Depends, Query, status
+from fastapi import Depends, Query, status
 
 from worka.broker import service
 from worka.broker.schema import EgressPage, NetworkException, NetworkExceptions, NewNetworkException
 from worka.kernel.context import Context
-from worka.kernel.http import Page, context
+from worka.kernel.http import Page, context, routes
 
-router = APIRouter(tags=["egress"])
+router = routes(tags=["egress"])
 
 
 @router.get("/v1/workspaces/{workspace_id}/network-exceptions", response_model=NetworkExceptions)

@@ -76,6 +76,7 @@ class Egress(BaseModel):
     connection_id: str | None
     lease_id: str | None
     trace_id: str
+    decision_id: str | None
     at: datetime
     last_at: datetime
 

@@ -21,13 +21,18 @@ from worka.broker.adapters.outside import Dialer, SystemResolver
 from worka.broker.bindings import Connection
 from worka.broker.errors import InvocationActive, InvocationForeign, RulesUnreadable, SessionUnknown
 from worka.broker.exchange import Outside
+from worka.broker.platform import MailRoute, PlatformDoor, PlatformLimits
 from worka.broker.ports import Limits, MakeContext, Resolver, Treasury
 from worka.broker.proxy import Proxy
 from worka.broker.rules import Rule, RuleProblem, parse_rules
 from worka.broker.session import NetworkException, Session
 from worka.broker.templates import TemplateError
+from worka.governance import kills
+from worka.governance import store as governance_rows
+from worka.governance.errors import Killed
 from worka.kernel import ipc, telemetry
 from worka.kernel.context import Principal
+from worka.kernel.db import Connection as DatabaseConnection
 from worka.kernel.errors import BadRequest, Conflict, NotFound, Problem
 from worka.kernel.paths import Paths
 from worka.kernel.settings import Settings
@@ -85,13 +90,17 @@ class Broker:
         treasury: Treasury,
         resolver: Resolver | None = None,
         limits: Limits | None = None,
+        platform_limits: PlatformLimits | None = None,
+        mail: MailRoute | None = None,
     ) -> None:
         self.paths = paths
         self.sessions: dict[str, Session] = {}
         self.limits = limits or Limits()
         self._make_context = make_context
         self._outside = Outside(resolver or SystemResolver(), Dialer(), treasury)
+        self._platform = PlatformDoor(self._outside, make_context, self.limits, platform_limits, mail)
         self._control: asyncio.Server | None = None
+        self._tunnels: asyncio.Server | None = None
         self._net: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._handovers: set[asyncio.Task[None]] = set()
@@ -116,12 +125,14 @@ class Broker:
         self._net.setblocking(False)
         beside.rename(net_path)
         self._accepting = asyncio.create_task(self._accept_handovers(self._net))
+        self._tunnels = await ipc.serve_streams(self.paths.broker_out_socket, self._platform.tunnel)
         self._control = await ipc.serve_unix(self.paths.broker_socket, self._call)
 
     async def close(self) -> None:
         """Closes every session and both sockets."""
-        if self._control is not None:
-            self._control.close()
+        for server in (self._control, self._tunnels):
+            if server is not None:
+                server.close()
         for task in (*self._handovers, *((self._accepting,) if self._accepting else ())):
             task.cancel()
         if self._net is not None:
@@ -139,11 +150,14 @@ class Broker:
             "end": self.end,
             "close_session": self.close_session,
             "status": self.status,
+            "platform_http": self._platform.http,
         }
         if op not in ops:
             raise BadRequest(f"The broker has no operation {op}.")
         if op == "begin":
             args["traceparent"] = traceparent
+        if op == "platform_http" and (parent := telemetry.parse(traceparent)) is not None:
+            args.setdefault("trace_id", parent[0])
         try:
             return await ops[op](**args)  # type: ignore[operator]
         except TypeError as error:
@@ -235,6 +249,7 @@ class Broker:
                 attachment = await store.attachment(conn, session.attachment_id)
                 if attachment is None or attachment["state"] not in _SERVING:
                     raise InvocationForeign("The attachment does not serve calls now.")
+                await _not_stopped(conn, session, invocation)
                 connections = await store.connections(conn, session.workspace_id)
                 exceptions = await store.live_exceptions(conn, session.workspace_id)
             manifest = invocation["manifest"]
@@ -456,6 +471,18 @@ def _right_sockets(sockets: list[socket.socket]) -> bool:
     )
 
 
+async def _not_stopped(conn: DatabaseConnection, session: Session, invocation: dict[str, Any]) -> None:
+    """A kill switch that was set after the call was decided: its network stays shut. Raises Killed."""
+    found = kills.matching(
+        await governance_rows.kills_on(conn),
+        workspace=session.workspace_id,
+        members=[who for who in (invocation["initiator_id"], invocation["originating_person"]) if who],
+        releases=[invocation["release_id"]],
+    )
+    if found is not None:
+        raise Killed(kills.said(found), remedy=kills.remedy(found), kill_id=found["id"])
+
+
 def _rules(manifest: dict[str, Any]) -> tuple[Rule, ...]:
     try:
         return parse_rules(manifest.get("outbound_domains") or [])
@@ -491,7 +518,8 @@ async def run(
     ready: asyncio.Event | None = None,
 ) -> None:
     """The role's main coroutine: serves until `stop` is set."""
-    broker = Broker(Paths(settings.home), make_context=make_context, treasury=treasury)
+    mail = MailRoute.of(settings.mail)
+    broker = Broker(Paths(settings.home), make_context=make_context, treasury=treasury, mail=mail)
     await broker.start()
     if ready is not None:
         ready.set()

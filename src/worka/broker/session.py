@@ -129,7 +129,11 @@ class Session:
 
     def activate(self, invocation: Mapping[str, Any], **loaded: Any) -> Active:
         """Opens the network for this invocation."""
-        ledger = self._ledger(invocation["id"], invocation["originating_person"], invocation["trace_id"])
+        members = tuple(who for who in (invocation.get("initiator_id"), invocation["originating_person"]) if who)
+        ledger = self._ledger(
+            invocation["id"], invocation["originating_person"], invocation["trace_id"],
+            release_id=invocation.get("release_id"), members=members,
+        )  # fmt: skip
         self.active = Active(
             id=invocation["id"],
             side_effect=invocation["side_effect"],
@@ -162,7 +166,15 @@ class Session:
 
         return make
 
-    def _ledger(self, invocation_id: str | None, originating_person: str | None, trace_id: str | None) -> Ledger:
+    def _ledger(
+        self,
+        invocation_id: str | None,
+        originating_person: str | None,
+        trace_id: str | None,
+        *,
+        release_id: str | None = None,
+        members: tuple[str, ...] = (),
+    ) -> Ledger:
         place = Place(
             tenant_id=self.tenant_id,
             workspace_id=self.workspace_id,
@@ -170,5 +182,7 @@ class Session:
             session_id=self.id,
             invocation_id=invocation_id,
             trace_id=trace_id or secrets.token_hex(16),
+            release_id=release_id,
+            members=members,
         )
         return Ledger(place, self._contexts(originating_person, place.trace_id), self.limits)

@@ -12,7 +12,7 @@ Row = dict[str, Any]
 _EGRESS = (
     "id, workspace_id, attachment_id, invocation_id, session_id, host, port, kind, method, path, verdict, reason, rule,"
     " count, address, status, bytes_out, bytes_in, duration_ms, opaque, exception_id, connection_id, lease_id,"
-    " trace_id, at, last_at"
+    " trace_id, decision_id, at, last_at"
 )
 _EXCEPTION = "id, workspace_id, name, port, address, real_port, ca_pem, reason, created_by, created_at, removed_at"
 
@@ -32,7 +32,7 @@ async def invocation(conn: Connection, invocation_id: str) -> Row | None:
     """The invocation as far as rules and attribution need it, with the manifest of the release that it runs."""
     cursor = await conn.execute(
         "select i.id, i.workspace_id, i.attachment_id, i.side_effect, i.idempotency_key, i.originating_person, i.state,"
-        " i.trace_id, i.tool, r.manifest from worka.invocation i"
+        " i.trace_id, i.tool, i.release_id, i.initiator_id, r.manifest from worka.invocation i"
         " join worka.release r on r.tenant_id = i.tenant_id and r.id = i.release_id where i.id = %s",
         (invocation_id,),
     )
@@ -108,10 +108,10 @@ async def insert_egress(conn: Connection, tenant_id: str, row: Mapping[str, Any]
     await conn.execute(
         "insert into worka.egress (tenant_id, id, workspace_id, attachment_id, invocation_id, session_id, host, port,"
         " kind, method, path, verdict, reason, rule, count, address, opaque, exception_id, connection_id, lease_id,"
-        " trace_id)"
+        " trace_id, decision_id)"
         " values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(attachment_id)s, %(invocation_id)s, %(session_id)s,"
         " %(host)s, %(port)s, %(kind)s, %(method)s, %(path)s, %(verdict)s, %(reason)s, %(rule)s, 1, %(address)s,"
-        " %(opaque)s, %(exception_id)s, %(connection_id)s, %(lease_id)s, %(trace_id)s)",
+        " %(opaque)s, %(exception_id)s, %(connection_id)s, %(lease_id)s, %(trace_id)s, %(decision_id)s)",
         {**row, "tenant_id": tenant_id},
     )
 
@@ -160,3 +160,35 @@ async def egress_page(
         (workspace_id, after, after, verdict, verdict, invocation_id, invocation_id, limit),
     )
     return await cursor.fetchall()
+
+
+# the platform's own ---------------------------------------------------------------------------------------------------
+async def platform_rules(conn: Connection, purpose: str, subject_id: str) -> list[Row]:
+    """What the platform may reach for this subject, now."""
+    cursor = await conn.execute(
+        "select * from worka.platform_rule where purpose = %s and subject_id = %s and ended_at is null order by id",
+        (purpose, subject_id),
+    )
+    return await cursor.fetchall()
+
+
+async def add_platform_rule(conn: Connection, row: Mapping[str, Any]) -> Row:
+    """Writes a rule, in the transaction of what needs it."""
+    cursor = await conn.execute(
+        "insert into worka.platform_rule (tenant_id, id, workspace_id, purpose, subject_id, host, port, method, path,"
+        " created_by) values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(purpose)s, %(subject_id)s, %(host)s, %(port)s,"
+        " %(method)s, %(path)s, %(created_by)s) returning *",
+        dict(row),
+    )
+    found = await cursor.fetchone()
+    assert found is not None
+    return found
+
+
+async def end_platform_rules(conn: Connection, purpose: str, subject_id: str) -> int:
+    """Ends the rules of a subject; how many."""
+    cursor = await conn.execute(
+        "update worka.platform_rule set ended_at = now() where purpose = %s and subject_id = %s and ended_at is null",
+        (purpose, subject_id),
+    )
+    return cursor.rowcount

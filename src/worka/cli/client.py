@@ -130,17 +130,20 @@ class Client:
                 problem = None
             if not isinstance(problem, dict):
                 problem = {**not_worka(self.url), "status": answer.status_code}
-            exit_code = EXIT.get(answer.status_code, 1)
-            raise Failed(problem, WAITING if problem.get("code") == "approval_needed" else exit_code)
+            raise Failed(problem, EXIT.get(answer.status_code, 1))
         return answer
 
     def get(self, path: str, **query: Any) -> Any:
         """GET."""
         return self.call("GET", path, **query)
 
-    def post(self, path: str, body: Any = None, *, key: str | None = None) -> Any:
+    def post(self, path: str, body: Any = None, *, key: str | None = None, **query: Any) -> Any:
         """POST."""
-        return self.call("POST", path, body if body is not None else {}, key=key)
+        return self.call("POST", path, body if body is not None else {}, key=key, **query)
+
+    def change(self, method: str, path: str, body: Any = None, *, dry_run: bool) -> Any:
+        """Calls a route that changes something; with `dry_run` the server does it and undoes it, and this is its answer."""
+        return self.call(method, path, body, dry_run="true" if dry_run else None)
 
     def pages(self, path: str, most: int = 200, **query: Any) -> list[dict[str, Any]]:
         """Every item of a list, following the cursors up to `most` items."""
@@ -160,12 +163,15 @@ class Client:
             mine = self.get("/v1/workspaces")["items"]
             if len(mine) != 1:
                 names = ", ".join(f"{item['id']} ({item['name']})" for item in mine[:5]) or "none"
+                first = "An owner can invite you (`worka invitation accept` then); the operator makes a tenant with its first"
                 raise Failed(
                     {
                         "code": "workspace_required",
                         "title": "Name the workspace",
                         "detail": f"You are a member of {len(mine)}: {names}.",
-                        "remedy": "Pass --workspace, or set WORKA_WORKSPACE.",
+                        "remedy": "Pass --workspace, or set WORKA_WORKSPACE."
+                        if mine
+                        else f"{first} workspace: `worka tenant create NAME --owner E-MAIL`.",
                     },
                     2,
                 )

@@ -12,19 +12,57 @@ from typing import Annotated, Any
 import typer
 
 from worka import __version__
-from worka.cli import database, output, packs
+from worka.cli import (
+    access,
+    accounts,
+    approvals,
+    database,
+    fields,
+    invitations,
+    kills,
+    limits,
+    members,
+    myself,
+    notifications,
+    output,
+    packs,
+    policies,
+    setup,
+    team,
+    withdrawals,
+)
 from worka.cli.client import Client, Failed, save_login
-from worka.cli.shell import State, app, client, group, read_json, show
+from worka.cli.people import named
+from worka.cli.shell import State, app, asked_for_code, client, group, read_json, show
 
 task = group("task", "Tasks: governed pieces of work.")
-approvals = group("approvals", "Approvals: consent by a person before a decided action proceeds.")
+app.command("setup")(setup.setup)
+app.add_typer(setup.tenant, name="tenant")
+app.add_typer(access.access, name="access")
+app.add_typer(access.decision, name="decision")
+app.add_typer(members.member, name="member")
+app.add_typer(invitations.invitation, name="invitation")
+app.add_typer(members.person, name="person")
+app.add_typer(accounts.accounts, name="service-account")
+app.add_typer(team.team, name="team-member")
+app.add_typer(team.token, name="token")
+app.add_typer(myself.me, name="me")
+app.add_typer(approvals.approvals, name="approvals")
+app.add_typer(approvals.groups, name="group")
 app.add_typer(packs.pack, name="pack")
+app.add_typer(policies.policy, name="policy")
+app.add_typer(kills.kill, name="kill")
+app.add_typer(limits.limits, name="limits")
+app.add_typer(limits.workspace, name="workspace")
+app.add_typer(withdrawals.release, name="release")
+app.add_typer(withdrawals.secret, name="secret")
+app.add_typer(notifications.mail, name="mail")
+app.add_typer(notifications.webhook, name="webhook")
 app.add_typer(database.database, name="database")
 tool = group("tool", "Tools of the packs attached to the workspace.")
 invocation = group("invocation", "Invocations of tools.")
 view = group("view", "Views of the workspace.")
 audit = group("audit", "The audit ledger.")
-decision = group("decision", "Recorded decisions.")
 config = group("config", "Settings of this machine.")
 
 
@@ -46,9 +84,12 @@ def up() -> None:
 
     def ready(url: str) -> None:
         output.talk.print(f"[green]✓[/] Worka answers at [bold]{url}[/]  (data: {loaded.home})")
-        setup = loaded.home / "run" / "setup-token"
-        if setup.exists():
-            output.talk.print(f"  first operator: the one-time setup token is in {setup}")
+        token = loaded.home / "run" / "setup-token"
+        if token.exists():
+            output.talk.print(
+                "  nobody is set up here yet. In another terminal, once: [bold]worka setup[/] makes the first operator, you"
+                f"\n  (with the one-time token in {token})"
+            )
 
     try:
         asyncio.run(Supervisor(loaded).run(ready))
@@ -103,38 +144,45 @@ def demo(
 def login(
     email: Annotated[str | None, typer.Option(help="sign in with a password")] = None,
     with_token: Annotated[str | None, typer.Option("--with-token", help="keep an API token instead")] = None,
+    code: Annotated[str, typer.Option(help="a code of the second factor; asked for where it is needed")] = "",
 ) -> None:
     """Sign in and keep the credential for this user (0600)."""
     token = with_token
     if token is None:
+        setup.someone_answers()
         email = email or typer.prompt("E-mail", err=True)
         password = os.environ.get("WORKA_PASSWORD_STDIN") and sys.stdin.readline().rstrip("\n")
         password = password or typer.prompt("Password", hide_input=True, err=True)
-        token = Client(State.url).post("/v1/sessions", {"email": email, "password": password})["session_token"]
+        token = signed_in(Client(State.url), {"email": email, "password": password, "code": code})
     me = Client(State.url, token).get("/v1/me")
     save_login(State.url, token, State.workspace, State.login)
     if not show(me):
         output.talk.print("[green]✓[/] signed in")
 
 
-@app.command()
-def me() -> None:
-    """Who I am here and what I may do."""
-    value = client().get("/v1/me")
-    if not show(value):
-        output.record(value)
+def signed_in(api: Client, body: dict[str, str]) -> str:
+    """The token of a new session; asks for the code of a second factor when it turns out to be needed."""
+    try:
+        return str(api.post("/v1/sessions", body)["session_token"])
+    except Failed as failed:
+        if failed.body.get("code") != "second_factor_required" or body["code"] or not sys.stdin.isatty():
+            raise
+    return str(api.post("/v1/sessions", {**body, "code": asked_for_code()})["session_token"])
 
 
 @app.command()
 def changes(
     since: Annotated[str | None, typer.Option(help="time (ISO 8601) or age such as 2h")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
+    who: Annotated[str | None, typer.Option(help="who did it: an id, or a part of the name")] = None,
+    about: Annotated[str | None, typer.Option(help="what it was done to: an id, or a part of the name")] = None,
 ) -> None:
     """What changed in this workspace: who, on whose behalf, what, before and after, and why."""
     api = client()
-    value = api.get(api.ws("/changes"), since=since, limit=limit)
+    value = api.get(api.ws("/changes"), since=since, limit=limit, actor=who, subject=about)
     if not show(value):
-        output.table(value["items"], ["at", "lane", "sentence", "subject.id"], "Nothing changed.")
+        columns = ["at", "lane", "sentence", "diff", "subject.id"]
+        output.table(value["items"], columns, "Nothing changed.", {"diff": "from → to"})
 
 
 @app.command()
@@ -186,6 +234,10 @@ def config_show() -> None:
 
 
 # tasks --------------------------------------------------------------------------------------------------------------
+RESTED = {"succeeded": 0, "waiting": 6}
+"""What the command ends with that waited for a task; of every other state: 1."""
+
+
 @task.command("create")
 def task_create(
     workflow: str,
@@ -194,7 +246,7 @@ def task_create(
     ] = "",
     inputs: Annotated[str, typer.Option("--input", help="inputs as a JSON object, or @file")] = "{}",
     definition_version: Annotated[int | None, typer.Option("--definition-version", help="default: the newest")] = None,
-    wait: Annotated[bool, typer.Option(help="wait until it ends or waits for someone")] = False,
+    wait: Annotated[bool, typer.Option(help="wait until it ends (0), fails (1) or waits for someone (6)")] = False,
 ) -> None:
     """Start a task from a workflow definition."""
     body: dict[str, Any] = {"workflow": workflow, "inputs": read_json(inputs)}
@@ -206,6 +258,8 @@ def task_create(
     if wait:
         value = wait_task(api, value["id"])
     show_task(api, value)
+    if wait:
+        raise typer.Exit(RESTED.get(value["state"], 1))
 
 
 def show_task(api: Client, value: Any) -> None:
@@ -218,7 +272,7 @@ def show_task(api: Client, value: Any) -> None:
 def team_member(api: Client, wanted: str) -> str:
     """The id of the AI team member that is meant. Raises Failed when that is not clear."""
     members = api.pages(api.ws("/team-members"))
-    fitting = [member for member in members if not wanted or wanted in (member["id"], member["name"])]
+    fitting = named(members, wanted) if wanted else members
     if len(fitting) == 1:
         return str(fitting[0]["id"])
     names = ", ".join(f"{member['name']} ({member['id']})" for member in members[:10]) or "none"
@@ -267,7 +321,7 @@ def task_wait(task_id: str, timeout: float = 300) -> None:
     api = client()
     value = wait_task(api, task_id, timeout)
     show_task(api, value)
-    raise typer.Exit({"succeeded": 0, "waiting": 6}.get(value["state"], 1))
+    raise typer.Exit(RESTED.get(value["state"], 1))
 
 
 @task.command("cancel")
@@ -284,14 +338,6 @@ def task_resolve(task_id: str, outcome: str, note: str = "") -> None:
     show_task(api, api.post(f"/v1/tasks/{task_id}/resolve", {"outcome": outcome, "note": note}))
 
 
-@decision.command("show")
-def decision_show(decision_id: str) -> None:
-    """A recorded decision, with the rules of that day."""
-    value = client().get(f"/v1/decisions/{decision_id}")
-    if not show(value):
-        output.record(value)
-
-
 def wait_task(api: Client, task_id: str, timeout: float = 300) -> Any:
     """Polls a task until it rests: ended, or waiting for someone."""
     import time
@@ -302,56 +348,6 @@ def wait_task(api: Client, task_id: str, timeout: float = 300) -> Any:
         if value["state"] not in ("queued", "running", "retrying") or time.monotonic() > deadline:
             return value
         time.sleep(0.15)
-
-
-# approvals ----------------------------------------------------------------------------------------------------------
-@approvals.command("list")
-def approvals_list(state: str = "open", limit: int = 50) -> None:
-    """Approvals and what they block."""
-    api = client()
-    value = api.get(api.ws("/approvals"), state=state, limit=limit)
-    if not show(value):
-        rows = [
-            {**row, "for": ", ".join(str(item.get("name") or item["id"]) for item in row["blocks"])}
-            for row in value["items"]
-        ]
-        columns = ["id", "title", "for", "verb", "state", "since", "expires_at"]
-        output.table(rows, columns, f"No approval is {state}.")
-
-
-@approvals.command("show")
-def approvals_show(approval_id: str) -> None:
-    """The card: the exact action, its digest and effect, what it blocks, who may decide."""
-    value = client().get(f"/v1/approvals/{approval_id}")
-    if not show(value):
-        output.card(value)
-
-
-@approvals.command("approve")
-def approvals_approve(approval_id: str, comment: str = "", digest: str | None = None, dry_run: bool = False) -> None:
-    """Approve exactly what the card shows."""
-    decide(approval_id, "approve", comment, digest, dry_run)
-
-
-@approvals.command("reject")
-def approvals_reject(approval_id: str, comment: str = "", digest: str | None = None, dry_run: bool = False) -> None:
-    """Reject it; what waited for it ends."""
-    decide(approval_id, "reject", comment, digest, dry_run)
-
-
-def decide(approval_id: str, decision: str, comment: str, digest: str | None, dry_run: bool) -> None:
-    """Sends one decision, bound to the digest that was read."""
-    api = client()
-    card = api.get(f"/v1/approvals/{approval_id}")
-    body = {"decision": decision, "digest": digest or card["digest"], "comment": comment}
-    if dry_run:
-        if not show({"would": body, "card": card}):
-            output.card(card)
-            output.out.print(f"  dry run: would {decision}; nothing was sent")
-        return
-    value = api.post(f"/v1/approvals/{approval_id}/decisions", body)
-    if not show(value):
-        output.card(value)
 
 
 @tool.command("list")
@@ -376,6 +372,8 @@ def tool_call(
     value = answer.json()
     if not show(value):
         output.record(value)
+    if answer.status_code == 202 and value.get("because"):
+        output.talk.print(f"{value['superseded']} was superseded: {output.escape(value['because'])}")
     if answer.status_code == 202:
         raise typer.Exit(6)
     raise typer.Exit(0 if value.get("status") in ("ok", "succeeded") else 1)
@@ -452,7 +450,7 @@ def run() -> None:
     except Failed as failed:
         if State.form in ("json", "ndjson", "yaml"):
             output.data(failed.body, State.form)
-        output.problem(failed.body)
+        output.problem(fields.spoken(failed.body, app, sys.argv[1:]))
         sys.exit(failed.exit_code)
     except Problem as problem:
         output.problem(problem.body())

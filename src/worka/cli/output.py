@@ -12,17 +12,19 @@ from rich import markup
 from rich.console import Console
 from rich.table import Table
 
+from worka.kernel import letters
+
 # What is piped on is not folded at eighty columns: an id must stay one word.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 4000)
 talk = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 4000)
-# What a terminal obeys, and what makes text look like other text: controls, C1 controls, marks of direction, no width.
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+# A time of an answer, in UTC: people read the second, machines (`--output json`) the rest of it.
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
 MARKS = {"ok": "[green]✓[/]", "failed": "[red]✗[/]", "not_reached": "[dim]·[/]", "unknown": "[yellow]?[/]"}
 
 
 def visible(text: str) -> str:
     """Text of strangers (packs, outside systems) for a terminal: what would not be seen is written out as `\\u001b`."""
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return letters.visible(text)
 
 
 def escape(text: str) -> str:
@@ -51,8 +53,8 @@ def text(words: str) -> None:
     out.print(visible(words), markup=False)
 
 
-def table(items: list[dict[str, Any]], columns: list[str], empty: str) -> None:
-    """A table of some columns; `empty` is said when there is nothing."""
+def table(items: list[dict[str, Any]], columns: list[str], empty: str, called: dict[str, str] | None = None) -> None:
+    """A table of some columns; `empty` is said when there is nothing, `called` names columns otherwise than their field."""
     if not items:
         talk.print(f"[dim]{empty}[/]")
         return
@@ -61,7 +63,7 @@ def table(items: list[dict[str, Any]], columns: list[str], empty: str) -> None:
         name = column.split(".")[-1]
         # Ids are there to be copied: whatever else is folded, they are not.
         whole = name == "id" or name.endswith(("_id", "ref"))
-        view.add_column(name.replace("_", " "), overflow="fold", no_wrap=whole)
+        view.add_column((called or {}).get(column) or name.replace("_", " "), overflow="fold", no_wrap=whole)
     for item in items:
         view.add_row(*(escape(_short(_dig(item, column))) for column in columns))
     out.print(view)
@@ -86,26 +88,73 @@ def card(approval: dict[str, Any]) -> None:
     )
     for blocked in approval.get("blocks") or []:
         out.print(f"  blocks    {blocked['kind']} {escape(blocked['name'])} ({blocked['id']})")
-    for name, value in (approval.get("arguments") or {}).items():
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        lines = text.splitlines() or [""]
-        out.print(f"  [dim]argument[/]  {escape(name)}: {escape(_short(lines[0]))}")
-        for line in lines[1:12]:
-            out.print(f"            [dim]│[/] {escape(_short(line))}")
-        if len(lines) > 12:
-            out.print(f"            [dim]│ … {len(lines) - 12} more lines: --output json shows all[/]")
+    _what_is_decided(approval)
     out.print(f"  digest    {approval['digest']}")
     for vote in approval.get("votes") or []:
         said = f": {vote['comment']}" if vote.get("comment") else ""
-        out.print(f"  voted     {escape(vote['person']['name'])} {vote['decision']} at {vote['at']}{escape(said)}")
+        behind = (vote.get("on_behalf_of") or {}).get("name")
+        name = escape(vote["person"]["name"] + (f" (for {behind})" if behind else ""))
+        how = {"totp": " with a code", "recovery_code": " with a recovery code"}.get(
+            vote.get("stepped_up_by") or "", ""
+        )
+        how += " of the second factor" if how else ""
+        out.print(f"  voted     {name} {vote['decision']} at {vote['at']}{how}{escape(said)}")
+    if approval.get("bypass_id"):
+        out.print(f"  bypassed  nobody decided this one: {approval['bypass_id']} let it through")
+    if approval.get("escalated_at"):
+        out.print(f"  escalated at {approval['escalated_at']}: {escape(approval['escalated_to'])} may take any seat")
+    if approval.get("moved"):
+        out.print(f"  policy    {escape(approval['moved']['because'])} ({escape(approval['moved']['policy_version'])})")
+    if approval.get("superseded_by"):
+        out.print(f"  → worka approvals show {approval['superseded_by']}   took its place")
     if approval["state"] == "open":
         missing = "; ".join(approval.get("missing") or [])
         out.print(f"  missing   {escape(missing)} by {approval.get('expires_at') or '(no deadline)'}")
         out.print(f"  who can   {escape(', '.join(approval.get('who_could') or []) or 'nobody at present')}")
         may = approval["eligibility"]
-        out.print(f"  you {'can' if may['eligible'] else 'cannot'}: {escape(may['because'])}")
+        can = "could" if may.get("lacks_factor") else "can" if may["eligible"] else "cannot"
+        out.print(f"  you {can}: {escape(may['because'])}")
+        if may.get("lacks_factor"):
+            out.print("  once a second factor is set up, which its rule wants: you have none")
+            out.print("  → worka me second-factor set-up")
+        elif may["eligible"] and may["step_up"]:
+            out.print("  you need a fresh second factor in the session that decides")
         if may["eligible"]:
             out.print(f"  → worka approvals approve {approval['id']}   or: worka approvals reject {approval['id']}")
+
+
+def _what_is_decided(approval: dict[str, Any]) -> None:
+    """The exact arguments of a call; of a change of policy its note, what goes and comes, and the whole new text."""
+    card, arguments = approval.get("card") or {}, approval.get("arguments")
+    if card.get("note"):
+        out.print(f"  note      {escape(str(card['note']))}")
+    if card.get("difference"):
+        out.print(f"  changes   what goes (-) and comes (+), over version {card.get('base_version')}")
+        _lines(card["difference"])
+        if card.get("difference_cut"):
+            out.print(f"            [dim]│ … {card['difference_cut']} more lines; the text has them all[/]")
+    if approval.get("arguments_hidden"):
+        out.print(f"  [dim]exactly   {escape(approval['arguments_hidden'])}[/]")
+    elif isinstance(arguments, str):
+        # Whoever approves a text answers for all of it: nothing of it is cut.
+        lines = arguments.splitlines()
+        out.print(
+            f"  text      {f'{len(lines)} lines, whole' if lines else 'empty: nothing of it would hold any more'}"
+        )
+        _lines(lines)
+    elif arguments:
+        for name, value in (arguments if isinstance(arguments, dict) else {"": arguments}).items():
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            lines = text.splitlines() or [""]
+            out.print(f"  [dim]argument[/]  {escape(name)}: {escape(_short(lines[0]))}")
+            _lines([_short(line) for line in lines[1:12]])
+            if len(lines) > 12:
+                out.print(f"            [dim]│ … {len(lines) - 12} more lines: --output json shows all[/]")
+
+
+def _lines(lines: list[str]) -> None:
+    for line in lines:
+        out.print(f"            [dim]│[/] {escape(line)}", soft_wrap=True)
 
 
 def explanation(why: dict[str, Any]) -> None:
@@ -155,6 +204,9 @@ def problem(body: dict[str, Any]) -> None:
     )
     if body.get("remedy"):
         talk.print(f"  [bold]remedy[/] {escape(str(body['remedy']))}")
+    wait = body.get("retry_after")
+    if wait and not re.search(rf"\b{wait} s(econds?)?\b", f"{body.get('detail')} {body.get('remedy')}"):
+        talk.print(f"  [bold]again[/] in {escape(str(wait))} second{'' if wait == 1 else 's'}")
     facts = [f"{key} {body[key]}" for key in ("decision_id", "approval_id", "request_id") if body.get(key)]
     if facts:
         talk.print(f"  [dim]{escape(' · '.join(facts))}[/]")
@@ -169,6 +221,8 @@ def _dig(item: Any, path: str) -> Any:
 def _short(value: Any, most: int = 120) -> str:
     if value is None:
         return ""
+    if isinstance(value, str) and _MOMENT.fullmatch(value):
+        return f"{value[:10]} {value[11:19]}Z"
     text = value.strip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     if most <= 120:  # a cell of a table: one line
         text = text.partition("\n")[0]

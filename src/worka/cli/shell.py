@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from worka.cli import output
-from worka.cli.client import Client, saved_login
+from worka.cli.client import Client, Failed, saved_login
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -73,7 +74,8 @@ def chosen(
         raise typer.BadParameter(f"--login {name} is no name: small letters, digits and dashes")
     State.login = name
     # A login that is about to be made need not exist.
-    login = {} if ctx.invoked_subcommand == "login" else saved_login(name)
+    made_now = ctx.invoked_subcommand in ("login", "setup") or (bool(name) and ctx.invoked_subcommand == "invitation")
+    login = {} if made_now else saved_login(name)
     State.url = url or login.get("url") or running_url() or "http://127.0.0.1:8080"
     State.token = token or login.get("token")
     State.workspace = workspace or login.get("workspace")
@@ -89,6 +91,39 @@ def running_url() -> str | None:
         return str(json.loads((home / "run" / "instance.json").read_text())["url"])
     except (OSError, ValueError, KeyError):
         return None
+
+
+def setup_token_file() -> Path:
+    """Where the instance of this machine's WORKA_HOME puts the one-time token of its first operator."""
+    from worka.kernel.paths import Paths
+    from worka.kernel.settings import default_home
+
+    return Paths(Path(os.environ.get("WORKA_HOME") or default_home())).setup_token
+
+
+def asked(what: str, hidden: bool = False, twice: bool = False) -> str:
+    """A line of a person, or of standard input. Raises BadParameter where there is none."""
+    if sys.stdin.isatty():
+        return str(typer.prompt(what, hide_input=hidden, confirmation_prompt=twice, err=True))
+    line = sys.stdin.readline().strip("\r\n")
+    if not line:
+        raise typer.BadParameter(f"standard input has no line for: {what}")
+    return line
+
+
+def asked_for_code() -> str:
+    """A code of the second factor, typed by whoever sits there. Raises Failed where nobody does."""
+    if not sys.stdin.isatty():
+        raise Failed(
+            {
+                "code": "code_needed",
+                "title": "A code of your second factor is needed",
+                "detail": "Nobody can be asked for it here: standard input is no terminal.",
+                "remedy": "Pass it with --code.",
+            },
+            4,
+        )
+    return str(typer.prompt("Code of your second factor", err=True))
 
 
 def read_json(text: str) -> Any:

@@ -8,5 +8,6 @@ from worka.kernel.events import Subscribers
 
 def subscribe(subscribers: Subscribers) -> None:
     """A decision activates or ends a connection in its own commit; a revoked secret breaks what it backs."""
+    subscribers.on("approval.locking", service.approval_locking)
     subscribers.on("approval.decided", service.approval_decided)
     subscribers.on("secret.revoked", service.secret_revoked)

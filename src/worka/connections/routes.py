@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 
 from worka.connections import explain, service
 from worka.connections.schema import Connection, EndedConnection, NewConnection
 from worka.kernel.context import Context
 from worka.kernel.explanation import Explanation
-from worka.kernel.http import Items, Page, context, gives
+from worka.kernel.http import Items, Page, context, gives, routes
 
-router = APIRouter(prefix="/v1", tags=["connections"])
+router = routes(prefix="/v1", tags=["connections"])
 
 
 @router.get("/workspaces/{workspace_id}/connections", **gives(Items[Connection]))

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from worka.connections import rules
 from worka.kernel.http import Answer, Body
+from worka.kernel.letters import Name
 from worka.treasury.rules import HOST
 
 Metadata = Annotated[
@@ -21,7 +22,7 @@ class NewConnection(Body):
     """An outside system: which, where, with what access, backed by which secret, and why."""
 
     provider: str = Field(min_length=1, max_length=60, pattern=r"^[a-z0-9][a-z0-9._-]*$")
-    name: str = Field(min_length=1, max_length=120)
+    name: Name = Field(min_length=1, max_length=120)
     host: str = Field(min_length=1, max_length=253, json_schema_extra={"pattern": HOST})
     port: int = Field(443, ge=1, le=65535)
     access: str = Field(min_length=1, max_length=400)

@@ -110,6 +110,16 @@ async def _ask(ctx: Context, row: Row, secret: Row | None, decision: Decision) -
     )
 
 
+async def approval_locking(ctx: Context, payload: dict[str, Any]) -> None:
+    """The secret, the connection, its approval: in the order in which revoking the secret takes them."""
+    if payload["subject_type"] != SUBJECT:
+        return
+    row = await store.get(ctx.conn, payload["subject_id"])
+    if row is not None and row["secret_id"] is not None:
+        await treasury.store.secret(ctx.conn, row["secret_id"], lock="share")
+    await store.get(ctx.conn, payload["subject_id"], lock=True)
+
+
 async def approval_decided(ctx: Context, payload: dict[str, Any]) -> None:
     """In the transaction of the decision: the connection becomes active, or ends. Not ours: nothing happens."""
     if payload["subject_type"] != SUBJECT:

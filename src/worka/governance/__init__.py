@@ -8,7 +8,8 @@ nothing about people's consent: approvals does.
 
 from __future__ import annotations
 
-from worka.governance import actions, events, explain, facade, rules, store
+from worka.governance import actions, events, explain, facade, kills, rules, store
 from worka.governance.facade import Authorizer
+from worka.governance.jobs import subscribe
 
-__all__ = ["Authorizer", "actions", "events", "explain", "facade", "rules", "store"]
+__all__ = ["Authorizer", "actions", "events", "explain", "facade", "kills", "rules", "store", "subscribe"]

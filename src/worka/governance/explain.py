@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worka.governance import service
+from worka.governance import kills, service
 from worka.kernel.context import Context
 from worka.kernel.explanation import Evidence, Explanation, NextAction, Scope
 
@@ -21,11 +21,12 @@ async def explain(ctx: Context, decision_id: str) -> Explanation:
     found = await service.decision(ctx, decision_id)
     why = f": {'; '.join(found['reasons'])}" if found["reasons"] else ""
     rules = found.get("policy", [])
+    killed = found["killed_by"] is not None
     return Explanation(
         subject=decision_id,
         headline=f"{found['action']} {_VERBS[found['verdict']]}{why}",
         state=found["verdict"],
-        reason=_REASONS[(found["verdict"], found["layer"])],
+        reason=kills.REASON if killed else _REASONS[(found["verdict"], found["layer"])],
         since=found["at"],
         layer=found["layer"],
         timing="before_start",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -10,12 +9,13 @@ from importlib import resources
 from worka.approvals.rules import parse_rules
 from worka.authorization import cedar
 from worka.authorization.cedar import Policies, Request
+from worka.kernel import actions
 from worka.kernel.context import Verdict
 from worka.kernel.reasons import Reason, register
 
 CURRENT_FLOOR = 1
+NOBODY_TO_ASK = "A rule asks for an approval first, and this action cannot wait for one."
 ERROR = "governance/error"
-_VERSION = re.compile(r"^floor\.(\d+)(?:\+(\d+))?$")
 
 register(
     Reason(
@@ -60,7 +60,8 @@ class Gate:
 
 
 def gate(request: Request, policies: Policies) -> Gate:
-    """Any error denies (Cedar skips a forbid that errors); any matching deny denies; else every matching ask asks."""
+    """Any error denies (Cedar skips a forbid that errors); any matching deny denies; else every matching ask asks, and
+    refuses where the action cannot wait: what a rule wants a consent for is not done without it."""
     outcome = cedar.evaluate(request, policies)
     if outcome.errors:
         return Gate("deny", (ERROR,), (f"Policy could not be evaluated: {outcome.errors[0]}",), (), _DEFAULT_REMEDY)
@@ -73,16 +74,21 @@ def gate(request: Request, policies: Policies) -> Gate:
         return Gate(
             "deny", tuple(denying) or (ERROR,), tuple(_reason(rule, notes[rule]) for rule in denying), (), remedy
         )
+    reasons = tuple(_reason(rule, notes[rule]) for rule in outcome.matched)
+    known = actions.get(request.action)
+    if known is None or not known.waits:
+        return Gate("deny", outcome.matched, (*reasons, NOBODY_TO_ASK), (), _SPARED_REMEDY)
     return Gate(
         "ask",
         outcome.matched,
-        tuple(_reason(rule, notes[rule]) for rule in outcome.matched),
+        reasons,
         # In approvals' own words, so that equal rules are equal texts: of two quorums the higher.
         tuple(str(rule) for rule in parse_rules(notes[matched]["rule"] for matched in outcome.matched)),
         "It goes on when the approval is given.",
     )
 
 
+_SPARED_REMEDY = "Let somebody do it whom the rule spares, or have an owner change the rule."
 _DEFAULT_REMEDY = "Policy refuses this for everyone; an owner can say why, and change what the tenant itself added."
 
 
@@ -103,16 +109,3 @@ def floor_text(number: int) -> str:
 def floor(number: int = CURRENT_FLOOR) -> Policies:
     """The shipped set, parsed; its ids begin with `governance/floor/`."""
     return cedar.load(floor_text(number), "governance/floor")
-
-
-def version_name(floor_name: str, tenant_version: int) -> str:
-    """`floor.1`, or `floor.1+3` with the tenant's third version."""
-    return f"{floor_name}+{tenant_version}" if tenant_version else floor_name
-
-
-def parse_version(name: str) -> tuple[int, int]:
-    """(floor, tenant version) of `floor.1+3`. Raises ValueError."""
-    match = _VERSION.match(name)
-    if match is None:
-        raise ValueError(f"{name!r} is no policy version")
-    return int(match[1]), int(match[2] or 0)

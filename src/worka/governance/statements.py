@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import cedarpy
 
-from worka.authorization import cedar
+from worka.authorization import arguments, cedar
 from worka.authorization.cedar import Request
 from worka.authorization.vocabulary import VOCABULARY
 from worka.kernel import actions
@@ -96,6 +97,15 @@ def check(kind: str, text: str, parse_rule: object) -> list[Fault]:
     return faults or _trial(statements)
 
 
+def place_of(text: str, name: str) -> tuple[int, Statement] | None:
+    """The number and the statement of this `@id`, or of this number where it has none."""
+    found = split(text)
+    for number, statement in enumerate(found, 1):
+        if f'@id("{name}")' in statement.text:
+            return number, statement
+    return (int(name), found[int(name) - 1]) if name.isdigit() and 0 < int(name) <= len(found) else None
+
+
 def _check_one(kind: str, text: str, parse_rule: object, ids: dict[str, int], number: int) -> list[str]:
     result = cedarpy.validate_policies(text, cedar.schema())
     if not result.validation_passed:
@@ -108,10 +118,26 @@ def _check_one(kind: str, text: str, parse_rule: object, ids: dict[str, int], nu
     if policy["effect"] != "forbid":
         return ["only `forbid` is accepted: a tenant's policy tightens, and never loosens the shipped floor"]
     faults = _check_notes(kind, notes, parse_rule)
+    if kind == "governance" and notes.get("verdict") == "ask" and (hasty := _cannot_wait(policy["action"])):
+        able = ", ".join(action.name for action in actions.all_actions() if action.waits)
+        faults.append(f"{', '.join(hasty)} cannot wait for an approval; ask for one of {able}, or deny")
+    names, literal = arguments.names_in(policy)
+    if not literal:
+        faults.append('the name of an argument is written out: getTag("name"), not an expression')
+    if names and (policy["action"].get("entity") or {}).get("id") != "tool.invoke":
+        faults.append(
+            'only action == Worka::Action::"tool.invoke" is given arguments: elsewhere this would never apply'
+        )
     own = notes.get("id")
     if own is not None and ids.setdefault(own, number) != number:
         faults.append(f"the id {own!r} stands in statement {ids[own]} too")
     return faults
+
+
+def _cannot_wait(scope: dict[str, Any]) -> list[str]:
+    """The actions that a statement names and that nobody could approve; one that names none asks where it can."""
+    named = [entry["id"] for entry in (scope.get("entities") or [scope.get("entity")]) if entry]
+    return [name for name in named if (known := actions.get(name)) is not None and not known.waits]
 
 
 def _check_notes(kind: str, notes: dict[str, str | None], parse_rule: object) -> list[str]:
@@ -148,10 +174,11 @@ def _trial(statements: list[Statement]) -> list[Fault]:
     for number in (0, 2**63 - 1, -(2**63)):
         samples = {"String": "text", "Long": number, "Bool": number == 0, "Set<String>": ["text"]}
         facts = {name: samples[kind] for name, kind in VOCABULARY.items()}
+        given = {word: dict.fromkeys(policies.arguments, samples[kind]) for word, kind in arguments.TYPES.items()}
         for action in actions.all_actions():
             request = Request(
                 "person", "per_trial", True, ("owner",), (), action.name, action.resource_type, "trial", "ws_trial",
-                "ten_trial", facts, facts,
+                "ten_trial", facts, facts, given if action.name == "tool.invoke" else {},
             )  # fmt: skip
             for error in cedar.evaluate(request, policies).errors:
                 match = _FAILED.search(error)

@@ -2,19 +2,21 @@
 
 Owns persons (of the deployment), sessions, one-time tokens, API tokens and team members (of a tenant, each with an
 owning person). Credentials are stored as a keyed hash only; a person signs in with a password checked off the event
-loop; each kind of principal has its own kind of credential. Identity never says what someone may do: roles are
-workspaces' and answers are authorization's. It never has default credentials: a one-time setup token makes the first
-operator.
+loop, and with a second factor (a code by time, or a recovery code) where one is set up; each kind of principal has its
+own kind of credential. Identity never says what someone may do: roles are workspaces' and answers are authorization's.
+It never has default credentials: a one-time setup token makes the first operator.
 """
 
 from __future__ import annotations
 
-from worka.identity import actions, events, store
+from worka.identity import actions, events, factors, store
 from worka.identity.service import (
     Credential,
     authenticate,
     create_person,
     ensure_setup_token,
+    finish_sign_in,
+    nobody_yet,
     open_session,
     set_up,
     sign_in,
@@ -30,6 +32,9 @@ __all__ = [
     "create_person",
     "ensure_setup_token",
     "events",
+    "factors",
+    "finish_sign_in",
+    "nobody_yet",
     "open_session",
     "set_up",
     "sign_in",

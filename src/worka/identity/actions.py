@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from worka.kernel.actions import Action, register
 
+PERSON_RESET_FACTOR = "person.reset_second_factor"
 TEAM_MEMBER_CHANGE = "team_member.change"
 TEAM_MEMBER_CREATE = "team_member.create"
 TEAM_MEMBER_VIEW = "team_member.view"
@@ -12,6 +13,7 @@ TOKEN_ISSUE = "token.issue"  # noqa: S105
 TOKEN_REVOKE = "token.revoke"  # noqa: S105
 
 register(
+    Action(PERSON_RESET_FACTOR, "operate", "tenant", "Take the second factor from somebody who lost it."),
     Action(
         TEAM_MEMBER_CHANGE, "manage_team_members", "team_member", "Change an AI team member, its tools, or pause it."
     ),

@@ -1,8 +1,9 @@
 """Problems of identity.
 
-Unauthenticated ── BadCredential, BadSignIn, UsedOrUnknownToken
-Conflict ── EmailTaken, AlreadySetUp        TooMany ── TooManySignIns
-Invalid ── WeakPassword                     NotFound ── TokenNotFound, TeamMemberNotFound      Denied ── NotYours
+Unauthenticated ── BadCredential, BadSignIn, UsedOrUnknownToken, SecondFactorRequired
+Conflict ── EmailTaken, AlreadySetUp, NoSecondFactor                        TooMany ── TooManySignIns, TooManyCodes
+Invalid ── WeakPassword        NotFound ── TokenNotFound, TeamMemberNotFound, PersonNotFound
+Denied ── NotYours, CodeRefused, PasswordRefused, StepUpFirst
 """
 
 from __future__ import annotations
@@ -74,3 +75,52 @@ class NotYours(Denied):
 
     code, title = "not_yours", "A credential is made by a person, for itself or for an AI team member"
     default_remedy = "Sign in as a person; for somebody else, send an invitation."
+
+
+class SecondFactorRequired(Unauthenticated):
+    """The password is right, and this account has a second factor: a code is needed, or the one given was refused."""
+
+    code, title = "second_factor_required", "A code of the second factor is needed"
+    default_remedy = "Send the code that your authenticator app shows now, or a recovery code, with the sign-in."
+    continuation: str = ""
+    """A one-time token with which our own page goes on without the password. It stands in no body."""
+
+
+class CodeRefused(Denied):
+    """A code that is wrong, was used, or is of another time. Never says which."""
+
+    code, title = "code_refused", "This code is not accepted"
+    default_remedy = "Wait for the next code of your authenticator app and type that: each works once. A recovery code works once too."
+
+
+class PasswordRefused(Denied):
+    """The password that a change of one's own sign-in needs is wrong."""
+
+    code, title = "password_refused", "This is not your password"
+    default_remedy = "Type the password that you sign in with."
+
+
+class NoSecondFactor(Conflict):
+    """The person has no second factor in force, or none that waits for its first code."""
+
+    code, title = "no_second_factor", "There is no second factor to do this with"
+    default_remedy = "Set one up first: `worka me second-factor set-up`, or your name in the console."
+
+
+class StepUpFirst(Denied):
+    """Taking somebody's second factor away needs one's own, given just now, by whoever has one."""
+
+    code, title = "step_up_first", "Give your own second factor first"
+    default_remedy = "Step up with a code (`worka me step-up`), then ask again."
+
+
+class TooManyCodes(TooMany):
+    """Too many codes of one person's second factor, counted over all processes."""
+
+    code, title = "too_many_codes", "Too many codes were tried"
+
+
+class PersonNotFound(NotFound):
+    """No such person for the caller."""
+
+    code, title = "person_not_found", "There is no such person here"

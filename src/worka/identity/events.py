@@ -33,6 +33,41 @@ def link_created(person_id: str, name: str) -> Event:
     return Event("identity.sign_in_link.created", person_id, name, lane="access")
 
 
+def factor_set(person_id: str, name: str, renewed: bool) -> Event:
+    """identity.second_factor.set: a second factor is in force; `renewed`: in the place of another one."""
+    return _factor("set", person_id, name, after={"state": "on"}, data={"renewed": renewed})
+
+
+def factor_ended(person_id: str, name: str, how: str) -> Event:
+    """identity.second_factor.ended: its person took it away, with a code."""
+    return _factor("ended", person_id, name, before={"state": "on"}, after={"state": "off"}, data={"with": how})
+
+
+def factor_reset(person_id: str, name: str, why: str, sessions: int) -> Event:
+    """identity.second_factor.reset: somebody else took it away from who lost it; every session of theirs ended."""
+    data = {"why": why, "sessions_ended": sessions}
+    return _factor("reset", person_id, name, before={"state": "on"}, after={"state": "off"}, data=data)
+
+
+def factor_refused(person_id: str, name: str, where: str) -> Event:
+    """identity.second_factor.refused: a code was not accepted; never which."""
+    return _factor("refused", person_id, name, data={"where": where})
+
+
+def recovery_renewed(person_id: str, name: str) -> Event:
+    """identity.recovery_codes.renewed: the old ones open nothing any more."""
+    return Event("identity.recovery_codes.renewed", person_id, name, lane="access")
+
+
+def stepped_up(credential_id: str, name: str, how: str) -> Event:
+    """identity.session.stepped_up: the second factor was given in it, just now; `how` is totp or recovery_code."""
+    return Event("identity.session.stepped_up", credential_id, name, data={"how": how}, lane="access")
+
+
+def _factor(verb: str, person_id: str, name: str, **said: Any) -> Event:
+    return Event(f"identity.second_factor.{verb}", person_id, name, lane="access", **said)
+
+
 def team_member_created(row: dict[str, Any]) -> Event:
     """identity.team_member.created: an AI team member exists, with these tools and this owner."""
     return Event(
@@ -55,6 +90,28 @@ def team_member_changed(row: dict[str, Any], before: dict[str, Any], after: dict
         after=after,
         lane="access",
         workspace_id=row["workspace_id"],
+    )
+
+
+def account_created(row: dict[str, Any], role: str) -> Event:
+    """identity.service_account.created: a program of the workspace may act, for its owner."""
+    after = {"role": role, "owner": row["owner_person_id"], "purpose": row["purpose"]}
+    return _account("created", row, after=after)
+
+
+def account_ended(row: dict[str, Any], tokens: int) -> Event:
+    """identity.service_account.ended: it acts no more, and its tokens are revoked."""
+    return _account("ended", row, before={"owner": row["owner_person_id"]}, data={"tokens_revoked": tokens})
+
+
+def _account(verb: str, row: dict[str, Any], **said: Any) -> Event:
+    return Event(
+        f"identity.service_account.{verb}",
+        row["id"],
+        row["name"],
+        lane="access",
+        workspace_id=row["workspace_id"],
+        **said,
     )
 
 

@@ -8,14 +8,25 @@ import zlib
 from dataclasses import dataclass
 
 from worka.identity.errors import WeakPassword
+from worka.kernel import letters
 from worka.kernel.errors import Invalid
 
-PREFIXES = {"session": "wks", "api_token": "wkt", "invitation": "wki", "sign_in_link": "wkl", "setup": "wkst"}
-_TOKEN = re.compile(r"^(wks|wkt|wki|wkl|wkst)_([A-Za-z0-9_-]{43})([0-9a-f]{8})$")
+PREFIXES = {
+    "session": "wks",
+    "api_token": "wkt",
+    "invitation": "wki",
+    "sign_in_link": "wkl",
+    "setup": "wkst",
+    "second_factor": "wkf",
+}
+_TOKEN = re.compile(r"^(wks|wkt|wki|wkl|wkst|wkf)_([A-Za-z0-9_-]{43})([0-9a-f]{8})$")
 TOOL = r"^[a-z0-9][a-z0-9_-]*(?:\.[A-Za-z0-9][A-Za-z0-9_-]*){2}$"
 # Spelled out beyond \s, which is not the same set in every language that reads the OpenAPI document.
-_LETTER = r"[^@\s\x00-\x20\x7f-\xa0\ufeff]"
-EMAIL = rf"^{_LETTER}{{1,64}}@{_LETTER}{{1,190}}$"
+# The dot-atom of RFC 5322, with letters beyond ASCII as in RFC 6531: no quoted names, no comments, nothing unseen.
+_BEYOND = r"\s\x00-\x20\x7f-\xa0\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff"
+_ATOM = rf'[^{_BEYOND}@.()<>\[\]:;,\\"]'
+_LABEL = rf"[^{_BEYOND}!-,./:-@\[-`{{-~]"
+EMAIL = rf"^{_ATOM}+(?:\.{_ATOM}+)*@{_LABEL}+(?:\.{_LABEL}+)*$"
 SHORTEST_PASSWORD = 10
 
 
@@ -43,6 +54,15 @@ def check_password(password: str, email: str) -> None:
         raise WeakPassword(f"It has {len(password)} characters.")
     if password.casefold() == email.casefold():
         raise WeakPassword("It is the e-mail address.")
+
+
+def check_name(name: str, field: str = "/body/display_name") -> str:
+    """The name without spaces around it. Raises Invalid: it has a character that cannot be seen. Every door that takes a name
+    of a person, or of a service account, comes by here."""
+    try:
+        return letters.name(name).strip()
+    except ValueError as error:
+        raise Invalid(f"The name cannot be taken: {error}.", field=field) from error
 
 
 def check_email(email: str) -> str:
@@ -81,3 +101,11 @@ PLACE = Limit("place", 60, 60)
 ADDRESS = Limit("address", 50, 3600)
 """One e-mail address from all places together where nobody signed in with it before. Whoever did is not held up by it:
 strangers who guess do not lock an owner out of the place they are used to."""
+LOOK = Limit("look", 60, 60)
+"""Looks at invitations from one place, and at one invitation. Counted apart from tries: a look holds nobody up who accepts."""
+FACTOR = Limit("factor", 10, 900)
+"""Codes of one person's second factor, wherever they are given. Whoever can try has the password or a session already."""
+TOKEN_FACTOR = Limit("token_factor", 10, 900)
+"""Codes given with one API token: apart from its person's own, so that a token in foreign hands locks nobody out."""
+TOKEN_FACTOR_DAY = Limit("token_factor_day", 30, 86400)
+"""And in a day: whoever goes on with it after the pause waits longer."""

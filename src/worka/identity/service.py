@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from worka.identity import actions, events, rules, store
+from worka.identity import actions, events, factors, rules, store
 from worka.identity.errors import (
     AlreadySetUp,
     BadCredential,
     BadSignIn,
     EmailTaken,
     NotYours,
+    SecondFactorRequired,
     TeamMemberNotFound,
     TokenNotFound,
     TooManySignIns,
@@ -31,10 +32,13 @@ from worka.kernel.ids import new_id
 from worka.kernel.paths import Paths
 
 PURPOSE = "credential"
+RATE = "requests_per_minute"
+"""The limit whose settings are found with the credential, in the one statement that every request begins with."""
 INVITATION = "invitation"
 """The place of a try that came with an invitation: who holds none cannot try there."""
 _SESSION_HOURS = 12
 _LINK = timedelta(minutes=10)
+_CODE = timedelta(minutes=5)
 _SETUP = timedelta(days=7)
 
 
@@ -52,6 +56,11 @@ class Credential:
     memberships: tuple[dict[str, Any], ...] = ()
     """Where the principal is a member, over all tenants, read with the credential itself: {tenant_id, workspace_id,
     role}."""
+    stepped_up_at: datetime | None = None
+    """When the second factor was last given in this session."""
+    stepped_up_by: str | None = None
+    limits: tuple[dict[str, Any], ...] = ()
+    """The settings of the limit on requests in those tenants, read with it too; most often none."""
 
     @property
     def credential_id(self) -> str:
@@ -74,7 +83,7 @@ async def authenticate(db: Database, sealer: Sealer, token: str) -> Credential:
     if kind not in ("session", "api_token"):
         raise BadCredential("The credential is unknown, expired or revoked.")
     async with db.single() as conn:
-        row = await store.credential(conn, sealer.hmac(PURPOSE, token.encode()))
+        row = await store.credential(conn, sealer.hmac(PURPOSE, token.encode()), RATE)
     if row is None or row["kind"] != kind:
         raise BadCredential("The credential is unknown, expired or revoked.")
     found = {
@@ -84,6 +93,9 @@ async def authenticate(db: Database, sealer: Sealer, token: str) -> Credential:
         "kind": kind,
         "issued_by": row["issued_by"],
         "memberships": tuple(row["memberships"]),
+        "stepped_up_at": row["stepped_up_at"],
+        "stepped_up_by": row["stepped_up_by"],
+        "limits": tuple(row["limits"]),
     }
     if row["principal_kind"] == "person":
         person = row["person"]
@@ -104,6 +116,16 @@ async def authenticate(db: Database, sealer: Sealer, token: str) -> Credential:
         if member is None:
             raise BadCredential("The credential is unknown, expired or revoked.")
         return Credential(principal_of(member), **found)
+    if row["principal_kind"] == "service_account":
+        async with db.transaction(row["tenant_id"]) as conn:
+            account = await store.service_account(conn, row["principal_id"])
+        if account is None or account["ended_at"] is not None:
+            raise BadCredential("The credential is unknown, expired or revoked.")
+        who = Principal(
+            "service_account", account["id"], account["name"], account["tenant_id"],
+            owner_person_id=account["owner_person_id"],
+        )  # fmt: skip
+        return Credential(who, **found)
     # Packs, services and devices have no API credential at all (IDN-2, IDN-17), whatever a row says.
     raise BadCredential("The credential is unknown, expired or revoked.")
 
@@ -142,6 +164,7 @@ async def create_person(
     """Makes a person within the open transaction; `vouched_by` invited them. Raises EmailTaken, WeakPassword, Invalid."""
     email = rules.check_email(email)
     rules.check_password(password, email)
+    rules.check_name(name)
     if await store.person_by_email(ctx.conn, email) is not None:
         raise EmailTaken(f"{email} has an account.")
     row: dict[str, Any] = {
@@ -189,7 +212,7 @@ def _one_time(kind: str, hmac: bytes, until: datetime, **fields: Any) -> dict[st
 async def create_one_time(ctx: Context, kind: str, until: datetime, **fields: Any) -> str:
     """A one-time token within the open transaction; returns it (it is shown once, only its keyed hash is kept)."""
     token, hmac = new_token(ctx.sealer, kind)
-    await store.create_one_time(ctx.conn, _one_time(kind, hmac, until, created_by=ctx.principal.id, **fields))
+    await store.create_one_time(ctx.conn, _one_time(kind, hmac, until, **{"created_by": ctx.principal.id, **fields}))
     return token
 
 
@@ -229,6 +252,15 @@ async def set_up(ctx: Context, token: str, email: str, password: str, name: str)
     return session
 
 
+async def nobody_yet(ctx: Context) -> bool:
+    """Whether this deployment waits for its first operator. The database is asked only while a setup token lies here: once
+    somebody is set up, nobody's look at the sign-in page costs a statement."""
+    if ctx.settings is None or not Paths(ctx.settings.home).setup_token.exists():
+        return False
+    async with ctx.db.transaction(None) as conn:
+        return not await store.operator_exists(conn)
+
+
 async def charge_sign_in(ctx: Context, email: str, place: str) -> None:
     """Counts a try of a password of `email` from `place`, over all processes, before it is looked at. Raises
     TooManySignIns."""
@@ -247,30 +279,73 @@ async def charge_sign_in(ctx: Context, email: str, place: str) -> None:
         raise TooManySignIns(f"Try again in {wait} seconds.", retry_after=wait)
 
 
+async def charge_look(ctx: Context, token: str, place: str) -> None:
+    """Counts a look at an invitation, over all processes, before it is looked up. Raises TooManySignIns."""
+    async with ctx.db.transaction(None) as conn:
+        for words in (("place", place), ("token", token)):
+            wait = await store.take_try(conn, _key(ctx, rules.LOOK.name, *words), rules.LOOK.tries, rules.LOOK.seconds)
+            if wait > 0:
+                break
+    if wait > 0:  # outside of the transaction: what was counted stays
+        raise TooManySignIns(f"Try again in {int(wait) + 1} seconds.", retry_after=int(wait) + 1)
+
+
 def _key(ctx: Context, name: str, *words: str) -> bytes:
     return ctx.sealer.hmac(f"sign_in.{name}", "\x00".join(words).encode())
 
 
-async def sign_in(ctx: Context, email: str, password: str, address: str = "") -> dict[str, Any]:
-    """Signs a person in. Raises BadSignIn, TooManySignIns (with `retry_after`, seconds)."""
+async def sign_in(ctx: Context, email: str, password: str, address: str = "", code: str = "") -> dict[str, Any]:
+    """Signs a person in; `code` is needed where there is a second factor. Raises BadSignIn, SecondFactorRequired (with a
+    one-time `continuation` for `finish_sign_in`), TooManySignIns and TooManyCodes (with `retry_after`, seconds)."""
     email = email.strip().lower()
     await charge_sign_in(ctx, email, address)
     async with ctx.db.transaction(None) as conn:
         row = await store.person_by_email(conn, email)
     # Verified outside of any transaction: it takes long, and must take as long for nobody's address.
     right = await verify(row["password_hash"] if row else None, password)
-    async with ctx.transaction() as conn:
-        if not right or row is None or not row["enabled"]:
+    if not right or row is None or not row["enabled"]:
+        async with ctx.transaction():
             ctx.record(events.sign_in_refused("wrong" if row is None or row["enabled"] else "disabled"))
-        else:
-            await store.went_well(
-                conn,
-                _key(ctx, rules.PAIR.name, email, address),
-                _key(ctx, "known", email, address),
-                [_key(ctx, rules.PLACE.name, address), _key(ctx, rules.ADDRESS.name, email)],
-            )
-            return await open_session(ctx, row, "password")
-    raise BadSignIn("They do not belong together, or the account is disabled.")
+        raise BadSignIn("They do not belong together, or the account is disabled.")
+    try:
+        return await _past_the_password(ctx, row, email, address, code)
+    except SecondFactorRequired as needed:
+        if not code:
+            async with ctx.transaction():
+                needed.continuation = await create_one_time(
+                    ctx, "second_factor", now() + _CODE, person_id=row["id"], email=email
+                )
+        raise
+
+
+async def finish_sign_in(ctx: Context, continuation: str, code: str, address: str = "") -> dict[str, Any]:
+    """The second step of signing in, for whom the first one (the right password) gave a continuation. A wrong code leaves it
+    usable. Raises UsedOrUnknownToken, SecondFactorRequired, TooManyCodes."""
+    held = await peek_one_time(ctx, "second_factor", continuation)
+    async with ctx.db.transaction(None) as conn:
+        row = await store.person_by_email(conn, held["email"])
+    if row is None or not row["enabled"] or row["id"] != held["person_id"]:
+        raise UsedOrUnknownToken("Its person is disabled.")
+    return await _past_the_password(ctx, row, held["email"], address, code or "-", continuation)
+
+
+async def _past_the_password(
+    ctx: Context, person: dict[str, Any], email: str, address: str, code: str, continuation: str = ""
+) -> dict[str, Any]:
+    """Opens the session of somebody whose password was right, with a second factor where there is one."""
+    if code:
+        await factors.charge(ctx, person["id"])
+    async with ctx.transaction() as conn:
+        if continuation:
+            await take_one_time(ctx, "second_factor", continuation)
+        await factors.at_sign_in(ctx, person, code)
+        await store.went_well(
+            conn,
+            _key(ctx, rules.PAIR.name, email, address),
+            _key(ctx, "known", email, address),
+            [_key(ctx, rules.PLACE.name, address), _key(ctx, rules.ADDRESS.name, email)],
+        )
+        return await open_session(ctx, person, "password")
 
 
 async def sign_in_link(ctx: Context, base_url: str = "") -> dict[str, Any]:
@@ -312,6 +387,15 @@ async def sign_out(ctx: Context) -> None:
         ctx.record(events.session_closed(ctx.credential_id, ctx.principal.name))
 
 
+async def reset_second_factor(ctx: Context, person_id: str, why: str) -> dict[str, Any]:
+    """An operator takes the second factor of somebody who lost it away: {person_id, sessions_ended}. People belong to the
+    deployment, so this is in its ledger. Raises NotYours, StepUpFirst, PersonNotFound, NoSecondFactor, Denied."""
+    platform = replace(ctx, tenant_id=None, workspace_id=None)
+    async with platform.transaction():
+        await platform.require(actions.PERSON_RESET_FACTOR, Resource("tenant", "deployment"))
+        return {"person_id": person_id, "sessions_ended": await factors.reset(platform, person_id, why)}
+
+
 async def create_token(
     ctx: Context, workspace_id: str, name: str, principal_id: str | None, expires_in_days: int | None
 ) -> dict[str, Any]:
@@ -332,24 +416,35 @@ async def create_token(
             if member is None or member["workspace_id"] != workspace_id:
                 raise TeamMemberNotFound(f"{principal_id} is no AI team member of this workspace.")
             kind, target = "team_member", member["id"]
-        token, hmac = new_token(ctx.sealer, "api_token")
-        row = await store.create_api_token(
-            conn,
-            {
-                "tenant_id": ctx.tenant_id,
-                "id": new_id("tok"),
-                "workspace_id": workspace_id,
-                "principal_kind": kind,
-                "principal_id": target,
-                "name": name,
-                "prefix": token[:8],
-                "token_hmac": hmac,
-                "created_by": ctx.principal.id,
-                "expires_at": now() + timedelta(days=expires_in_days) if expires_in_days else None,
-            },
-        )
-        ctx.record(events.token_created(row))
-    return {"token": token, "token_id": row["id"], "principal_id": target, "expires_at": row["expires_at"]}
+        return await issue_token(ctx, workspace_id, name, kind, target, expires_in_days)
+
+
+async def issue_token(
+    ctx: Context, workspace_id: str, name: str, kind: str, principal_id: str, expires_in_days: int | None
+) -> dict[str, Any]:
+    """An API token of a principal, shown once, within the open transaction of a person with a session, who was asked
+    whether they may. Raises NotYours."""
+    if ctx.principal.kind != "person":
+        raise NotYours("Only a person makes credentials.")
+    _need_session(ctx)
+    token, hmac = new_token(ctx.sealer, "api_token")
+    row = await store.create_api_token(
+        ctx.conn,
+        {
+            "tenant_id": ctx.tenant_id,
+            "id": new_id("tok"),
+            "workspace_id": workspace_id,
+            "principal_kind": kind,
+            "principal_id": principal_id,
+            "name": name,
+            "prefix": token[:8],
+            "token_hmac": hmac,
+            "created_by": ctx.principal.id,
+            "expires_at": now() + timedelta(days=expires_in_days) if expires_in_days else None,
+        },
+    )
+    ctx.record(events.token_created(row))
+    return {"token": token, "token_id": row["id"], "principal_id": principal_id, "expires_at": row["expires_at"]}
 
 
 async def revoke_token(ctx: Context, token_id: str) -> None:

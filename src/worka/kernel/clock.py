@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 
 
 def now() -> datetime:
@@ -22,3 +23,24 @@ def clock(moment: datetime, at: datetime) -> str:
     """A moment as people name it: `20:08:03 UTC`, with the day when that is not today's."""
     moment, at = moment.astimezone(UTC), at.astimezone(UTC)
     return f"{moment:%H:%M:%S} UTC" if moment.date() == at.date() else f"{moment.day} {moment:%b %H:%M} UTC"
+
+
+AGE = r"^([0-9]{1,5})([smhd])$"
+_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def moment(text: str, at: datetime) -> datetime:
+    """A moment from an ISO 8601 time with zone, or from an age (`2h`) before `at`. Raises ValueError."""
+    age = re.fullmatch(AGE, text)
+    if age:
+        try:
+            return at - timedelta(seconds=int(age[1]) * _UNIT[age[2]])
+        except OverflowError:
+            raise ValueError(f"{text} before {at:%Y-%m-%d} is before all time.") from None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text[:60]!r} is neither a time nor an age.") from None
+    if found.tzinfo is None:
+        raise ValueError(f"{text[:60]!r} has no zone.")
+    return found

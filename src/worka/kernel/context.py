@@ -5,14 +5,15 @@ methods on this one object, not imports."""
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from worka.kernel import actions, failpoints
 from worka.kernel import events as event_rows
-from worka.kernel import failpoints
-from worka.kernel.db import Connection, Database
+from worka.kernel.db import Connection, Database, Rollback
 from worka.kernel.errors import Denied
 from worka.kernel.events import Event, Subscribers
 
@@ -57,10 +58,29 @@ class Decision:
     remedy: str
 
 
+class Judge(Protocol):
+    """What several principals could do in one place, by one reading of all that is in force there: for showing who could,
+    and for what somebody set in motion. Nobody tries anything, so nothing is recorded."""
+
+    def could(self, who: Principal, roles: tuple[str, ...], action: str, resource: Resource) -> Decision: ...
+
+    def alike(self, kind: PrincipalKind, action: str, resource: Resource) -> Resource:
+        """The resource with no more of it than what is in force looks at: the same answers for all that are equal in it."""
+        ...
+
+    def stopped(self, principal_id: str) -> Decision | None:
+        """The refusal by a kill switch on this member; None when none holds here."""
+        ...
+
+
 class Authorizer(Protocol):
     """`governance.facade` implements it: access, then governance, one decision record."""
 
     async def decide(self, ctx: Context, action: str, resource: Resource, context: dict[str, Any]) -> Decision: ...
+
+    async def again(self, ctx: Context, decision_id: str) -> Decision | None: ...
+
+    async def judge(self, ctx: Context, conn: Connection, workspace_id: str) -> Judge: ...
 
 
 class Recorder(Protocol):
@@ -73,11 +93,16 @@ class Recorder(Protocol):
 
 
 class Sealer(Protocol):
-    """`treasury` implements it. Seals under the tenant's data key with `purpose` as associated data."""
+    """`treasury` implements it. Seals under the tenant's data key with `purpose` as associated data; `seal_own` under a key
+    of the deployment, for what belongs to no tenant."""
 
     async def seal(self, ctx: Context, purpose: str, plaintext: bytes) -> bytes: ...
 
     async def open(self, ctx: Context, purpose: str, sealed: bytes) -> bytes: ...
+
+    def seal_own(self, purpose: str, plaintext: bytes) -> bytes: ...
+
+    def open_own(self, purpose: str, sealed: bytes) -> bytes: ...
 
     def hmac(self, purpose: str, data: bytes) -> bytes: ...
 
@@ -120,8 +145,14 @@ class Context:
     trace_id: str = field(default_factory=lambda: os.urandom(16).hex())
     span_id: str = field(default_factory=lambda: os.urandom(8).hex())
     credential_id: str | None = None
+    bound_to: str | None = None
+    """The workspace of the token that was used: outside of it, its holder has no role. None: a session, or no request."""
     tx: Transaction | None = field(default=None, repr=False)
     settings: Any = field(default=None, repr=False)
+    stepped_up_at: datetime | None = None
+    """When the session of this request last had its second factor given; None: never, or there is no session."""
+    stepped_up_by: str | None = None
+    """How: `totp` or `recovery_code`."""
     witness: Witness | None = field(default=None, repr=False)
     """Told, inside the transaction of the change, what it changed: the request's idempotency key is marked there."""
     bind_key: Binder | None = field(default=None, repr=False)
@@ -131,6 +162,8 @@ class Context:
     """Asked inside the transaction of the change, at its beginning and before its commit, whether it may still happen."""
     unrecorded: bool = field(default=False, repr=False)
     """A look of the platform's own at what the caller was shown: a decision about it is asked for, and not recorded."""
+    undone: bool = field(default=False, repr=False)
+    """A dry run: whatever its transactions do is rolled back at their end, and nothing of it is recorded or published."""
 
     @property
     def conn(self) -> Connection:
@@ -158,11 +191,24 @@ class Context:
                 if self.guard is not None:
                     await self.guard.begun(conn)
                 yield conn
+                # What they do may leave more to be done.
+                while self.tx.at_the_end:
+                    await self.tx.at_the_end.pop(0)()
+                if self.undone:
+                    await self._undo(self.tx)
                 await self._flush(self.tx)
             finally:
                 after, self.tx = self.tx.after_commit, None
+                if self.undone:
+                    after = []
         for point in after:
             failpoints.hit(point)
+
+    async def _undo(self, tx: Transaction) -> None:
+        """Ends a dry run: all of it was done but the record of it. Raises Rollback, which leaves the use case its answer."""
+        if tx.events and self.guard is not None:
+            await self.guard.ending(tx.conn)
+        raise Rollback
 
     async def _flush(self, tx: Transaction) -> None:
         groups: dict[tuple[Any, ...], tuple[Context, list[Event]]] = {}
@@ -199,8 +245,9 @@ class Context:
         """Like `decide`, but a deny raises Denied with the decision id. The answer is allow or ask."""
         decision = await self.authorizer.decide(self, action, resource, context)
         if decision.verdict == "deny":
+            known = actions.get(action)
             raise Denied(
-                f"{self.principal.name or self.principal.id} may not {action} this {resource.type}: "
+                f"{self.principal.name or self.principal.id} may not {known.words if known else action}: "
                 + "; ".join(decision.reasons),
                 remedy=decision.remedy or None,
                 decision_id=decision.id,
@@ -215,6 +262,13 @@ class Context:
         if self.tx is None:
             raise RuntimeError("record needs the transaction of the change it records")
         self.tx.events.append((self, event))
+
+    def at_the_end(self, act: Callable[[], Awaitable[None]]) -> None:
+        """Runs `act` in the open transaction after everything else in it, before its events are written: for what needs
+        the rows that the caller has yet to write."""
+        if self.tx is None:
+            raise RuntimeError("there is no transaction to wait for the end of")
+        self.tx.at_the_end.append(act)
 
     async def publish(self, topic: str, payload: dict[str, Any]) -> None:
         """Runs in-transaction subscribers."""
@@ -249,9 +303,10 @@ class Context:
     def alone(self, **changed: Any) -> Context:
         """The same actor in transactions of its own, for what stands whatever becomes of the request: a decision, a refusal.
         It is no change of the request's, so neither its condition nor its idempotency key has to do with it. While the
-        request holds a connection this takes one of a reserve of those that wait for nothing: it cannot starve."""
+        request holds a connection this takes one of a reserve of those that wait for nothing: it cannot starve. Of a dry
+        run it stands as well: a refusal is an attempt."""
         db = self.db if self.tx is None else self.db.reserve or self.db
-        return replace(self, tx=None, db=db, witness=None, bind_key=None, guard=None, **changed)
+        return replace(self, tx=None, db=db, witness=None, bind_key=None, guard=None, undone=False, **changed)
 
 
 @dataclass
@@ -260,5 +315,6 @@ class Transaction:
 
     conn: Connection
     events: list[tuple[Context, Event]] = field(default_factory=list)
+    at_the_end: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     before_commit: list[str] = field(default_factory=list)
     after_commit: list[str] = field(default_factory=list)

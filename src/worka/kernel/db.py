@@ -17,6 +17,7 @@ from worka.kernel.errors import Unavailable
 
 Connection = psycopg.AsyncConnection[DictRow]
 DatabaseError = psycopg.Error
+Rollback = psycopg.Rollback
 
 # A process that is stopped, swapped out or cut off inside a transaction keeps its row locks: a task's, or the head of a
 # tenant's ledger, which then stands still for everybody. The server ends such a session; our transactions never wait

@@ -1,7 +1,7 @@
 """Typed problems (RFC 9457). A domain's `errors.py` subclasses these; every one carries its remedy.
 
 Problem
-├── BadRequest 400   ├── Unauthenticated 401   ├── Denied 403 (ApprovalNeeded)   ├── NotFound 404
+├── BadRequest 400   ├── Unauthenticated 401   ├── Denied 403   ├── NotFound 404
 ├── Conflict 409     ├── Invalid 422           ├── TooMany 429                   └── Unavailable 503
 """
 
@@ -55,11 +55,6 @@ class Denied(Problem):
     default_remedy = "Ask an owner or admin of the workspace; give them the decision id."
 
 
-class ApprovalNeeded(Denied):
-    code, title = "approval_needed", "This needs an approval first"
-    default_remedy = "Wait for the approval named here, then repeat the call with the same idempotency key."
-
-
 class NotFound(Problem):
     status, code, title = 404, "not_found", "There is no such thing here"
     default_remedy = "Check the id, and that you are a member of its workspace."
@@ -77,7 +72,7 @@ class Invalid(Problem):
 
 class TooMany(Problem):
     status, code, title = 429, "too_many", "Too many requests"
-    default_remedy = "Wait for the time named in Retry-After."
+    default_remedy = "Wait, then try again: the answer says when (Retry-After)."
 
 
 class Unavailable(Problem):

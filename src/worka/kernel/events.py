@@ -18,6 +18,8 @@ LANES = ("capability", "access", "secrets", "policy", "sharing", "services", "co
 CHANNEL = "worka_events"
 WORK_CHANNEL = "worka_work"
 """Word that something was put into a queue of the engine, by the queue's name."""
+MESSAGES = "messages"
+"""The same word for the outbox."""
 _ROW = "(" + ", ".join(["%s"] * 15) + ")"
 AT_ONCE = 1000
 

@@ -73,21 +73,33 @@ async def _answer(handler: Handler, request: dict[str, Any]) -> dict[str, Any]:
         return {"ok": False, "problem": failed.body(), "stays": True}
 
 
+Stream = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
 async def serve_unix(path: Path, handler: Handler, *, mode: int = 0o600) -> asyncio.Server:
     """Serves calls from processes of our own uid (and root); others are cut off."""
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            if peer_uid(writer.get_extra_info("socket")) not in (os.geteuid(), 0):
-                return
             while True:
                 request = await read_frame(reader)
                 writer.write(frame(await _answer(handler, request)))
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError, ValueError):
             pass
+
+    return await serve_streams(path, serve, mode=mode)
+
+
+async def serve_streams(path: Path, handler: Stream, *, mode: int = 0o600) -> asyncio.Server:
+    """Serves connections from processes of our own uid (and root), which the handler reads as it likes."""
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            if peer_uid(writer.get_extra_info("socket")) in (os.geteuid(), 0):
+                await handler(reader, writer)
         finally:
             writer.close()
 

@@ -33,6 +33,11 @@ class Paths:
         return self.run / "broker-net.sock"
 
     @property
+    def broker_out_socket(self) -> Path:
+        """Where our own processes get a tunnel to the mail server."""
+        return self.run / "broker-out.sock"
+
+    @property
     def envs(self) -> Path:
         return self.home / "envs"
 

@@ -37,6 +37,7 @@ CLIENTS = "worka"
 """The group whose members may reach the socket; with scram they still need a password."""
 LOOPBACK = "127.0.0.1"
 _LONGEST_ADDRESS = 107
+_ORDINARY_PORT = 5432
 ROLES = {"migrator": "worka_migrator", "app": "worka_app", "engine": "worka_engine"}
 
 
@@ -164,8 +165,11 @@ class EmbeddedPostgres:
     def _launch(self, known: dict[str, object]) -> None:
         self._end_orphans()
         (self.data / "postmaster.pid").unlink(missing_ok=True)
-        known["port"] = free_port(int(str(known["port"])))
-        known["host"] = str(self.paths.pg_socket) if self._fits(int(str(known["port"]))) else LOOPBACK
+        # A socket's number is a name in a folder of ours: it stays, whoever has that port. On loopback it may have to move.
+        number = int(str(known["port"]))
+        inside = self._fits(number or _ORDINARY_PORT)
+        known["port"] = (number or _ORDINARY_PORT) if inside else free_port(number)
+        known["host"] = str(self.paths.pg_socket) if inside else LOOPBACK
         # Before it starts: whoever adopts it while it is starting must know where it will be.
         self._write(known)
         options = (
@@ -242,10 +246,10 @@ class EmbeddedPostgres:
                 with psycopg.connect(**admin, dbname="postgres", autocommit=True) as conn:
                     create_roles(conn, {role: str(known[role]) for role in ROLES}, "worka")
                 return
-            except psycopg.OperationalError:
+            except psycopg.Error as error:
                 # An adopted cluster may still be replaying its log.
                 if time.monotonic() > deadline:
-                    raise
+                    raise EmbeddedDatabaseFailed(f"It does not let its administrator in: {error}") from error
                 time.sleep(0.2)
 
     def _write(self, known: dict[str, object]) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 
 def _words(value: Any) -> Any:
@@ -70,6 +72,24 @@ class ApprovalSettings(_Group):
     """Approvals."""
 
     expires_hours: int = Field(72, ge=1, le=8760, description="an approval that nobody decided expires after this")
+    remind_minutes: int = Field(
+        240, ge=0, le=525_600, description="those who may decide are reminded after this, and again; 0: never"
+    )
+    remind_times: int = Field(3, ge=0, le=100, description="how often they are reminded of one approval")
+    escalate_minutes: int = Field(
+        1440, ge=0, le=525_600, description="after this the members of escalate_to may take any seat; 0: never"
+    )
+    escalate_to: str = Field(
+        "owners", pattern=r"^[a-z][a-z0-9-]{0,39}$", description="owners, admins, or the name of a group"
+    )
+    stepup_minutes: int = Field(
+        10, ge=1, le=1440, description="a second factor given longer ago does not count for a rule with stepup"
+    )
+    blanket_seconds: int = Field(
+        5, ge=0, le=3600, description="an approval given sooner after its card was opened counts as unread"
+    )
+    bypass_hours: int = Field(4, ge=0, le=168, description="the longest bypass of approvals; 0: there is none here")
+    bypass_uses: int = Field(20, ge=1, le=10_000, description="the most uses of one bypass")
 
 
 class WorkflowSettings(_Group):
@@ -100,6 +120,51 @@ class TreasurySettings(_Group):
     )
 
 
+class MailSettings(_Group):
+    """Outgoing mail. Without a host none is sent, and the broker lets none out."""
+
+    host: str = Field("", max_length=253, description="mail server (a name, never an address); empty: no mail is sent")
+    port: int = Field(587, ge=1, le=65535, description="its port: 587 for starttls, 465 for tls")
+    security: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="none sends mail in the clear, and needs insecure_reason"
+    )
+    insecure_reason: str = Field("", max_length=300, description="why mail may go in the clear; shown by the doctor")
+    user: str = Field("", max_length=320, description="name to sign in with; empty: without signing in")
+    password: SecretStr | None = Field(None, description="its password; better WORKA_MAIL__PASSWORD_FILE")
+    sender: str = Field("", max_length=320, description="address that mail comes from")
+    sender_name: str = Field("Worka", max_length=80, description="name that mail comes from")
+    address: str = Field(
+        "",
+        max_length=45,
+        description="network exception: the inside IP address behind the host, when it has no public one",
+    )
+    ca_pem: str = Field("", description="the CA to trust instead of the public ones, PEM (WORKA_MAIL__CA_PEM_FILE)")
+
+    @model_validator(mode="after")
+    def _whole(self) -> MailSettings:
+        if not self.host:
+            return self
+        if not _MAILBOX.match(self.sender):
+            raise ValueError("sender: with a mail host, an address that mail comes from is needed")
+        if any(not text.isprintable() for text in (self.sender_name, self.user)):
+            raise ValueError("sender_name, user: one plain line")
+        if self.security == "none" and not self.insecure_reason.strip():
+            raise ValueError("insecure_reason: mail in the clear needs a reason that is written down")
+        if self.security == "none" and self.user:
+            raise ValueError("user: no password is sent in the clear; set security to starttls or tls")
+        if self.user and self.password is None:
+            raise ValueError("password: with a user, a password is needed")
+        if self.address:
+            try:
+                ipaddress.ip_address(self.address)
+            except ValueError:
+                raise ValueError("address: a plain IPv4 or IPv6 address") from None
+        return self
+
+
+_MAILBOX = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+\Z")
+
+
 class Settings(_Group):
     """Everything an operator can set."""
 
@@ -111,6 +176,7 @@ class Settings(_Group):
     workflows: WorkflowSettings = Field(default_factory=lambda: WorkflowSettings())
     disk: DiskSettings = Field(default_factory=lambda: DiskSettings())
     treasury: TreasurySettings = Field(default_factory=lambda: TreasurySettings())
+    mail: MailSettings = Field(default_factory=lambda: MailSettings())
 
 
 def mount_roots(packs: PackSettings, home: Path) -> list[Path]:

@@ -15,13 +15,16 @@ from worka.observability.errors import NothingKnown
 DOMAIN: Final = {
     "apr": "worka.approvals.explain",
     "att": "worka.packs.explain",
+    "byp": "worka.approvals.explain",
     "conn": "worka.connections.explain",
     "dec": "worka.governance.explain",
+    "dlv": "worka.notifications.explain",
     "egr": "worka.broker.explain",
     "inv": "worka.packs.explain",
     "rel": "worka.packs.explain",
     "sec": "worka.treasury.explain",
     "task": "worka.workflows.explain",
+    "whk": "worka.notifications.explain",
 }
 
 

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 
 from worka.kernel.clock import now
 from worka.kernel.context import Context
 from worka.kernel.explanation import Explanation
-from worka.kernel.http import CommitPage, Items, context, gives
+from worka.kernel.http import CommitPage, Items, Moment, context, gives, routes
 from worka.observability import chain, explain, rules, service
 from worka.observability.schema import Attention, Chain, Committed
 
-router = APIRouter(tags=["observability"])
+router = routes(tags=["observability"])
 Ctx = Annotated[Context, Depends(context)]
-Moment = Annotated[
-    str | None,
-    Query(
-        min_length=1,
-        description="an ISO 8601 time with its zone, or an age such as 2h",
-        json_schema_extra={
-            "anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "pattern": rules.AGE}]
-        },
-    ),
-]
 
 
 @router.get("/v1/workspaces/{workspace_id}/changes", **gives(Items[Committed]))

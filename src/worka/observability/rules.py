@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
-from worka.kernel import ids
+from worka.kernel import clock, ids
 from worka.kernel.reasons import Reason, register
 from worka.kernel.reasons import get as reason_of
 from worka.observability.errors import BadSince
@@ -14,10 +14,9 @@ from worka.observability.errors import BadSince
 ALIVE_SECONDS: Final = 10.0
 """A process that gave no sign of life for longer is down; its row is forgotten after an hour."""
 FORGOTTEN_SECONDS: Final = 3600.0
-AGE = r"^([0-9]{1,5})([smhd])$"
+AGE = clock.AGE
 _CODE = re.compile(r"([a-z]+ )?[a-z]+(_[a-z]+)+")
 _HASH = re.compile(r"(sha256:)?[0-9a-f]{40,64}")
-_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 WORST: Final = ("down", "degraded", "unknown", "paused", "healthy")
 
 
@@ -25,16 +24,10 @@ def since(text: str | None, at: datetime) -> datetime | None:
     """A moment from an ISO 8601 time with zone, or from an age (`2h`). None stays None. Raises BadSince."""
     if not text:
         return None
-    age = re.fullmatch(AGE, text)
-    if age:
-        return at - timedelta(seconds=int(age[1]) * _UNIT[age[2]])
     try:
-        moment = datetime.fromisoformat(text)
+        return clock.moment(text, at)
     except ValueError as error:
-        raise BadSince(f"{text[:60]!r} is neither a time nor an age.") from error
-    if moment.tzinfo is None:
-        raise BadSince(f"{text[:60]!r} has no zone.")
-    return moment
+        raise BadSince(str(error)) from error
 
 
 def process_state(seconds_silent: float | None) -> tuple[str, str]:
@@ -86,15 +79,6 @@ def meaning(code: str) -> str:
     """What a reason code means; the code in words when nobody registered it."""
     known = reason_of(code)
     return known.meaning if known else f"{code.replace('_', ' ')}."
-
-
-def sentence(event: dict[str, Any]) -> str:
-    """`Ada, on behalf of Bo: task resumed “Release notes”`."""
-    noun, verb = event["type"].rsplit(".", 2)[-2:]
-    who = event["actor_name"] or event["actor_id"]
-    behalf = f" for {event['on_behalf_name']}" if event.get("on_behalf_name") else ""
-    name = f" “{event['subject_name']}”" if event["subject_name"] else ""
-    return f"{who}{behalf} {verb.replace('_', ' ')} {noun.replace('_', ' ')}{name}"
 
 
 def _reason(code: str, meaning: str, causes: str, check: str, remedy: str) -> Reason:

@@ -9,7 +9,7 @@ from worka.approvals import service as approvals
 from worka.kernel.clock import ago, clock, now
 from worka.kernel.context import Context, Resource
 from worka.kernel.db import Connection
-from worka.observability import actions, rules, store
+from worka.observability import actions, rules, sentences, store
 from worka.workflows import engine
 from worka.workflows import store as tasks
 from worka.workflows.rules import shown_state
@@ -67,7 +67,7 @@ def change(row: Row) -> Row:
         "at": row["at"],
         "type": row["type"],
         "lane": row["lane"],
-        "sentence": rules.sentence(row),
+        "sentence": sentences.sentence(row),
         "diff": rules.one_line(row["before"], row["after"]),
         "subject": {"id": row["subject"], "name": f"{row['subject_name']}{of}"},
         "actor": {"kind": row["actor_kind"], "id": row["actor_id"], "name": row["actor_name"]},

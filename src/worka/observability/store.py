@@ -68,9 +68,12 @@ async def changes(
     limit: int,
 ) -> list[Row]:
     """Newest first, in the order of commits (transaction, then id), and only below the oldest transaction that still
-    runs: what is shown is final, nothing can appear before it later."""
+    runs: what is shown is final, nothing can appear before it later. A message of the platform's own for which no name
+    was found (a webhook, mail: no invocation is its cause) changed nothing, was denied by nobody, and is tried again and
+    again: its tries stand with the delivery, and in the ledger."""
     cursor = await conn.execute(
         f"select {_EVENT}{_FROM_EVENT} where e.workspace_id = %(workspace)s"
+        " and not (e.type = 'broker.egress.denied' and e.cause is null and e.data->>'reason' = 'name_not_resolved')"
         " and e.xid < pg_snapshot_xmin(pg_current_snapshot())"
         " and (%(xid)s::xid8 is null or (e.xid, e.id) < (%(xid)s::xid8, %(id)s))"
         " and (%(since)s::timestamptz is null or e.at >= %(since)s) and (%(until)s::timestamptz is null or e.at"

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from worka.kernel.actions import Action, register
 
-ATTACH = Action("pack.attach", "change", "pack", "Attach a release of a pack to a workspace.")
+ATTACH = Action("pack.attach", "change", "pack", "Attach a release of a pack to a workspace.", waits=True)
 DETACH = Action("pack.detach", "change", "attachment", "Take a pack from a workspace.")
+HOST_SERVICE = Action("host_service.use", "invoke", "host_service", "Use a host service, as a pack that declares it.")
 INVOCATION_VIEW = Action(
     "invocation.view", "view", "invocation", "Read invocations and their explanation.", records=False
 )
-INVOKE = Action("tool.invoke", "invoke", "tool", "Call a tool of an attached pack.")
+INVOKE = Action("tool.invoke", "invoke", "tool", "Call a tool of an attached pack.", waits=True)
 QUARANTINE = Action("pack.quarantine", "administer", "pack", "Stop everything that runs a release, at once.")
 REGISTER = Action("pack.register", "change", "pack", "Register a release: build it and probe it in the sandbox.")
 RELEASE_HELD = Action("attachment.resolve", "administer", "attachment", "Accept a changed tool definition, or detach.")
 REVOKE = Action("pack.revoke", "administer", "pack", "Let no new attachment of a release be made.")
 VIEW = Action("pack.view", "view", "pack", "Read releases, attachments and tools.", records=False)
 
-register(ATTACH, DETACH, INVOCATION_VIEW, INVOKE, QUARANTINE, REGISTER, RELEASE_HELD, REVOKE, VIEW)
+register(ATTACH, DETACH, HOST_SERVICE, INVOCATION_VIEW, INVOKE, QUARANTINE, REGISTER, RELEASE_HELD, REVOKE, VIEW)

@@ -159,6 +159,10 @@ class Waiting(Answer):
     decision_id: str
     idempotency_key: str
     next: str
+    superseded: str | None
+    """The approval of the same call whose place this one takes."""
+    because: str
+    """Why it does; empty when it takes none's."""
 
 
 class ListedInvocation(Answer):

@@ -13,5 +13,6 @@ run_registration = releases.run_registration
 
 def subscribe(subscribers: Subscribers) -> None:
     """Decisions and connections move attachments in their own transaction."""
+    subscribers.on("approval.locking", attachments.approval_locking)
     subscribers.on("approval.decided", attachments.approval_decided)
     subscribers.on("connection.activated", attachments.connection_activated)

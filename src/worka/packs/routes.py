@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import Depends, Header, Response
 
 from worka.kernel.context import Context, Resource
 from worka.kernel.explanation import Explanation
-from worka.kernel.http import Items, Page, context, gives
+from worka.kernel.http import Items, Page, context, gives, routes
 from worka.packs import actions, answers, explain, schema, service, store
 from worka.packs.service import reading
 
-router = APIRouter(prefix="/v1", tags=["packs"])
+router = routes(prefix="/v1", tags=["packs"])
 Caller = Annotated[Context, Depends(context)]
 Paged = Annotated[Page, Depends()]
 

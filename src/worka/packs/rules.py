@@ -143,6 +143,8 @@ def attach_facts(manifest: Manifest, tools: Sequence[Mapping[str, Any]], mounts:
         "pack": manifest.pack,
         "publisher": manifest.publisher,
         "version": manifest.version,
+        "risk": risk(manifest, tools),
+        "providers": sorted({need.provider for need in manifest.connections}),
         "network": bool(hosts),
         "hosts": hosts,
         "writes": any(tool["side_effect"] != "read_only" for tool in tools),
@@ -150,6 +152,34 @@ def attach_facts(manifest: Manifest, tools: Sequence[Mapping[str, Any]], mounts:
         "tools": [tool["name"] for tool in tools],
         "mounts": sorted(mounts),
     }
+
+
+def call_facts(tool: str, pack: str, release: Mapping[str, Any], definition: Mapping[str, Any]) -> dict[str, Any]:
+    """What policy may look at when a tool is called, before anybody sees arguments."""
+    items = release["manifest"].get("outbound_domains", [])
+    hosts = [item if isinstance(item, str) else item["host"] for item in items]
+    return {
+        "tool": tool,
+        "pack": pack,
+        "publisher": release["publisher"],
+        "version": release["version"],
+        "release": release["id"],
+        "side_effect": definition["side_effect"],
+        "idempotent": definition["idempotent"],
+        "network": bool(hosts),
+        "hosts": hosts,
+    }
+
+
+def risk(manifest: Manifest, tools: Sequence[Mapping[str, Any]]) -> str:
+    """The tier of a release, from what it says it needs: `low` reads what callers give it and nothing else; `high` acts
+    outside, destroys, uses host services, gets a credential, or names no single host; `medium` is everything between."""
+    hosts = [item if isinstance(item, str) else item.host for item in manifest.outbound_domains]
+    classes = {tool["side_effect"] for tool in tools}
+    acts = bool(classes - {"read_only", "write"})
+    if acts or manifest.host_services or manifest.connections or any(host.startswith("*") for host in hosts):
+        return "high"
+    return "medium" if hosts or classes - {"read_only"} else "low"
 
 
 def attach_effect(facts: Mapping[str, Any], needs: Sequence[Mapping[str, Any]]) -> str:

@@ -14,6 +14,8 @@ from worka.packs import model
 
 Row = dict[str, Any]
 
+CALL_LIMIT = "pack_calls_per_minute"
+"""The limit whose settings are read with the attachment that a call goes to."""
 _RELEASE_SHORT = (
     "id, workspace_id, publisher, name, version, state, reason, since, failed_stage, error, digest, server_pin, "
     "packages,"
@@ -107,6 +109,25 @@ async def releases(conn: Connection, after: str | None, limit: int) -> list[Row]
     return await cursor.fetchall()
 
 
+async def newest_release(conn: Connection, pack: str) -> Row | None:
+    """The newest release of a pack (publisher.name), whatever its state."""
+    publisher, _, name = pack.partition(".")
+    cursor = await conn.execute(
+        "select * from worka.release where publisher = %s and name = %s order by id desc limit 1", (publisher, name)
+    )
+    return await cursor.fetchone()
+
+
+async def pack_names(conn: Connection, after: str | None, limit: int) -> list[str]:
+    """The packs (publisher.name) of which the tenant has a release, by name."""
+    cursor = await conn.execute(
+        "select distinct publisher || '.' || name as pack from worka.release"
+        " where %s::text is null or publisher || '.' || name > %s order by 1 limit %s",
+        (after, after, limit),
+    )
+    return [row["pack"] for row in await cursor.fetchall()]
+
+
 async def move_release(conn: Connection, release_id: str, state: str, reason: str, **columns: Any) -> None:
     """A new state, and what was learned on the way. `columns` are names of this module, never of a caller's input."""
     model.RELEASE.holds(state, reason)
@@ -167,6 +188,39 @@ async def attachment(conn: Connection, attachment_id: str) -> Row | None:
     return await cursor.fetchone()
 
 
+async def calls_begun(conn: Connection, seconds: int) -> list[Row]:
+    """How many calls began in the last `seconds`: {workspace_id, initiator_id, calls}. What a clock that was set back left
+    in the future counts for as long again at most."""
+    cursor = await conn.execute(
+        "select workspace_id, initiator_id, count(*) as calls from worka.invocation"
+        " where started_at > now() - make_interval(secs => %(seconds)s)"
+        " and started_at < now() + make_interval(secs => %(seconds)s) group by workspace_id, initiator_id",
+        {"seconds": seconds},
+    )
+    return await cursor.fetchall()
+
+
+async def oldest_call(conn: Connection, seconds: int, workspace_id: str | None, initiator_id: str | None) -> float:
+    """In how many seconds the first call of the last `seconds` leaves the window: of the tenant, a workspace, a member."""
+    cursor = await conn.execute(
+        "select extract(epoch from min(started_at) + make_interval(secs => %(seconds)s) - now()) as wait"
+        " from worka.invocation where started_at > now() - make_interval(secs => %(seconds)s)"
+        " and started_at < now() + make_interval(secs => %(seconds)s)"
+        " and (%(place)s::text is null or workspace_id = %(place)s) and (%(who)s::text is null or initiator_id = %(who)s)",
+        {"seconds": seconds, "place": workspace_id, "who": initiator_id},
+    )
+    row = await cursor.fetchone()
+    return float(row["wait"]) if row and row["wait"] is not None else float(seconds)
+
+
+async def attached_counted(conn: Connection) -> list[Row]:
+    """How many packs each workspace of the tenant has attached, or about to be: {workspace_id, packs}."""
+    cursor = await conn.execute(
+        "select workspace_id, count(*) as packs from worka.attachment where state <> 'detached' group by workspace_id"
+    )
+    return await cursor.fetchall()
+
+
 async def attachment_for_update(conn: Connection, attachment_id: str) -> Row | None:
     """An attachment, locked until the end of the transaction."""
     cursor = await conn.execute("select * from worka.attachment where id = %s for update", (attachment_id,))
@@ -186,9 +240,11 @@ async def attachment_of(conn: Connection, workspace_id: str, pack: str) -> Row |
 async def attachment_with_release(conn: Connection, workspace_id: str, pack: str) -> tuple[Row, Row] | None:
     """The attachment of a pack in a workspace that is not detached, and its release."""
     cursor = await conn.execute(
-        f"select a.*, {_VERSION} as release_version from worka.attachment a join worka.release r on r.id = a.release_id"  # noqa: S608
+        f"select a.*, {_VERSION} as release_version, (select coalesce(jsonb_agg(to_jsonb(l)), '[]')"  # noqa: S608
+        " from worka.limit_in_force l where l.name = %s and l.workspace_id in ('', a.workspace_id)) as call_limits"
+        " from worka.attachment a join worka.release r on r.id = a.release_id"
         " where a.workspace_id = %s and a.pack = %s and a.state <> 'detached' order by a.id desc limit 1",
-        (workspace_id, pack),
+        (CALL_LIMIT, workspace_id, pack),
     )
     found = await cursor.fetchone()
     if found is None:

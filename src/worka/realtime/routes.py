@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query
+from fastapi import Depends, Header, Query
 from fastapi.responses import StreamingResponse
 
 from worka.kernel.context import Context
-from worka.kernel.http import COMMIT, context
+from worka.kernel.http import COMMIT, context, routes
 from worka.realtime.stream import begin, stream
 
-router = APIRouter(tags=["realtime"])
+router = routes(tags=["realtime"])
 Ctx = Annotated[Context, Depends(context)]
 PLACE: dict[str, Any] = {"pattern": f"^(?:{COMMIT[1:-1]})?$"}
 """Empty says the same as none, as a browser means it."""

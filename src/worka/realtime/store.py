@@ -44,15 +44,17 @@ async def held_back(conn: Connection, workspace_id: str, xid: str, event_id: int
 
 async def may_still_read(
     conn: Connection, workspace_id: str, kind: str, principal_id: str, credential_id: str | None
-) -> bool:
-    """Whether the reader is still a member of the workspace and enabled, and its credential, if it has one, still lives."""
+) -> str | None:
+    """The reader's role in the workspace (`viewer`, `viewer+approver`) while it is enabled and its credential, if it has one,
+    still lives; else None."""
     cursor = await conn.execute(
-        "select exists (select 1 from worka.membership where workspace_id = %s and principal_kind = %s and"
-        " principal_id = %s)"
+        "select role || case when approver then '+approver' else '' end as role from worka.membership"
+        " where workspace_id = %s and principal_kind = %s and principal_id = %s"
         " and (%s <> 'person' or exists (select 1 from worka.person_lookup(%s) where enabled))"
         " and (%s <> 'team_member' or exists (select 1 from worka.team_member where id = %s and enabled))"
-        " and (%s::text is null or worka.credential_live(%s)) as may",
-        (workspace_id, kind, principal_id, kind, principal_id, kind, principal_id, credential_id, credential_id),
+        " and (%s <> 'service_account' or exists (select 1 from worka.service_account where id = %s and ended_at is null))"
+        " and (%s::text is null or worka.credential_live(%s))",
+        (workspace_id, kind, principal_id, *(kind, principal_id) * 3, credential_id, credential_id),
     )
     row = await cursor.fetchone()
-    return bool(row and row["may"])
+    return str(row["role"]) if row else None

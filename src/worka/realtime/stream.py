@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import weakref
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from worka import authorization
+from worka.authorization.layers import InForce
+from worka.governance.facade import Authorizer
 from worka.kernel.clock import now
-from worka.kernel.context import Context, Resource
-from worka.kernel.db import Database
+from worka.kernel.context import Context, Resource, Transaction
+from worka.kernel.db import Connection, Database
 from worka.kernel.errors import BadRequest, Problem
 from worka.kernel.http import COMMIT
 from worka.observability.actions import OBSERVE
@@ -24,6 +29,14 @@ CHECK_SECONDS = 0.5
 """How often a stream looks: is the reader still allowed, was an announcement lost."""
 SILENCE_SECONDS = 15.0
 """After this long without an event a comment is sent, so that dead connections are noticed."""
+
+
+SHARED_SECONDS = 0.2
+"""How old what is in force may be when a reader looks: with the next look after a change a stream ends within a second."""
+MOST_PLACES = 10_000
+_held: weakref.WeakKeyDictionary[Database, dict[tuple[str | None, str | None], tuple[float, InForce]]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 class BadEventId(BadRequest):
@@ -63,6 +76,7 @@ async def stream(db: Database, ctx: Context, after: tuple[str, int]) -> AsyncIte
     hub = hub_of(db)
     wake = hub.join(tenant_id)
     spoke = checked = asyncio.get_running_loop().time()
+    sight = Sight(db, ctx)
     yield f": from {after[0]}-{after[1]}\nretry: 1000\n\n".encode()
     try:
         while True:
@@ -73,7 +87,7 @@ async def stream(db: Database, ctx: Context, after: tuple[str, int]) -> AsyncIte
                     clock = asyncio.get_running_loop().time()
                     if clock - checked >= CHECK_SECONDS:
                         checked = clock
-                        if not await _may(conn, ctx):
+                        if not await sight.still(conn, clock):
                             yield b'event: bye\ndata: {"reason": "no_longer_allowed"}\n\n'
                             return
                     rows = await store.after(conn, workspace_id, *after, PAGE)
@@ -103,9 +117,45 @@ async def stream(db: Database, ctx: Context, after: tuple[str, int]) -> AsyncIte
         hub.leave(tenant_id, wake)
 
 
-async def _may(conn: Any, ctx: Context) -> bool:
-    assert ctx.workspace_id is not None
-    return await store.may_still_read(conn, ctx.workspace_id, ctx.principal.kind, ctx.principal.id, ctx.credential_id)
+class Sight:
+    """Whether a reader may still read: its membership and credential at each look, and the façade's word whenever its role,
+    a policy or a kill switch is another than at the last one. Thousands of readers look twice a second."""
+
+    def __init__(self, db: Database, ctx: Context) -> None:
+        self.ctx = ctx
+        self.holds = _held.setdefault(db, {})
+        self.allowed_with: tuple[str, InForce] | None = None
+
+    async def still(self, conn: Connection, clock: float) -> bool:
+        """In an open transaction of the tenant; `clock` is the loop's."""
+        ctx = self.ctx
+        assert ctx.workspace_id is not None
+        role = await store.may_still_read(
+            conn, ctx.workspace_id, ctx.principal.kind, ctx.principal.id, ctx.credential_id
+        )
+        if role is None:
+            return False
+        now_with = (role, await self._in_force(conn, clock))
+        if now_with == self.allowed_with:
+            return True
+        asked = replace(ctx, tx=Transaction(conn))
+        place = Resource("workspace", ctx.workspace_id, ctx.workspace_id)
+        assert isinstance(ctx.authorizer, Authorizer)
+        found = await ctx.authorizer.ask(asked, OBSERVE.name, place, {}, asked_by=ctx.principal.id, keep=False)
+        self.allowed_with = now_with
+        return found.decision.verdict == "allow"
+
+    async def _in_force(self, conn: Connection, clock: float) -> InForce:
+        """What is in force in the workspace; read once for all who look at the same moment."""
+        key = (self.ctx.tenant_id, self.ctx.workspace_id)
+        kept = self.holds.get(key)
+        if kept is not None and clock - kept[0] <= SHARED_SECONDS:
+            return kept[1]
+        found = await authorization.store.in_force(conn, self.ctx.workspace_id)
+        if len(self.holds) > MOST_PLACES:
+            self.holds.clear()
+        self.holds[key] = (clock, found)
+        return found
 
 
 def frame(row: dict[str, Any]) -> bytes:

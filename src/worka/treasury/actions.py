@@ -9,6 +9,7 @@ SECRET_GRANT = "secret.grant"  # noqa: S105 - the name of an action
 SECRET_REVOKE = "secret.revoke"  # noqa: S105 - the name of an action
 SECRET_ROTATE = "secret.rotate"  # noqa: S105 - the name of an action
 SECRET_UNGRANT = "secret.ungrant"  # noqa: S105 - the name of an action
+SECRET_USE = "secret.use"  # noqa: S105 - the name of an action
 SECRET_VIEW = "secret.view"  # noqa: S105 - the name of an action
 
 register(
@@ -17,5 +18,8 @@ register(
     Action(SECRET_REVOKE, "manage_connections", "secret", "End a secret, and every grant of it."),
     Action(SECRET_ROTATE, "manage_connections", "secret", "Give a secret a new value; its grants stay."),
     Action(SECRET_UNGRANT, "manage_connections", "secret", "Take a grant back."),
+    Action(
+        SECRET_USE, "invoke", "secret", "Place a secret on the wire for a call that runs: asked of policy for packs."
+    ),
     Action(SECRET_VIEW, "view", "secret", "See names, purposes and grants; a value is never shown.", records=False),
 )

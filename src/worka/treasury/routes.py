@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 
 from worka.kernel.context import Context
 from worka.kernel.explanation import Explanation
-from worka.kernel.http import Items, Page, context, gives
+from worka.kernel.http import Items, Page, context, gives, routes
 from worka.treasury import explain, service
 from worka.treasury.schema import GivenWhy, Grant, NewGrant, NewSecret, NewValue, RevokedSecret, Secret
 
-router = APIRouter(prefix="/v1", tags=["treasury"])
+router = routes(prefix="/v1", tags=["treasury"])
 
 
 @router.get("/workspaces/{workspace_id}/secrets", **gives(Items[Secret]))

@@ -13,6 +13,7 @@ from worka.treasury.errors import MasterKeyMismatch, SecretUnreadable
 
 PLATFORM = "_platform"  # the chain of no tenant: its audit key comes from the master key itself
 _FORMAT = b"\x01"
+_OWN = b"\x02"
 _HEAD = 1 + 4 + 12  # format, key version, nonce
 
 Purpose = Literal["data", "audit"]
@@ -49,6 +50,21 @@ class TreasurySealer:
             return keys.decrypt(
                 key, sealed[5:_HEAD], sealed[_HEAD:], keys.associated("sealed", tenant, purpose, version)
             )
+        except keys.Unopened as error:
+            raise SecretUnreadable(f"{purpose}: the sealed bytes do not open.", item=purpose) from error
+
+    def seal_own(self, purpose: str, plaintext: bytes) -> bytes:
+        """Ciphertext under the deployment's own key: of people, who belong to no tenant. `purpose` is bound to it."""
+        nonce, sealed = keys.encrypt(self.master.derive("own"), plaintext, keys.associated("own", purpose))
+        return _OWN + nonce + sealed
+
+    def open_own(self, purpose: str, sealed: bytes) -> bytes:
+        """The plaintext. Raises SecretUnreadable for what was changed, sealed for another purpose or by another key."""
+        sealed = bytes(sealed)
+        if sealed[:1] != _OWN:
+            raise SecretUnreadable(f"{purpose}: the sealed bytes are not in our format.", item=purpose)
+        try:
+            return keys.decrypt(self.master.derive("own"), sealed[1:13], sealed[13:], keys.associated("own", purpose))
         except keys.Unopened as error:
             raise SecretUnreadable(f"{purpose}: the sealed bytes do not open.", item=purpose) from error
 

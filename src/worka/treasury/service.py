@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from worka import governance
+from worka.governance.errors import Killed, UseRefused
 from worka.kernel import redact
 from worka.kernel.context import Context, Resource
-from worka.kernel.errors import ApprovalNeeded, Denied, Problem
+from worka.kernel.errors import Denied, Problem
 from worka.kernel.ids import new_id
 from worka.treasury import actions, errors, events, keys, rules, store
 from worka.treasury.rules import SECRET, Refusal
@@ -19,6 +21,8 @@ _REFUSALS: dict[str, type[Problem]] = {
     "endpoint_not_bound": errors.EndpointNotBound,
     "secret_revoked": errors.SecretRevoked,
     "invocation_not_running": errors.InvocationNotRunning,
+    governance.kills.REASON: Killed,
+    UseRefused.code: UseRefused,
 }
 
 
@@ -237,13 +241,12 @@ async def lease(ctx: Context, *, secret_id: str, attachment_id: str, invocation_
         row = await store.secret(conn, secret_id, lock="share")
         if row is None:
             raise errors.SecretNotFound(f"There is no secret {secret_id}.")
+        running = await store.invocation(conn, invocation_id)
         answer = rules.may_lease(
-            row,
-            await store.live_grants(conn, secret_id, attachment_id, lock=True),
-            await store.invocation(conn, invocation_id),
-            attachment_id,
-            bound,
+            row, await store.live_grants(conn, secret_id, attachment_id, lock=True), running, attachment_id, bound
         )
+        if not isinstance(answer, Refusal) and running is not None:
+            answer = await _governed(ctx, row, running, bound) or answer
         if isinstance(answer, Refusal):
             refusal = answer
             ctx.record(events.refused(row["workspace_id"], asked, answer.reason, row["name"]))
@@ -260,9 +263,36 @@ async def lease(ctx: Context, *, secret_id: str, attachment_id: str, invocation_
             ctx.record(events.leased(made, row["name"]))
             ctx.failpoint("treasury.lease.before_commit")
     if refusal is not None:
-        raise _REFUSALS[refusal.reason](refusal.sentence.capitalize() + ".", reason=refusal.reason)
+        raise _REFUSALS[refusal.reason](
+            refusal.sentence[:1].upper() + refusal.sentence[1:] + ".", reason=refusal.reason
+        )
     redact.remember(value)
     return Lease(lease_id, value)
+
+
+async def _governed(ctx: Context, row: Row, running: Row, bound: str) -> Refusal | None:
+    """What policy and kill switches say of this pack, this secret and this endpoint, now."""
+    host, _, port = bound.rpartition(":")
+    refusal = await governance.service.may_use(
+        ctx,
+        running["pack"],
+        actions.SECRET_USE,
+        Resource("secret", row["id"], row["workspace_id"], {"name": row["name"], "kind": row["kind"]}),
+        members=tuple(who for who in (running["initiator_id"], running["originating_person"]) if who),
+        secret=row["id"],
+        pack=running["pack"],
+        publisher=running["pack"].partition(".")[0],
+        release=running["release_id"],
+        tool=running["tool"],
+        attachment=running["attachment_id"],
+        host=host,
+        port=int(port),
+        endpoint=bound,
+    )
+    if refusal is None:
+        return None
+    killed = any(rule.startswith(governance.kills.PREFIX) for rule in refusal.rules)
+    return Refusal(governance.kills.REASON if killed else UseRefused.code, "; ".join(refusal.reasons))
 
 
 async def close_leases(ctx: Context, *, invocation_id: str) -> None:
@@ -317,11 +347,4 @@ async def _own(ctx: Context, secret_id: str, lock: str) -> Row:
 
 
 async def _allowed(ctx: Context, action: str, secret_id: str, workspace_id: str, **facts: Any) -> None:
-    decision = await ctx.require(action, Resource("secret", secret_id, workspace_id, facts))
-    if decision.verdict == "ask":
-        raise ApprovalNeeded(
-            f"A rule asks for an approval before {action}; the treasury's own actions cannot be approved yet.",
-            decision_id=decision.id,
-            layer=decision.layer,
-            remedy="Change the rule, or let an approved connection carry the secret.",
-        )
+    await ctx.require(action, Resource("secret", secret_id, workspace_id, facts))

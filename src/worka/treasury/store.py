@@ -187,7 +187,9 @@ async def revoke_grants(
 async def invocation(conn: Connection, invocation_id: str) -> Row | None:
     """An invocation as far as leases need it; it cannot end until this transaction does."""
     cursor = await conn.execute(
-        "select id, workspace_id, attachment_id, state from worka.invocation where id = %s for share", (invocation_id,)
+        "select id, workspace_id, attachment_id, state, release_id, pack, tool, initiator_id, originating_person"
+        " from worka.invocation where id = %s for share",
+        (invocation_id,),
     )
     return await cursor.fetchone()
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 
 from worka.kernel.context import Context
-from worka.kernel.http import Items, Page, Revision, context, gives
+from worka.kernel.http import Items, Page, Revision, context, gives, routes
 from worka.views import service
 from worka.views.schema import View, ViewWithDocument
 
-router = APIRouter(tags=["views"])
+router = routes(tags=["views"])
 Ctx = Annotated[Context, Depends(context)]
 
 

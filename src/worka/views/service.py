@@ -6,7 +6,7 @@ from typing import Any
 
 from worka.kernel import ids
 from worka.kernel.context import Context, Resource
-from worka.kernel.errors import ApprovalNeeded, Denied
+from worka.kernel.errors import Denied
 from worka.kernel.events import Event
 from worka.views import actions, events, rules, store
 from worka.views.errors import RevisionNotFound, ViewNotFound
@@ -26,20 +26,13 @@ async def publish(
     invocation_id: str | None = None,
 ) -> Row:
     """Writes the next revision of the view `name`, making the view when it is new. {view_id, revision}. The text is
-    data from elsewhere and stays that. Raises Denied, ApprovalNeeded, DocumentInvalid."""
+    data from elsewhere and stays that. Raises Denied, DocumentInvalid."""
     assert ctx.tenant_id is not None
     assert ctx.workspace_id is not None
     async with ctx.transaction() as conn:
-        decision = await ctx.require(
+        await ctx.require(
             actions.PUBLISH.name, Resource("view", name, ctx.workspace_id, {"name": name, "task": task_id})
         )
-        if decision.verdict == "ask":
-            raise ApprovalNeeded(
-                "A rule asks for an approval before this view is written; views cannot be approved yet.",
-                decision_id=decision.id,
-                layer=decision.layer,
-                remedy="Change the rule to name shared views only, or have an owner write the view.",
-            )
         document = rules.document(text, format, links or {})
         heading = " ".join(title.split())[:200] or name
         row = await store.lock_by_name(conn, ctx.workspace_id, name)

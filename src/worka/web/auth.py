@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Form, Request
 from starlette.responses import Response
 
+from worka.identity.errors import SecondFactorRequired, TooManyCodes
 from worka.identity.routes import anonymous
 from worka.kernel.context import Context
 from worka.kernel.errors import Denied, Problem
@@ -44,9 +45,15 @@ def same_origin(request: Request) -> None:
 
 
 @router.get("/sign-in")
-async def sign_in_page(request: Request, link: str = "", next: str = "/") -> Response:
-    """The form; or, with a one-time link, the button that takes it (a link that is only looked at stays unused)."""
-    return page(request, "sign_in.html", link=link[:400], next=local(next), email="", problem=None)
+async def sign_in_page(
+    request: Request, ctx: Annotated[Context, Depends(anonymous)], link: str = "", next: str = "/"
+) -> Response:
+    """The form; or, with a one-time link, the button that takes it (a link that is only looked at stays unused); on a new
+    deployment what to do first."""
+    fresh = not link and await data.nobody_yet(ctx)
+    return page(
+        request, "sign_in.html", link=link[:400], next=local(next), email="", problem=None, onward="", fresh=fresh
+    )
 
 
 @router.post("/sign-in", dependencies=[Depends(same_origin)])
@@ -56,18 +63,34 @@ async def sign_in(
     email: Annotated[str, Form(max_length=320)] = "",
     password: Annotated[str, Form(max_length=1024)] = "",
     link: Annotated[str, Form(max_length=400)] = "",
+    onward: Annotated[str, Form(max_length=400)] = "",
+    code: Annotated[str, Form(max_length=40)] = "",
     next: Annotated[str, Form(max_length=2000)] = "/",
 ) -> Response:
-    """Opens a session with password or link, as a cookie."""
+    """Opens a session with password or link, as a cookie. Where there is a second factor the page asks for its code next;
+    what it goes on with is good for nothing else, and for a few minutes."""
     address = request.client.host if request.client else ""
     try:
-        session = await (data.sign_in_by_link(ctx, link) if link else data.sign_in(ctx, email, password, address))
+        if link:
+            session = await data.sign_in_by_link(ctx, link)
+        elif onward:
+            session = await data.finish_sign_in(ctx, onward, code, address)
+        else:
+            session = await data.sign_in(ctx, email, password, address)
+    except (SecondFactorRequired, TooManyCodes) as problem:
+        kept = onward or getattr(problem, "continuation", "")
+        said = problem.body() if onward else None
+        return page(
+            request, "sign_in.html", problem.status, link="", next=local(next), email=email, problem=said, onward=kept
+        )
     except Problem as problem:
         # The link is spent or wrong: what is left is the form.
         said = problem.body()
-        return page(request, "sign_in.html", problem.status, link="", next=local(next), email=email, problem=said)
+        return page(
+            request, "sign_in.html", problem.status, link="", next=local(next), email=email, problem=said, onward=""
+        )
     answer = redirect(local(next))
-    _set(answer, request, ctx, session)
+    keep(answer, request, ctx, session)
     return answer
 
 
@@ -92,7 +115,8 @@ async def theme(request: Request, theme: Annotated[str, Form()] = "", back: Anno
     return answer
 
 
-def _set(answer: Response, request: Request, ctx: Context, session: dict[str, Any]) -> None:
+def keep(answer: Response, request: Request, ctx: Context, session: dict[str, Any]) -> None:
+    """The session as this browser's cookie."""
     # Behind a proxy that ends TLS this process is asked over plain HTTP: then the public address tells.
     public = ctx.settings.http.public_url if ctx.settings is not None else ""
     answer.set_cookie(

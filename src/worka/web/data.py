@@ -3,6 +3,7 @@ beside ids. Nothing is decided here, and nothing is read that the API would not 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 
@@ -45,13 +46,28 @@ _CARD_WORDS: Final = {
     "task": "Task", "step": "Step",
 }  # fmt: skip
 BURST: Final = timedelta(seconds=60)
+OLD: Final = timedelta(hours=24)
+"""An approval that waits for longer is shown as old."""
 JUST: Final = timedelta(seconds=20)
 
 
 # signing in ---------------------------------------------------------------------------------------------------------
+async def nobody_yet(ctx: Context) -> bool:
+    """Whether nobody is set up here yet; not, where that cannot be found out now: the page is there on a bad day too."""
+    try:
+        return await identity.nobody_yet(ctx)
+    except Problem:
+        return False
+
+
 async def sign_in(ctx: Context, email: str, password: str, address: str) -> Row:
-    """A session by password. Raises BadSignIn, TooManySignIns."""
+    """A session by password. Raises BadSignIn, SecondFactorRequired, TooManySignIns."""
     return await identity.sign_in(ctx, email, password, address)
+
+
+async def finish_sign_in(ctx: Context, continuation: str, code: str, address: str) -> Row:
+    """The second step, with a code. Raises UsedOrUnknownToken, SecondFactorRequired, TooManyCodes."""
+    return await identity.finish_sign_in(ctx, continuation, code, address)
 
 
 async def sign_in_by_link(ctx: Context, link: str) -> Row:
@@ -93,7 +109,7 @@ async def shell(ctx: Context) -> Row:
     }
 
 
-async def _names(ctx: Context) -> dict[str, str]:
+async def names_of(ctx: Context) -> dict[str, str]:
     """Names of the workspace's people and team members by id; an id without one stays an id."""
     if ctx.workspace_id is None:
         return {}
@@ -187,7 +203,7 @@ async def tasks(ctx: Context, states: list[str] | None, cursor: str | None) -> R
     """Tasks, newest first, with what each waits for: {entries, next}."""
     page = Page(limit=50, cursor=cursor)
     found = _paged(page, await workflows.listing(ctx, _after(page), page.limit, states), "id")
-    names = await _names(ctx)
+    names = await names_of(ctx)
     living = await observability.living_workers(ctx)
     for row in found["entries"]:
         row["waiting"] = row.get("waiting_on") or []
@@ -207,7 +223,7 @@ async def standing(ctx: Context) -> str:
 async def task(ctx: Context, task_id: str) -> Row:
     """A task with its steps."""
     row = await workflows.get(ctx, task_id)
-    names = await _names(ctx)
+    names = await names_of(ctx)
     return {
         **row,
         "member_name": names.get(row["member_id"]),
@@ -233,31 +249,43 @@ async def act(ctx: Context, task_id: str, outcome: str) -> Row:
 
 
 # approvals ----------------------------------------------------------------------------------------------------------
-async def approvals(ctx: Context, show: str, cursor: str | None) -> Row:
-    """Approvals, newest first: {entries, next}."""
+async def approvals(ctx: Context, show: str, cursor: str | None, whose: str = "all") -> Row:
+    """Approvals, newest first, the open ones of one page by what they block: {entries, next}."""
     page = Page(limit=50, cursor=cursor)
     assert ctx.workspace_id is not None
     state = "open" if show == "open" else None
-    rows = await approvals_of.listing(ctx, ctx.workspace_id, state, page.id, page.limit)
+    rows = await approvals_of.listing(ctx, ctx.workspace_id, state, page.id, page.limit, whose)
     found = _paged(page, rows, "id")
     found["entries"] = [_approval(row) for row in found["entries"] if show != "decided" or row["state"] != "open"]
+    if show == "open":
+        met: dict[str, int] = {}
+        for row in found["entries"]:
+            met.setdefault(_blocked(row), len(met))
+        found["entries"].sort(key=lambda row: met[_blocked(row)])
     return found
+
+
+def _blocked(row: Row) -> str:
+    """What a person would see freed by it first."""
+    return str(row["blocks"][0]["ref"]) if row["blocks"] else str(row["id"])
 
 
 async def approval(ctx: Context, approval_id: str) -> Row:
     """The card of one approval. `just_said`: what the reader decided a moment ago, so that the page can thank for it."""
-    card = _approval(await approvals_of.show(ctx, approval_id))
+    card = _approval(await approvals_of.show(ctx, approval_id), await names_of(ctx))
     mine = [vote for vote in card["votes"] if (vote.get("person") or {}).get("id") == ctx.principal.id]
     said = mine[-1]["decision"] if mine and now() - mine[-1]["at"] < JUST else ""
     return {**card, "just_said": said}
 
 
-def _approval(row: Row) -> Row:
-    card = dict(row.get("card") or {})
+def _approval(row: Row, names: Mapping[str, str] | None = None) -> Row:
+    # A card keeps who asked as an id, which binds it; a person reads the name.
+    card = {key: _person(item, names or {}) for key, item in (row.get("card") or {}).items()}
     card["side_effect"] = words.spoken(card.get("side_effect"))
     origin = row.get("originating_person") or {}
     requester = row.get("requester") or {"kind": "", "id": "", "name": ""}
     missing = row.get("missing") or []
+    arguments = row.get("arguments")
     return {
         **row,
         "call": card.get("tool"),
@@ -276,22 +304,44 @@ def _approval(row: Row) -> Row:
         "requester": requester,
         "originating_name": origin.get("name") if origin.get("id") != requester.get("id") else "",
         "may_decide": row.get("who_could") or [],
-        "votes": [{**vote, "name": (vote.get("person") or {}).get("name", "")} for vote in row.get("votes") or []],
+        "votes": [{**vote, "name": _voter(vote)} for vote in row.get("votes") or []],
         "missing": "; ".join(missing),
-        "you": {"can": row["eligibility"]["eligible"], "because": row["eligibility"]["because"]},
+        "you": {
+            "can": row["eligibility"]["eligible"],
+            "because": row["eligibility"]["because"],
+            "needed": row["eligibility"]["needed"],
+            "behalf": (row["eligibility"]["on_behalf_of"] or {}).get("name", ""),
+            "step_up": row["eligibility"]["step_up"],
+            "lacks_factor": row["eligibility"]["lacks_factor"],
+        },
+        "old": row["state"] == "open" and now() - row["created_at"] > OLD,
         "verb": row["eligibility"].get("verb") or row["verb"],
+        # What is sealed of a change of policy is a text, not the arguments of a call.
+        "arguments": {"text": arguments} if isinstance(arguments, str) else arguments,
         "arguments_because": row.get("arguments_hidden"),
         "raw": {key: item for key, item in row.items() if key != "arguments"},
     }
+
+
+def _person(value: Any, names: Mapping[str, str]) -> Any:
+    """The name of somebody whom a card names by their id, alone or after their kind (`person:per_…`)."""
+    return names.get(value.rpartition(":")[2], value) if isinstance(value, str) else value
+
+
+def _voter(vote: Row) -> str:
+    name = str((vote.get("person") or {}).get("name", ""))
+    behind = (vote.get("on_behalf_of") or {}).get("name")
+    return f"{name}, in the place of {behind}," if behind else name
 
 
 def _tells(card: Row, key: str) -> bool:
     return key not in _CARD_ELSEWHERE and card.get(key) not in (None, "", [], {})
 
 
-async def decide(ctx: Context, approval_id: str, decision: str, digest: str, comment: str) -> Row:
-    """Approves or rejects exactly what has this digest. Raises NotEligible, NotOpen, DigestChanged."""
-    return await approvals_of.decide(ctx, approval_id, decision, digest, comment)
+async def decide(ctx: Context, approval_id: str, decision: str, digest: str, comment: str, code: str = "") -> Row:
+    """Approves or rejects exactly what has this digest; `code`: the second factor, where its rule wants one. Raises
+    NotEligible, NotOpen, DigestChanged, StepUpRequired, CodeRefused, TooManyCodes."""
+    return await approvals_of.decide(ctx, approval_id, decision, digest, comment, code=code)
 
 
 # invocations --------------------------------------------------------------------------------------------------------
@@ -318,7 +368,7 @@ async def invocations(ctx: Context, failed: bool, cursor: str | None) -> Row:
 async def invocation(ctx: Context, invocation_id: str) -> Row:
     """One call with what left during it. The result itself is not shown here: it may be large, and is the caller's."""
     row = {key: item for key, item in (await packs.get_invocation(invocation_id, ctx)).items() if key != "result"}
-    names = await _names(ctx)
+    names = await names_of(ctx)
     leases = {}
     for sent in row["egress"]:
         if sent.get("lease_id"):
@@ -428,7 +478,7 @@ async def view(ctx: Context, view_id: str, revision: int | None) -> Row:
     """One revision of a view, with its history."""
     row = await views_of.get(ctx, view_id, revision)
     shown = row["shown"]
-    names = await _names(ctx)
+    names = await names_of(ctx)
     return {
         **{key: item for key, item in row.items() if key not in ("shown", "history")},
         "newest": row["revision"],
@@ -447,7 +497,7 @@ async def view(ctx: Context, view_id: str, revision: int | None) -> Row:
 async def decision(ctx: Context, decision_id: str) -> Row:
     """A decision, as much of it as this reader may see."""
     row = await governance.decision(ctx, decision_id)
-    names = await _names(ctx)
+    names = await names_of(ctx)
     return {
         **row,
         "principal_name": names.get(row.get("principal_id") or ""),

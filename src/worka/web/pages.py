@@ -9,13 +9,37 @@ from starlette.responses import Response
 
 from worka.kernel import ids
 from worka.kernel.context import Context
-from worka.kernel.errors import Conflict, Denied, Invalid, NotFound, Problem
+from worka.kernel.errors import Conflict, Denied, Invalid, NotFound, Problem, TooMany
 from worka.kernel.http import context
-from worka.web import auth, data, find, words
+from worka.notifications import told
+from worka.web import (
+    accounts,
+    approving,
+    auth,
+    data,
+    find,
+    governance,
+    inviting,
+    myself,
+    people,
+    policies,
+    webhooks,
+    words,
+)
+from worka.web import approvers as who_approves
 from worka.web.render import page, redirect
 
 router = APIRouter(include_in_schema=False)
 router.include_router(auth.router)
+router.include_router(myself.router)
+router.include_router(inviting.router)
+router.include_router(people.router)
+router.include_router(approving.router)
+router.include_router(who_approves.router)
+router.include_router(governance.router)
+router.include_router(webhooks.router)
+router.include_router(policies.router)
+router.include_router(accounts.router)
 Reader = Annotated[Context, Depends(context)]
 Cursor = Annotated[str | None, Query(max_length=400)]
 
@@ -106,13 +130,20 @@ async def act(
 
 @router.get("/w/{workspace_id}/approvals")
 async def approvals(
-    request: Request, workspace_id: str, ctx: Reader, show: str = "open", cursor: Cursor = None
+    request: Request,
+    workspace_id: str,
+    ctx: Reader,
+    show: str = "open",
+    whose: str = "all",
+    cursor: Cursor = None,
 ) -> Response:
     """What waits for whom."""
     show = show if show in APPROVAL_FILTERS else "open"
-    found = await data.approvals(ctx, show, cursor)
+    whose = whose if whose in ("mine", "groups") and show == "open" else "all"
+    found = await data.approvals(ctx, show, cursor, whose)
+    warning = await approving.warning(ctx) if show == "open" else ""
     return await _page(
-        request, ctx, "approvals.html", "approvals", approvals=found, show=show, filters=APPROVAL_FILTERS
+        request, ctx, "approvals.html", "approvals", approvals=found, show=show, whose=whose, warning=warning
     )
 
 
@@ -132,8 +163,9 @@ async def _approval(
     refused = problem.body(ctx.trace_id) if problem else None
     status = problem.status if problem else 200
     return await _page(
-        request, ctx, "approval.html", "approvals", status, approval=found, why=why, problem=refused, comment=comment
-    )
+        request, ctx, "approval.html", "approvals", status, approval=found, why=why, problem=refused, comment=comment,
+        told=await told.told_of(ctx, approval_id),
+    )  # fmt: skip
 
 
 @router.post("/w/{workspace_id}/approvals/{approval_id}", dependencies=[Depends(auth.same_origin)])
@@ -145,12 +177,14 @@ async def decide(
     decision: Annotated[Literal["approve", "reject"], Form()],
     digest: Annotated[str, Form(max_length=200)],
     comment: Annotated[str, Form(max_length=2000)] = "",
+    code: Annotated[str, Form(max_length=40)] = "",
 ) -> Response:
-    """Decides in place. A refusal comes back on the same card, with what was typed."""
+    """Decides in place, with a code of the second factor where its rule wants one. A refusal comes back on the same card,
+    with what was typed (but for the code)."""
     _here(await data.approval(ctx, approval_id), workspace_id, approval_id)
     try:
-        await data.decide(ctx, approval_id, decision, digest, comment.strip())
-    except (Conflict, Denied, Invalid) as problem:
+        await data.decide(ctx, approval_id, decision, digest, comment.strip(), code)
+    except (Conflict, Denied, Invalid, TooMany) as problem:
         return await _approval(request, ctx, approval_id, problem, comment)
     return redirect(f"/w/{workspace_id}/approvals/{approval_id}")
 

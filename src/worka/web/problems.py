@@ -41,6 +41,7 @@ async def problem_page(request: Request, body: dict[str, Any]) -> Response:
         workspace_id=workspace_id,
         shell=shell,
         at=now(),
+        again=local(_target(request)) if request.method == "GET" else None,
     )
     if "retry_after" in body:
         answer.headers["Retry-After"] = str(body["retry_after"])
@@ -50,15 +51,17 @@ async def problem_page(request: Request, body: dict[str, Any]) -> Response:
 async def _frame(request: Request, status: int) -> tuple[dict[str, Any] | None, str | None]:
     """Who reads, and the workspace whose navigation stands beside the problem: that of the address where it is one of the
     reader's, else their only one. Nothing is read when something of ours is away."""
-    ctx = request.scope.get("state", {}).get("ctx")
+    state = request.scope.get("state", {})
+    ctx = state.get("ctx") or state.get("reader")
     if not isinstance(ctx, Context) or status >= 500:
         return None, None
     try:
-        mine = [row["workspace_id"] for row in await data.workspaces(ctx)]
+        mine = {row["workspace_id"]: row["tenant_id"] for row in await data.workspaces(ctx)}
         match = _WORKSPACE.match(request.url.path)
         named = match.group(1) if match else ""
-        workspace_id = named if named in mine else mine[0] if len(mine) == 1 else None
-        return await data.shell(ctx.alone(workspace_id=workspace_id)), workspace_id
+        workspace_id = named if named in mine else next(iter(mine)) if len(mine) == 1 else None
+        at = ctx.alone(workspace_id=workspace_id, tenant_id=mine[workspace_id] if workspace_id else ctx.tenant_id)
+        return await data.shell(at), workspace_id
     except Problem:
         return None, None
 
@@ -73,4 +76,4 @@ def _to_sign_in(request: Request) -> Response:
 
 
 def _target(request: Request) -> str:
-    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return quote(request.url.path) + (f"?{request.url.query}" if request.url.query else "")

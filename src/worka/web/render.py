@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from worka.kernel import ids, reasons
+from worka.kernel import ids, letters, reasons
 from worka.kernel.clock import now
 from worka.web import markdown, words
 
@@ -88,10 +89,19 @@ def _exact(value: Any) -> str:
     return text if len(text) < 90 else _pretty(value)
 
 
+def _seen(value: Any) -> Any:
+    """What anybody wrote, with marks of direction and the like written out: a name must not turn round the sentence that it
+    stands in. Joiners stay, they only shape letters; what was rendered already is left alone."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return letters.visible(value, keep="\r\u200c\u200d")
+    return value
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
+        finalize=_seen,
         # A field that a use case does not answer is an empty place on the page, not a broken page.
         undefined=ChainableUndefined,
         trim_blocks=True,

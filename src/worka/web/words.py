@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from markupsafe import Markup, escape
 
+from worka.approvals.rules import parse_rule
 from worka.kernel import ids
 from worka.kernel.clock import ago, now
 
@@ -25,13 +26,16 @@ _TONES: Final[dict[str, tuple[str, str]]] = {
     "ok": (
         "check",
         "succeeded approved attached allowed allow active released registered healthy ok published built probed done"
-        " satisfied trusted",
+        " satisfied trusted sent",
     ),
     "wait": ("hourglass", "waiting open ask awaiting_approval awaiting_connection requested rotating confirm_needed"),
     "run": ("dot", "running updating deploying"),
-    "bad": ("cross", "failed rejected denied deny revoked broken quarantined down destroyed"),
-    "warn": ("warn", "stalled retrying held expired degraded superseded suspended missing stale"),
-    "off": ("minus", "queued cancelled paused deferred withdrawn detached not_reached not_used draft consumed"),
+    "bad": ("cross", "failed rejected denied deny revoked broken quarantined down destroyed refused"),
+    "warn": ("warn", "stalled retrying held expired degraded superseded suspended missing stale disabled"),
+    "off": (
+        "minus",
+        "queued cancelled paused deferred withdrawn detached not_reached not_used draft consumed skipped removed",
+    ),
     "unknown": ("question", "unknown"),
 }
 _BY_STATE: Final = {state: (icon, tone) for tone, (icon, states) in _TONES.items() for state in states.split()}
@@ -65,13 +69,15 @@ _PAGES: Final = {
     "inv": "invocations",
     "view": "views",
     "dec": "decisions",
+    "whk": "webhooks",
+    "dlv": "deliveries",
 }
 KIND_OF_ID: Final = {
-    "task": "task", "apr": "approval", "inv": "invocation", "view": "view", "dec": "decision", "att": "attachment",
+    "task": "task", "apr": "approval", "byp": "bypass", "inv": "invocation", "view": "view", "dec": "decision", "att": "attachment",
     "conn": "connection", "proc": "process", "rel": "release", "sec": "secret", "step": "step", "wait": "wait",
-    "ws": "workspace",
+    "ws": "workspace", "whk": "webhook", "dlv": "delivery",
 }  # fmt: skip
-_EXPLAINED: Final = {"att", "conn", "proc", "rel", "sec", "step", "wait"}
+_EXPLAINED: Final = {"att", "byp", "conn", "proc", "rel", "sec", "step", "wait"}
 _KINDS: Final = {
     "person": "person",
     "team_member": "team member",
@@ -120,11 +126,18 @@ def ticked(text: Any) -> Markup:
 
 def rule(text: str) -> str:
     """`approve:2` → who has to agree, in words."""
-    if text.startswith("confirm"):
-        return "the person it is done for confirms"
-    number = text.partition(":")[2] or "1"
-    people = "1 person" if number == "1" else f"{number} people"
-    return f"{people} who did not ask for it"
+    try:
+        found = parse_rule(text)
+    except ValueError:
+        return text
+    factor = ", with a fresh second factor" if found.stepup else ""
+    if found.verb == "confirm":
+        return f"the person it is done for confirms{factor}"
+    seats = []
+    for term in found.seats:
+        people = "1 person" if term.count == 1 else f"{term.count} people"
+        seats.append(f"{people} from {' or '.join(term.groups)}" if term.groups else people)
+    return f"{' and '.join(seats)} who did not ask for it{factor}"
 
 
 def kind_of_principal(kind: str | None) -> str:

@@ -25,7 +25,7 @@ from worka.kernel import failpoints
 from worka.kernel.disk import Disk, Reserve
 from worka.kernel.errors import Conflict, Unavailable
 from worka.kernel.paths import Paths
-from worka.kernel.postgres import EmbeddedPostgres
+from worka.kernel.postgres import EmbeddedPostgres, Urls
 from worka.kernel.settings import Settings
 from worka.workers.wiring import build_id, publish_urls
 
@@ -87,6 +87,7 @@ class Supervisor:
         self.stopping = asyncio.Event()
         self.port = settings.http.port
         self.postgres: EmbeddedPostgres | None = None
+        self.urls: Urls | None = None
         self._lock: IO[str] | None = None
         disk = Disk(settings.home, settings.disk.floor_mb)
         self.reserve = Reserve(self.paths.admin / "reserve", settings.disk.reserve_mb, disk)
@@ -169,7 +170,7 @@ class Supervisor:
         else:
             self.postgres = EmbeddedPostgres(self.settings.home)
             urls = await asyncio.to_thread(self.postgres.start)
-            app, engine, migrator = urls.app, urls.engine, urls.migrator
+            self.urls, app, engine, migrator = urls, urls.app, urls.engine, urls.migrator
             publish_urls(self.settings, {"url": app, "engine_url": engine}, self.user.pw_uid if self.user else None)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -243,7 +244,8 @@ class Supervisor:
             )
 
     async def _keep_database(self) -> None:
-        """Brings the embedded PostgreSQL back when it died; the roles find it again by themselves, at the same address."""
+        """Brings the embedded PostgreSQL back when it died. The roles find it again by themselves, at the same address; if it
+        is at another (on loopback, where somebody may have taken its port), they are started anew."""
         while self.postgres is not None and not self.stopping.is_set():
             await asyncio.sleep(0.3)
             if self.postgres.running_pid() is not None:
@@ -256,6 +258,12 @@ class Supervisor:
                     {"url": urls.app, "engine_url": urls.engine},
                     self.user.pw_uid if self.user else None,
                 )
+                if urls != self.urls:
+                    log.warning("postgresql is at another address; the roles are started anew")
+                    self.urls = urls
+                    for role in self.roles.values():
+                        if role.process is not None and role.process.returncode is None:
+                            role.process.terminate()
             except (Unavailable, OSError) as error:
                 log.error("postgresql does not start: %s", error)
                 await asyncio.sleep(1)
@@ -359,7 +367,7 @@ class Supervisor:
         write_json(self.paths.run / "instance.json", instance)
 
 
-_NOT_FOR_PACKS = ("WORKA_DATABASE__", "WORKA_TREASURY__")
+_NOT_FOR_PACKS = ("WORKA_DATABASE__", "WORKA_TREASURY__", "WORKA_MAIL__")
 
 
 def _passes(key: str) -> bool:

@@ -7,7 +7,18 @@ import os
 from pathlib import Path
 from typing import Any
 
-from worka import broker, connections, packs, views, workflows
+import worka.approvals.resources
+import worka.broker.resources
+import worka.connections.resources
+import worka.governance.resources
+import worka.identity.resources
+import worka.notifications.resources
+import worka.packs.resources
+import worka.treasury.resources
+import worka.views.resources
+import worka.workflows.resources
+import worka.workspaces.resources  # noqa: F401 - each registers what can be asked about
+from worka import approvals, broker, connections, governance, notifications, packs, views, workflows
 from worka.audit.recorder import Recorder
 from worka.governance.facade import Authorizer
 from worka.kernel.context import Context, Principal
@@ -20,6 +31,7 @@ from worka.kernel.settings import Settings
 from worka.packs import actions as pack_actions
 from worka.packs import rules as pack_rules
 from worka.treasury.sealer import TreasurySealer
+from worka.workspaces.limits.rates import Rates
 
 # Actions and reason codes are registered where they are imported. This domain's own front loads neither: the launcher,
 # which keeps root, is below it, and holds and forks as little as it can.
@@ -48,7 +60,8 @@ class Runtime:
         self.authorizer = Authorizer()
         self.recorder = Recorder()
         self.subscribers = Subscribers()
-        for domain in (connections, packs, workflows, broker, views):
+        self.rates = Rates(self.db)
+        for domain in (approvals, governance, connections, packs, workflows, broker, notifications, views):
             subscribe = getattr(domain, "subscribe", None)
             if subscribe is not None:
                 subscribe(self.subscribers)

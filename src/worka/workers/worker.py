@@ -1,6 +1,7 @@
-"""The `worker` role: the durable engine, the reaper, leases and heartbeat, and the expiry of approvals.
+"""The `worker` role: the durable engine, the reaper, leases and heartbeat, the expiry of approvals, and notifications.
 
-It may touch the database (application and engine role) and the host's socket; it serves nothing and dials nothing else.
+It may touch the database (application and engine role), the host's and the broker's socket; it serves nothing and dials
+nothing else.
 `python -m worka.workers.worker`.
 """
 
@@ -12,13 +13,18 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from email.message import EmailMessage
 from typing import Any
 
 from worka.approvals import jobs as approvals
 from worka.audit import sealer
-from worka.kernel import failpoints, memory, settings, telemetry
+from worka.kernel import failpoints, ipc, memory, settings, telemetry
 from worka.kernel.errors import Problem
+from worka.kernel.events import MESSAGES
 from worka.kernel.settings import Settings
+from worka.notifications.adapters import smtp
+from worka.notifications.fan_out import fan_out
+from worka.notifications.jobs import Sender
 from worka.observability.heartbeat import Heartbeat
 from worka.packs import service as packs
 from worka.views import service as views
@@ -30,6 +36,9 @@ from worka.workflows.segment import Work
 log = logging.getLogger("worka.worker")
 SWEEP_SECONDS = 1.0
 EXPIRY_SECONDS = 5.0
+DELIVERY_SECONDS = 0.5
+BROKER_SECONDS = 40.0
+"""For a whole call of the platform's: its rows, resolving, and the broker's own deadline for the rest."""
 
 
 class Worker:
@@ -42,6 +51,9 @@ class Worker:
         self.work = Work(self.runtime, worker=self.heartbeat.id, lease=self.lease, publish_view=views.publish)
         self.engine: DbosEngine | None = None
         self.reaper: Reaper | None = None
+        self.sender = Sender(
+            self.runtime.platform_context(), self._post, self._mail, ended=lambda: self._ring("deliveries")
+        )
         self._loops: list[asyncio.Task[None]] = []
 
     def _detail(self) -> dict[str, Any]:
@@ -69,6 +81,9 @@ class Worker:
             asyncio.create_task(_every(self.lease / 4, "renew leases", self.work.renew)),
             asyncio.create_task(_every(SWEEP_SECONDS, "sweep", self.reaper.sweep)),
             asyncio.create_task(_every(EXPIRY_SECONDS, "expire approvals", self._expire)),
+            asyncio.create_task(_every(EXPIRY_SECONDS, "remind of approvals", self._remind)),
+            asyncio.create_task(_every(DELIVERY_SECONDS, "turn messages into deliveries", self._fan_out)),
+            asyncio.create_task(_every(DELIVERY_SECONDS, "send deliveries", self._send)),
         ]
         log.info("the worker takes tasks")
 
@@ -76,6 +91,7 @@ class Worker:
         """Gives its claims back and ends; another worker goes on with them at once."""
         for loop in self._loops:
             loop.cancel()
+        await self.sender.close()
         if self.engine is not None:
             await asyncio.to_thread(self.engine.stop)
         with contextlib.suppress(Problem):
@@ -99,6 +115,43 @@ class Worker:
 
     async def _expire(self) -> None:
         await approvals.expire_due(self.runtime.platform_context())
+
+    async def _remind(self) -> None:
+        await approvals.remind_due(self.runtime.platform_context())
+
+    async def _fan_out(self) -> None:
+        if await self._look(MESSAGES, lambda: fan_out(self.runtime.platform_context())):
+            self._ring("deliveries")
+
+    async def _send(self) -> None:
+        await self._look("deliveries", self.sender.sweep)
+
+    async def _look(self, queue: str, act: Callable[[], Awaitable[int]]) -> int:
+        """Asks the database only where the bell rang, where the last look found something, and once in a while: what is
+        tried again later rings nothing."""
+        assert self.engine is not None
+        bell = self.engine.bell
+        if not bell.due(queue):
+            return 0
+        rings = bell.rings(queue)
+        done = await act()
+        if not done:
+            bell.empty(queue, rings)
+        return done
+
+    def _ring(self, queue: str) -> None:
+        if self.engine is not None:
+            self.engine.bell.ring(queue)
+
+    async def _post(self, args: dict[str, Any], traceparent: str) -> dict[str, Any]:
+        found = await ipc.call_unix(
+            self.runtime.paths.broker_socket, "platform_http", args, timeout=BROKER_SECONDS, traceparent=traceparent
+        )
+        return dict(found)
+
+    async def _mail(self, who: dict[str, Any], message: EmailMessage, to: str) -> smtp.Sent:
+        route, path = self.runtime.settings.mail, self.runtime.paths.broker_out_socket
+        return await asyncio.to_thread(smtp.send, path, route, who, message, to)
 
 
 async def _every(seconds: float, name: str, act: Callable[[], Awaitable[Any]]) -> None:

@@ -138,6 +138,8 @@ class Task(Answer):
     claimed_by: str | None
     lease_until: datetime | None
     next_try: datetime | None
+    held_since: datetime | None
+    begun_at: datetime | None
     last_progress: datetime
     expected_seconds: int
     error: dict[str, Any] | None

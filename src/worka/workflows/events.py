@@ -5,6 +5,8 @@ from __future__ import annotations
 SAVED = "workflow.definition.saved"
 STARTED = "workflow.task.started"
 CLAIMED = "workflow.task.claimed"
+HELD = "workflow.task.held"
+"""A limit leaves no place: the task waits in line."""
 REOFFERED = "workflow.task.reoffered"
 WAITING = "workflow.task.waiting"
 RESUMED = "workflow.task.resumed"
@@ -20,6 +22,7 @@ ALL = (
     SAVED,
     STARTED,
     CLAIMED,
+    HELD,
     REOFFERED,
     WAITING,
     RESUMED,

@@ -16,7 +16,7 @@ from worka.kernel.reasons import INCIDENT_CLASS
 from worka.kernel.reasons import get as reason_of
 from worka.packs import store as pack_store
 from worka.packs.explain import connection_waits
-from worka.workflows import actions, engine, places, rules, service, store, words
+from worka.workflows import actions, engine, holding, places, rules, service, store, words
 from worka.workflows.model import ENDED
 from worka.workspaces.explain import changed_just_before
 
@@ -37,11 +37,15 @@ async def explain(ctx: Context, task_id: str) -> Explanation:
         state, reason = rules.shown_state(task, at)
         line = await _line(ctx, task) if state in ("queued", "retrying", "stalled") else places.Line()
         waiting_on, following = await _waits(ctx, task, step, waits)
+        held = reason == "queued_over_quota"
+        if held:
+            also, more = await holding.told(ctx, task, line.holders)
+            waiting_on, following = waiting_on + also, following + more
         pausing = state == "retrying" and task["next_try"] is not None and task["next_try"] > at
         if pausing:
             waiting_on.append(places.pause(task))
         # A pause ends by itself; that there is nobody who would go on then does not.
-        if state in ("queued", "retrying") and not (pausing and line.workers):
+        if state in ("queued", "retrying") and not ((pausing or held) and line.workers):
             waiting_on.append(places.wait(line, task["since"], ctx.principal.operator))
         holder = None
         if state == "stalled":
@@ -61,7 +65,7 @@ async def explain(ctx: Context, task_id: str) -> Explanation:
         onset = task["last_progress"] if state == "stalled" else task["since"]
         own = [task_id, *(row["id"] for row in steps), *(row["approval_id"] or "" for row in steps)]
         changes = await changed_just_before(conn, task["workspace_id"], onset, *own)
-        following += places.raise_limit(line, ctx.principal.operator) if state != "stalled" else []
+        following += places.raise_limit(line, ctx.principal.operator) if state != "stalled" and not held else []
         following += await _next(ctx, task, state, line)
         task = await _with_decision(ctx, task)
     known = reason_of(reason)

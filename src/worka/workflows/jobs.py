@@ -19,7 +19,17 @@ _ENDS = {
 
 def subscribe(subscribers: Subscribers) -> None:
     """Plugs the handlers in; every process role that decides approvals does this (serve, and the worker for expiry)."""
+    subscribers.on("approval.locking", lock_task)
     subscribers.on("approval.decided", on_approval_decided)
+
+
+async def lock_task(ctx: Context, payload: dict[str, Any]) -> None:
+    """The task before the approval that it waits for, as in cancelling it and in its own segments."""
+    if payload["subject_type"] != "step":
+        return
+    wait = await store.open_wait_of(ctx.conn, payload["approval_id"])
+    if wait is not None:
+        await store.task_for_update(ctx.conn, wait["task_id"])
 
 
 async def on_approval_decided(ctx: Context, payload: dict[str, Any]) -> None:
@@ -27,8 +37,7 @@ async def on_approval_decided(ctx: Context, payload: dict[str, Any]) -> None:
     if payload["subject_type"] != "step":
         return
     wait = await store.open_wait_of(ctx.conn, payload["approval_id"])
-    # A superseded approval is replaced by the segment that noticed, in the same transaction: nothing to resume.
-    if wait is None or payload["state"] not in ("approved", *_ENDS):
+    if wait is None:
         return
     task = await store.task_for_update(ctx.conn, wait["task_id"])
     if task is None or task["state"] != "waiting":
@@ -38,7 +47,8 @@ async def on_approval_decided(ctx: Context, payload: dict[str, Any]) -> None:
     cause = {"kind": "approval", "id": payload["approval_id"]}
     await store.clear_waits(ctx.conn, task["id"], ctx.principal.id)
     before = {"state": "waiting", "reason": task["reason"]}
-    if payload["state"] == "approved":
+    if payload["state"] not in _ENDS:
+        # Approved; or superseded since policy asks something else: the segment decides again, and asks by the new rules.
         STEP.check(step["state"], "queued")
         await store.set_step(ctx.conn, step["id"], "queued", "queued_waiting_for_worker")
         segment = await service.resume(ctx, task["id"])

@@ -19,7 +19,7 @@ TASK = machine(
     StateMachine(
         name="task",
         states=[
-            State("queued", reasons=("queued_waiting_for_worker",)),
+            State("queued", reasons=("queued_waiting_for_worker", "queued_over_quota")),
             State("running", reasons=("running_step",)),
             State("waiting", reasons=("waiting_for_approval",)),
             State("retrying", reasons=("worker_lost", "retrying")),
@@ -33,6 +33,7 @@ TASK = machine(
         ],
         transitions=[
             ("queued", "running"),
+            ("queued", "queued"),
             ("queued", "retrying"),
             ("queued", "cancelled"),
             ("queued", "failed"),
@@ -45,6 +46,7 @@ TASK = machine(
             ("running", "cancelled"),
             ("retrying", "running"),
             ("retrying", "retrying"),
+            ("retrying", "queued"),
             ("retrying", "cancelled"),
             ("retrying", "failed"),
             ("waiting", "queued"),

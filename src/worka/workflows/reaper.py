@@ -2,7 +2,7 @@
 
 The engine recovers only its own process's runs. Whose lease has passed (killed, stopped, cut off from the database)
 loses the task here; its late outcome is refused by the claim. The offer is one commit: state, event, and the engine's
-queue entry. A task that pauses before its next try gets it here too.
+queue entry. A task that pauses before its next try gets it here too, and one that waits in line for a place.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from worka.kernel.context import Context
 from worka.kernel.errors import Problem
 from worka.kernel.events import Event
-from worka.workflows import events, rules, store
+from worka.workflows import events, holding, rules, store
 from worka.workflows.model import TASK
 from worka.workflows.segment import Contexts
 
@@ -46,13 +46,28 @@ class Reaper:
                 log.warning(
                     "a task could not be offered again: %s", problem.problem_code, extra={"task_id": row["task_id"]}
                 )
+        await self._let_on()
         return offered
+
+    async def _let_on(self) -> None:
+        """Held tasks go on, in their order, as far as their limits leave places."""
+        async with self.contexts.platform_context().transaction() as conn:
+            held = await store.tasks_held(conn, MOST)
+        for row in held:
+            ctx = self.contexts.platform_context(row["tenant_id"])
+            try:
+                async with ctx.transaction():
+                    await holding.release(ctx, row["task_id"])
+            except Problem as problem:
+                log.warning("a held task could not go on: %s", problem.problem_code, extra={"task_id": row["task_id"]})
 
     async def _offer(self, tenant_id: str, task_id: str) -> bool:
         ctx = self.contexts.platform_context(tenant_id)
         async with ctx.transaction() as conn:
             task = await store.task_for_update(conn, task_id)
             if task is None or task["state"] not in ("running", "queued", "retrying"):
+                return False
+            if task["reason"] == "queued_over_quota":
                 return False
             if task["next_try"] is not None:
                 return await self._try_now(ctx, task)

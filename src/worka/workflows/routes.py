@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 
 from worka.kernel.context import Context
 from worka.kernel.explanation import Explanation
-from worka.kernel.http import Items, Page, Revision, context, gives
+from worka.kernel.http import Items, Page, Revision, context, gives, routes
 from worka.workflows import service
 from worka.workflows.answers import ListedTask, SavedWorkflow, Task, Workflow, WorkflowVersion
 from worka.workflows.explain import explain
 from worka.workflows.schema import CancelTask, CreateTask, ResolveTask, SaveWorkflow
 
-router = APIRouter(tags=["workflows"])
+router = routes(tags=["workflows"])
 Ctx = Annotated[Context, Depends(context)]
 
 

@@ -308,6 +308,14 @@ register(
         "Start a worker (`worka up` supervises one), or wait for running tasks to end.",
     ),
     _reason(
+        "queued_over_quota",
+        "capacity",
+        "As many tasks run as a limit allows, so this one waits in line for a place.",
+        "A limit on tasks at once, of the deployment, the tenant, the workspace or a member.",
+        "`worka limits show`: the limit, how much of it is in use, who set it and why.",
+        "It begins by itself when one of those that run ends; whoever set the limit can raise it.",
+    ),
+    _reason(
         "not_reached",
         "platform",
         "An earlier step of the task is not finished, so this one has not begun.",

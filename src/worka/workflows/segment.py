@@ -19,7 +19,7 @@ from worka.kernel.context import Context, Principal
 from worka.kernel.disk import Disk
 from worka.kernel.errors import Problem
 from worka.kernel.events import Event
-from worka.workflows import events, steps, store
+from worka.workflows import events, holding, steps, store
 from worka.workflows.errors import Fenced
 from worka.workflows.model import TASK
 from worka.workflows.schema import Definition
@@ -65,12 +65,17 @@ class Work:
         ctx = self.contexts.platform_context(tenant_id)
         async with ctx.transaction() as conn:
             task = await store.task_for_update(conn, task_id)
-            if task is None or task["segment"] != segment or not await store.claimable(conn, task_id):
+            if task is None or task["segment"] != segment:
+                return None
+            limits = await store.claimable(conn, task_id, holding.NAME)
+            if limits is None:
                 return None
             TASK.check(task["state"], "running")
             ctx.trace_id = task["trace_id"]
             ctx.workspace_id = task["workspace_id"]
             ctx.originating_person = task["originating_person"]
+            if limits and await holding.hold(ctx, task, limits):
+                return None
             definition_row = await store.definition(conn, task["definition_id"])
             assert definition_row is not None
             definition = Definition.model_validate(definition_row["definition"])

@@ -10,14 +10,42 @@ from worka.identity import store as identity
 from worka.kernel import ids
 from worka.kernel.clock import now
 from worka.kernel.context import Context, Resource
+from worka.kernel.db import Connection
 from worka.kernel.errors import Denied
 from worka.kernel.events import Event
 from worka.workflows import actions, events, rules, store
 from worka.workflows.errors import InputsInvalid, NotUnknown, TaskNotFound, WorkflowNotFound
 from worka.workflows.model import ENDED, STEP, TASK
 from worka.workflows.schema import Definition
+from worka.workspaces.limits import service as limits
+from worka.workspaces.limits.rules import SCOPES, Limit, Use, counted
+from worka.workspaces.limits.rules import add as add_limit
 
 Row = dict[str, Any]
+PER_HOUR = "tasks_per_hour"
+
+
+async def _begun(conn: Connection) -> Use:
+    rows = await store.tasks_begun(conn, 3600)
+    return counted((row["workspace_id"], row["created_by"], row["tasks"]) for row in rows)
+
+
+async def _room_in(conn: Connection, scope: str, workspace_id: str, member_id: str) -> float:
+    place = None if scope == "tenant" else workspace_id
+    return await store.oldest_begun(conn, 3600, place, member_id if scope == "member" else None)
+
+
+add_limit(
+    Limit(
+        PER_HOUR,
+        "tasks started in an hour",
+        SCOPES,
+        3600,
+        "No further task is started (429, with Retry-After).",
+        _begun,
+        wait=_room_in,
+    )
+)
 
 
 def _here(ctx: Context) -> tuple[str, str]:
@@ -119,6 +147,7 @@ async def create(ctx: Context, *, workflow: str, version: int | None, inputs: di
                 remedy="Choose a team member that the definition declares, or declare this one in a new version.",
             )
         filled = rules.check_inputs(definition, inputs)
+        await limits.take_one(ctx, PER_HOUR, workspace_id, ctx.principal.id)
         task_id = ids.new_id("task")
         person = ctx.principal.id if ctx.principal.kind == "person" else ctx.originating_person
         title = rules.title(definition, filled)

@@ -23,6 +23,7 @@ from worka.workflows import consent, events, rules, store
 from worka.workflows.errors import Fenced, ToolNotDeclared
 from worka.workflows.model import STEP, TASK
 from worka.workflows.schema import Definition, PublishViewStep, ToolStep
+from worka.workspaces.errors import RateReached
 
 Row = dict[str, Any]
 
@@ -42,6 +43,10 @@ class ViewPublisher(Protocol):
         task_id: str | None,
         invocation_id: str | None,
     ) -> Row: ...
+
+
+_LONGEST_PAUSE = 30.0
+"""Seconds of a pause at most: a longer one would be taken for a time that a clock left in the future."""
 
 
 @dataclass(frozen=True)
@@ -165,14 +170,19 @@ async def _prepare(ctx: Context, claim: Claim, place: _Place) -> _Started | str:
     answer = await consent.seek(ctx, prepared, step)
     if isinstance(answer, consent.Wanted):
         return await _wait(ctx, claim, place, prepared)
-    row = await packs.open_invocation(
-        ctx,
-        prepared,
-        idempotency_key=step["idempotency_key"],
-        task_id=place.task["id"],
-        step_id=step["id"],
-        approval_id=answer,
-    )
+    try:
+        row = await packs.open_invocation(
+            ctx,
+            prepared,
+            idempotency_key=step["idempotency_key"],
+            task_id=place.task["id"],
+            step_id=step["id"],
+            approval_id=answer,
+        )
+    except RateReached as reached:
+        # Nothing was begun: it is no failure of the step, and no try of it.
+        error = _error(reached.problem_code, "capacity", reached.detail)
+        return await _again(ctx, claim, place, error, min(float(reached.extra["retry_after"]), _LONGEST_PAUSE))
     STEP.check(step["state"], "running")
     attempt = await store.start_step(ctx.conn, step["id"], row["id"], answer, prepared.decision.id)
     await store.progress(ctx.conn, claim.task_id, claim.token, claim.lease, shape.seconds)
@@ -417,7 +427,8 @@ async def _unknown(ctx: Context, place: _Place, step: Row, error: Row) -> str:
 async def _again(ctx: Context, claim: Claim, place: _Place, error: Row, pause: float) -> str:
     """Safe to repeat: the next segment tries it with the same key, after a pause by the reaper's hand."""
     task, step = place.task, place.step
-    STEP.check(step["state"], "queued")
+    if step["state"] != "queued":
+        STEP.check(step["state"], "queued")
     TASK.check(task["state"], "retrying")
     await store.set_step(ctx.conn, step["id"], "queued", "retrying", error=error)
     segment = await store.next_segment(

@@ -63,6 +63,16 @@ async def definitions(conn: Connection, workspace_id: str, after: str | None, li
 
 
 # tasks --------------------------------------------------------------------------------------------------------------
+async def definition_names(conn: Connection, workspace_id: str, after: str | None, limit: int) -> list[str]:
+    """The names of a workspace's workflow definitions, by name."""
+    cursor = await conn.execute(
+        "select distinct name from worka.workflow_definition where workspace_id = %s and (%s::text is null or name > %s)"
+        " order by name limit %s",
+        (workspace_id, after, after, limit),
+    )
+    return [row["name"] for row in await cursor.fetchall()]
+
+
 async def insert_task(conn: Connection, row: Row) -> None:
     """A new task, queued."""
     await conn.execute(
@@ -121,7 +131,7 @@ async def set_task(conn: Connection, task_id: str, state: str, reason: str, *, e
     TASK.holds(state, reason)
     await conn.execute(
         "update worka.task set state = %s, reason = %s, since = clock_timestamp(), claim = null, claimed_by = null,"
-        " lease_until = null, next_try = null, last_progress = clock_timestamp(), error = %s,"
+        " lease_until = null, next_try = null, held_since = null, last_progress = clock_timestamp(), error = %s,"
         " ended_at = case when %s in ('succeeded', 'failed', 'cancelled') then clock_timestamp() end where id = %s",
         (state, reason, _json(error), state, task_id),
     )
@@ -144,14 +154,97 @@ async def next_segment(
     return int(row["segment"])
 
 
-async def claimable(conn: Connection, task_id: str) -> bool:
-    """Whether nobody alive holds it: queued, offered again, or held by somebody who has been silent for too long."""
+async def claimable(conn: Connection, task_id: str, limit: str) -> list[Row] | None:
+    """None while somebody alive holds it or it has ended; else (queued, offered again, or held by somebody who has been
+    silent for too long) the settings of `limit` that concern it: most often none."""
     cursor = await conn.execute(
-        "select 1 from worka.task where id = %s and (state in ('queued', 'retrying')"
-        " or (state = 'running' and lease_until < clock_timestamp()))",
+        "select (select coalesce(jsonb_agg(to_jsonb(l)), '[]') from worka.limit_in_force l where l.name = %s"
+        " and l.workspace_id in ('', t.workspace_id) and l.member_id in ('', t.created_by)) as limits"
+        " from worka.task t where t.id = %s and (t.state in ('queued', 'retrying')"
+        " or (t.state = 'running' and t.lease_until < clock_timestamp()))",
+        (limit, task_id),
+    )
+    row = await cursor.fetchone()
+    return None if row is None else list(row["limits"])
+
+
+async def places_taken(conn: Connection, apart_from: str) -> list[Row]:
+    """Who holds a place, or is in line for one, in the whole tenant: {workspace_id, created_by, running, released, held}.
+    `released`: let on, and not claimed yet."""
+    cursor = await conn.execute(
+        "select workspace_id, created_by, count(*) filter (where state = 'running') as running,"
+        " count(*) filter (where state <> 'running' and reason <> 'queued_over_quota') as released,"
+        " count(*) filter (where reason = 'queued_over_quota') as held from worka.task"
+        " where (state = 'running' or (held_since is not null and state in ('queued', 'retrying'))) and id <> %s"
+        " group by workspace_id, created_by",
+        (apart_from,),
+    )
+    return await cursor.fetchall()
+
+
+async def tasks_begun(conn: Connection, seconds: int) -> list[Row]:
+    """How many tasks were started in the last `seconds`: {workspace_id, created_by, tasks}. What a clock that was set back
+    left in the future counts for as long again at most."""
+    cursor = await conn.execute(
+        "select workspace_id, created_by, count(*) as tasks from worka.task"
+        " where created_at > now() - make_interval(secs => %(seconds)s)"
+        " and created_at < now() + make_interval(secs => %(seconds)s) group by workspace_id, created_by",
+        {"seconds": seconds},
+    )
+    return await cursor.fetchall()
+
+
+async def oldest_begun(conn: Connection, seconds: int, workspace_id: str | None, created_by: str | None) -> float:
+    """In how many seconds the first task of the last `seconds` leaves the window: of the tenant, a workspace, a member."""
+    cursor = await conn.execute(
+        "select extract(epoch from min(created_at) + make_interval(secs => %(seconds)s) - now()) as wait from worka.task"
+        " where created_at > now() - make_interval(secs => %(seconds)s)"
+        " and created_at < now() + make_interval(secs => %(seconds)s)"
+        " and (%(place)s::text is null or workspace_id = %(place)s) and (%(who)s::text is null or created_by = %(who)s)",
+        {"seconds": seconds, "place": workspace_id, "who": created_by},
+    )
+    row = await cursor.fetchone()
+    return float(row["wait"]) if row and row["wait"] is not None else float(seconds)
+
+
+async def hold_task(conn: Connection, task_id: str) -> None:
+    """It waits in line for a place; where it stands there does not change when it is held again."""
+    TASK.holds("queued", "queued_over_quota")
+    await conn.execute(
+        "update worka.task set state = 'queued', reason = 'queued_over_quota', claim = null, claimed_by = null,"
+        " since = case when reason = 'queued_over_quota' then since else clock_timestamp() end, lease_until = null,"
+        " next_try = null, held_since = coalesce(held_since, clock_timestamp()) where id = %s",
         (task_id,),
     )
-    return await cursor.fetchone() is not None
+
+
+async def release_task(conn: Connection, task_id: str) -> Row | None:
+    """A place is free for it: it waits for a worker. None if it is not held any more; else with its `segment`, and `turn`,
+    which no earlier release of it had."""
+    TASK.holds("queued", "queued_waiting_for_worker")
+    cursor = await conn.execute(
+        "update worka.task set reason = 'queued_waiting_for_worker', since = clock_timestamp() where id = %s"
+        " and state = 'queued' and reason = 'queued_over_quota'"
+        " returning segment, (extract(epoch from since) * 1000000)::bigint as turn",
+        (task_id,),
+    )
+    return await cursor.fetchone()
+
+
+async def tasks_held(conn: Connection, most: int) -> list[Row]:
+    """(tenant_id, task_id) of held tasks over all tenants, in the order in which they are let on; ids only."""
+    cursor = await conn.execute("select * from worka.tasks_held(%s)", (most,))
+    return await cursor.fetchall()
+
+
+async def limits_of(conn: Connection, task_id: str, limit: str) -> list[Row]:
+    """The settings of a limit that concern a task."""
+    cursor = await conn.execute(
+        "select l.* from worka.task t join worka.limit_in_force l on l.name = %s"
+        " and l.workspace_id in ('', t.workspace_id) and l.member_id in ('', t.created_by) where t.id = %s",
+        (limit, task_id),
+    )
+    return await cursor.fetchall()
 
 
 async def claim(conn: Connection, task_id: str, token: str, worker: str, lease: float, expected: int) -> Row:
@@ -159,7 +252,8 @@ async def claim(conn: Connection, task_id: str, token: str, worker: str, lease: 
     cursor = await conn.execute(
         "update worka.task set state = 'running', reason = 'running_step', since = clock_timestamp(), claim = %s,"
         " claimed_by = %s, attempt = attempt + 1, lease_until = clock_timestamp() + make_interval(secs => %s),"
-        " last_progress = clock_timestamp(), next_try = null, expected_seconds = %s where id = %s returning *",
+        " last_progress = clock_timestamp(), next_try = null, expected_seconds = %s, held_since = null,"
+        " begun_at = coalesce(begun_at, clock_timestamp()) where id = %s returning *",
         (token, worker, lease, expected, task_id),
     )
     row = await cursor.fetchone()
@@ -486,7 +580,8 @@ async def names(conn: Connection, ids: list[str]) -> dict[str, str]:
     """Names of people and team members by id, as far as this tenant may see them."""
     cursor = await conn.execute(
         "select id, display_name as name from worka.person where id = any(%s)"
-        " union all select id, name from worka.team_member where id = any(%s)",
-        (ids, ids),
+        " union all select id, name from worka.team_member where id = any(%s)"
+        " union all select id, name from worka.service_account where id = any(%s)",
+        (ids, ids, ids),
     )
     return {row["id"]: row["name"] for row in await cursor.fetchall()}

@@ -88,6 +88,8 @@ def line(task: Row, state: str, reason: str, living: int) -> str:
         return "waits for an approval"
     if state == "unknown":
         return "nobody knows whether its effect happened: look and decide"
+    if reason == "queued_over_quota":
+        return f"waits in line: as many tasks run as a limit allows{nobody}"
     if state == "queued":
         return f"waits for a worker{nobody}"
     if state == "retrying":
@@ -106,5 +108,5 @@ def _and(waiting_on: list[WaitingOn]) -> str:
         if wait.kind == "approval":
             told.append(f"approval “{wait.name}” from {' or '.join(wait.who) or 'nobody who is here now'}")
         else:
-            told.append(wait.name if wait.kind == "slot" else f"the {wait.kind} “{wait.name}”")
+            told.append(wait.name if wait.kind in ("slot", "quota") else f"the {wait.kind} “{wait.name}”")
     return " and for ".join(told) or "something that nobody recorded"

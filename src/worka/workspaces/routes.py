@@ -4,31 +4,37 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 
 from worka.identity import service as people
 from worka.identity.routes import anonymous
-from worka.identity.schema import ChangedTeamMember, NewTeamMember
+from worka.identity.schema import ChangedTeamMember, NewTeamMember, Reset, ResetFactor
 from worka.kernel.context import Context
-from worka.kernel.http import Items, Page, context, gives
-from worka.workspaces import service
+from worka.kernel.http import Items, Page, context, gives, routes, trying
+from worka.workspaces import accounts, service
 from worka.workspaces.schema import (
     Acceptance,
     Accepted,
+    AccountToken,
     ChangedMember,
     Invitation,
+    InvitationRow,
     Me,
     Member,
     MemberChange,
     MyWorkspace,
     NewInvitation,
+    NewServiceAccount,
     NewTenant,
+    RotatedToken,
+    ServiceAccount,
     TeamMember,
     Tenant,
+    TenantId,
     Workspace,
 )
 
-router = APIRouter(prefix="/v1", tags=["workspaces"])
+router = routes(prefix="/v1", tags=["workspaces"])
 
 
 @router.get("/me", **gives(Me))
@@ -38,15 +44,21 @@ async def me(ctx: Context = Depends(context)) -> dict[str, Any]:
 
 
 @router.post("/tenants", **gives(Tenant, 201))
-async def create_tenant(body: NewTenant, ctx: Context = Depends(context)) -> dict[str, Any]:
+async def create_tenant(body: NewTenant, ctx: Context = Depends(trying)) -> dict[str, Any]:
     """A tenant with its first workspace and an invitation for its owner (operators only)."""
     return await service.create_tenant(ctx, body.slug, body.name, body.workspace_name, body.owner_email)
+
+
+@router.get("/tenants", **gives(Items[TenantId]))
+async def list_tenants(ctx: Context = Depends(context)) -> dict[str, Any]:
+    """The ids of the deployment's tenants, complete (operators only)."""
+    return {"items": [{"tenant_id": name} for name in await service.tenants(ctx)], "next": None}
 
 
 @router.post("/invitations/accept", **gives(Accepted, 201))
 async def accept(body: Acceptance, ctx: Context = Depends(anonymous)) -> dict[str, Any]:
     """Accepts an invitation and signs in."""
-    return await service.accept(ctx, body.token, body.password, body.display_name)
+    return await service.accept(ctx, body.token, body.password, body.display_name, body.code)
 
 
 @router.get("/workspaces", **gives(Items[MyWorkspace]))
@@ -65,6 +77,24 @@ async def get_workspace(workspace_id: str, ctx: Context = Depends(context)) -> d
 async def invite(workspace_id: str, body: NewInvitation, ctx: Context = Depends(context)) -> dict[str, Any]:
     """Invites a person with a role; `approver` makes them a named approver."""
     return await service.invite(ctx, workspace_id, body.email, body.role, body.approver)
+
+
+@router.get("/workspaces/{workspace_id}/invitations", **gives(Items[InvitationRow]))
+async def list_invitations(workspace_id: str, ctx: Context = Depends(context)) -> dict[str, Any]:
+    """The invitations into the workspace and what became of each, complete."""
+    return {"items": await service.invitations(ctx, workspace_id), "next": None}
+
+
+@router.post("/workspaces/{workspace_id}/invitations/{invitation_id}/withdraw", **gives(InvitationRow))
+async def withdraw_invitation(workspace_id: str, invitation_id: str, ctx: Context = Depends(trying)) -> dict[str, Any]:
+    """Takes an unused invitation back."""
+    return await service.withdraw_invitation(ctx, workspace_id, invitation_id)
+
+
+@router.post("/workspaces/{workspace_id}/invitations/{invitation_id}/renew", **gives(Invitation))
+async def renew_invitation(workspace_id: str, invitation_id: str, ctx: Context = Depends(trying)) -> dict[str, Any]:
+    """A new link for an unused invitation; the old one opens nothing any more."""
+    return await service.renew_invitation(ctx, workspace_id, invitation_id)
 
 
 @router.get("/workspaces/{workspace_id}/members", **gives(Items[Member]))
@@ -93,6 +123,14 @@ async def remove_member(workspace_id: str, principal_id: str, ctx: Context = Dep
     await service.remove_member(ctx, workspace_id, principal_id)
 
 
+@router.post("/workspaces/{workspace_id}/members/{principal_id}/second-factor/reset", **gives(Reset))
+async def reset_second_factor(
+    workspace_id: str, principal_id: str, body: ResetFactor, ctx: Context = Depends(trying)
+) -> dict[str, Any]:
+    """Takes the second factor from a member who lost it (owners of everything that it opens); their sessions end."""
+    return await service.reset_second_factor(ctx, workspace_id, principal_id, body.why)
+
+
 @router.get("/workspaces/{workspace_id}/team-members", **gives(Items[TeamMember]))
 async def list_team_members(
     workspace_id: str, page: Page = Depends(), ctx: Context = Depends(context)
@@ -102,7 +140,7 @@ async def list_team_members(
 
 
 @router.post("/workspaces/{workspace_id}/team-members", **gives(TeamMember, 201))
-async def add_team_member(workspace_id: str, body: NewTeamMember, ctx: Context = Depends(context)) -> dict[str, Any]:
+async def add_team_member(workspace_id: str, body: NewTeamMember, ctx: Context = Depends(trying)) -> dict[str, Any]:
     """Adds an AI team member, owned by the caller."""
     fields = body.model_dump(exclude={"role"})
     return await service.add_team_member(ctx, workspace_id, fields, body.role)
@@ -116,8 +154,52 @@ async def get_team_member(workspace_id: str, member_id: str, ctx: Context = Depe
 
 @router.patch("/workspaces/{workspace_id}/team-members/{member_id}", **gives(TeamMember))
 async def change_team_member(
-    workspace_id: str, member_id: str, body: ChangedTeamMember, ctx: Context = Depends(context)
+    workspace_id: str, member_id: str, body: ChangedTeamMember, ctx: Context = Depends(trying)
 ) -> dict[str, Any]:
     """Changes its tools, words, or whether it may act."""
     row = await people.change_team_member(ctx, workspace_id, member_id, body.model_dump(exclude_unset=True))
     return service.team_member_shown(row)
+
+
+@router.get("/workspaces/{workspace_id}/service-accounts", **gives(Items[ServiceAccount]))
+async def list_service_accounts(
+    workspace_id: str, page: Page = Depends(), ctx: Context = Depends(context)
+) -> dict[str, Any]:
+    """The service accounts, ended ones too."""
+    return page.answer(await accounts.listing(ctx, workspace_id, page.id, page.limit), "id")
+
+
+@router.post("/workspaces/{workspace_id}/service-accounts", **gives(ServiceAccount, 201))
+async def create_service_account(
+    workspace_id: str, body: NewServiceAccount, ctx: Context = Depends(trying)
+) -> dict[str, Any]:
+    """Makes a service account, owned by the caller."""
+    return await accounts.create(ctx, workspace_id, body.name, body.purpose, body.role)
+
+
+@router.get("/workspaces/{workspace_id}/service-accounts/{account_id}", **gives(ServiceAccount))
+async def get_service_account(workspace_id: str, account_id: str, ctx: Context = Depends(context)) -> dict[str, Any]:
+    """One service account."""
+    return await accounts.show(ctx, workspace_id, account_id)
+
+
+@router.post("/workspaces/{workspace_id}/service-accounts/{account_id}/tokens", **gives(RotatedToken, 201))
+async def add_account_token(
+    workspace_id: str, account_id: str, body: AccountToken, ctx: Context = Depends(trying)
+) -> dict[str, Any]:
+    """One more token of a service account of one's own, shown once."""
+    return await accounts.token(ctx, workspace_id, account_id, body.expires_in_days, rotate=False)
+
+
+@router.post("/workspaces/{workspace_id}/service-accounts/{account_id}/rotate", **gives(RotatedToken, 201))
+async def rotate_account_token(
+    workspace_id: str, account_id: str, body: AccountToken, ctx: Context = Depends(trying)
+) -> dict[str, Any]:
+    """A new token in the place of all older ones, which open nothing from the next call on."""
+    return await accounts.token(ctx, workspace_id, account_id, body.expires_in_days, rotate=True)
+
+
+@router.post("/workspaces/{workspace_id}/service-accounts/{account_id}/end", **gives(ServiceAccount))
+async def end_service_account(workspace_id: str, account_id: str, ctx: Context = Depends(trying)) -> dict[str, Any]:
+    """Ends it, from the next call on."""
+    return await accounts.end(ctx, workspace_id, account_id)

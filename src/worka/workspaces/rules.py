@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
+from typing import Any
 
 from worka.kernel.errors import Invalid
 
@@ -33,3 +35,12 @@ def unpack_role(kept: str) -> tuple[str, bool]:
     """The role and whether the invited person is a named approver."""
     role, _, extra = kept.partition("+")
     return role, extra == "approver"
+
+
+def invitation_state(row: dict[str, Any], at: datetime) -> str:
+    """open, accepted, withdrawn or expired."""
+    if row["withdrawn_at"] is not None:
+        return "withdrawn"
+    if row["used_at"] is not None:
+        return "accepted"
+    return "open" if row["expires_at"] > at else "expired"

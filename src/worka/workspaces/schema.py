@@ -7,8 +7,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from worka.identity.schema import Email, NewPassword
+from worka.identity.schema import Code, Email, NewPassword, Token
 from worka.kernel.http import Answer, Body
+from worka.kernel.letters import Name
 from worka.workspaces import rules
 
 Role = Literal["owner", "admin", "member", "viewer"]
@@ -18,8 +19,8 @@ class NewTenant(Body):
     """A tenant, its first workspace, and who is invited to own it."""
 
     slug: str = Field(max_length=48, json_schema_extra={"pattern": rules.SLUG})
-    name: str = Field(min_length=1, max_length=120)
-    workspace_name: str = Field(min_length=1, max_length=120)
+    name: Name = Field(min_length=1, max_length=120)
+    workspace_name: Name = Field(min_length=1, max_length=120)
     owner_email: Email
 
 
@@ -32,11 +33,12 @@ class NewInvitation(Body):
 
 
 class Acceptance(Body):
-    """The invited person: a new password, or that of the account with this e-mail address."""
+    """The invited person: a new password, or that of the account with this e-mail address (with its second factor)."""
 
     token: str = Field(max_length=200)
     password: NewPassword
-    display_name: str = Field("", max_length=120)
+    display_name: Name = Field("", max_length=120)
+    code: Code = ""
 
 
 class ChangedMember(Body):
@@ -86,13 +88,67 @@ class Tenant(Answer):
     invitation_token: str
 
 
+class TenantId(Answer):
+    """A tenant. What is in it is not the operator's to see."""
+
+    tenant_id: str
+
+
 class Invitation(Answer):
     """An invitation, shown once."""
 
+    invitation_id: str
     invitation_token: str
     expires_at: datetime
     role: str
     approver: bool
+
+
+class InvitationRow(Answer):
+    """An invitation as it stands; its token is never shown again."""
+
+    id: str
+    email: str
+    role: str
+    approver: bool
+    state: Literal["open", "accepted", "withdrawn", "expired"]
+    invited_by: str
+    created_at: datetime
+    expires_at: datetime
+    held: str = Field(description="why an open one lets nobody in for now: who sent it is stopped; else empty")
+
+
+class NewServiceAccount(Body):
+    """A program of the workspace's own, owned by the caller."""
+
+    name: Name = Field(min_length=1, max_length=80)
+    purpose: str = Field(min_length=1, max_length=2000)
+    role: Literal["member", "viewer"] = "viewer"
+
+
+class AccountToken(Body):
+    """How long a new token lives; without it until it is revoked."""
+
+    expires_in_days: int | None = Field(None, ge=1, le=3650)
+
+
+class ServiceAccount(Answer):
+    """A service account and its owner; without a role it acts no more."""
+
+    id: str
+    workspace_id: str
+    name: str
+    purpose: str
+    owner_person_id: str
+    created_at: datetime
+    ended_at: datetime | None
+    role: str | None
+
+
+class RotatedToken(Token):
+    """A token of a service account, shown once, and how many older ones it voids."""
+
+    tokens_revoked: int
 
 
 class Accepted(Answer):

@@ -31,14 +31,40 @@ async def roles_of(conn: Connection, workspace_id: str, principal_kind: str, pri
     return [row["role"], "approver"] if row["approver"] else [row["role"]]
 
 
-async def roles_everywhere(conn: Connection, principal_kind: str, principal_id: str) -> list[str]:
-    """The roles that a principal holds in every workspace of the tenant: what counts for a tenant-wide change."""
+async def roles_everywhere(
+    conn: Connection, principal_kind: str, principal_id: str, within: str | None = None
+) -> list[str]:
+    """The roles that a principal holds in every workspace of the tenant: what counts for a tenant-wide change. `within`: only
+    this workspace counts for it, so that it holds a role everywhere only where there is no other workspace."""
     cursor = await conn.execute(
-        "select m.role from worka.membership m where m.principal_kind = %s and m.principal_id = %s group by m.role"
+        "select m.role from worka.membership m where m.principal_kind = %s and m.principal_id = %s"
+        " and (%s::text is null or m.workspace_id = %s) group by m.role"
         " having count(*) = (select count(*) from worka.workspace)",
-        (principal_kind, principal_id),
+        (principal_kind, principal_id, within, within),
     )
     return [row["role"] for row in await cursor.fetchall()]
+
+
+async def owners_everywhere(conn: Connection) -> list[str]:
+    """The enabled people who are owners of every workspace of the tenant."""
+    cursor = await conn.execute(
+        "select m.principal_id from worka.membership m join worka.person p on p.id = m.principal_id and p.enabled"
+        " where m.principal_kind = 'person' and m.role = 'owner' group by m.principal_id"
+        " having count(*) = (select count(*) from worka.workspace) order by 1"
+    )
+    return [row["principal_id"] for row in await cursor.fetchall()]
+
+
+async def tenant_ids(conn: Connection) -> list[str]:
+    """The tenants of the deployment: ids only."""
+    cursor = await conn.execute("select t as tenant_id from worka.tenants_all() as t order by 1")
+    return [row["tenant_id"] for row in await cursor.fetchall()]
+
+
+async def workspace_ids(conn: Connection) -> list[str]:
+    """The workspaces of the tenant, by age."""
+    cursor = await conn.execute("select id from worka.workspace order by created_at, id")
+    return [row["id"] for row in await cursor.fetchall()]
 
 
 async def membership(conn: Connection, workspace_id: str, principal_kind: str, principal_id: str) -> Row | None:
@@ -53,11 +79,13 @@ async def membership(conn: Connection, workspace_id: str, principal_kind: str, p
 async def members(conn: Connection, workspace_id: str) -> list[Row]:
     """Every membership of a workspace with a name to show; complete, since who can do what depends on it (AUT-12)."""
     cursor = await conn.execute(
-        "select m.*, coalesce(p.display_name, t.name, m.principal_id) as name, p.email,"
-        " coalesce(p.enabled, t.enabled, true) as enabled, t.owner_person_id from worka.membership m"
+        "select m.*, coalesce(p.display_name, t.name, a.name, m.principal_id) as name, p.email,"
+        " coalesce(p.enabled, t.enabled, true) as enabled, coalesce(p.operator, false) as operator, coalesce(t.owner_person_id, a.owner_person_id) as"
+        " owner_person_id from worka.membership m"
         " left join worka.person p on m.principal_kind = 'person' and p.id = m.principal_id"
         " left join worka.team_member t on m.principal_kind = 'team_member' and t.tenant_id = m.tenant_id"
-        " and t.id = m.principal_id where m.workspace_id = %s order by m.created_at, m.principal_id",
+        " and t.id = m.principal_id left join worka.service_account a on m.principal_kind = 'service_account'"
+        " and a.tenant_id = m.tenant_id and a.id = m.principal_id where m.workspace_id = %s order by m.created_at, m.principal_id",
         (workspace_id,),
     )
     return await cursor.fetchall()
@@ -135,6 +163,125 @@ async def workspace(conn: Connection, workspace_id: str) -> Row | None:
         (workspace_id,),
     )
     return await cursor.fetchone()
+
+
+# limits -------------------------------------------------------------------------------------------------------------
+async def limits_in_force(conn: Connection) -> list[Row]:
+    """Every setting that holds somewhere in the tenant, the deployment's among them."""
+    cursor = await conn.execute(
+        "select * from worka.limit_in_force order by name, scope, layer, workspace_id, member_id"
+    )
+    return await cursor.fetchall()
+
+
+async def bounds_of(conn: Connection, name: str, workspace_id: str, member_id: str) -> list[Row]:
+    """The settings of one limit that concern a member in a workspace."""
+    cursor = await conn.execute(
+        "select * from worka.limit_in_force where name = %s and workspace_id in ('', %s) and member_id in ('', %s)",
+        (name, workspace_id, member_id),
+    )
+    return await cursor.fetchall()
+
+
+async def lock_invitations(conn: Connection, workspace_id: str) -> None:
+    """Whoever invites into this workspace at the same time waits: each sees the other's invitation, or none is there."""
+    await conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 13))", (workspace_id,))
+
+
+async def lock_limit(conn: Connection, tenant_id: str, name: str) -> None:
+    """Who counts against a limit of the tenant does so alone until its transaction ends, so that two who race for the last
+    place do not both find it free."""
+    await conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 12))", (f"{tenant_id}/{name}",))
+
+
+async def limit_setting(conn: Connection, row: Row) -> Row | None:
+    """A setting by its key, also one that was taken away (`value` is null)."""
+    cursor = await conn.execute(
+        "select * from worka.quota where layer = %(layer)s and scope = %(scope)s and workspace_id = %(workspace_id)s"
+        " and member_id = %(member_id)s and name = %(name)s",
+        row,
+    )
+    return await cursor.fetchone()
+
+
+async def set_limit(conn: Connection, row: Row) -> Row | None:
+    """Writes a setting with its next revision; None if it is not at `known` any more (None: whatever it is at)."""
+    cursor = await conn.execute(
+        "insert into worka.quota as q (tenant_id, layer, scope, workspace_id, member_id, name, value, reason, set_by,"
+        " set_by_name) select %(tenant_id)s, %(layer)s, %(scope)s, %(workspace_id)s, %(member_id)s, %(name)s,"
+        " %(value)s::bigint, %(reason)s, %(set_by)s, %(set_by_name)s where coalesce(%(known)s::integer, 0) = 0 or exists"
+        " (select 1 from worka.quota o where o.layer = %(layer)s and o.scope = %(scope)s and o.name = %(name)s"
+        " and o.workspace_id = %(workspace_id)s and o.member_id = %(member_id)s)"
+        " on conflict (tenant_id, layer, scope, workspace_id, member_id, name) do update set value = excluded.value,"
+        " revision = q.revision + 1, reason = excluded.reason, set_by = excluded.set_by,"
+        " set_by_name = excluded.set_by_name, set_at = clock_timestamp()"
+        " where %(known)s::integer is null or q.revision = %(known)s::integer returning q.*",
+        row,
+    )
+    return await cursor.fetchone()
+
+
+async def deployment_limits(conn: Connection) -> list[Row]:
+    """What the deployment gives each tenant, workspace and member; also what was taken away again (`value` is null)."""
+    cursor = await conn.execute("select * from worka.deployment_quota order by name, scope")
+    return await cursor.fetchall()
+
+
+async def set_deployment_limit(conn: Connection, row: Row) -> Row | None:
+    """Like `set_limit`, for all tenants."""
+    cursor = await conn.execute(
+        "select * from worka.deployment_quota_set(%(scope)s, %(name)s, %(value)s::bigint, %(known)s::integer, %(reason)s,"
+        " %(set_by)s, %(set_by_name)s)",
+        row,
+    )
+    return await cursor.fetchone()
+
+
+async def rate_lease(
+    conn: Connection, tenant_id: str, key: str, capacity: int, seconds: int, want: int, unspent: int
+) -> Row:
+    """Takes up to `want` out of a bucket that fills by `capacity` in `seconds`, after `unspent` was given back to it:
+    {granted, tokens: what is left}. A bucket that was made larger is fuller by that at once. A clock that was set back
+    fills nothing, and takes nothing away."""
+    cursor = await conn.execute(
+        "with wish as (select %(capacity)s::bigint as capacity, %(seconds)s::integer as seconds, %(want)s::bigint as want,"
+        " %(unspent)s::bigint as unspent)"
+        " insert into worka.rate_bucket as b (tenant_id, key, capacity, seconds, tokens, granted)"
+        " select %(tenant_id)s, %(key)s, capacity, seconds, capacity - least(want, capacity), least(want, capacity) from wish"
+        " on conflict (tenant_id, key) do update set (capacity, seconds, at, tokens, granted) = (select w.capacity,"
+        " w.seconds, clock_timestamp(), f.full - least(w.want, floor(f.full)), least(w.want, floor(f.full)) from wish w,"
+        " lateral (select least(w.capacity, b.tokens + w.unspent + greatest(0, w.capacity - b.capacity)"
+        " + w.capacity::double precision / w.seconds"
+        " * greatest(0, extract(epoch from clock_timestamp() - b.at))) as full) f) returning granted, tokens",
+        {
+            "tenant_id": tenant_id,
+            "key": key,
+            "capacity": capacity,
+            "seconds": seconds,
+            "want": want,
+            "unspent": unspent,
+        },
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return row
+
+
+async def rates_used(conn: Connection, prefix: str) -> list[Row]:
+    """What is used up of the tenant's buckets of one limit by now: {key, used}."""
+    cursor = await conn.execute(
+        "select key, greatest(0, ceil(capacity - least(capacity, tokens + capacity::double precision / seconds"
+        " * greatest(0, extract(epoch from clock_timestamp() - at)))))::bigint as used from worka.rate_bucket"
+        " where starts_with(key, %s)",
+        (prefix,),
+    )
+    return await cursor.fetchall()
+
+
+async def members_counted(conn: Connection) -> list[Row]:
+    """How many members each workspace of the tenant has, people and AI team members: {workspace_id, members}."""
+    cursor = await conn.execute("select workspace_id, count(*) as members from worka.membership group by workspace_id")
+    return await cursor.fetchall()
 
 
 _ONLY_USE = r"^(broker\.|treasury\.lease\.|treasury\.secret\.leased|approval\.(requested|used|vote|decision)|identity\.s|audit\.)"

@@ -29,6 +29,7 @@ EXAMINATIONS: tuple[Examination, ...] = (
     running.processes,
     running.versions,
     running.egress,
+    running.mail,
 )
 
 

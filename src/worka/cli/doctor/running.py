@@ -12,9 +12,11 @@ from typing import Any
 
 import httpx
 
+from worka.broker.server import PLATFORM
 from worka.cli.doctor.check import Check, Patient
-from worka.kernel import ids, ipc
+from worka.kernel import ids, ipc, reasons
 from worka.kernel.errors import Problem
+from worka.notifications.adapters import smtp
 from worka.packs.sandbox import trial
 from worka.workers.wiring import build_id
 
@@ -184,3 +186,32 @@ def egress(patient: Patient) -> Iterator[Check]:
         yield Check(
             "egress", "ok", f"sandbox to broker and back in {walked.milliseconds:.0f} ms: refused, and recorded"
         )
+
+
+def mail(patient: Patient) -> Iterator[Check]:
+    """Where mail is set: through the broker to the mail server, with TLS and signing in, and no message."""
+    route = patient.settings.mail
+    if not route.host:
+        yield Check("mail", "ok", "no mail is set: nobody is told by mail")
+        return
+    place = f"{route.host}:{route.port}"
+    if not _listens(patient.paths.broker_out_socket):
+        yield Check("mail", "failed", f"the broker is not running: no mail gets to {place}", START)
+        return
+    who = {"tenant_id": PLATFORM, "workspace_id": PLATFORM, "subject_id": "doctor"}
+    found = smtp.probe(patient.paths.broker_out_socket, route, who)
+    if found.reason != "allowed":
+        known = reasons.get(found.reason)
+        said = f"{found.status or ''} {found.detail}".strip() or (known.meaning if known else found.reason)
+        yield Check(
+            "mail", "failed", f"{place}: {found.reason}: {said}",
+            "Correct the settings of mail (docs/reference/settings.md), then start the broker and the worker again. A mail"
+            " server inside needs WORKA_MAIL__ADDRESS.",
+        )  # fmt: skip
+    elif route.security == "none":
+        yield Check(
+            "mail", "warning", f"{place} answers; mail goes in the clear, as recorded: {route.insecure_reason}",
+            "Set WORKA_MAIL__SECURITY to starttls or tls as soon as the server can.",
+        )  # fmt: skip
+    else:
+        yield Check("mail", "ok", f"{place} answers over {route.security} in {found.duration_ms or 0:.0f} ms")

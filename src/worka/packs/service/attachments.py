@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from worka.approvals import service as approvals
 from worka.approvals import store as approval_rows
 from worka.kernel import canonical
 from worka.kernel.context import Context, Principal, Resource
+from worka.kernel.db import Connection
 from worka.kernel.ids import new_id
 from worka.kernel.paths import Paths
 from worka.kernel.settings import mount_roots
@@ -26,10 +28,24 @@ from worka.packs.errors import AlreadyAttached, AttachmentNotFound, MountInvalid
 from worka.packs.runtime import clone
 from worka.packs.service.releases import drop_quietly
 from worka.treasury import service as treasury
+from worka.workspaces.limits import rules as limit_rules
+from worka.workspaces.limits import service as limits
 
 Row = dict[str, Any]
 log = logging.getLogger("worka.packs")
 SUBJECT = "attachment"
+LIMIT = "packs_attached"
+
+
+async def _attached(conn: Connection) -> limit_rules.Use:
+    return limit_rules.counted((row["workspace_id"], "", row["packs"]) for row in await store.attached_counted(conn))
+
+
+limit_rules.add(
+    limit_rules.Limit(
+        LIMIT, "attached packs", ("tenant", "workspace"), 0, "No further pack is attached (409).", _attached
+    )
+)
 
 
 async def attach(ctx: Context, release_id: str, *, mode: str = "pinned", mounts: dict[str, str] | None = None) -> Row:
@@ -47,15 +63,20 @@ async def attach(ctx: Context, release_id: str, *, mode: str = "pinned", mounts:
     manifest, _notices = manifests.read(release["manifest"])
     facts = rules.attach_facts(manifest, release["tools"], (mounts or {}).keys())
     facts |= {"release": release_id, "mode": mode}
-    decision = await ctx.require(actions.ATTACH.name, Resource("pack", manifest.pack, ctx.workspace_id, facts), **facts)
+    pack = Resource("pack", manifest.pack, ctx.workspace_id, facts)
+    if (await replace(ctx, unrecorded=True).decide(actions.ATTACH.name, pack, **facts)).verdict == "deny":
+        await ctx.require(actions.ATTACH.name, pack, **facts)  # nothing is cloned for who may not
     _usable(release)
     attachment_id = new_id("att")
     bound = await _clone_all(ctx, attachment_id, manifest, mounts or {})
     try:
         async with ctx.transaction() as conn:
+            # Cloning takes as long as the repository is large: what counts is the right to attach at its end.
+            decision = await ctx.require(actions.ATTACH.name, pack, **facts)
             await store.lock_pack(conn, ctx.workspace_id, manifest.pack)
             if (other := await store.attachment_of(conn, ctx.workspace_id, manifest.pack)) is not None:
                 raise AlreadyAttached(f"{manifest.pack} is attached as {other['id']}.", attachment_id=other["id"])
+            await limits.take_one(ctx, LIMIT, ctx.workspace_id)
             release = await store.release_for_update(conn, release_id)
             assert release is not None
             _usable(release)
@@ -227,6 +248,12 @@ async def _ask(ctx: Context, row: Row, release: Row, facts: Row, decision: Any) 
     )
 
 
+async def approval_locking(ctx: Context, payload: dict[str, Any]) -> None:
+    """The attachment before its approval, as in detaching it."""
+    if payload["subject_type"] == SUBJECT:
+        await store.attachment_for_update(ctx.conn, payload["subject_id"])
+
+
 async def approval_decided(ctx: Context, payload: dict[str, Any]) -> None:
     """In the transaction of the decision: the attachment goes on, or ends. Not ours: nothing happens."""
     if payload["subject_type"] != SUBJECT:
@@ -239,7 +266,8 @@ async def approval_decided(ctx: Context, payload: dict[str, Any]) -> None:
     release = await store.release(conn, row["release_id"])
     assert release is not None
     if payload["state"] != "approved" or release["state"] != "released":
-        reason = "attachment_rejected" if payload["state"] != "approved" else "release_revoked"
+        not_approved = "attachment_superseded" if payload["state"] == "superseded" else "attachment_rejected"
+        reason = not_approved if payload["state"] != "approved" else "release_revoked"
         await _move(ctx, row, "detached", reason, cause, kind=events.ATTACHMENT_DETACHED)
         return
     if not await _redeem(ctx, row, release):

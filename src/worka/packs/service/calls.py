@@ -58,6 +58,7 @@ async def call(ctx: Context, tool: str, arguments: dict[str, Any], key: str | No
                         "decision_id": prepared.decision.id,
                         "idempotency_key": given,
                         "next": "repeat the call with this idempotency key once it is approved",
+                        **await approvals.in_place_of(ctx, approval),
                     }
                 approval_id = approval["id"]
             row = await invocation.open_invocation(
@@ -148,4 +149,5 @@ async def _approval(ctx: Context, prepared: Prepared, key: str, before: Row | No
         policy_version=prepared.decision.policy_version,
         blocks=[{"kind": "tool_call", "id": key, "name": prepared.tool}],
         expires_in=timedelta(hours=ctx.settings.approvals.expires_hours),
+        may_be_decided=True,
     )

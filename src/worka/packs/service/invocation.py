@@ -16,6 +16,7 @@ from typing import Any
 from worka.approvals import service as approvals
 from worka.kernel import canonical, failpoints, reasons, telemetry
 from worka.kernel.context import Context, Decision, Resource
+from worka.kernel.db import Connection
 from worka.kernel.errors import Problem, Unavailable
 from worka.kernel.events import Event
 from worka.kernel.ids import new_id
@@ -23,11 +24,36 @@ from worka.kernel.redact import text
 from worka.packs import actions, events, model, rules, store
 from worka.packs.errors import AttachmentNotUsable, InputInvalid, ToolHeld, ToolNotFound
 from worka.packs.service import attachments, hosting
+from worka.workspaces.limits import rules as limit_rules
+from worka.workspaces.limits import service as limits
 
 Row = dict[str, Any]
 RESULT = "packs.invocation.result"
 LONGEST_TEXT = 4000
 LARGEST_ARGUMENTS = 4 * 1024 * 1024
+
+
+async def _begun(conn: Connection) -> limit_rules.Use:
+    rows = await store.calls_begun(conn, 60)
+    return limit_rules.counted((row["workspace_id"], row["initiator_id"], row["calls"]) for row in rows)
+
+
+async def _room_in(conn: Connection, scope: str, workspace_id: str, member_id: str) -> float:
+    place = None if scope == "tenant" else workspace_id
+    return await store.oldest_call(conn, 60, place, member_id if scope == "member" else None)
+
+
+limit_rules.add(
+    limit_rules.Limit(
+        store.CALL_LIMIT,
+        "calls of packs in a minute",
+        limit_rules.SCOPES,
+        60,
+        "A call at the door is refused (429, with Retry-After); a task's step pauses and goes on by itself.",
+        _begun,
+        wait=_room_in,
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -75,25 +101,16 @@ async def prepare(ctx: Context, tool: str, arguments: dict[str, Any]) -> Prepare
     assert ctx.workspace_id is not None
     attachment, release, definition = await resolve(ctx, tool)
     raw = _arguments(definition, tool, arguments)
-    hosts, destinations, connections = await _destinations(ctx, attachment, release, definition)
+    destinations, connections = await _destinations(ctx, attachment, release, definition)
     args_digest = canonical.sha256_hex(arguments)
-    facts = {
-        "tool": tool,
-        "pack": attachment["pack"],
-        "publisher": release["publisher"],
-        "version": release["version"],
-        "release": release["id"],
-        "side_effect": definition["side_effect"],
-        "idempotent": definition["idempotent"],
-        "network": bool(hosts),
-        "hosts": hosts,
-    }
+    facts = rules.call_facts(tool, attachment["pack"], release, definition)
     decision = await ctx.require(
         actions.INVOKE.name,
         Resource("tool", tool, ctx.workspace_id, facts),
         **facts,
         digest=args_digest,
         args_bytes=len(raw),
+        arguments=arguments,
     )
     action = {
         "action": actions.INVOKE.name,
@@ -196,16 +213,14 @@ def _arguments(definition: Row, tool: str, arguments: dict[str, Any]) -> bytes:
     return raw
 
 
-async def _destinations(
-    ctx: Context, attachment: Row, release: Row, definition: Row
-) -> tuple[list[str], list[str], list[Row]]:
-    """(declared hosts, where this pack's credentials go, which connections back it) as they are now."""
+async def _destinations(ctx: Context, attachment: Row, release: Row, definition: Row) -> tuple[list[str], list[Row]]:
+    """(where this pack's credentials go, which connections back it) as they are now."""
     items = release["manifest"].get("outbound_domains", [])
     hosts = [item if isinstance(item, str) else item["host"] for item in items]
     connections: list[Row] = []
     needs = rules.connection_needs(release["manifest"])
     if not needs:
-        return hosts, sorted(hosts), connections
+        return sorted(hosts), connections
     async with ctx.transaction() as conn:
         for need in needs:
             found = await store.active_connection(
@@ -220,7 +235,7 @@ async def _destinations(
                         "endpoint": need["endpoint"],
                     }
                 )
-    return hosts, sorted({item["endpoint"] for item in connections if item["endpoint"]}) or sorted(hosts), connections
+    return sorted({item["endpoint"] for item in connections if item["endpoint"]}) or sorted(hosts), connections
 
 
 async def open_invocation(
@@ -237,10 +252,14 @@ async def open_invocation(
     under the same key is the same use. Running invocations of the key are ended as unknown (their caller is gone);
     `first` says that the caller holds the key's lock and saw none.
 
-    Raises what `approvals.consume` raises. Nothing may be called before this is committed.
+    Raises RateReached before anything is written, and what `approvals.consume` raises. Nothing may be called before this is committed.
     """
     conn = ctx.conn
     assert ctx.tenant_id is not None
+    settings = prepared.attachment["call_limits"]
+    if settings:
+        place = prepared.attachment["workspace_id"]
+        await limits.take_one(ctx, store.CALL_LIMIT, place, ctx.principal.id, settings)
     for lost in [] if first else await store.lose_invocations(conn, idempotency_key):
         ctx.record(lost_event(lost))
     invocation_id = new_id("inv")

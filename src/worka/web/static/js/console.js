@@ -36,6 +36,11 @@ on("keydown", (event) => {
   $$("details.menu[open]").forEach((menu) => { menu.open = false; $("summary", menu).focus(); });
 });
 
+// What answers a form is not made once more by a reload, or by going back to it: that asks for the page again (where the
+// form's address is none, for the page that it stood on), instead of sending the form again.
+const once = $("[data-once]");
+if (once) history.replaceState(null, "", once.dataset.once || location.href);
+
 // A page that takes its time says so; a quick one does not flicker.
 let leaving = 0;
 function away() {

@@ -4,6 +4,7 @@ import { morph, still } from "./morph.js";
 import { age, tick } from "./times.js";
 
 const QUIET = 40_000; // the stream says something every 15 s; longer silence means that nobody is there any more
+const AWAY = 5_000; // a page that is not looked at gives its connection back: a browser has six for all pages of one console
 const regions = $$("[data-live]");
 const address = $("[data-events]")?.dataset.events;
 const mark = $("#live-state"), news = $("#news"), stale = $("#stale");
@@ -81,8 +82,19 @@ export function catchUp() {
 let stream = null;
 const soon = () => { clearTimeout(timer); timer = setTimeout(refresh, 250); };
 
+let away = false, leaving = 0, back = null;
+
+function looked() {
+  clearTimeout(leaving);
+  if (document.hidden) { leaving = setTimeout(() => { away = true; stream?.abort(); }, AWAY); return; }
+  away = false;
+  back?.();
+  if (wanted) refresh();
+}
+
 async function listen() {
   for (;;) {
+    if (away) await new Promise((done) => { back = done; });
     const control = stream = new AbortController();
     let silence = setTimeout(() => control.abort(), QUIET);
     try {
@@ -102,9 +114,10 @@ async function listen() {
       }
       trouble ||= "The live connection ended.";
     } catch (error) {
-      trouble ||= error.status ? "A part of Worka does not answer." : "The console does not answer.";
+      if (!away) trouble ||= error.status ? "A part of Worka does not answer." : "The console does not answer.";
     }
     clearTimeout(silence);
+    if (away) { mark.dataset.state = "off"; continue; }
     show();
     await new Promise((done) => setTimeout(done, wait = Math.min(wait * 2, 15000)));
     soon();
@@ -122,7 +135,7 @@ function take(line) {
 }
 
 if (address && mark) {
-  on("visibilitychange", () => wanted && refresh());
+  on("visibilitychange", looked);
   on("click", (event) => {
     if (event.target.closest("#news")) catchUp();
     if (event.target.closest("[data-try]")) refresh();
@@ -134,5 +147,7 @@ if (address && mark) {
   setInterval(() => trouble && refresh(), 5000);
   // Ages stand in sentences too, and what is silent sends no event: "Live" means that the words are true now.
   setInterval(() => trouble || refresh(), 30_000);
+  // What is done within seconds and tells of itself by no event.
+  setInterval(() => trouble || !$("[data-soon]") || refresh(), 2000);
   listen();
 }

@@ -1,0 +1,1 @@
+"""How mail is handed over: SMTP, spoken through the broker's tunnel."""

@@ -1,0 +1,1 @@
+"""Notifications: real receivers on real sockets, a real broker between, and a judge that is not ours."""
