@@ -11,6 +11,7 @@ settings.load_profile("worka")
 pytest_plugins = [
     "tests.plugins.capabilities",
     "tests.plugins.places",
+    "tests.plugins.streams",
     "tests.support.database",
     "tests.support.instance",
 ]
