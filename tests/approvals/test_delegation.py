@@ -26,6 +26,7 @@ from worka.approvals.rules import Ask
 from worka.governance import service as governance
 from worka.kernel.clock import now
 from worka.kernel.errors import Denied
+from worka.observability import service as observability
 from worka.workspaces import service as workspaces
 
 
@@ -51,6 +52,12 @@ async def test_a_delegate_decides_in_the_place_of_who_delegated_it_and_the_vote_
     assert (event["actor_id"], event["data"]["on_behalf_of"]) == (world.ids["viewer"], world.ids["approver"])
     (decision,) = await world.rows("decision", "action = 'approval.decide_for'")
     assert decision["principal_id"] == world.ids["viewer"]
+    async with world.ctx("owner").transaction():
+        changes = await observability.changes(world.ctx("owner"), subject=approval["id"])
+    (vote,) = [row for row in changes if row["type"] == "approval.vote.recorded"]
+    assert vote["in_the_place_of"]["name"] == "approver"
+    assert vote["sentence"].startswith("viewer decided on approval")
+    assert vote["sentence"].endswith("in the place of approver")
 
 
 @pytest.mark.capability("APR-11", part="a delegation ends by itself, and early")

@@ -39,6 +39,7 @@ class Committed(Answer):
     subject: Named
     actor: Actor
     on_behalf_of: Named | None
+    in_the_place_of: Named | None = Field(description="Whose seat a delegate's vote took.")
     before: dict[str, Any] | None
     after: dict[str, Any] | None
     cause: dict[str, Any] | None

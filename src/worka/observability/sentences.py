@@ -3,7 +3,7 @@
 The type alone does not tell who did and who was done to: in `approval.decision.refused` the one who acts is the one who was
 refused, in `broker.egress.allowed` the one who was let out. So every type has its own words here, and a test compares this
 table with the catalogue of events. `{who}` is the one who acted (with the person behind them), `{name}` the subject's name
-in quotation marks with a space before it, or nothing where it has none.
+in quotation marks with a space before it, or nothing where it has none; `{seat}` the one in whose place a delegate voted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SAID: Final[dict[str, str]] = {
     "approval.settings.changed": "{who} changed when approvals remind, escalate and expire",
     "approval.superseded": "{who} put something else in the place of approval{name}{why}",
     "approval.used": "{who} began what was approved:{name}",
-    "approval.vote.recorded": "{who} decided on approval{name}",
+    "approval.vote.recorded": "{who} decided on approval{name}{seat}",
     "approval.withdrawn": "{who} withdrew approval{name}",
     "audit.ledger.exported": "{who} exported the ledger",
     "audit.ledger.verified": "{who} had the ledger verified",
@@ -129,13 +129,25 @@ def sentence(event: dict[str, Any]) -> str:
     who = event["actor_name"] or event["actor_id"]
     behalf = f" for {event['on_behalf_name']}" if event.get("on_behalf_name") else ""
     name = f" “{event['subject_name']}”" if event["subject_name"] else ""
+    return _said(event, f"{who}{behalf}", name).rstrip(" :")
+
+
+def around(event: dict[str, Any]) -> tuple[str, str]:
+    """What the sentence says between who acted and the name of the subject, and after that name: for a page on which
+    both are links."""
+    before, named, after = _said(event, "", "\0").partition("\0")
+    return (before.strip(), after.strip()) if named else (f"{before.strip()}:", "")
+
+
+def _said(event: dict[str, Any], who: str, name: str) -> str:
     noun, verb = event["type"].rsplit(".", 2)[-2:]
     said = SAID.get(event["type"], "{who} " + f"{verb} {noun}".replace("_", " ") + "{name}")
     data = event.get("data") or {}
     because = data.get("because") or str(data.get("reason", "")).replace("_", " ")
     why = f": {because}" if because else ""
+    seat = f" in the place of {event['seat_name']}" if event.get("seat_name") else ""
     # One pass: a name with braces in it is a name.
-    return said.format(who=f"{who}{behalf}", name=name, what=_what(data), why=why).rstrip(" :")
+    return said.format(who=who, name=name, what=_what(data), why=why, seat=seat)
 
 
 def _what(data: dict[str, Any]) -> str:

@@ -72,6 +72,7 @@ def change(row: Row) -> Row:
         "subject": {"id": row["subject"], "name": f"{row['subject_name']}{of}"},
         "actor": {"kind": row["actor_kind"], "id": row["actor_id"], "name": row["actor_name"]},
         "on_behalf_of": {"id": row["on_behalf_of"], "name": row["on_behalf_name"]} if row["on_behalf_of"] else None,
+        "in_the_place_of": {"id": row["seat"], "name": row["seat_name"]} if row["seat_name"] else None,
         "before": row["before"],
         "after": row["after"],
         "cause": row["cause"],

@@ -15,10 +15,12 @@ Row = dict[str, Any]
 _EVENT = (
     "e.id, e.xid::text as xid, e.type, e.lane, e.subject, e.subject_name, e.actor_kind, e.actor_id, e.actor_name,"
     " e.on_behalf_of, p.display_name as on_behalf_name, e.before, e.after, e.cause, e.data, e.trace_id, e.at,"
+    " o.id as seat, o.display_name as seat_name,"
     " t.title as task_title"
 )
 _FROM_EVENT = (
     " from worka.event e left join worka.person p on p.id = e.on_behalf_of"
+    " left join worka.person o on o.id = e.data->>'on_behalf_of'"  # whose seat a delegate's vote took
     " left join worka.step s on s.tenant_id = e.tenant_id and s.id = e.subject"
     " left join worka.task t on t.tenant_id = s.tenant_id and t.id = s.task_id"
 )

@@ -18,6 +18,7 @@ from worka.kernel.explanation import Explanation
 from worka.kernel.http import Page
 from worka.observability import explain as observed
 from worka.observability import rules as ages
+from worka.observability import sentences
 from worka.observability import service as observability
 from worka.packs import routes as packs
 from worka.views import service as views_of
@@ -423,12 +424,12 @@ def _matched(found: list[Row], chosen: dict[str, str]) -> str:
 
 
 def _change(row: Row) -> Row:
-    noun, _, verb = row["type"].rpartition(".")
-    noun, verb = words.spoken(noun.rpartition(".")[2]), words.spoken(verb)
+    seat = (row["in_the_place_of"] or {}).get("name")
+    phrase, ending = sentences.around({"type": row["type"], "data": row["data"], "seat_name": seat})
     return {
         **row,
-        # `approval.approved` reads "approved approval"; a state, such as `task.waiting`, reads "task waiting:".
-        "phrase": f"{verb} {noun}" if verb.endswith("ed") else f"{noun} {verb}:",
+        "phrase": phrase,
+        "ending": ending,
         "subject": row["subject"]["id"],
         "subject_name": row["subject"]["name"],
         "actor_kind": row["actor"]["kind"],
