@@ -22,8 +22,10 @@ async def after(conn: Connection, workspace_id: str, xid: str, event_id: int, li
     cursor = await conn.execute(
         "select e.id, e.xid::text as xid, e.type, e.lane, e.subject, e.subject_name, e.actor_kind, e.actor_id,"
         " e.actor_name,"
-        " e.on_behalf_of, p.display_name as on_behalf_name, e.before, e.after, e.cause, e.data, e.trace_id, e.at"
+        " e.on_behalf_of, p.display_name as on_behalf_name, e.before, e.after, e.cause, e.data, e.trace_id, e.at,"
+        " o.id as seat, o.display_name as seat_name"
         " from worka.event e left join worka.person p on p.id = e.on_behalf_of"
+        " left join worka.person o on o.id = e.data->>'on_behalf_of'"
         " where e.workspace_id = %s and (e.xid, e.id) > (%s::xid8, %s) and e.xid <"
         " pg_snapshot_xmin(pg_current_snapshot())"
         " order by e.xid, e.id limit %s",
