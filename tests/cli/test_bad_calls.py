@@ -7,15 +7,16 @@ import json
 import os
 import shlex
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
+from tests.support.forks import forks
 from tests.support.instance import Instance, worka_command
 from worka.cli.commands import app
 
@@ -97,15 +98,20 @@ def arguments(called: str, command: Any, folder: Path) -> list[str]:
     return words + EXTRA.get(called, [])
 
 
-def call(words: list[str], folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """A process of its own, as a terminal starts it."""
+def surroundings(folder: Path, **env: str) -> dict[str, str]:
+    """The environment of a terminal in a home of its own."""
     clean = {
         k: v for k, v in os.environ.items() if not k.startswith("WORKA_") or k in ("WORKA_BUILD_ID", "WORKA_PREFIX")
     }
     clean |= {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder / "config"), "WORKA_HOME": str(folder / "home")}
+    return {**clean, **env}
+
+
+def call(words: list[str], folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """A process of its own, as a terminal starts it."""
     return subprocess.run(
-        [*worka_command(), *words], env={**clean, **env}, capture_output=True, text=True, timeout=60, check=False,
-        cwd=folder, stdin=subprocess.DEVNULL,
+        [*worka_command(), *words], env=surroundings(folder, **env), capture_output=True, text=True, timeout=60,
+        check=False, cwd=folder, stdin=subprocess.DEVNULL,
     )  # fmt: skip
 
 
@@ -122,10 +128,10 @@ def fault_of(done: subprocess.CompletedProcess[str], codes: set[int], remedy: st
 
 
 def all_of(calls: dict[str, tuple[list[str], dict[str, str]]], folder: Path, codes: set[int], remedy: str) -> list[str]:
-    """The faults of many calls, two at a time."""
-    with ThreadPoolExecutor(2) as pool:
-        done = pool.map(lambda item: (item[0], call(item[1][0], folder, **item[1][1])), calls.items())
-        return [f"{name}: {fault}" for name, answer in done if (fault := fault_of(answer, codes, remedy))]
+    """The faults of many calls, each forked from a program that is in memory already."""
+    with tempfile.TemporaryDirectory() as kept, forks(Path(kept) / "said") as program:
+        done = {name: program.call(words, folder, surroundings(folder, **env)) for name, (words, env) in calls.items()}
+    return [f"{name}: {fault}" for name, answer in done.items() if (fault := fault_of(answer, codes, remedy))]
 
 
 @pytest.fixture

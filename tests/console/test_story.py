@@ -146,8 +146,16 @@ def test_a_member_is_invited_granted_more_and_decides_with_a_stand_in_and_the_ch
         page.get_by_role("link", name="open the decision").click()
         expect(page.locator("main")).to_contain_text("two-people")
         shown(owner, "story-decision")
+
+        # Over: the stand-in ends where it was given.
+        arno.page.goto(story.at("approvers"))
+        arno.page.get_by_role("button", name="End the delegation to Vera").click()
+        expect(arno.page.get_by_role("button", name="End the delegation to Vera")).to_have_count(0)
     finally:
         stage.owner.post(stage.owner.ws("/workspace-policies"), {"kind": "governance", "text": "", "note": "as before"})
+        for row in stage.owner.get(stage.owner.ws("/members"))["items"]:
+            if row["name"] == name or row["name"].startswith("Vera "):
+                stage.owner.call("DELETE", stage.owner.ws(f"/members/{row['principal_id']}"))
     for eyes in (*story.seen, mira):
         assert eyes.complaints == []
         eyes.page.context.close()
