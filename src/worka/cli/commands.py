@@ -16,6 +16,7 @@ from worka.cli import (
     access,
     accounts,
     approvals,
+    building,
     database,
     fields,
     invitations,
@@ -50,6 +51,7 @@ app.add_typer(myself.me, name="me")
 app.add_typer(approvals.approvals, name="approvals")
 app.add_typer(approvals.groups, name="group")
 app.add_typer(packs.pack, name="pack")
+building.onto(packs.pack)
 app.add_typer(policies.policy, name="policy")
 app.add_typer(kills.kill, name="kill")
 app.add_typer(limits.limits, name="limits")

@@ -12,6 +12,8 @@ import typer
 from worka.cli import output
 from worka.cli.client import Client, Failed
 from worka.cli.shell import client, show
+from worka.kernel.errors import Problem
+from worka.packs import folder as folders
 from worka.packs.runtime.lock import resolve
 
 pack = typer.Typer(no_args_is_help=True, help="Packs: releases and attachments.")
@@ -19,7 +21,7 @@ pack = typer.Typer(no_args_is_help=True, help="Packs: releases and attachments."
 
 @pack.command("register")
 def pack_register(
-    folder: Annotated[Path, typer.Argument(help="folder with worka/aip.json", exists=True, file_okay=False)],
+    folder: Annotated[Path, typer.Argument(help="folder with worka/aip.json, or an archive of `worka pack build`")],
 ) -> None:
     """Register a release: build its environment, probe it in the sandbox, freeze its tools."""
     api = client()
@@ -41,19 +43,14 @@ def register(api: Client, folder: Path, key: str | None = None) -> Any:
 
 
 def pack_body(folder: Path) -> dict[str, Any]:
-    """The registration request of a folder: manifest, lock, and the files of a pack that is its own source."""
-    manifest = manifest_of(folder)
-    package = manifest.get("runtime", {}).get("package", {})
-    body: dict[str, Any] = {"manifest": manifest}
-    pinned = folder / str(package.get("lock") or "requirements.lock")
-    if pinned.is_file():
-        body["lock"] = pinned.read_text()
-    if package.get("ecosystem") == "path":
-        body["files"] = {
-            str(path.relative_to(folder)): base64.b64encode(path.read_bytes()).decode()
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and "__pycache__" not in path.parts
-        }
+    """The registration request of a folder or an archive: manifest, lock, and the files of a pack that is its own source."""
+    try:
+        source = folders.read(folder)
+    except Problem as problem:
+        raise Failed(problem.body(), 2) from problem
+    body: dict[str, Any] = {"manifest": source.document, "place": source.place, "lock": source.lock}
+    if source.is_tree:
+        body["files"] = {name: base64.b64encode(data).decode() for name, data in source.files.items()}
     return body
 
 
@@ -99,13 +96,18 @@ def pack_attach(
 ) -> None:
     """Attach a release to the workspace (6: an approval is waited for)."""
     api = client()
-    if wrong := [item for item in mount or [] if "=" not in item]:
-        raise typer.BadParameter(f"--mount {wrong[0]} is not NAME=PATH")
-    mounts = dict(item.split("=", 1) for item in mount or [])
+    mounts = {name: str(path) for name, path in mounts_of(mount).items()}
     value = api.post(api.ws("/attachments"), {"release_id": release_id, "mode": mode, "mounts": mounts})
     if not show(value):
         output.record(value)
     raise typer.Exit(0 if value["state"] == "attached" else 6)
+
+
+def mounts_of(given: list[str] | None) -> dict[str, Path]:
+    """name -> path of NAME=PATH options. Raises BadParameter."""
+    if wrong := [item for item in given or [] if "=" not in item]:
+        raise typer.BadParameter(f"--mount {wrong[0]} is not NAME=PATH")
+    return {name: Path(path) for name, path in (item.split("=", 1) for item in given or [])}
 
 
 def lock(folder: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Problems of packs.
 
 Problem
-├── Invalid: ManifestInvalid, LockInvalid, InputInvalid, MountInvalid, KeyReused
+├── Invalid: ManifestInvalid, LockInvalid, InputInvalid, MountInvalid, KeyReused, ArchiveRefused, FolderUnreadable
 ├── NotFound: ReleaseNotFound, AttachmentNotFound, InvocationNotFound, ToolNotFound
 └── Conflict: VersionTaken, ReleaseNotUsable, AttachmentNotUsable, AlreadyAttached, ToolHeld, KeyInUse, OutcomeUnknown
 """
@@ -32,6 +32,16 @@ class ManifestInvalid(errors.Invalid):
 class LockInvalid(errors.Invalid):
     code, title = "lock_invalid", "The lock does not pin every package by hash"
     default_remedy = "Make it with `uv pip compile --generate-hashes --no-header --no-annotate` and send it as `lock`."
+
+
+class ArchiveRefused(errors.Invalid):
+    code, title = "archive_refused", "The archive is not one that Worka takes"
+    default_remedy = "Make it with `worka pack build`: plain files only, each once, none outside of the pack."
+
+
+class FolderUnreadable(errors.Invalid):
+    code, title = "pack_folder_unreadable", "The pack's folder cannot be read"
+    default_remedy = "Name a folder that holds worka/aip.json; `worka pack init` makes one."
 
 
 class InputInvalid(errors.Invalid):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from worka.broker.rules import RuleProblem, declared, parse_rules
 from worka.packs import format as models
+from worka.packs import later
 from worka.packs.errors import ManifestInvalid
 from worka.packs.format import SCHEMA_VERSION, Manifest, Package, published_schema, schema
 
@@ -26,9 +28,11 @@ __all__ = [
     "Manifest",
     "Notice",
     "Package",
+    "absent_files",
     "published_schema",
     "read",
     "schema",
+    "unserved",
 ]
 
 PLACE = "worka/aip.json"
@@ -87,7 +91,30 @@ def read(raw: Any, *, place: str = PLACE) -> tuple[Manifest, list[Notice]]:
                     f"/tools/{index}", f"tool {name} has no side_effect and counts as destructive", "add side_effect"
                 )
             )
+    notices += [Notice(f"/{item.field}", item.message, item.fix) for item in later.declared(manifest)]
     return manifest, notices
+
+
+def unserved(manifest: Manifest) -> list[Notice]:
+    """Why this version cannot register a valid manifest: what it needs and nothing stands behind yet."""
+    found = [Notice(f"/{item.field}", item.message, item.fix) for item in later.declared(manifest) if item.refused]
+    if (way := later.runtime(manifest)) is not None:
+        found.append(Notice(f"/runtime/{way[0]}", way[1], "give runtime.package with a hashed lock"))
+    return found
+
+
+def absent_files(manifest: Manifest, names: Collection[str]) -> list[Notice]:
+    """What the manifest names among the pack's files (paths) and is not there. For packs that are sent as files."""
+    found = []
+    for key, view in manifest.views.items():
+        if view.path not in names:
+            step = key.replace("~", "~0").replace("/", "~1")
+            found.append(Notice(f"/views/{step}/path", f"there is no file {view.path}", "add it, or correct the path"))
+    package = manifest.runtime.package
+    if package is not None and package.ecosystem == "path" and package.lock not in names:
+        fix = "write it with the hashed requirements; a pack that needs nothing has one with a comment alone"
+        found.append(Notice("/runtime/package/lock", f"there is no file {package.lock}", fix))
+    return found
 
 
 def _map_older(data: dict[str, Any]) -> list[Notice]:
@@ -104,6 +131,10 @@ def _map_older(data: dict[str, Any]) -> list[Notice]:
     if "tenant" in data and "publisher" not in data:
         data["publisher"] = data.pop("tenant")
         notices.append(Notice("/tenant", "`tenant` is the older name of `publisher`", "rename it to publisher"))
+    if "tools" not in data:
+        data["tools"] = "discover"
+        told = "there are no tools; what the server lists at registration is frozen, each as destructive"
+        notices.append(Notice("/tools", told, 'declare them with their side_effect, or write "tools": "discover"'))
     dependencies = data.get("dependencies")
     if not isinstance(dependencies, list):
         return notices
@@ -153,6 +184,19 @@ def _across(manifest: Manifest) -> list[Notice]:
     for index, name in enumerate(names):
         if name in names[:index]:
             found.append(Notice(f"/tools/{index}/name", f"tool {name} is declared twice", "remove one of the two"))
+    for index, dependency in enumerate(manifest.dependencies):
+        others = [other.pack for other in manifest.dependencies[:index]]
+        if dependency.pack == manifest.pack:
+            found.append(Notice(f"/dependencies/{index}/pack", "a pack does not depend on itself", "remove it"))
+        elif dependency.pack in others:
+            message = f"{dependency.pack} is named twice"
+            found.append(Notice(f"/dependencies/{index}/pack", message, "join the two entries"))
+    webhooks = [webhook.name for webhook in manifest.webhooks]
+    for index, name in enumerate(webhooks):
+        if name in webhooks[:index]:
+            found.append(
+                Notice(f"/webhooks/{index}/name", f"webhook {name} is declared twice", "remove one of the two")
+            )
     providers = [need.provider for need in manifest.connections]
     for index, provider in enumerate(providers):
         if provider in providers[:index]:
@@ -237,6 +281,8 @@ _PATTERN_FIXES = {
     "version": "write a SemVer version such as 1.2.0",
     "publisher": "use lower-case letters, digits, - and _, starting with a letter or digit",
     "name": "use lower-case letters, digits, - and _, starting with a letter or digit",
+    "homepage": "write an address that starts with https://",
+    "pack": "write publisher.name",
     "provider": "use lower-case letters, digits, - and _",
 }
 

@@ -24,10 +24,7 @@ def decode(files: Mapping[str, str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     total = 0
     for name, text in files.items():
-        path = PurePosixPath(name)
-        bad = path.is_absolute() or ".." in path.parts or str(path) != name or not name.isprintable() or len(name) > 300
-        if bad or name in {"", "."} or any(part.startswith(".git") for part in path.parts):
-            raise LockInvalid(f"{name[:80]!r} is not a plain relative path.", code="tree_invalid")
+        check_name(name)
         try:
             found[name] = base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError) as error:
@@ -36,6 +33,14 @@ def decode(files: Mapping[str, str]) -> dict[str, bytes]:
         if total > MOST_BYTES:
             raise LockInvalid(f"The tree has more than {MOST_BYTES} bytes.", code="tree_invalid")
     return found
+
+
+def check_name(name: str) -> None:
+    """Raises LockInvalid (`tree_invalid`) for a name that is no plain relative path, or that git would read as its own."""
+    path = PurePosixPath(name)
+    bad = path.is_absolute() or ".." in path.parts or str(path) != name or not name.isprintable() or len(name) > 300
+    if bad or name in {"", "."} or "\\" in name or any(part.startswith(".git") for part in path.parts):
+        raise LockInvalid(f"{name[:80]!r} is not a plain relative path.", code="tree_invalid")
 
 
 def digests(files: Mapping[str, bytes]) -> dict[str, str]:

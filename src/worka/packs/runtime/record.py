@@ -48,6 +48,11 @@ class Lock:
     pins: dict[str, str]
 
 
+def canonical_name(name: str) -> str:
+    """A distribution's name in the one spelling that locks are compared by."""
+    return str(canonicalize_name(name))
+
+
 def read_lock(text: str) -> Lock:
     """Raises LockInvalid for anything but `name==version [; marker] --hash=sha256:…` lines and comments.
 

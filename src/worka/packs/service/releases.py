@@ -50,12 +50,16 @@ async def register(
     """
     manifest, notices = manifests.read(raw, place=place)
     package = manifest.runtime.package
-    if package is None:
-        raise ManifestInvalid(errors=[_unsupported(manifest).body()], warnings=[notice.body() for notice in notices])
+    if (unserved := manifests.unserved(manifest)) or package is None:
+        told = [notice.body() for notice in notices]
+        raise ManifestInvalid(errors=[notice.body() for notice in unserved], warnings=told)
     _check_lock(package, lock_text)
     tree = trees.decode(files or {}) if package.ecosystem == "path" else {}
     if package.ecosystem == "path" and not tree:
         raise LockInvalid("A `path` package is sent along as `files`.", code="tree_invalid")
+    if tree and (absent := manifests.absent_files(manifest, {*tree, package.lock})):
+        told = [notice.body() for notice in notices]
+        raise ManifestInvalid(errors=[notice.body() for notice in absent], warnings=told)
     document = manifest.model_dump(mode="json", by_alias=True, exclude_none=True)
     contents = rules.contents_digest(document, lock_text, trees.digests(tree))
     facts = {
@@ -143,15 +147,6 @@ def _check_lock(package: manifests.Package, lock_text: str) -> None:
             raise LockInvalid(f"{package.lock} does not pin {package.name} itself.")
         if pinned != package.version:
             raise LockInvalid(f"{package.lock} pins {package.name} {pinned}, the manifest says {package.version}.")
-
-
-def _unsupported(manifest: manifests.Manifest) -> manifests.Notice:
-    way = "image" if manifest.runtime.image is not None else "command"
-    return manifests.Notice(
-        f"/runtime/{way}",
-        f"this installation builds packages only, not runtime.{way}",
-        "give runtime.package with a hashed lock",
-    )
 
 
 async def run_registration(ctx: Context, release_id: str, *, stages: int = len(model.RELEASE_ROAD)) -> Row:

@@ -1,0 +1,104 @@
+"""Run them with `worka pack test packs/tables`."""
+
+import json
+import os
+import sqlite3
+import tempfile
+import unittest
+from pathlib import Path
+
+from worka_sdk.testing import Harness
+from worka_tables import sources
+from worka_tables.tools import pack
+
+ORDERS = "id;customer;amount\n1;Ann;12.5\n2;Bob;7\n3;Ann;1e1\n4;;\n007;Zoë;3\n"
+
+
+class TablesTest(unittest.TestCase):
+    def setUp(self) -> None:
+        place = tempfile.TemporaryDirectory()
+        self.addCleanup(place.cleanup)
+        self.root = sources.ROOT = Path(place.name, "data")
+        self.root.mkdir()
+        (self.root / "orders.csv").write_text(ORDERS)
+        (self.root / "people.json").write_text(json.dumps({"items": [{"name": "Ann", "tags": ["a"]}, {"age": 3}]}))
+        with sqlite3.connect(self.root / "shop.db") as conn:
+            conn.execute('create table "odd ""name" (a, b)')
+            conn.execute('insert into "odd ""name" values (1, x\'00ff\')')
+            conn.execute('create view doubled as select a * 2 as twice from "odd ""name"')
+        conn.close()
+        self.harness = Harness(pack)
+
+    def rows(self, **given: object) -> object:
+        found = self.harness.call("read_rows", **given)
+        self.assertFalse(found.is_error, found.text)
+        return found.value["rows"]
+
+    def test_every_table_of_every_kind_of_file_is_listed(self) -> None:
+        (self.root / "broken.csv").write_text("a,b\n1\n")
+        found = self.harness.call("list_tables").value
+        named = [(item["file"], item["table"]) for item in found["tables"]]
+        self.assertEqual(
+            named,
+            [("orders.csv", "orders"), ("people.json", "people"), ("shop.db", "doubled"), ("shop.db", 'odd "name')],
+        )
+        self.assertEqual(found["unreadable"], ["broken.csv: broken.csv: row 2 has 1 values, the head has 2."])
+
+    def test_rows_are_chosen_ordered_and_counted(self) -> None:
+        where = [{"column": "customer", "operator": "=", "value": "Ann"}]
+        self.assertEqual(
+            self.rows(file="orders.csv", where=where, order_by="amount"), [[3, "Ann", 10.0], [1, "Ann", 12.5]]
+        )
+        part = self.harness.call("read_rows", file="orders.csv", columns=["id"], limit=2)
+        self.assertEqual((part.value["total"], part.value["cut"]), (5, "3 more rows follow; ask with a larger offset."))
+        self.assertEqual(self.rows(file="orders.csv", columns=["id"], offset=4), [["007"]], "no zero is lost")
+        empty = [{"column": "amount", "operator": "=", "value": None}]
+        self.assertEqual(self.rows(file="orders.csv", columns=["id"], where=empty), [[4]])
+
+    def test_sums_are_made_by_group(self) -> None:
+        measures = [{"kind": "sum", "column": "amount"}, {"kind": "count"}]
+        found = self.harness.call("summarise", file="orders.csv", group_by=["customer"], measures=measures).value
+        self.assertEqual(found["groups"][0], {"of": ["Ann"], "measures": [22.5, 2]})
+        self.assertEqual(found["measures"], ["sum amount", "count"])
+
+    def test_a_column_is_described(self) -> None:
+        found = self.harness.call("describe_table", file="orders.csv").value
+        amount = next(column for column in found["columns"] if column["name"] == "amount")
+        self.assertEqual((found["rows"], amount["types"], amount["empty"]), (5, ["integer", "number"], 1))
+        self.assertEqual((amount["least"], amount["most"]), (3, 12.5))
+
+    def test_a_database_is_read_with_its_views_and_odd_names(self) -> None:
+        self.assertEqual(self.rows(file="shop.db", table="doubled"), [[2]])
+        self.assertEqual(self.rows(file="shop.db", table='odd "name'), [[1, "[2 bytes]"]])
+        unnamed = self.harness.call("read_rows", file="shop.db")
+        self.assertIn("Name one of: doubled", unnamed.text)
+
+    def test_what_a_caller_writes_never_becomes_sql(self) -> None:
+        before = (self.root / "shop.db").read_bytes()
+        for name in ('a" from x; drop table y; --', "1=1", "rowid"):
+            found = self.harness.call("read_rows", file="shop.db", table="doubled", columns=[name])
+            self.assertTrue(found.is_error)
+            self.assertIn("has no column", found.text)
+        where = [{"column": "customer", "operator": "contains", "value": "' or 1=1 --"}]
+        self.assertEqual(self.rows(file="orders.csv", where=where), [])
+        self.assertEqual((self.root / "shop.db").read_bytes(), before)
+
+    def test_no_path_and_no_link_leaves_the_mount(self) -> None:
+        outside = self.root.parent / "secret.csv"
+        outside.write_text("a\n1\n")
+        os.symlink(outside, self.root / "link.csv")
+        for file in ("../secret.csv", str(outside), "link.csv", "nothing.csv"):
+            found = self.harness.call("read_rows", file=file)
+            self.assertIn("There is no file", found.text)
+        self.assertEqual(self.rows(file="people.json", columns=["name"]), [["Ann"], [None]], "the control")
+
+    def test_a_query_without_end_is_ended(self) -> None:
+        before, sources.SECONDS = sources.SECONDS, 0.2
+        self.addCleanup(setattr, sources, "SECONDS", before)
+        with sqlite3.connect(self.root / "bomb.db") as conn:
+            conn.execute(
+                "create view forever as with recursive n(i) as (select 1 union all select i + 1 from n) select i from n"
+            )
+        conn.close()
+        found = self.harness.call("summarise", file="bomb.db")
+        self.assertIn("took longer", found.text)

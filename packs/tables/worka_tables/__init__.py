@@ -1,0 +1,1 @@
+"""The pack worka.tables."""

@@ -1,0 +1,160 @@
+"""A pack as its author has it: a folder with `worka/aip.json`, the lock, and its files. Blocking; no code of it runs.
+
+What is sent is every plain file but tests and hidden ones. Where the files import `worka_sdk` and do not bring it, the
+platform's own copy goes along: what runs is in the release's digest, and nothing has to be installed for it.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import worka
+from worka.packs import archive, trees
+from worka.packs.errors import ArchiveRefused, FolderUnreadable
+from worka.packs.manifest import OLDER_PLACE, PLACE
+
+SDK = "worka_sdk"
+_LEFT_OUT = {"__pycache__", "node_modules", "tests", "dist", "build"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """What an author hands in: the manifest as it was written, where it stood, the lock, and path -> contents."""
+
+    document: dict[str, Any]
+    place: str
+    lock: str
+    files: Mapping[str, bytes]
+
+    @property
+    def package(self) -> dict[str, Any]:
+        """`runtime.package`, empty where there is none."""
+        runtime = self.document.get("runtime")
+        found = runtime.get("package") if isinstance(runtime, dict) else None
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def is_tree(self) -> bool:
+        """Whether the files are the pack, and not a package that is installed."""
+        return self.package.get("ecosystem") == "path"
+
+
+def read(path: Path, *, with_tests: bool = False) -> Source:
+    """The source in a folder, or in an archive that `worka pack build` made.
+
+    Raises FolderUnreadable, ArchiveRefused, LockInvalid (a name that is none, more than a tree may have).
+    """
+    if path.is_file():
+        files = archive.unpack(_contents(path))
+    elif path.is_dir():
+        files = gather(path, with_tests=with_tests)
+    else:
+        raise FolderUnreadable(f"{path} is neither a folder nor an archive.")
+    place = PLACE if PLACE in files else OLDER_PLACE
+    if place not in files:
+        raise FolderUnreadable(f"{path} holds no {PLACE}.")
+    document = _manifest(files[place], f"{path}/{place}")
+    source = Source(document, place, "", files)
+    lock = str(source.package.get("lock") or "requirements.lock")
+    source = replace(source, lock=files[lock].decode("utf-8", "replace") if lock in files else "")
+    return replace(source, files=vendored(files)) if source.is_tree else source
+
+
+def _manifest(raw: bytes, where: str) -> dict[str, Any]:
+    try:
+        found = json.loads(raw.decode())
+    except ValueError as error:
+        raise FolderUnreadable(f"{where}: {error}", remedy="Correct the file: it is no JSON.") from error
+    if not isinstance(found, dict):
+        raise FolderUnreadable(f"{where}: it is not a JSON object.", remedy="Write one JSON object.")
+    return found
+
+
+def _contents(path: Path) -> bytes:
+    if path.stat().st_size > archive.MOST_BYTES:
+        raise ArchiveRefused(f"{path.name} has more than {archive.MOST_BYTES} bytes.")
+    return path.read_bytes()
+
+
+def gather(folder: Path, *, with_tests: bool = False) -> dict[str, bytes]:
+    """Path -> contents of a folder's files; no link is followed. Raises FolderUnreadable, LockInvalid."""
+    found: dict[str, bytes] = {}
+    total = 0
+    for parent, folders, names in os.walk(folder):
+        here = Path(parent)
+        kept = [name for name in folders if not name.startswith(".") and not (here / name).is_symlink()]
+        out = _LEFT_OUT - {"tests"} if with_tests else _LEFT_OUT
+        folders[:] = sorted(name for name in kept if name not in out)
+        for name in sorted(names):
+            path = here / name
+            if name.startswith(".") or name.endswith((".pyc", archive.SUFFIX)):
+                continue
+            if not stat.S_ISREG(path.lstat().st_mode):
+                raise FolderUnreadable(
+                    f"{path} is not a plain file.", remedy="Put the file itself there, or remove it."
+                )
+            below = path.relative_to(folder).as_posix()
+            trees.check_name(below)
+            found[below] = path.read_bytes()
+            total += len(found[below])
+            if len(found) > trees.MOST_FILES or total > trees.MOST_BYTES:
+                most = f"{trees.MOST_FILES} files, {trees.MOST_BYTES} bytes"
+                raise FolderUnreadable(
+                    f"{folder} is larger than a pack may be ({most}).", remedy="Keep what the pack needs, and no more."
+                )
+    return found
+
+
+def vendored(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files, with the SDK where they import it and do not bring it."""
+    if any(name.startswith(f"{SDK}/") for name in files) or not any(
+        _imports_sdk(contents) for name, contents in files.items() if name.endswith(".py")
+    ):
+        return dict(files)
+    return {**files, **sdk_files()}
+
+
+def _imports_sdk(contents: bytes) -> bool:
+    if SDK.encode() not in contents:
+        return False
+    try:
+        tree = ast.parse(contents)
+    except (SyntaxError, ValueError):
+        return False
+    names = [
+        name
+        for node in ast.walk(tree)
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    ]
+    return any(name == SDK or name.startswith(f"{SDK}.") for name in names)
+
+
+def sdk_folder() -> Path:
+    """Where the SDK of this platform lies: beside `src` in a checkout and in a build, beside `worka` when installed.
+
+    Raises FolderUnreadable without one.
+    """
+    here = Path(worka.__file__ or ".").resolve().parent
+    for candidate in (here.parents[1] / "sdk" / SDK, here.parent / SDK):
+        if (candidate / "__init__.py").is_file():
+            return candidate
+    raise FolderUnreadable("This installation of Worka has no worka_sdk.", remedy="Run `make setup` again.")
+
+
+def sdk_files() -> dict[str, bytes]:
+    """`worka_sdk/…` -> contents."""
+    folder = sdk_folder()
+    return {f"{SDK}/{path.name}": path.read_bytes() for path in sorted(folder.glob("*.py"))}
