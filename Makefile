@@ -23,7 +23,7 @@ lint: ## ruff, mypy --strict, import layers
 	@$(SETUP) --tests -- scripts/lint
 
 format: ## Let ruff rewrite what it can
-	@$(SETUP) --tests -- sh -c 'ruff check -q --fix src tests scripts benchmarks; ruff format -q src tests scripts benchmarks'
+	@$(SETUP) --tests -- sh -c 'ruff check -q --fix src sdk tests scripts benchmarks; ruff format -q src sdk tests scripts benchmarks'
 
 lock: ## Renew the hashed locks, the packs' too (UPGRADE=1 takes newer versions)
 	@$(SETUP) --tests -- scripts/lock

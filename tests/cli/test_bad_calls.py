@@ -33,6 +33,7 @@ LOCAL = {
     "invitation accept",
     "database setup",
     "pack lock",
+    *(f"pack {verb}" for verb in ("init", "check", "test", "run", "tools", "build", "release")),
     "policy break-glass",
 }
 """Commands that are not a call of the API; each has tests of its own."""

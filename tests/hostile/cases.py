@@ -127,6 +127,9 @@ CASES: tuple[Case, ...] = (
         "such_an_argument_never_reaches_the_pack", "a_manifest_with_a_key_twice_or_in_another_case_has_one_reading")),
     Case("MCP", "configuration that becomes a command", "arrives as it is, acts inside only", _in(
         MCP, "configuration_does_not_become_a_command") + _in(ARCHIVES, "what_a_repository_wants_to_run_is_not_run")),
+    Case("MCP", "a package's name or a lock that is an option of the installer", "names only; the lock is rewritten from what was read", _in(
+        "packs/test_config.py", "the_name_and_version_of_a_package_are_names_and_never_options",
+        "a_lock_holds_no_option_no_address_and_no_weaker_hash")),
     Case("MCP", "an argument or a field that switches isolation off", "no such switch", _in(
         MCP, "no_argument_and_no_field_switches_isolation_off") + _in("packs/test_sandbox.py", "a_request_that_reaches_too_far_is_refused")),
     Case("MCP", "Host and Origin not checked", "own names and own origin only", (
@@ -149,6 +152,13 @@ CASES: tuple[Case, ...] = (
     Case("Archives", "a tree of files that is sent along", "stays in the tree, bounded", _in(
         ARCHIVES, "a_path_of_a_tree_that_was_sent_stays_in_the_tree", "a_tree_that_is_too_much_is_refused")
          + _in("packs/test_build.py", "a_tree_with_links_or_devices_or_from_elsewhere_is_refused")),
+    Case("Archives", "an archive of a pack with links, devices, paths that leave, names twice, wrong sizes", "plain files of the pack, or refused", _in(
+        "packs/test_archive.py", "an_archive_with_anything_but_plain_files_of_the_pack_is_refused",
+        "what_is_no_archive_or_is_cut_or_lies_about_its_sizes_is_refused",
+        "a_folder_gives_its_plain_files_and_no_tests_hidden_files_or_links")),
+    Case("Archives", "code that runs at installation, files that differ from their record", "refused, nothing stays", _in(
+        "packs/test_build.py", "a_source_distribution_is_not_built", "an_executable_pth_is_refused_and_nothing_stays",
+        "files_that_are_not_the_packages_record_are_refused", "a_wheel_with_another_hash_is_not_installed")),
     Case("Archives", "a repository that leads to another tenant's clone", "git does not see the instance's folder", _in(
         ARCHIVES, "a_repository_that_leads_to_another_tenants_clone_is_not_cloned",
         "a_source_that_is_swapped_for_a_link_while_it_is_cloned_leads_nowhere")),

@@ -28,7 +28,7 @@ from worka.kernel.db import Database
 from worka.kernel.ids import new_id
 from worka.kernel.paths import Paths
 from worka.kernel.settings import PackSettings, Settings
-from worka.packs import service
+from worka.packs import folder, service
 from worka.treasury import service as treasury
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -208,16 +208,9 @@ class Packs:
     async def shipped(self, name: str) -> Row:
         """A pack of this repository, released."""
         if name not in self.releases:
-            folder = ROOT / "packs" / name
-            document = json.loads((folder / "worka" / "aip.json").read_text())
-            files = {}
-            if name == "notes":
-                files = {
-                    str(f.relative_to(folder)): f.read_bytes()
-                    for f in folder.rglob("*")
-                    if f.is_file() and "__pycache__" not in f.parts
-                }
-            self.releases[name] = await self.register(document, (folder / "requirements.lock").read_text(), files)
+            source = folder.read(ROOT / "packs" / name)
+            files = dict(source.files) if source.is_tree else {}
+            self.releases[name] = await self.register(source.document, source.lock, files)
         assert self.releases[name]["state"] == "released", self.releases[name]["error"]
         return self.releases[name]
 

@@ -16,7 +16,7 @@ from worka.packs.errors import LockInvalid, ManifestInvalid
 from worka.packs.runtime.record import read_lock
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = ("git", "fetch", "notes")
+SHIPPED = ("git", "fetch", "notes", "tables", "changes", "documents")
 
 
 def good() -> dict[str, Any]:

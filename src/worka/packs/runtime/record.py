@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from email.parser import HeaderParser
 from pathlib import Path
 
+from packaging.markers import InvalidMarker, Marker
 from packaging.utils import canonicalize_name
 
 from worka.kernel.errors import Invalid
@@ -69,6 +70,11 @@ def read_lock(text: str) -> Lock:
         match = _REQUIREMENT.fullmatch(line)
         if match is None:
             raise LockInvalid(f"Requirement {number} is not `name==version --hash=sha256:…`: {line[:120]}")
+        if match["marker"]:
+            try:
+                Marker(match["marker"].lstrip("; "))
+            except InvalidMarker as error:
+                raise LockInvalid(f"Requirement {number} has a marker that is none: {line[:120]}") from error
         pins[canonicalize_name(match["name"])] = match["version"]
         lines.append(" ".join(line.split()))
     return Lock("\n".join(lines) + "\n" if lines else "", pins)

@@ -1,0 +1,145 @@
+"""What an author is told before anything is sent, and what a manifest may declare that nothing stands behind yet."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from typing import Any
+
+import jsonschema
+import pytest
+
+from tests.packs.conftest import Packs
+from tests.packs.test_manifest import changed, good
+from tests.packs.test_registration import lock, small, tree
+from worka.cli import starter
+from worka.packs import checking, later, manifest, schema, service
+from worka.packs.errors import ManifestInvalid
+from worka.packs.folder import Source
+
+LATER: dict[str, Any] = {
+    "webhooks": [{"name": "changed", "verification": "standard-webhooks", "schema": {"type": "object"}}],
+    "host_services": ["worka.runtime"],
+    "dependencies": [{"pack": "acme.maps", "tools": ["find"]}],
+    "views": {"board": {"title": "Board", "path": "views/board.json"}},
+    "templates": {"members": [{"name": "Rhea"}], "workflows": [], "hooks": []},
+    "migrations": "migrations",
+}
+PARTS = "webhooks, host services, dependencies, views, migrations and templates are read, checked and told"
+
+
+def started() -> Source:
+    """The pack that `worka pack init` writes."""
+    files = {
+        name: text.encode() for name, text in starter.files("acme", "small").items() if not name.startswith("tests")
+    }
+    return Source(json.loads(files["worka/aip.json"]), manifest.PLACE, files["requirements.lock"].decode(), files)
+
+
+@pytest.mark.capability("MAN-1")
+def test_a_new_pack_has_nothing_wrong_and_each_thing_that_is_broken_in_it_is_told_with_its_fix() -> None:
+    source = started()
+    assert checking.check(source) == checking.Verdict(manifest.read(source.document)[0], [], [])
+    runtime = source.document["runtime"]
+    without = {name: data for name, data in source.files.items() if not name.endswith("__main__.py")}
+    wrong = {
+        "/runtime/command/2": replace(source, files=without),
+        "/runtime/package/lock": replace(source, lock="mcp==2.3.0"),
+        "/version": replace(source, document=source.document | {"version": "1"}),
+        "/runtime/command/1": replace(
+            source, document=source.document | {"runtime": runtime | {"command": ["python", "no.py"]}}
+        ),
+        "/views/board/path": replace(source, document=source.document | {"views": LATER["views"]}),
+        "/migrations": replace(source, document=source.document | {"migrations": "migrations"}),
+    }
+    for pointer, broken in wrong.items():
+        (error,) = checking.check(broken).errors
+        assert error.pointer == pointer
+        assert error.message
+        assert error.fix
+    told = checking.check(replace(source, files={**source.files, "x.py": b"def ("}))
+    assert told.ok
+    assert "x.py is not Python in line 1" in told.warnings[0].message
+
+
+@pytest.mark.capability("MAN-1")
+def test_a_lock_that_does_not_pin_the_package_is_told_with_the_command_that_makes_it() -> None:
+    source = Source(good(), manifest.PLACE, "acme-weather==1.0.0 --hash=sha256:" + "0" * 64, {})
+    (error,) = checking.check(source).errors
+    assert (error.pointer, error.fix) == ("/runtime/package/lock", "make it with `worka pack lock`")
+    right = replace(source, lock="Acme_Weather==1.2.0 --hash=sha256:" + "0" * 64)
+    assert checking.check(right).ok, "the control: another spelling of the same name"
+
+
+@pytest.mark.capability("MAN-2", part=PARTS)
+@pytest.mark.parametrize("field", sorted(LATER))
+def test_a_field_without_a_subject_is_read_checked_and_never_ignored(field: str) -> None:
+    document = good() | {field: LATER[field]}
+    jsonschema.validate(document, manifest.published_schema())
+    found, notices = manifest.read(document)
+    assert [notice.pointer for notice in notices] == [f"/{field}"]
+    assert notices[0].fix
+    refused = [notice.pointer for notice in manifest.unserved(found)]
+    assert refused == ([f"/{field}"] if later.BY_FIELD[field].refused else [])
+    assert manifest.unserved(manifest.read(good())[0]) == [], "the control"
+
+
+WRONG = {
+    "a schema that is none": ("webhooks", [LATER["webhooks"][0] | {"schema": {"type": "objekt"}}], "/webhooks/0/schema"),
+    "two of one name": ("webhooks", LATER["webhooks"] * 2, "/webhooks/1/name"),
+    "itself": ("dependencies", [{"pack": "acme.weather"}], "/dependencies/0/pack"),
+    "a pack twice": ("dependencies", LATER["dependencies"] * 2, "/dependencies/1/pack"),
+    "no pack": ("dependencies", [{"pack": "maps"}], "/dependencies/0/pack"),
+    "a view outside": ("views", {"x": {"title": "X", "path": "../x.json"}}, "/views/x/path"),
+    "a view without title": ("views", {"x": {"path": "x.json"}}, "/views/x/title"),
+    "migrations outside": ("migrations", "/etc", "/migrations"),
+    "a script as a homepage": ("homepage", "javascript:alert(1)", "/homepage"),
+    "the key in a framing header": (
+        "connections/0/idempotency_header", "Content-Length", "/connections/0/idempotency_header",
+    ),
+    "the key over the credential": (
+        "connections/0/idempotency_header", "authorization", "/connections/0/idempotency_header",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.capability("MAN-2", part=PARTS)
+@pytest.mark.parametrize("what", sorted(WRONG))
+def test_a_wrong_one_is_refused_with_its_place(what: str) -> None:
+    path, value, pointer = WRONG[what]
+    with pytest.raises(ManifestInvalid) as refusal:
+        manifest.read(changed(path, value))
+    assert [error["pointer"] for error in refusal.value.extra["errors"]] == [pointer]
+
+
+@pytest.mark.capability("MAN-2", part=PARTS)
+async def test_registration_refuses_what_would_be_broken_and_shows_what_is_told(place: Packs) -> None:
+    for document, pointer in (
+        (small(migrations="migrations"), "/migrations"),
+        (small(views=LATER["views"]), "/views/board/path"),
+        (small(runtime={"image": "registry.test/x"}), "/runtime/image"),
+        (small(runtime={"command": ["sh", "-c", "true"]}), "/runtime/command"),
+    ):
+        with pytest.raises(ManifestInvalid) as refused:
+            await place.register(document, lock(), tree())
+        assert [error["pointer"] for error in refused.value.extra["errors"]] == [pointer]
+    assert await place.world.rows("release") == []
+    told = {key: value for key, value in LATER.items() if key != "migrations"}
+    files = {**tree(), "views/board.json": b"{}"}
+    encoded = {name: base64.b64encode(data).decode() for name, data in files.items()}
+    row = await service.register(place.ctx(), small(**told), lock_text=lock(), files=encoded)
+    shown = schema.release(row)
+    assert [warning["pointer"] for warning in shown["warnings"]] == [f"/{field}" for field in told]
+    assert {field: shown["manifest"][field] for field in told} == told
+
+
+def test_an_older_manifest_without_tools_discovers_them_and_says_so() -> None:
+    document = good()
+    document["tenant"] = document.pop("publisher")
+    del document["tools"]
+    found, notices = manifest.read(document, place=manifest.OLDER_PLACE)
+    assert found.tools == "discover"
+    assert "declare them" in {notice.pointer: notice.fix for notice in notices}["/tools"]
+    with pytest.raises(ManifestInvalid):
+        manifest.read({key: value for key, value in good().items() if key != "tools"})

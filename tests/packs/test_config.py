@@ -1,0 +1,45 @@
+"""What a manifest and a lock name is a name: never an option of the installer, an address, or a weaker hash.
+
+That arguments and environment reach a server as they are written: tests/hostile/test_mcp.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.packs.test_registration import small
+from worka.packs import manifest
+from worka.packs.errors import LockInvalid, ManifestInvalid
+from worka.packs.runtime.record import read_lock
+
+
+def of(**package: str) -> dict[str, Any]:
+    return small(runtime={"package": {"ecosystem": "pypi", "name": "a", "version": "1.0"} | package})
+
+
+@pytest.mark.capability("MAN-1")
+@pytest.mark.parametrize(
+    "name", ["--index-url=https://evil.test", "-e", "a b", "a;id", "../a", "a @ https://evil.test/a", ""]
+)
+def test_the_name_and_version_of_a_package_are_names_and_never_options(name: str) -> None:
+    manifest.read(of(name="mcp-server-git", version="1.0"))
+    for change in ({"name": name}, {"version": name}):
+        with pytest.raises(ManifestInvalid):
+            manifest.read(of(**change))
+
+
+PIN = "a==1 --hash=sha256:" + "0" * 64
+
+
+@pytest.mark.capability("RUN-5", part="archives")
+@pytest.mark.parametrize("line", [
+    "--index-url https://evil.test/simple", "-r /etc/passwd", "-e .", PIN.replace("a==1", "a==1; os.system('id')"),
+    f"{PIN} --config-settings=x", f"{PIN} --global-option=x", "git+https://evil.test/a.git", "./a.tar.gz", PIN.replace("==", "==="),
+    "a==1 --hash=md5:00", PIN.replace("a==", "a @ https://evil.test/a#=="), f"-c x {PIN}",
+])  # fmt: skip
+def test_a_lock_holds_no_option_no_address_and_no_weaker_hash(line: str) -> None:
+    assert read_lock(PIN).pins == {"a": "1"}, "the control"
+    with pytest.raises(LockInvalid):
+        read_lock(f"{PIN}\n{line}\n")

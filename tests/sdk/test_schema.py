@@ -1,0 +1,94 @@
+"""From annotations to schemas, and JSON to typed values: what is understood, what is refused, and where."""
+
+from __future__ import annotations
+
+import enum
+import json
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+
+import jsonschema
+import pytest
+from worka_sdk import Field, Wrong
+from worka_sdk.schema import convert, dump, schema_of
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Place(TypedDict):
+    name: str
+    height: NotRequired[float]
+
+
+@dataclass
+class Thing:
+    """Something."""
+
+    count: Annotated[int, Field("how many", least=1, most=9)]
+    colour: Colour
+    mode: Literal["a", "b"] = "a"
+    words: list[str] = field(default_factory=list)
+    places: dict[str, Place] = field(default_factory=dict)
+    note: str | None = None
+    anything: Any = None
+
+
+GOOD = {"count": 2, "colour": "red", "words": ["x"], "places": {"p": {"name": "Bern"}}, "note": None}
+
+
+def test_a_schema_takes_exactly_what_becomes_the_type() -> None:
+    schema = schema_of(Thing)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(GOOD, schema)
+    thing = convert(Thing, GOOD)
+    assert (thing.count, thing.colour, thing.mode, thing.places["p"]["name"]) == (2, Colour.RED, "a", "Bern")
+    assert convert(Thing, json.loads(json.dumps(dump(thing)))) == thing
+    assert schema["required"] == ["count", "colour"]
+    assert schema["properties"]["count"] == {"type": "integer", "description": "how many", "minimum": 1, "maximum": 9}
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"count": 10}, "/count"),
+        ({"count": True}, "/count"),
+        ({"count": 1.5}, "/count"),
+        ({"colour": "green"}, "/colour"),
+        ({"mode": 1}, "/mode"),
+        ({"words": ["x", 5]}, "/words/1"),
+        ({"words": "x"}, "/words"),
+        ({"places": {"a/b": {}}}, "/places/a~1b/name"),
+        ({"places": {"p": {"name": "x", "depth": 1}}}, "/places/p/depth"),
+        ({"note": 5}, "/note"),
+        ({"unknown": 1}, "/unknown"),
+    ],
+)
+def test_what_does_not_fit_is_told_with_its_place_as_the_schema_would(change: dict[str, Any], pointer: str) -> None:
+    wrong = GOOD | change
+    with pytest.raises(Wrong) as refused:
+        convert(Thing, wrong)
+    assert refused.value.pointer == pointer
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, schema_of(Thing))
+
+
+@dataclass
+class Endless:
+    inner: list[Endless]
+
+
+@pytest.mark.parametrize("kind", [bytes, set[str], dict[int, str], object, Endless, complex])
+def test_a_type_without_a_schema_is_refused_where_it_is_defined(kind: Any) -> None:
+    with pytest.raises(TypeError):
+        schema_of(kind)
+    assert schema_of(dict[str, int]) == {"type": "object", "additionalProperties": {"type": "integer"}}, "the control"
+
+
+def test_a_value_that_json_cannot_hold_is_refused() -> None:
+    for value in (float("nan"), float("inf"), b"x", object(), {"a": {1, 2}}):
+        with pytest.raises(TypeError):
+            dump(value)
+    assert dump({"a": (1, None, Colour.BLUE)}) == {"a": [1, None, "blue"]}
