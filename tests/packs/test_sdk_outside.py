@@ -83,7 +83,11 @@ def desk() -> dict[str, Any]:
             {
                 "provider": "tracker",
                 "access": "read issues and publish",
-                "inject": {"host": TRACKER, "header": "Authorization", "template": "Bearer {{connection.access_token}}"},
+                "inject": {
+                    "host": TRACKER,
+                    "header": "Authorization",
+                    "template": "Bearer {{connection.access_token}}",
+                },
                 "idempotency_header": "Idempotency-Key",
             }
         ],
@@ -97,7 +101,9 @@ async def test_a_pack_of_the_sdk_goes_out_with_the_brokers_credential_and_key_an
 ) -> None:
     await place.connect(outside.facts)
     await place.exception("canary.worka.test", outside.facts["canary_port"], outside.facts)
-    row = await place.register(desk(), "", folder.vendored({"server.py": TOOLS.encode(), "requirements.lock": b"# none\n"}))
+    row = await place.register(
+        desk(), "", folder.vendored({"server.py": TOOLS.encode(), "requirements.lock": b"# none\n"})
+    )
     assert row["state"] == "released", row["error"]
     attached = await service.attach(place.ctx(), row["id"])
     await place.approve(attached["approval_id"])

@@ -318,11 +318,9 @@ def build(
 
 def release(path: Source, dry_run: DryRun = False) -> None:
     """Check a pack, run its tests in the sandbox, register it, and wait until it is released or says why not."""
-    source, manifest = read(path)
-    value: Row = {"pack": manifest.pack, "version": manifest.version, "tests": None}
+    _, manifest = read(path)
     if path.is_dir() and (path / "tests").is_dir():
         found = suite(path)
-        value["tests"] = found["passed"]
         if not found["passed"]:
             output.talk.print(output.escape(found["output"].rstrip()))
             raise Failed(
@@ -335,14 +333,22 @@ def release(path: Source, dry_run: DryRun = False) -> None:
                 1,
             )
     if dry_run:
-        value["files"] = len(source.files)
-        if not show(value):
-            output.talk.print(f"dry run: would register {manifest.pack} {manifest.version}; nothing was sent")
+        would_be_sent(path)
         return
     made = packs.register(client(), path)
     if not show(made):
         output.record(made, skip=("manifest", "tools", "probe", "packages"))
     raise typer.Exit(0 if made["state"] == "released" else 1)
+
+
+def would_be_sent(path: Path) -> None:
+    """Says what a registration would send, after all that can be checked without an instance. Raises Failed."""
+    source, manifest = read(path)
+    size = sum(map(len, source.files.values())) if source.is_tree else 0
+    names = sorted(source.files) if source.is_tree else []
+    value = {"pack": manifest.pack, "version": manifest.version, "files": names, "bytes": size, "sent": False}
+    if not show(value):
+        output.talk.print(f"dry run: would register {manifest.pack} {manifest.version}; nothing was sent")
 
 
 def _in_the_workshop(source: folder.Source, manifest: Manifest, work: Callable[[Any, Any], Any]) -> Row:

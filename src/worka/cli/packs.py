@@ -22,8 +22,16 @@ pack = typer.Typer(no_args_is_help=True, help="Packs: releases and attachments."
 @pack.command("register")
 def pack_register(
     folder: Annotated[Path, typer.Argument(help="folder with worka/aip.json, or an archive of `worka pack build`")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="check it here, say what would be sent, and send nothing")
+    ] = False,
 ) -> None:
     """Register a release: build its environment, probe it in the sandbox, freeze its tools."""
+    if dry_run:
+        from worka.cli.building import would_be_sent
+
+        would_be_sent(folder)
+        return
     api = client()
     value = register(api, folder)
     if not show(value):

@@ -21,6 +21,7 @@ from worka.kernel.ids import new_id
 from worka.kernel.paths import Paths
 from worka.kernel.redact import text as redact_text
 from worka.kernel.settings import PackSettings
+from worka.packs.errors import MountInvalid
 from worka.packs.manifest import Manifest
 from worka.packs.runtime import build, clone, launching
 from worka.packs.runtime.errors import BuildFailed, SandboxUnavailable
@@ -144,20 +145,18 @@ class Workshop:
     async def bind(self, manifest: Manifest, mounts: Mapping[str, Path]) -> list[dict[str, str]]:
         """Clones of the repositories that the manifest's mounts are bound to, as an attachment has them.
 
-        Raises SandboxUnavailable, naming the mount.
+        Raises MountInvalid, naming the mount.
         """
         targets = {mount.name: mount.target for mount in manifest.runtime.mounts}
         found = []
         for name, source in mounts.items():
             if name not in targets:
                 known = ", ".join(targets) or "none"
-                raise SandboxUnavailable(
-                    f"The manifest has no mount {name}; it has {known}.", remedy="Name one of these."
-                )
+                raise MountInvalid(f"The manifest has no mount {name}; it has {known}.", remedy="Name one of these.")
             try:
                 copy = await asyncio.to_thread(clone.make, source.resolve(), self.paths.clones / name)
             except clone.CloneFailed as error:
-                raise SandboxUnavailable(f"The mount {name}: {error}.", remedy="Name a git repository.") from error
+                raise MountInvalid(f"The mount {name}: {error}.", remedy="Name a git repository.") from error
             found.append({"name": name, "source": str(copy.path), "target": targets[name], "mode": "ro"})
         return found
 
