@@ -87,8 +87,7 @@ def members(kind: Any) -> dict[str, tuple[Any, Any]]:
     """name -> (type, default or MISSING) of a dataclass or a TypedDict."""
     hints = get_type_hints(kind, include_extras=True)
     if is_typeddict(kind):
-        required = kind.__required_keys__
-        return {name: (_bare(hint), dataclasses.MISSING if name in required else None) for name, hint in hints.items()}
+        return {name: (_bare(hint), _needed(kind, name, hint)) for name, hint in hints.items()}
     found: dict[str, tuple[Any, Any]] = {}
     for field in dataclasses.fields(kind):
         default = field.default
@@ -96,6 +95,14 @@ def members(kind: Any) -> dict[str, tuple[Any, Any]]:
             default = field.default_factory()
         found[field.name] = (hints[field.name], default)
     return found
+
+
+def _needed(kind: Any, name: str, hint: Any) -> Any:
+    # The class itself does not know: where annotations are texts, it never saw `NotRequired`.
+    optional = get_origin(hint) is NotRequired or (
+        get_origin(hint) is not Required and name not in kind.__required_keys__
+    )
+    return None if optional else dataclasses.MISSING
 
 
 def _bare(hint: Any) -> Any:

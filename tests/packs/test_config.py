@@ -33,13 +33,16 @@ def test_the_name_and_version_of_a_package_are_names_and_never_options(name: str
 PIN = "a==1 --hash=sha256:" + "0" * 64
 
 
-@pytest.mark.capability("RUN-5", part="archives")
-@pytest.mark.parametrize("line", [
+LINES = (
     "--index-url https://evil.test/simple", "-r /etc/passwd", "-e .", PIN.replace("a==1", "a==1; os.system('id')"),
     f"{PIN} --config-settings=x", f"{PIN} --global-option=x", "git+https://evil.test/a.git", "./a.tar.gz", PIN.replace("==", "==="),
     "a==1 --hash=md5:00", PIN.replace("a==", "a @ https://evil.test/a#=="), f"-c x {PIN}",
-])  # fmt: skip
-def test_a_lock_holds_no_option_no_address_and_no_weaker_hash(line: str) -> None:
+)  # fmt: skip
+
+
+@pytest.mark.capability("RUN-5", part="archives")
+def test_a_lock_holds_no_option_no_address_and_no_weaker_hash() -> None:
     assert read_lock(PIN).pins == {"a": "1"}, "the control"
-    with pytest.raises(LockInvalid):
-        read_lock(f"{PIN}\n{line}\n")
+    for line in LINES:
+        with pytest.raises(LockInvalid):
+            read_lock(f"{PIN}\n{line}\n")

@@ -160,7 +160,9 @@ def test_the_older_root_level_form_is_mapped_and_says_what_to_rename() -> None:
     document["dependencies"] = ["acme/maps"]
     found, notices = manifest.read(document, place=manifest.OLDER_PLACE)
     assert (found.publisher, found.dependencies[0].pack) == ("acme", "acme.maps")
-    assert {"", "/schema_version", "/tenant", "/dependencies/0"} == {notice.pointer for notice in notices}
+    assert {"", "/schema_version", "/tenant", "/dependencies/0", "/dependencies"} == {
+        notice.pointer for notice in notices
+    }
     with pytest.raises(ManifestInvalid):
         manifest.read(document)
 

@@ -101,7 +101,10 @@ def wire() -> Iterator[Wire]:
         yield made
     finally:
         made.process.kill()
-        made.process.communicate()
+        made.process.wait()
+        for pipe in (made.process.stdin, made.process.stdout, made.process.stderr):
+            if pipe:
+                pipe.close()
 
 
 def test_what_is_no_message_is_answered_and_the_session_goes_on(wire: Wire) -> None:

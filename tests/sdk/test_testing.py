@@ -86,17 +86,23 @@ def test_a_record_is_made_once_holds_no_credential_and_answers_the_same_without_
 RULES = ["api.acme.test", {"host": "*.cdn.test", "port": 443, "methods": ["get"], "paths": ["/a", "/b/*"]}]
 
 
-@pytest.mark.parametrize("method", ["GET", "POST"])
-@pytest.mark.parametrize("url", [
+URLS = (
     "https://api.acme.test/", "http://api.acme.test/x?y=1", "https://API.acme.test", "https://acme.test/", "https://x.cdn.test/a",
     "https://x.cdn.test/b/c", "https://x.cdn.test/c", "http://x.cdn.test/a", "https://cdn.test/a", "https://api.acme.test:8443/",
     "https://api.acme.test.evil.test/",
-])  # fmt: skip
-def test_the_harness_lets_through_what_the_broker_lets_through(url: str, method: str) -> None:
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    verdict = decide(parse_rules(RULES), str(parts.hostname), port, method, parts.path or "/", "write")
-    assert allowed(RULES, outside.Request(method, url)) == verdict.allowed
+)  # fmt: skip
+
+
+def test_the_harness_lets_through_what_the_broker_lets_through() -> None:
+    verdicts = []
+    for url in URLS:
+        for method in ("GET", "POST"):
+            parts = urlsplit(url)
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+            verdict = decide(parse_rules(RULES), str(parts.hostname), port, method, parts.path or "/", "write")
+            assert allowed(RULES, outside.Request(method, url)) == verdict.allowed, (method, url)
+            verdicts.append(verdict.allowed)
+    assert 0 < sum(verdicts) < len(verdicts), "some of each"
 
 
 def test_a_destination_that_the_manifest_does_not_declare_is_refused_before_it_is_asked(

@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,10 @@ from worka.kernel.redact import text as redact_text
 from worka.kernel.settings import PackSettings
 from worka.packs.errors import MountInvalid
 from worka.packs.manifest import Manifest
+from worka.packs.rules import with_last_words
 from worka.packs.runtime import build, clone, launching
 from worka.packs.runtime.errors import BuildFailed, SandboxUnavailable
+from worka.packs.runtime.outcome import CallFailed
 from worka.packs.runtime.pins import Pins
 from worka.packs.runtime.sessions import Session
 from worka.packs.runtime.spec import SessionSpec
@@ -193,7 +195,12 @@ class Workshop:
         """A session of the pack's server, to be closed by the caller. Raises CallFailed."""
         spec = self._spec(built, [*built.entry, *built.manifest.runtime.args], mounts or [])
         session = Session(spec, self.paths, Pins(self.paths.envs / "pins"))
-        await session.start(build.read_stamp(Path(built.env_path)), START_SECONDS)
+        try:
+            await session.start(build.read_stamp(Path(built.env_path)), START_SECONDS)
+        except CallFailed as failure:
+            ending = failure.ending
+            told = with_last_words(ending.message, session.stderr_tail)
+            raise CallFailed(replace(ending, message=told)) from failure
         return session
 
     async def run(self, built: Built, arguments: list[str], seconds: float = 300) -> Ended:
