@@ -46,7 +46,6 @@ def author(instance: Instance, tmp_path: Path) -> Iterator[Shell]:
 
 
 @pytest.mark.capability("MAN-1", "MAN-5", part="the builder's tutorial")
-@pytest.mark.capability("LIF-2", part="a version never changes its contents, over the command line")
 def test_the_tutorial_leads_from_an_empty_folder_to_a_governed_call(author: Shell, tmp_path: Path) -> None:
     page = TUTORIAL.read_text()
     assert page.count("```") == 2 * len(STEP.findall(page)), "every block is typed or written"

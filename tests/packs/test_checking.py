@@ -26,7 +26,6 @@ LATER: dict[str, Any] = {
     "templates": {"members": [{"name": "Rhea"}], "workflows": [], "hooks": []},
     "migrations": "migrations",
 }
-PARTS = "webhooks, host services, dependencies, views, migrations and templates are read, checked and told"
 
 
 def started() -> Source:
@@ -72,7 +71,9 @@ def test_a_lock_that_does_not_pin_the_package_is_told_with_the_command_that_make
     assert checking.check(right).ok, "the control: another spelling of the same name"
 
 
-@pytest.mark.capability("MAN-2", part=PARTS)
+@pytest.mark.capability(
+    "MAN-2", part="webhooks, host services, dependencies, views, migrations and templates are read, checked and told"
+)
 def test_a_field_without_a_subject_is_read_checked_and_never_ignored() -> None:
     assert LATER.keys() == later.BY_FIELD.keys()
     for field, value in LATER.items():
@@ -105,7 +106,9 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.capability("MAN-2", part=PARTS)
+@pytest.mark.capability(
+    "MAN-2", part="webhooks, host services, dependencies, views, migrations and templates are read, checked and told"
+)
 def test_a_wrong_one_is_refused_with_its_place() -> None:
     for what, (path, value, pointer) in WRONG.items():
         with pytest.raises(ManifestInvalid) as refusal:
@@ -113,7 +116,9 @@ def test_a_wrong_one_is_refused_with_its_place() -> None:
         assert [error["pointer"] for error in refusal.value.extra["errors"]] == [pointer], what
 
 
-@pytest.mark.capability("MAN-2", part=PARTS)
+@pytest.mark.capability(
+    "MAN-2", part="webhooks, host services, dependencies, views, migrations and templates are read, checked and told"
+)
 async def test_registration_refuses_what_would_be_broken_and_shows_what_is_told(place: Packs) -> None:
     for document, pointer in (
         (small(migrations="migrations"), "/migrations"),
