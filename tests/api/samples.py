@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tests.api.world import Doors
+from tests.api.world import OSV, Doors
 
 NO_ID = "7zzzzzzzzzzzzzzzzzzzzzzzzz"
 """The end of an id that nobody has."""
@@ -43,6 +43,8 @@ def parameters(w: Doors, path: str) -> dict[str, str]:
         "exception_id": ids["exception_canary"],
         "proposal_id": ids["proposal"],
         "release_id": ids["release_notes"],
+        "pack": "worka.notes",
+        "withdrawal_id": ids["withdrawal"],
         "secret_id": ids["secret"],
         "task_id": ids["task"],
         "token_id": ids["token"],
@@ -232,6 +234,22 @@ SAMPLES: dict[str, Sample] = {
     "GET /v1/invocations/{invocation_id}/why": PLAIN,
     "GET /v1/releases/{release_id}": PLAIN,
     "GET /v1/releases/{release_id}/why": PLAIN,
+    "GET /v1/releases/{release_id}/reach": PLAIN,
+    "GET /v1/releases/{release_id}/reach.svg": PLAIN,
+    "GET /v1/releases/{release_id}/grade": PLAIN,
+    "GET /v1/releases/{release_id}/gates": PLAIN,
+    "GET /v1/releases/{release_id}/sbom": PLAIN,
+    "GET /v1/attachments/{attachment_id}/reach": PLAIN,
+    "GET /v1/withdrawals/{withdrawal_id}": PLAIN,
+    f"GET {WS}/lineage": Sample(query=lambda w: {"subject": w.ids["attachment_notes"]}),
+    f"GET {WS}/packs/{{pack}}/users": Sample(query=lambda w: {"limit": "5"}),
+    f"GET {WS}/packs/{{pack}}/reach": PLAIN,
+    f"GET {WS}/withdrawals": Sample(query=lambda w: {"limit": "5"}),
+    f"GET {WS}/failures": Sample(query=lambda w: {"days": "7"}),
+    f"GET {WS}/advisories": Sample(query=lambda w: {"limit": "5"}),
+    f"GET {WS}/findings": Sample(query=lambda w: {"limit": "5"}),
+    f"POST {WS}/advisories": Sample(lambda w: {"documents": [OSV]}),
+    f"POST {WS}/advisory-checks": PLAIN,
     "GET /v1/secrets/{secret_id}": PLAIN,
     "GET /v1/secrets/{secret_id}/why": PLAIN,
     "GET /v1/tasks/{task_id}": PLAIN,
@@ -396,6 +414,10 @@ SAMPLES: dict[str, Sample] = {
     "POST /v1/releases/{release_id}/revoke": Sample(lambda w: {"reason": "r"}),
     "DELETE /v1/attachments/{attachment_id}": Sample(lambda w: {"reason": "r"}),
     "POST /v1/releases/{release_id}/quarantine": Sample(lambda w: {"reason": "r"}),
+    "POST /v1/releases/{release_id}/lift": Sample(lambda w: {"reason": "r"}),
+    f"POST {WS}/packs/{{pack}}/revoke": Sample(lambda w: {"reason": "r"}),
+    f"POST {WS}/packs/{{pack}}/quarantine": Sample(lambda w: {"reason": "r"}),
+    f"POST {WS}/packs/{{pack}}/lift": Sample(lambda w: {"reason": "r"}),
     f"DELETE {WS}/members/{{principal_id}}": PLAIN,
     "DELETE /v1/sessions/current": PLAIN,
 }  # fmt: skip

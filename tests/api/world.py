@@ -91,6 +91,11 @@ def _other(demo: Demo) -> tuple[Client, dict[str, str], dict[str, str]]:
     )
 
 
+OSV: dict[str, Any] = {
+    "id": "OSV-2026-1", "modified": "2026-01-01T00:00:00Z", "summary": "nothing that a pack holds",
+    "affected": [{"package": {"ecosystem": "PyPI", "name": "nobody-holds-it"}, "versions": ["1.0"]}],
+}  # fmt: skip
+"""A known vulnerability of what no pack holds."""
 ASKS_FOR_POLICY = """@id("four-eyes") @verdict("ask") @rule("approve:1") @reason("Two people look at a change.")
 forbid(principal, action == Worka::Action::"policy.save_here", resource);
 """
@@ -115,9 +120,14 @@ def further(demo: Demo) -> dict[str, str]:
     where = {"url": "https://nobody-hears.worka.test/in", "types": ["approval.expired"]}
     hook = owner.post(owner.ws("/webhooks"), where)
     delivery = owner.post(f"/v1/webhooks/{hook['id']}/test")["id"]
+    owner.post(owner.ws("/advisories"), {"documents": [OSV]})
+    # Of a pack that the rest does without: what is taken away leaves a receipt.
+    owner.post(f"/v1/releases/{ids['release_fetch']}/revoke", {"reason": "not needed"})
+    withdrawal = owner.get(owner.ws("/withdrawals"))["items"][0]["id"]
     # Nothing of it is to be tried in the background while a test looks whether anything changed.
     owner.call("PATCH", f"/v1/webhooks/{hook['id']}", {"state": "paused"})
     return ids | {
+        "withdrawal": withdrawal,
         "webhook": hook["id"],
         "delivery": delivery,
         "group": group["id"],

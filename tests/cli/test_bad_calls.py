@@ -43,13 +43,25 @@ TEXT = {
 NEVER = "7zzzzzzzzzzzzzzzzzzzzzzzzz"
 PREFIX = {"task_id": "task", "approval_id": "apr", "release_id": "rel", "invocation_id": "inv", "view_id": "view",
           "decision_id": "dec", "attachment_id": "att", "kill_id": "kill", "secret_id": "sec",
-          "token_id": "tok"}  # fmt: skip
+          "token_id": "tok", "withdrawal_id": "wdr"}  # fmt: skip
 OPTION = {"batch": f"apr_{NEVER}", "most_uses": "3", "owner_email": "a@b.test"}
 EXTRA = {
     "policy dry-run": ["access.cedar"],
     **{
         key: ["--reason", "r"]
-        for key in ("kill on", "limits set", "limits clear", "release quarantine", "release revoke", "secret revoke")
+        for key in (
+            "pack detach",
+            "pack revoke",
+            "pack quarantine",
+            "pack lift",
+            "release lift",
+            "kill on",
+            "limits set",
+            "limits clear",
+            "release quarantine",
+            "release revoke",
+            "secret revoke",
+        )
     },
     "access list": ["--action", "task.create"],
     "approvals bypass open": ["--boundary", "pack.attach"],
@@ -91,7 +103,8 @@ def arguments(called: str, command: Any, folder: Path) -> list[str]:
         if name == "folder":
             value = str(folder)
         if name == "file":
-            value = str(folder / ("access.cedar" if command.name in ("check", "save") else "out.tar"))
+            named = {"check": "access.cedar", "save": "access.cedar", "import": "osv.json"}
+            value = str(folder / named.get(command.name, "out.tar"))
         if name == "kind":
             value = "release" if command.name == "on" else "access"
         given = OPTION.get(name, f"tmb_{NEVER}")
@@ -140,6 +153,7 @@ def folder(tmp_path: Path) -> Path:
     """A home of its own, with a pack's folder."""
     (tmp_path / "worka").mkdir()
     (tmp_path / "worka" / "aip.json").write_text("{}")
+    (tmp_path / "osv.json").write_text('{"id": "OSV-1", "modified": "2026-01-01T00:00:00Z"}')
     (tmp_path / "tenant").mkdir()
     for text in (tmp_path / "access.cedar", tmp_path / "tenant" / "access.cedar"):
         text.write_text("")

@@ -46,7 +46,7 @@ def test_every_command_that_a_message_or_a_page_names_exists() -> None:
     wrong = {path: found for path, text in read.items() if (found := unknown(text, known))}
     assert wrong == {}
     # The positive control: one that does not exist is noticed.
-    assert unknown("Read `worka release why REL`.", known) == ["worka release why"]
+    assert unknown("Read `worka release because REL`.", known) == ["worka release because"]
 
 
 # Of a remedy every word is an instruction: "worka members", without marks around it, sends its reader nowhere all the same.

@@ -14,6 +14,7 @@ import worka.connections.store
 import worka.governance.store
 import worka.identity.store
 import worka.notifications.store
+import worka.packs.lifecycle.store
 import worka.packs.store
 import worka.treasury.store
 import worka.views.store
@@ -37,7 +38,7 @@ PREFIXES = {
     "proposal": "pol", "glass": "glass", "kill": "kill",
     "hook": "whk", "hook_secret": "whs", "rule": "rule", "sending": "dlv", "told": "dlv", "word": "out",
     "group": "grp", "delegation": "dlg", "bypass": "byp", "other": "per",
-    "account": "sva",
+    "account": "sva", "withdrawn": "wdr", "finding": "vul",
 }  # fmt: skip
 
 
@@ -125,6 +126,18 @@ def rows(a: SimpleNamespace) -> dict[str, dict[str, Any]]:
         "kill": {
             **base, "id": a.kill, "kind": "release", "subject": a.release, "reason": "r", "receipt": {},
             "set_by": a.person, "set_by_name": "Ada", "by_operator": False, "by_owner": True,
+        },
+        "withdrawn": {
+            **base, "id": a.withdrawn, "kind": "release", "subject": a.release, "name": "acme.notes 1.0.0", "act": "revoke",
+            "why": "w", "receipt": {}, "by_kind": "person", "by_id": a.person, "by_name": "Ada", "approval_id": None,
+        },
+        "advisory": {
+            "tenant_id": a.tenant, "id": "OSV-1", "summary": "s", "severity": "high", "modified": "2026-01-01T00:00:00Z",
+            "withdrawn": False, "imported_by": a.person,
+            "affects": [{"ecosystem": "pypi", "package": "notes", "versions": ["1"], "ranges": []}],
+        },
+        "finding": {
+            **base, "id": a.finding, "release_id": a.release, "advisory_id": "OSV-1", "package": "notes", "version": "1",
         },
         "limit": {
             "tenant_id": a.tenant, "layer": "workspace", "scope": "workspace", "workspace_id": a.ws, "member_id": "",
@@ -247,6 +260,11 @@ async def fill(db: Database, a: SimpleNamespace) -> None:
             await packs.insert_attachment(conn, r[name])
         await packs.move_attachment(conn, a.attached, "attached", "attachment_in_service")
         await packs.move_attachment(conn, a.waiting, "awaiting_connection", "waiting_for_connection")
+        lifecycle = worka.packs.lifecycle.store
+        await lifecycle.add_withdrawal(conn, r["withdrawn"])
+        await lifecycle.set_standing(conn, a.tenant, "acme.notes", a.ws, "free", a.withdrawn)
+        await lifecycle.put_advisories(conn, [r["advisory"]])
+        await lifecycle.add_finding(conn, r["finding"])
         await worka.treasury.store.add_grant(conn, r["grant"])
         await tasks.insert_definition(conn, r["definition"])
         await _tasks(conn, a, r)

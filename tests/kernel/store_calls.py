@@ -84,6 +84,23 @@ async def _in_force(store: Any, conn: Any, a: SimpleNamespace) -> Any:
     return {"versions": holds.access.tenant or holds.governance.tenant, "kills": list(holds.kills)}
 
 
+async def _attached_tools(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    """The filled release was not probed: here it has a tool."""
+    await conn.execute('update worka.release set tools = \'[{"name": "write"}]\' where id = %s', (a.release,))
+    return await store.attached_tools(conn, a.ws)
+
+
+async def _released(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    """Nor was it released."""
+    await conn.execute("update worka.release set state = 'released' where id = %s", (a.release,))
+    return await store.releases_with_packages(conn, None, 50)
+
+
+async def _proposed(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    await conn.execute("update worka.finding set approval_id = %s where id = %s", (a.asked, a.finding))
+    return await store.findings_of_approval(conn, a.asked)
+
+
 CALLS: dict[str, Entry] = {
     # api
     "api.begin": refused(lambda s, c, a: s.begin(c, a.tenant, a.person, new_id("key"), DIGEST, a.process)),
@@ -416,6 +433,47 @@ CALLS: dict[str, Entry] = {
     "packs.calls_begun": reads(lambda s, c, a: s.calls_begun(c, 3600)),
     "packs.oldest_call": reads(lambda s, c, a: _less(s.oldest_call(c, 3600, a.ws, None), 3600.0)),
     "packs.attached_counted": reads(lambda s, c, a: s.attached_counted(c)),
+    "packs.lifecycle.lineage": reads(lambda s, c, a: s.lineage(c, a.ws, a.running)),
+    "packs.lifecycle.places_of": reads(lambda s, c, a: s.places_of(c, "acme.notes")),
+    "packs.lifecycle.users_of": reads(lambda s, c, a: s.users_of(c, "acme.notes", [a.ws], None, 50)),
+    "packs.lifecycle.releases_of_pack": reads(lambda s, c, a: s.releases_of_pack(c, "acme.notes")),
+    "packs.lifecycle.attachments_in_use": reads(lambda s, c, a: s.attachments_in_use(c, "pack", "acme.notes")),
+    "packs.lifecycle.hanging_on": reads(
+        lambda s, c, a: s.hanging_on(c, [{"id": a.attached, "pack": "acme.notes", "workspace_id": a.ws}])
+    ),
+    "packs.lifecycle.reached_by": reads(lambda s, c, a: s.reached_by(c, [a.attached], a.at - timedelta(days=2))),
+    "packs.lifecycle.add_withdrawal": refused(lambda s, c, a: s.add_withdrawal(c, new(a, "withdrawn"))),
+    "packs.lifecycle.withdrawals": reads(lambda s, c, a: s.withdrawals(c, a.ws, None, 50)),
+    "packs.lifecycle.withdrawal": reads(lambda s, c, a: s.withdrawal(c, a.withdrawn)),
+    "packs.lifecycle.last_withdrawal": reads(lambda s, c, a: s.last_withdrawal(c, [a.release])),
+    "packs.lifecycle.lock_standing": deployment(LOCK, lambda s, c, a: s.lock_standing(c, a.tenant, "acme.notes")),
+    "packs.lifecycle.standing": reads(lambda s, c, a: s.standing(c, "acme.notes")),
+    "packs.lifecycle.set_standing": refused(
+        lambda s, c, a: s.set_standing(c, a.tenant, "acme.notes", a.ws, "revoked", a.withdrawn)
+    ),
+    "packs.lifecycle.running_of": reads(lambda s, c, a: s.running_of(c, [a.attached])),
+    "packs.lifecycle.enqueue_ending": refused(lambda s, c, a: s.enqueue_ending(c, a.tenant, new_id("wdr"))),
+    "packs.lifecycle.packs_of_tenant": reads(lambda s, c, a: s.packs_of_tenant(c)),
+    "packs.lifecycle.attached_tools": reads(_attached_tools),
+    "packs.lifecycle.awaiting_of_release": reads(lambda s, c, a: s.awaiting_of_release(c, a.release)),
+    "packs.lifecycle.decided_of_release": reads(lambda s, c, a: s.decided_of_release(c, a.release)),
+    "packs.lifecycle.failures": reads(lambda s, c, a: s.failures(c, a.ws, a.at - timedelta(days=2), None)),
+    "packs.lifecycle.put_advisories": refused(
+        lambda s, c, a: s.put_advisories(c, [{**rows(a)["advisory"], "id": "OSV-2"}])
+    ),
+    "packs.lifecycle.advisories": reads(lambda s, c, a: s.advisories(c, None, 50)),
+    "packs.lifecycle.advisory": reads(lambda s, c, a: s.advisory(c, "OSV-1")),
+    "packs.lifecycle.advisories_for": reads(
+        lambda s, c, a: s.advisories_for(c, [{"ecosystem": "pypi", "package": "notes"}])
+    ),
+    "packs.lifecycle.releases_with_packages": reads(_released),
+    "packs.lifecycle.findings_of_release": reads(lambda s, c, a: s.findings_of_release(c, a.release)),
+    "packs.lifecycle.findings": reads(lambda s, c, a: s.findings(c, a.ws, None, 50)),
+    "packs.lifecycle.add_finding": refused(
+        lambda s, c, a: s.add_finding(c, new(a, "finding", package="other"))
+    ),
+    "packs.lifecycle.move_findings": writes(lambda s, c, a: s.move_findings(c, [a.finding], "proposed", a.asked)),
+    "packs.lifecycle.findings_of_approval": reads(_proposed),
     "packs.lock_identity": deployment(LOCK, lambda s, c, a: s.lock_identity(c, a.tenant, "acme")),
     "packs.publisher_workspace": reads(lambda s, c, a: s.publisher_workspace(c, "acme")),
     "packs.insert_release": refused(lambda s, c, a: s.insert_release(c, new(a, "release", version="2.0.0"))),
@@ -448,7 +506,7 @@ CALLS: dict[str, Entry] = {
     "packs.set_held": writes(lambda s, c, a: s.set_held(c, a.attached, {"write": {}})),
     "packs.active_connection": reads(lambda s, c, a: s.active_connection(c, a.ws, "tracker", "example.org", 443)),
     "packs.lock_key": deployment(LOCK, lambda s, c, a: s.lock_key(c, a.tenant, a.key)),
-    "packs.insert_invocation": refused(lambda s, c, a: s.insert_invocation(c, new(a, "running"))),
+    "packs.insert_invocation": writes(lambda s, c, a: s.insert_invocation(c, new(a, "running"))),
     "packs.lose_invocations": writes(lambda s, c, a: s.lose_invocations(c, a.key)),
     "packs.invocation": reads(lambda s, c, a: s.invocation(c, a.running)),
     "packs.invocation_for_update": reads(lambda s, c, a: s.invocation_for_update(c, a.running)),

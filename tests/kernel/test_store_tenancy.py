@@ -21,7 +21,8 @@ from tests.support.database import Cluster
 from worka.kernel.db import Connection, Database
 from worka.kernel.ids import new_id
 
-DOMAINS = sorted(path.parent.name for path in Path(worka.__file__).parent.glob("*/store.py"))
+ROOT = Path(worka.__file__).parent
+DOMAINS = sorted(".".join(path.parent.relative_to(ROOT).parts) for path in ROOT.rglob("store.py"))
 
 
 Judge = psycopg.Connection[tuple[Any, ...]]
@@ -117,7 +118,7 @@ async def own_picture(conn: Connection) -> str:
 
 async def answer_of(entry: Entry, name: str, conn: Connection, world: SimpleNamespace) -> Any:
     """What the function gives, whole."""
-    found = entry.call(store_of(name.split(".")[0]), conn, world)
+    found = entry.call(store_of(name.rpartition(".")[0]), conn, world)
     if inspect.isasyncgen(found):
         return [item async for item in found]
     return await found
@@ -155,7 +156,7 @@ def test_every_table_of_a_tenant_has_a_row_to_be_found(admin: Judge, world: Simp
 async def test_no_store_function_reaches_a_row_of_another_tenant(
     db: Database, admin: Judge, world: SimpleNamespace, domain: str
 ) -> None:
-    found = [await fault_of(db, admin, world, name) for name in sorted(CALLS) if name.split(".")[0] == domain]
+    found = [await fault_of(db, admin, world, name) for name in sorted(CALLS) if name.rpartition(".")[0] == domain]
     assert [fault for fault in found if fault] == []
 
 
@@ -201,7 +202,7 @@ async def test_the_same_calls_reach_the_rows_of_their_own_tenant(
 ) -> None:
     idle = []
     for name, entry in sorted(CALLS.items()):
-        if name.split(".")[0] != domain or entry.kind == "deployment":
+        if name.rpartition(".")[0] != domain or entry.kind == "deployment":
             continue
         async with db.transaction(getattr(world, entry.under)) as conn:
             before = await own_picture(conn) if entry.kind == "writes" else ""

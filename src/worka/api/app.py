@@ -38,6 +38,7 @@ from worka.kernel.http import gives
 from worka.notifications.routes import router as notifications
 from worka.observability.heartbeat import Heartbeat
 from worka.observability.routes import router as observability
+from worka.packs.lifecycle_routes import router as packs_lifecycle
 from worka.packs.routes import router as packs
 from worka.realtime.routes import router as realtime
 from worka.treasury.routes import router as treasury
@@ -63,6 +64,7 @@ ROUTERS = (
     broker,
     notifications,
     packs,
+    packs_lifecycle,
     workflows,
     views,
     observability,

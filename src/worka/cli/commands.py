@@ -21,6 +21,7 @@ from worka.cli import (
     fields,
     invitations,
     kills,
+    lifecycle,
     limits,
     members,
     myself,
@@ -52,6 +53,7 @@ app.add_typer(approvals.approvals, name="approvals")
 app.add_typer(approvals.groups, name="group")
 app.add_typer(packs.pack, name="pack")
 building.onto(packs.pack)
+app.add_typer(lifecycle.advisories, name="advisory")
 app.add_typer(policies.policy, name="policy")
 app.add_typer(kills.kill, name="kill")
 app.add_typer(limits.limits, name="limits")

@@ -50,6 +50,11 @@ def _take_away(
     if dry_run or not yes:
         touched = api.get(f"/v1/{things}/{thing_id}/withdrawal-preview", days=days)
         if dry_run:
+            if things == "releases":
+                # A preview is for whoever may look: that it is refused, only the attempt itself says.
+                api.change(
+                    "POST", f"/v1/{things}/{thing_id}/{verb}", {"reason": body["reason"] or "a dry run"}, dry_run=True
+                )
             if not show(touched):
                 say(touched)
                 output.text(f"dry run: nothing was done; without --dry-run it would {verb} it")

@@ -12,9 +12,15 @@ INVOCATION_VIEW = Action(
 )
 INVOKE = Action("tool.invoke", "invoke", "tool", "Call a tool of an attached pack.", waits=True)
 QUARANTINE = Action("pack.quarantine", "administer", "pack", "Stop everything that runs a release, at once.")
+LIFT = Action("pack.lift", "administer", "pack", "Let what was quarantined serve again.")
 REGISTER = Action("pack.register", "change", "pack", "Register a release: build it and probe it in the sandbox.")
 RELEASE_HELD = Action("attachment.resolve", "administer", "attachment", "Accept a changed tool definition, or detach.")
 REVOKE = Action("pack.revoke", "administer", "pack", "Let no new attachment of a release be made.")
 VIEW = Action("pack.view", "view", "pack", "Read releases, attachments and tools.", records=False)
 
-register(ATTACH, DETACH, HOST_SERVICE, INVOCATION_VIEW, INVOKE, QUARANTINE, REGISTER, RELEASE_HELD, REVOKE, VIEW)
+ADVISORY_IMPORT = Action(
+    "advisory.import", "administer", "workspace", "Hand in known vulnerabilities, and check releases against them."
+)
+register(
+    ADVISORY_IMPORT, ATTACH, DETACH, HOST_SERVICE, INVOCATION_VIEW, INVOKE, LIFT, QUARANTINE, REGISTER, RELEASE_HELD, REVOKE, VIEW,
+)  # fmt: skip

@@ -16,6 +16,12 @@ ATTACHMENT_CREATED = "pack.attachment.created"
 """The attachment serves: mounts, uid and grants are in force."""
 ATTACHMENT_HELD = "pack.attachment.held"
 ATTACHMENT_DETACHED = "pack.attachment.detached"
+WITHDRAWN = "pack.withdrawn"
+"""A release, a pack or an attachment was taken away, or given back: the receipt holds what that touched."""
+ADVISORIES_IMPORTED = "pack.advisories.imported"
+"""Known vulnerabilities were handed in."""
+FINDING_MOVED = "pack.finding.moved"
+"""A known vulnerability hits a release, or what was thought of that is decided."""
 INVOCATION_STARTED = "pack.invocation.started"
 INVOCATION_FINISHED = "pack.invocation.finished"
 
@@ -27,6 +33,9 @@ ALL = (
     ATTACHMENT_CREATED,
     ATTACHMENT_HELD,
     ATTACHMENT_DETACHED,
+    WITHDRAWN,
+    ADVISORIES_IMPORTED,
+    FINDING_MOVED,
     INVOCATION_STARTED,
     INVOCATION_FINISHED,
 )
@@ -79,5 +88,57 @@ def invocation(kind: str, row: dict[str, Any], after: dict[str, Any] | None = No
         cause={"kind": "task", "id": row["task_id"]} if row.get("task_id") else None,
         data=data,
         lane="work",
+        workspace_id=row["workspace_id"],
+    )
+
+
+def withdrawn(row: dict[str, Any], cause: dict[str, Any] | None) -> Event:
+    """A withdrawal, by its receipt: how much it touched, and what of it moved."""
+    receipt = row["receipt"]
+    return Event(
+        type=WITHDRAWN,
+        subject=row["id"],
+        subject_name=row["name"],
+        before=None,
+        after={"act": row["act"], "reason": row["why"]},
+        cause=cause,
+        data={
+            "kind": row["kind"],
+            "of": row["subject"],
+            "attachments": len(receipt["attachments"]),
+            "workspaces": len(receipt["workspaces"]),
+            "tasks": len(receipt["tasks"]),
+            "calls": len(receipt["calls"]),
+        },
+        lane="capability",
+        workspace_id=row["workspace_id"],
+    )
+
+
+def advisories(workspace_id: str, by: str, **counts: int) -> Event:
+    """A feed that was handed in: how many of it are new, and how many hits that made."""
+    return Event(
+        type=ADVISORIES_IMPORTED,
+        subject=workspace_id,
+        subject_name="advisories",
+        before=None,
+        after=dict(counts),
+        data={"by": by},
+        lane="capability",
+        workspace_id=workspace_id,
+    )
+
+
+def finding(row: dict[str, Any], before: str | None, cause: dict[str, Any] | None = None) -> Event:
+    """A hit, or its next state."""
+    return Event(
+        type=FINDING_MOVED,
+        subject=row["id"],
+        subject_name=f"{row['package']} {row['version']}",
+        before=None if before is None else {"state": before},
+        after={"state": row["state"], "advisory": row["advisory_id"]},
+        cause=cause,
+        data={"release": row["release_id"]},
+        lane="capability",
         workspace_id=row["workspace_id"],
     )

@@ -12,7 +12,8 @@ from worka.kernel.explanation import Change, Evidence, Explanation, LastError, N
 from worka.packs import actions, model, rules, store
 from worka.packs.explain_call import explain_invocation as explain_invocation
 from worka.packs.explain_call import layer_of, meaning_of
-from worka.packs.service import reading
+from worka.packs.lifecycle import store as lifecycle
+from worka.packs.service import reaching, reading, withdrawing
 from worka.workspaces.explain import changed_just_before
 
 Row = dict[str, Any]
@@ -56,6 +57,11 @@ async def explain_release(ctx: Context, release_id: str) -> Explanation:
         )
     else:
         headline = f"{name} is {state}: {meaning_of(reason)}"
+        more, also = await approvals_of_release(ctx, release_id)
+        waiting += more
+        following += also
+        if more:
+            headline = f"{name} is released; attaching it waits for {_and(more)}"
         command = f"worka pack attach {release_id}" if state == "released" else "worka pack register PATH"
         async with ctx.transaction() as conn:
             served = await store.attachment_of(conn, row["workspace_id"], name.split(" ")[0])
@@ -81,6 +87,7 @@ async def explain_release(ctx: Context, release_id: str) -> Explanation:
         changed_just_before=await _changes(ctx, row, row["since"], release_id),
         evidence=[
             *([Evidence(kind="digest", ref=row["digest"], label="release digest")] if row["digest"] else []),
+            *await withdrawn(ctx, release_id, pack.id),
             *(
                 Evidence(kind="tool_difference", ref=item["tool"], label=f"{item['field']}: {item['diff']}"[:2000])
                 for item in error.get("differences", [])[:20]
@@ -141,7 +148,8 @@ async def explain_attachment(ctx: Context, attachment_id: str) -> Explanation:
                 because="" if allowed else because,
             )
         )
-    elif state == "detached" and row["approval_id"]:
+    evidence += await withdrawn(ctx, attachment_id, row["release_id"], row["pack"])
+    if state == "detached" and row["approval_id"]:
         evidence.append(Evidence(kind="approval", ref=row["approval_id"]))
     elif state == "attached" and release["state"] == "revoked":
         headline = f"{name} serves calls; its release was revoked, so it cannot be attached anew"
@@ -184,6 +192,24 @@ def _last_error(reason: str, error: Row, attempt: int) -> LastError:
 
 def _and(waiting: list[WaitingOn]) -> str:
     return " and for ".join(f"the {item.kind} “{item.name}”" for item in waiting) or "its check"
+
+
+async def approvals_of_release(ctx: Context, release_id: str) -> tuple[list[WaitingOn], list[NextAction]]:
+    """The open approvals that hold up attachments of a release, where the reader sees them; and what can be done."""
+    async with ctx.transaction() as conn:
+        rows = await lifecycle.awaiting_of_release(conn, release_id)
+        seen = await reaching.seen_by(ctx, (row["workspace_id"] for row in rows))
+        asked = [row["approval_id"] for row in rows if row["workspace_id"] in seen and row["approval_id"]]
+        told = [await approvals.waiting_on(ctx, approval_id) for approval_id in asked]
+    waiting = [item for item in told if item is not None]
+    return waiting, [_decide(item) for item in waiting]
+
+
+async def withdrawn(ctx: Context, *subjects: str) -> list[Evidence]:
+    """Who took it away last, or gave it back, and why: what people read who wonder."""
+    async with ctx.transaction() as conn:
+        row = await lifecycle.last_withdrawal(conn, subjects)
+    return [] if row is None else [Evidence(kind="withdrawal", ref=row["id"], label=withdrawing.said(row))]
 
 
 async def _changes(ctx: Context, row: Row, onset: datetime, *apart_from: str) -> list[Change]:

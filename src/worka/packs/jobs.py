@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worka.kernel.events import Subscribers
-from worka.packs.service import attachments, releases
+from worka.packs.service import attachments, releases, vulnerabilities
 
 REGISTER = "pack.register"
 """The engine's name of the registration job; positional arguments: tenant id, release id."""
@@ -16,3 +16,5 @@ def subscribe(subscribers: Subscribers) -> None:
     subscribers.on("approval.locking", attachments.approval_locking)
     subscribers.on("approval.decided", attachments.approval_decided)
     subscribers.on("connection.activated", attachments.connection_activated)
+    subscribers.on("approval.locking", vulnerabilities.approval_locking)
+    subscribers.on("approval.decided", vulnerabilities.approval_decided)

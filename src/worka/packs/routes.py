@@ -8,7 +8,7 @@ from fastapi import Depends, Header, Response
 
 from worka.kernel.context import Context, Resource
 from worka.kernel.explanation import Explanation
-from worka.kernel.http import Items, Page, context, gives, routes
+from worka.kernel.http import Items, Page, context, gives, routes, trying
 from worka.packs import actions, answers, explain, schema, service, store
 from worka.packs.service import reading
 
@@ -46,17 +46,17 @@ async def why_release(release_id: str, ctx: Caller) -> Explanation:
 
 
 @router.post("/releases/{release_id}/revoke", **gives(answers.Release))
-async def revoke_release(release_id: str, body: schema.GivenReason, ctx: Caller) -> dict[str, Any]:
+async def revoke_release(release_id: str, body: schema.GivenReason, ctx: Context = Depends(trying)) -> dict[str, Any]:
     """No new attachment of this release; existing ones run."""
-    await service.revoke(ctx, release_id, body.reason)
-    return schema.release(await reading.release(ctx, release_id))
+    return schema.release(await service.revoke(ctx, release_id, body.reason))
 
 
 @router.post("/releases/{release_id}/quarantine", **gives(answers.Release))
-async def quarantine_release(release_id: str, body: schema.GivenReason, ctx: Caller) -> dict[str, Any]:
+async def quarantine_release(
+    release_id: str, body: schema.GivenReason, ctx: Context = Depends(trying)
+) -> dict[str, Any]:
     """Nothing of this release runs any more."""
-    await service.quarantine(ctx, release_id, body.reason)
-    return schema.release(await reading.release(ctx, release_id))
+    return schema.release(await service.quarantine(ctx, release_id, body.reason))
 
 
 @router.post("/workspaces/{workspace_id}/attachments", **gives(answers.Attachment, 201, s202=answers.Attachment))
@@ -91,7 +91,9 @@ async def why_attachment(attachment_id: str, ctx: Caller) -> Explanation:
 
 
 @router.delete("/attachments/{attachment_id}", **gives(answers.Attachment))
-async def detach(attachment_id: str, ctx: Caller, body: schema.GivenReason | None = None) -> dict[str, Any]:
+async def detach(
+    attachment_id: str, ctx: Context = Depends(trying), body: schema.GivenReason | None = None
+) -> dict[str, Any]:
     """Takes the pack from the workspace."""
     await reading.attachment(ctx, attachment_id)
     return schema.attachment(await service.detach(ctx, attachment_id, body.reason if body else ""))

@@ -357,24 +357,27 @@ async def lock_key(conn: Connection, tenant_id: str, key: str) -> None:
     await conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 17))", (f"{tenant_id}/{key}",))
 
 
-async def insert_invocation(conn: Connection, row: Row) -> Row:
-    """The intent: a running invocation. `attempt` counts the invocations of its idempotency key."""
+async def insert_invocation(conn: Connection, row: Row) -> Row | None:
+    """The intent: a running invocation; None where its attachment serves no more. `attempt` counts the invocations of its
+    idempotency key.
+
+    The attachment is looked at in this very statement, and stays as it is until the intent is committed: whoever takes it
+    away waits for that, and then sees the call."""
     cursor = await conn.execute(
         "insert into worka.invocation (tenant_id, id, workspace_id, attachment_id, release_id, release_digest, pack, "
         "tool,"
         " side_effect, initiator_kind, initiator_id, originating_person, decision_id, approval_id, task_id, step_id,"
         " idempotency_key, attempt, args_digest, state, reason, trace_id)"
-        " values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(attachment_id)s, %(release_id)s, %(release_digest)s, "
+        " select %(tenant_id)s, %(id)s, %(workspace_id)s, %(attachment_id)s, %(release_id)s, %(release_digest)s, "
         "%(pack)s,"
         " %(tool)s, %(side_effect)s, %(initiator_kind)s, %(initiator_id)s, %(originating_person)s, %(decision_id)s,"
         " %(approval_id)s, %(task_id)s, %(step_id)s, %(idempotency_key)s,"
         " 1 + (select count(*) from worka.invocation where idempotency_key = %(idempotency_key)s), %(args_digest)s,"
-        " 'running', 'call_under_way', %(trace_id)s) returning *",
+        " 'running', 'call_under_way', %(trace_id)s from worka.attachment a where a.id = %(attachment_id)s"
+        " and a.state in ('attached', 'held') for share of a returning *",
         row,
     )
-    found = await cursor.fetchone()
-    assert found is not None
-    return found
+    return await cursor.fetchone()
 
 
 async def lose_invocations(conn: Connection, key: str) -> list[Row]:

@@ -23,6 +23,7 @@ from worka.web import (
     myself,
     people,
     policies,
+    releases,
     webhooks,
     words,
 )
@@ -40,6 +41,7 @@ router.include_router(governance.router)
 router.include_router(webhooks.router)
 router.include_router(policies.router)
 router.include_router(accounts.router)
+router.include_router(releases.router)
 Reader = Annotated[Context, Depends(context)]
 Cursor = Annotated[str | None, Query(max_length=400)]
 

@@ -25,16 +25,19 @@ class Status(NamedTuple):
 _TONES: Final[dict[str, tuple[str, str]]] = {
     "ok": (
         "check",
-        "succeeded approved attached allowed allow active released registered healthy ok published built probed done"
+        "succeeded kept approved attached allowed allow active released registered healthy ok published built probed done"
         " satisfied trusted sent",
     ),
-    "wait": ("hourglass", "waiting open ask awaiting_approval awaiting_connection requested rotating confirm_needed"),
+    "wait": (
+        "hourglass",
+        "waiting open proposed ask awaiting_approval awaiting_connection requested rotating confirm_needed",
+    ),
     "run": ("dot", "running updating deploying"),
     "bad": ("cross", "failed rejected denied deny revoked broken quarantined down destroyed refused"),
     "warn": ("warn", "stalled retrying held expired degraded superseded suspended missing stale disabled"),
     "off": (
         "minus",
-        "queued cancelled paused deferred withdrawn detached not_reached not_used draft consumed skipped removed",
+        "queued gone cancelled paused deferred withdrawn detached not_reached not_used draft consumed skipped removed",
     ),
     "unknown": ("question", "unknown"),
 }
@@ -67,6 +70,7 @@ _PAGES: Final = {
     "task": "tasks",
     "apr": "approvals",
     "inv": "invocations",
+    "rel": "releases",
     "view": "views",
     "dec": "decisions",
     "whk": "webhooks",
@@ -75,9 +79,9 @@ _PAGES: Final = {
 KIND_OF_ID: Final = {
     "task": "task", "apr": "approval", "byp": "bypass", "inv": "invocation", "view": "view", "dec": "decision", "att": "attachment",
     "conn": "connection", "proc": "process", "rel": "release", "sec": "secret", "step": "step", "wait": "wait",
-    "ws": "workspace", "whk": "webhook", "dlv": "delivery",
+    "ws": "workspace", "whk": "webhook", "dlv": "delivery", "wdr": "withdrawal", "vul": "finding",
 }  # fmt: skip
-_EXPLAINED: Final = {"att", "byp", "conn", "proc", "rel", "sec", "step", "wait"}
+_EXPLAINED: Final = {"att", "byp", "conn", "proc", "sec", "step", "wait"}
 _KINDS: Final = {
     "person": "person",
     "team_member": "team member",

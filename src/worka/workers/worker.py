@@ -69,7 +69,7 @@ class Worker:
             executor=f"worker-{config.workflows.slot}",
             loop=asyncio.get_running_loop(),
             work=self.work,
-            jobs={"pack.register": self._register_pack},
+            jobs={"pack.register": self._register_pack, "pack.end_calls": self._end_calls},
             concurrency=config.workflows.concurrency,
         )
         await asyncio.to_thread(engine.start)
@@ -112,6 +112,9 @@ class Worker:
 
     async def _register_pack(self, tenant_id: str, release_id: str) -> None:
         await packs.run_registration(self.runtime.platform_context(tenant_id), release_id)
+
+    async def _end_calls(self, tenant_id: str, withdrawal_id: str) -> None:
+        await packs.run_ending(self.runtime.platform_context(tenant_id), withdrawal_id)
 
     async def _expire(self) -> None:
         await approvals.expire_due(self.runtime.platform_context())

@@ -5,7 +5,8 @@ from __future__ import annotations
 from worka.packs.service.attachments import attach, connection_activated, detach, resolve_held
 from worka.packs.service.calls import call
 from worka.packs.service.invocation import Prepared, close_invocation, open_invocation, prepare, result_of, run
-from worka.packs.service.releases import quarantine, register, revoke, run_registration
+from worka.packs.service.releases import register, run_registration
+from worka.packs.service.withdrawing import quarantine, revoke, run_ending
 
 __all__ = [
     "Prepared",
@@ -22,5 +23,6 @@ __all__ = [
     "result_of",
     "revoke",
     "run",
+    "run_ending",
     "run_registration",
 ]

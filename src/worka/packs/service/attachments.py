@@ -25,7 +25,11 @@ from worka.kernel.settings import mount_roots
 from worka.packs import actions, events, model, rules, store
 from worka.packs import manifest as manifests
 from worka.packs.errors import AlreadyAttached, AttachmentNotFound, MountInvalid, ReleaseNotFound, ReleaseNotUsable
+from worka.packs.lifecycle import grade, names
+from worka.packs.lifecycle import store as lifecycle
+from worka.packs.lifecycle.errors import ToolShadowed
 from worka.packs.runtime import clone
+from worka.packs.service import withdrawing
 from worka.packs.service.releases import drop_quietly
 from worka.treasury import service as treasury
 from worka.workspaces.limits import rules as limit_rules
@@ -76,10 +80,12 @@ async def attach(ctx: Context, release_id: str, *, mode: str = "pinned", mounts:
             await store.lock_pack(conn, ctx.workspace_id, manifest.pack)
             if (other := await store.attachment_of(conn, ctx.workspace_id, manifest.pack)) is not None:
                 raise AlreadyAttached(f"{manifest.pack} is attached as {other['id']}.", attachment_id=other["id"])
+            await withdrawing.refuse_withdrawn(ctx, manifest.pack)
             await limits.take_one(ctx, LIMIT, ctx.workspace_id)
             release = await store.release_for_update(conn, release_id)
             assert release is not None
             _usable(release)
+            await _refuse_shadows(ctx, release)
             row = {
                 "tenant_id": ctx.tenant_id,
                 "id": attachment_id,
@@ -126,6 +132,21 @@ async def attach(ctx: Context, release_id: str, *, mode: str = "pinned", mounts:
     except BaseException:
         await asyncio.to_thread(_discard, ctx, attachment_id, bound)
         raise
+
+
+async def _refuse_shadows(ctx: Context, release: Row) -> None:
+    """Raises ToolShadowed where a tool of this release may be taken for one that is attached here."""
+    assert ctx.workspace_id is not None
+    pack, tools = f"{release['publisher']}.{release['name']}", [tool["name"] for tool in release["tools"]]
+    there = await lifecycle.attached_tools(ctx.conn, ctx.workspace_id)
+    if found := names.shadowing(pack, release["publisher"], tools, there):
+        first = found[0]
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise ToolShadowed(
+            f"{pack}.{first['tool']} may be taken for {first['other']}, which is attached here{more}.",
+            code=first["code"],
+            shadows=found,
+        )
 
 
 def _usable(release: Row) -> None:
@@ -238,6 +259,7 @@ async def _ask(ctx: Context, row: Row, release: Row, facts: Row, decision: Any) 
             "pack": row["pack"],
             "version": release["version"],
             "description": release["manifest"]["description"],
+            "grade": grade.in_words(grade.of(release)),
         },
         arguments=None,
         rules=list(decision.approval_rules),
@@ -359,22 +381,25 @@ async def _move(
 
 
 async def detach(ctx: Context, attachment_id: str, why: str) -> Row:
-    """Takes the pack from the workspace: its grants end in the same commit, its sessions and clones right after it."""
-    row = await _own(ctx, attachment_id)
-    await ctx.require(
-        actions.DETACH.name,
-        Resource("attachment", attachment_id, row["workspace_id"], {"pack": row["pack"], "state": row["state"]}),
-    )
+    """Takes the pack from the workspace, with a receipt: its grants end in the same commit, its sessions and clones right
+    after it."""
     async with ctx.transaction() as conn:
+        row = await _own(ctx, attachment_id)
+        await ctx.require(
+            actions.DETACH.name,
+            Resource("attachment", attachment_id, row["workspace_id"], {"pack": row["pack"], "state": row["state"]}),
+        )
         row = await store.attachment_for_update(conn, attachment_id) or row
+        await withdrawing.detached(ctx, row, why)
         await _move(ctx, row, "detached", "attachment_removed", None, kind=events.ATTACHMENT_DETACHED, why=why)
         await treasury.revoke_grants_of_attachment(ctx, attachment_id, row["workspace_id"])
         await approvals.end_for(ctx, attachment_id, "withdrawn")
         ctx.failpoint("attachment.created.before_commit")
         found = await store.attachment(conn, attachment_id)
         assert found is not None
-    await drop_quietly(ctx, attachment_id)
-    await asyncio.to_thread(_discard, ctx, attachment_id, row["mounts"])
+    if not ctx.undone:
+        await drop_quietly(ctx, attachment_id)
+        await asyncio.to_thread(_discard, ctx, attachment_id, row["mounts"])
     return found
 
 

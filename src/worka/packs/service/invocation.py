@@ -23,7 +23,7 @@ from worka.kernel.ids import new_id
 from worka.kernel.redact import text
 from worka.packs import actions, events, model, rules, store
 from worka.packs.errors import AttachmentNotUsable, InputInvalid, ToolHeld, ToolNotFound
-from worka.packs.service import attachments, hosting
+from worka.packs.service import attachments, hosting, withdrawing
 from worka.workspaces.limits import rules as limit_rules
 from worka.workspaces.limits import service as limits
 
@@ -181,14 +181,8 @@ async def resolve(ctx: Context, tool: str) -> tuple[Row, Row, Row]:
         )
     if attachment["state"] not in model.SERVING or release["state"] not in ("released", "revoked"):
         reason = attachment["reason"] if attachment["state"] not in model.SERVING else release["reason"]
-        raise AttachmentNotUsable(
-            f"{attachment['pack']} does not serve calls now. {rules.meaning(reason)}",
-            remedy=f"Read `worka why {attachment['id']}`: it names who must act.",
-            attachment_id=attachment["id"],
-            state=attachment["state"],
-            reason=reason,
-            layer=rules.layer_of(reason, "publication"),
-        )
+        async with ctx.transaction() as conn:
+            raise _not_usable(attachment, reason, await withdrawing.because(conn, attachment))
     if attachment["state"] == "held" and {name, model.WHOLE_SERVER} & set(attachment["held"] or {}):
         raise ToolHeld(
             f"The definition of {tool} differs from the one that was approved.",
@@ -252,7 +246,8 @@ async def open_invocation(
     under the same key is the same use. Running invocations of the key are ended as unknown (their caller is gone);
     `first` says that the caller holds the key's lock and saw none.
 
-    Raises RateReached before anything is written, and what `approvals.consume` raises. Nothing may be called before this is committed.
+    Raises RateReached before anything is written, AttachmentNotUsable where the pack was taken away meanwhile, and what
+    `approvals.consume` raises. Nothing may be called before this is committed.
     """
     conn = ctx.conn
     assert ctx.tenant_id is not None
@@ -289,6 +284,9 @@ async def open_invocation(
             "trace_id": ctx.trace_id,
         },
     )
+    if row is None:
+        gone = await store.attachment(conn, prepared.attachment["id"]) or prepared.attachment
+        raise _not_usable(gone, gone["reason"], await withdrawing.because(conn, gone))
     ctx.record(
         events.invocation(
             events.INVOCATION_STARTED,
@@ -308,6 +306,18 @@ async def open_invocation(
     )
     ctx.failpoint("pack.invocation.intent.before_commit")
     return row
+
+
+def _not_usable(attachment: Row, reason: str, because: str) -> AttachmentNotUsable:
+    """What whoever calls a tool of an attachment that serves no more is told: who took it away, and why."""
+    return AttachmentNotUsable(
+        f"{attachment['pack']} does not serve calls now. {rules.meaning(reason)}{because}",
+        remedy=f"Read `worka why {attachment['id']}`: it names who must act.",
+        attachment_id=attachment["id"],
+        state=attachment["state"],
+        reason=reason,
+        layer=rules.layer_of(reason, "publication"),
+    )
 
 
 async def run(ctx: Context, prepared: Prepared, row: Row) -> Row:
@@ -357,6 +367,7 @@ async def close_invocation(ctx: Context, row: Row, release: Row, outcome: Row) -
             if now["state"] != "running":
                 return now
             egress = await store.egress_of(conn, row["id"])
+        outcome = await _ended_on_purpose(ctx, row, outcome)
         definition = next((tool for tool in release["tools"] if row["tool"] == f"{row['pack']}.{tool['name']}"), None)
         columns = await _outcome_columns(ctx, row, definition, outcome, egress)
         model.INVOCATION.check("running", columns["state"])
@@ -382,6 +393,18 @@ async def close_invocation(ctx: Context, row: Row, release: Row, outcome: Row) -
         ctx.failpoint("pack.invocation.outcome.before_commit")
         # Whoever made the call has its answer at hand, and need not open what was just sealed.
         return finished if columns["result_sealed"] is None else {**finished, "answer": answer_of(outcome)}
+
+
+async def _ended_on_purpose(ctx: Context, row: Row, outcome: Row) -> Row:
+    """A session that was killed because somebody took the pack away did not crash: the call says who and why."""
+    if outcome.get("reason") != "pack_signalled":
+        return outcome
+    attachment = await store.attachment(ctx.conn, row["attachment_id"])
+    if attachment is None or attachment["state"] not in ("suspended", "detached"):
+        return outcome
+    reason = attachment["reason"]
+    told = f"{rules.meaning(reason)}{await withdrawing.because(ctx.conn, attachment)}"
+    return {**outcome, "reason": reason, "layer": rules.layer_of(reason, "publication"), "message": told}
 
 
 def answer_of(outcome: Row) -> Row:

@@ -22,6 +22,9 @@ from worka.kernel.redact import redact, text
 from worka.packs import actions, events, model, rules, store, trees
 from worka.packs import manifest as manifests
 from worka.packs.errors import LockInvalid, ManifestInvalid, ReleaseNotFound, VersionTaken
+from worka.packs.lifecycle import names
+from worka.packs.lifecycle import store as lifecycle
+from worka.packs.lifecycle.errors import NameTaken
 from worka.packs.runtime.record import read_lock
 from worka.packs.service import hosting
 
@@ -85,6 +88,8 @@ async def register(
         if there is not None and there["source"]["contents"] == contents and there["state"] != "failed":
             return there
         holder = await store.publisher_workspace(conn, manifest.publisher)
+        if there is None:
+            await _refuse_squatting(ctx, manifest)
         if holder is not None and holder != ctx.workspace_id:
             raise VersionTaken(
                 f"The publisher {manifest.publisher} belongs to another workspace of this tenant.",
@@ -135,6 +140,18 @@ async def register(
         )
         ctx.failpoint("release.stage.before_commit")
         return row
+
+
+async def _refuse_squatting(ctx: Context, manifest: manifests.Manifest) -> None:
+    """Raises NameTaken for a new identity that may be taken for one of another publisher. Names are compared one
+    registration after another, so that two that clash are not registered at once."""
+    assert ctx.tenant_id is not None
+    assert ctx.workspace_id is not None
+    await store.lock_identity(ctx.conn, ctx.tenant_id, "*")
+    known = await lifecycle.packs_of_tenant(ctx.conn)
+    clash = names.squatting(manifest.publisher, manifest.name, ctx.workspace_id, known)
+    if clash is not None:
+        raise NameTaken(f"{clash.because[:1].upper()}{clash.because[1:]}.", code=clash.code, other=clash.other)
 
 
 def _check_lock(package: manifests.Package, lock_text: str) -> None:
@@ -299,56 +316,6 @@ async def _move(ctx: Context, row: Row, state: str, reason: str, **columns: Any)
         await store.move_release(conn, row["id"], state, reason, **columns)
         ctx.record(events.release(events.RELEASE_MOVED, row, row["state"], state, reason))
         ctx.failpoint("release.stage.before_commit")
-
-
-async def revoke(ctx: Context, release_id: str, why: str) -> Row:
-    """Lets no new attachment of the release be made; existing ones run (decisions.md 21)."""
-    return await _withdraw(ctx, release_id, actions.REVOKE.name, "revoked", "release_revoked", why)
-
-
-async def quarantine(ctx: Context, release_id: str, why: str) -> Row:
-    """Stops everything of the release: its attachments are suspended in the same commit, their sessions dropped after
-    it."""
-    row = await _withdraw(ctx, release_id, actions.QUARANTINE.name, "quarantined", "release_quarantined", why)
-    for attachment_id in row.pop("suspended"):
-        await drop_quietly(ctx, attachment_id)
-    return row
-
-
-async def _withdraw(ctx: Context, release_id: str, action: str, state: str, reason: str, why: str) -> Row:
-    async with ctx.transaction() as conn:
-        row = await store.release(conn, release_id)
-    if row is None:
-        raise ReleaseNotFound(f"There is no release {release_id}.")
-    pack = f"{row['publisher']}.{row['name']}"
-    await ctx.require(
-        action,
-        Resource("pack", pack, row["workspace_id"], {"pack": pack, "release": release_id, "version": row["version"]}),
-    )
-    suspended: list[str] = []
-    async with ctx.transaction() as conn:
-        row = await store.release_for_update(conn, release_id)
-        assert row is not None
-        model.RELEASE.check(row["state"], state)
-        await store.move_release(conn, release_id, state, reason)
-        ctx.record(events.release(events.RELEASE_MOVED, row, row["state"], state, reason, why=why))
-        if state == "quarantined":
-            for attachment in await store.attachments_of_release(conn, release_id, ["attached", "held"]):
-                model.ATTACHMENT.check(attachment["state"], "suspended")
-                await store.move_attachment(conn, attachment["id"], "suspended", reason)
-                ctx.record(
-                    events.attachment(
-                        events.ATTACHMENT_MOVED,
-                        attachment,
-                        attachment["state"],
-                        "suspended",
-                        reason,
-                        {"kind": "release", "id": release_id},
-                    )
-                )
-                suspended.append(attachment["id"])
-        ctx.failpoint("release.stage.before_commit")
-    return {**row, "state": state, "reason": reason, "suspended": suspended}
 
 
 async def drop_quietly(ctx: Context, attachment_id: str) -> None:

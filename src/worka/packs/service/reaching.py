@@ -1,0 +1,153 @@
+"""The blast radius of a release, a pack or an attachment: what it can reach, and what breaks without it (BEY-3).
+
+Everything is counted over the whole tenant, since that is where a release serves; a reader is shown what lies in the
+workspaces that they see, and how much lies elsewhere only if they could take the thing away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Literal
+
+from worka.authorization.explain import reader_may
+from worka.kernel.clock import now
+from worka.kernel.context import Context, Resource
+from worka.kernel.db import Connection
+from worka.packs import actions
+from worka.packs import store as packs
+from worka.packs.lifecycle import picture, store
+from worka.packs.lifecycle.errors import PackNotFound
+from worka.packs.service import reading
+
+Row = dict[str, Any]
+Kind = Literal["release", "pack", "attachment"]
+DAYS = 30
+"""How far back it is looked where something went."""
+LISTS = ("attachments", "tasks", "calls", "workflows", "views", "connections", "dependents")
+
+
+async def of(ctx: Context, kind: Kind, subject: str) -> Row:
+    """{kind, subject, name, sentence, reaches, workspaces, attachments, tasks, calls, workflows, views, connections,
+    dependents, elsewhere}, as this reader sees it. Raises ReleaseNotFound, AttachmentNotFound, PackNotFound."""
+    async with ctx.transaction() as conn:
+        if kind == "release":
+            releases = [await reading.release(ctx, subject)]
+        elif kind == "attachment":
+            row = await reading.attachment(ctx, subject)
+            releases = [found for found in [await packs.release(conn, row["release_id"])] if found is not None]
+        else:
+            releases = await visible_pack(ctx, subject)
+        found = await whole(conn, kind, subject, releases)
+        part = await _part(ctx, found, releases[-1])
+    return {**part, "sentence": picture.said(part)}
+
+
+async def visible_pack(ctx: Context, pack: str) -> list[Row]:
+    """The releases of a pack, oldest first, for who may see packs in the workspace of the request. Raises PackNotFound."""
+    assert ctx.workspace_id is not None
+    missing = PackNotFound(f"There is no pack {pack[:120]} here.")
+    decision = await ctx.decide(actions.VIEW.name, Resource("pack", pack, ctx.workspace_id, {"pack": pack}))
+    if decision.verdict == "deny":
+        raise missing
+    if not (releases := await store.releases_of_pack(ctx.conn, pack)):
+        raise missing
+    return releases
+
+
+async def whole(conn: Connection, kind: str, subject: str, releases: Sequence[Row]) -> Row:
+    """The same over the whole tenant: what a receipt holds."""
+    attachments = await store.attachments_in_use(conn, kind, subject)
+    hanging = await store.hanging_on(conn, attachments)
+    went = await store.reached_by(conn, [row["id"] for row in attachments], now() - timedelta(days=DAYS))
+    serving = {row["release_id"] for row in attachments}
+    # Of a whole pack only what is attached reaches anything; where nothing is, its newest release says what it would.
+    chosen = [row for row in releases if row["id"] in serving] or list(releases[-1:])
+    last = releases[-1]
+    pack = f"{last['publisher']}.{last['name']}"
+    return {
+        "kind": kind,
+        "subject": subject,
+        "name": pack if kind == "pack" else f"{pack} {last['version']}",
+        "workspaces": places(attachments),
+        "attachments": attachments,
+        **hanging,
+        "reaches": reaches(chosen, went),
+    }
+
+
+def places(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """The workspaces of these, once each: [{id, name}]."""
+    found = {row["workspace_id"]: row.get("workspace") or "" for row in rows}
+    return [{"id": key, "name": name} for key, name in sorted(found.items())]
+
+
+def reaches(releases: Sequence[Mapping[str, Any]], went: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Declared destinations with what was used of them: [{host, port, methods, declared, used, last_at}]. Pure.
+
+    What was used and is not declared any more stands there too: an earlier release went there."""
+    found: dict[tuple[str, int], Row] = {}
+    for release in releases:
+        for item in release["manifest"].get("outbound_domains") or []:
+            rule = {"host": item} if isinstance(item, str) else item
+            key = (rule["host"].lower(), int(rule.get("port") or 443))
+            methods = sorted(rule.get("methods") or [])
+            entry = found.setdefault(
+                key, {"host": key[0], "port": key[1], "methods": methods, "declared": True, "used": 0, "last_at": None}
+            )
+            if not methods or not entry["methods"]:
+                entry["methods"] = []  # any of them
+            else:
+                entry["methods"] = sorted({*entry["methods"], *methods})
+    for row in went:
+        key = (row["host"].lower(), int(row["port"]))
+        entry = found.setdefault(
+            key,
+            {
+                "host": key[0],
+                "port": key[1],
+                "methods": [],
+                "declared": _covered(key, found),
+                "used": 0,
+                "last_at": None,
+            },
+        )
+        entry["used"] += int(row["count"])
+        entry["last_at"] = row["last_at"]
+    return [found[key] for key in sorted(found)]
+
+
+def _covered(key: tuple[str, int], declared: Mapping[tuple[str, int], Row]) -> bool:
+    return any(
+        host.startswith("*.") and key[0].endswith(host[1:]) and port == key[1] and entry["declared"]
+        for (host, port), entry in declared.items()
+    )
+
+
+async def _part(ctx: Context, found: Row, release: Row) -> Row:
+    """What lies in the workspaces in which the reader sees packs, and how much lies elsewhere (None: not theirs to know)."""
+    seen = await seen_by(ctx, (row["workspace_id"] for name in LISTS for row in found[name]))
+    part = cut(found, seen)
+    pack = Resource("pack", f"{release['publisher']}.{release['name']}", release["workspace_id"])
+    could, _ = await reader_may(ctx, actions.QUARANTINE.name, pack)
+    elsewhere = {name: len(found[name]) - len(part[name]) for name in ("workspaces", *LISTS)}
+    return {**part, "elsewhere": elsewhere if could else None}
+
+
+async def seen_by(ctx: Context, workspaces: Iterable[str]) -> set[str]:
+    """Those of these workspaces in which the reader sees packs."""
+    return {
+        place
+        for place in sorted(set(workspaces))
+        if (await reader_may(ctx, actions.VIEW.name, Resource("pack", "*", place)))[0]
+    }
+
+
+def cut(found: Mapping[str, Any], seen: set[str]) -> Row:
+    """Of what was found, or of a receipt, what lies in these workspaces. Pure."""
+    part = {name: [row for row in found.get(name, ()) if row["workspace_id"] in seen] for name in LISTS}
+    return {
+        **{key: found[key] for key in ("kind", "subject", "name", "reaches")},
+        "workspaces": [place for place in found["workspaces"] if place["id"] in seen],
+        **part,
+    }

@@ -1,0 +1,354 @@
+"""Taking a release or a whole pack away, and giving it back. Each is decided inside the commit that does it, needs a
+reason that people read, and leaves a receipt of what it touched in that moment (GOV-9 to GOV-14, LIF-5).
+
+Revoke: nothing new is attached, what runs runs. Quarantine: nothing runs; calls under way are ended. Lift: what a
+quarantine suspended serves again; what was revoked stays revoked. A whole pack stands for its future releases too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from worka.kernel.context import Context, Resource
+from worka.kernel.db import Connection
+from worka.kernel.errors import Problem
+from worka.kernel.ids import new_id
+from worka.packs import actions, events, model
+from worka.packs import store as packs
+from worka.packs.errors import ReleaseNotFound
+from worka.packs.lifecycle import store
+from worka.packs.lifecycle.errors import NotWithdrawn, PackNotFound, PackWithdrawn, ReasonMissing, WithdrawalNotFound
+from worka.packs.service import hosting, reaching
+
+Row = dict[str, Any]
+log = logging.getLogger("worka.packs")
+ACTS = {"revoke": actions.REVOKE.name, "quarantine": actions.QUARANTINE.name, "lift": actions.LIFT.name}
+STATES = {"revoke": ("revoked", "release_revoked"), "quarantine": ("quarantined", "release_quarantined")}
+SECONDS = 5.0
+"""How long the end of calls under way is waited for: the host ends them at once, if it is there."""
+
+
+async def release(ctx: Context, act: str, release_id: str, why: str, *, approval: Row | None = None) -> Row:
+    """Revokes, quarantines or lifts one release; its receipt. Raises ReleaseNotFound, Denied, ReasonMissing, NotWithdrawn,
+    and Conflict where its state does not allow it.
+
+    With an `approval` that was just used, consent has been given to exactly this and nobody is asked again."""
+    async with ctx.transaction() as conn:
+        row = await packs.release(conn, release_id)
+        if row is None:
+            raise ReleaseNotFound(f"There is no release {release_id}.")
+        pack = _name(row)
+        facts = {"pack": pack, "release": release_id, "version": row["version"]}
+        if approval is None:
+            await ctx.require(ACTS[act], Resource("pack", pack, row["workspace_id"], facts))
+        why = _given(why)
+        await store.lock_standing(conn, row["tenant_id"], pack)
+        row = await packs.release_for_update(conn, release_id)
+        assert row is not None
+        if act == "lift":
+            await _may_be_lifted(conn, row, pack)
+        found = await _do(ctx, act, "release", release_id, row["workspace_id"], why, [row], approval)
+        found["_release"] = await packs.release(conn, release_id)
+    await end_calls(ctx, found.pop("_ends"))
+    return found
+
+
+async def revoke(ctx: Context, release_id: str, why: str) -> Row:
+    """Lets no new attachment of the release be made; existing ones run (decisions.md 21). The release as it is then."""
+    return (await release(ctx, "revoke", release_id, why))["_release"]  # type: ignore[no-any-return]
+
+
+async def quarantine(ctx: Context, release_id: str, why: str) -> Row:
+    """Stops everything of the release: its attachments are suspended in the same commit, their calls ended after it. The
+    release as it is then."""
+    return (await release(ctx, "quarantine", release_id, why))["_release"]  # type: ignore[no-any-return]
+
+
+async def pack(ctx: Context, act: str, name: str, why: str) -> Row:
+    """The same for every release of a pack, and for those that come later. The right to it is asked for in the workspace
+    that holds the publisher. Raises PackNotFound, Denied, ReasonMissing, NotWithdrawn."""
+    async with ctx.transaction() as conn:
+        releases = await store.releases_of_pack(conn, name)
+        missing = PackNotFound(f"There is no pack {name[:120]} here.")
+        if not releases:
+            raise missing
+        home = releases[0]["workspace_id"]
+        await ctx.require(ACTS[act], Resource("pack", name, home, {"pack": name}))
+        why = _given(why)
+        await store.lock_standing(conn, releases[0]["tenant_id"], name)
+        releases = await store.releases_of_pack(conn, name, lock=True)
+        standing = await store.standing(conn, name)
+        if act == "lift" and (standing is None or standing["state"] == "free"):
+            raise NotWithdrawn(f"{name} as a whole was not taken away.")
+        found = await _do(ctx, act, "pack", name, home, why, releases, None)
+        state = {"revoke": "revoked", "quarantine": "quarantined", "lift": "free"}[act]
+        await store.set_standing(conn, releases[0]["tenant_id"], name, home, state, found["id"])
+    await end_calls(ctx, found.pop("_ends"))
+    return found
+
+
+def _plain(receipt: Row) -> Row:
+    """As JSON keeps it: times are text from here on."""
+    found: Row = json.loads(json.dumps(receipt, default=str))
+    return found
+
+
+def _name(row: Row) -> str:
+    return f"{row['publisher']}.{row['name']}"
+
+
+def _given(why: str) -> str:
+    if not why.strip():
+        raise ReasonMissing("No reason is given.", field="reason")
+    return why.strip()
+
+
+async def _may_be_lifted(conn: Connection, row: Row, pack: str) -> None:
+    if row["state"] != "quarantined":
+        raise NotWithdrawn(f"{pack} {row['version']} is {row['state']}, not quarantined.", state=row["state"])
+    standing = await store.standing(conn, pack)
+    if standing is not None and standing["state"] == "quarantined":
+        raise PackWithdrawn(f"All of {pack} is quarantined: lift the pack.", withdrawal_id=standing["withdrawal_id"])
+
+
+async def _do(
+    ctx: Context, act: str, kind: str, subject: str, home: str, why: str, releases: Sequence[Row], approval: Row | None
+) -> Row:
+    """In the caller's transaction, which holds the releases: the receipt, then the states. `_ends` are the attachments
+    whose sessions end once it is committed."""
+    conn = ctx.conn
+    receipt = await reaching.whole(conn, kind, subject, releases)
+    receipt = {**receipt, "releases": [], "moved": []}
+    ends: list[str] = []
+    done: list[tuple[Row, str, str]] = []
+    for row in releases:
+        after = await _after(conn, act, row)
+        if after is None:
+            continue
+        done.append((row, *after))
+        receipt["releases"].append(
+            {"id": row["id"], "version": row["version"], "before": row["state"], "after": after[0]}
+        )
+    if kind == "release" and not done:
+        state = STATES[act][0] if act in STATES else "released"
+        model.RELEASE.check(releases[0]["state"], state)
+    moves = [(row, move) for row, state, _ in done for move in await _attachments(conn, row, act, state)]
+    receipt["moved"] = [{"id": a["id"], "before": a["state"], "after": state} for _, (a, state, _) in moves]
+    who = ctx.principal
+    made = await store.add_withdrawal(
+        conn,
+        {
+            "tenant_id": releases[0]["tenant_id"], "id": new_id("wdr"), "workspace_id": home, "kind": kind,
+            "subject": subject, "name": receipt["name"], "act": act, "why": why, "receipt": _plain(receipt),
+            "by_kind": who.kind, "by_id": who.id, "by_name": who.name or who.id,
+            "approval_id": approval["id"] if approval else None,
+        },
+    )  # fmt: skip
+    cause = {"kind": "approval", "id": approval["id"]} if approval else None
+    ctx.record(events.withdrawn(made, cause))
+    for row, state, reason in done:
+        await packs.move_release(conn, row["id"], state, reason)
+        ctx.record(
+            events.release(events.RELEASE_MOVED, row, row["state"], state, reason, why=why, withdrawal=made["id"])
+        )
+    for row, (attachment, state, reason) in moves:
+        model.ATTACHMENT.check(attachment["state"], state)
+        await packs.move_attachment(conn, attachment["id"], state, reason)
+        ctx.record(
+            events.attachment(
+                events.ATTACHMENT_MOVED, attachment, attachment["state"], state, reason,
+                {"kind": "release", "id": row["id"]}, why=why, withdrawal=made["id"],
+            )
+        )  # fmt: skip
+        if state == "suspended":
+            ends.append(attachment["id"])
+    if ends:
+        # Also by a job: whoever asked may be gone, or their process, before the calls are ended.
+        await store.enqueue_ending(conn, made["tenant_id"], made["id"])
+    ctx.failpoint("pack.withdrawn.before_commit")
+    return {**made, "_ends": ends}
+
+
+async def _after(conn: Connection, act: str, row: Row) -> tuple[str, str] | None:
+    """(state, reason) of a release after this; None where it stays as it is. A release that is still being registered
+    stays: a pack that is taken away is not attached, whatever becomes of it."""
+    if act in STATES:
+        state, reason = STATES[act]
+        return (
+            (state, reason)
+            if row["state"] in ("released", "revoked", "quarantined") and row["state"] != state
+            else None
+        )
+    if row["state"] != "quarantined":
+        return None
+    last = await store.last_withdrawal(conn, [row["id"], _name(row)], "quarantine")
+    before = next(
+        (item["before"] for item in (last["receipt"]["releases"] if last else ()) if item["id"] == row["id"]), None
+    )
+    return ("revoked", "release_revoked") if before == "revoked" else ("released", "release_in_service")
+
+
+async def _attachments(conn: Connection, row: Row, act: str, state: str) -> list[tuple[Row, str, str]]:
+    """The attachments that move with their release: (row, state, reason), locked."""
+    if act == "quarantine":
+        found = await packs.attachments_of_release(conn, row["id"], ["attached", "held"])
+        return [(attachment, "suspended", "release_quarantined") for attachment in found]
+    if act == "revoke" and row["state"] != "quarantined":
+        return []
+    if state == "quarantined":
+        return []
+    back = [
+        a
+        for a in await packs.attachments_of_release(conn, row["id"], ["suspended"])
+        if a["reason"] == "release_quarantined"
+    ]
+    return [
+        (a, "held", "tool_definition_changed") if a["held"] else (a, "attached", "attachment_in_service") for a in back
+    ]
+
+
+async def end_calls(ctx: Context, attachment_ids: Sequence[str]) -> None:
+    """Ends what runs of these attachments, until nothing does. A call whose intent was committed first may reach the host
+    after its sessions were dropped, so they are dropped as long as calls of them run; no new one is begun any more, since
+    an intent asks for a serving attachment in its own statement."""
+    if ctx.undone or ctx.tx is not None or not attachment_ids:
+        return
+    until = asyncio.get_running_loop().time() + SECONDS
+    left = list(attachment_ids)
+    while left:
+        for attachment_id in left:
+            try:
+                await hosting.client(ctx).drop(attachment_id=attachment_id)
+            except Problem:
+                log.warning("the sessions of %s could not be dropped", attachment_id)
+                return
+        async with ctx.transaction() as conn:
+            left = sorted({row["attachment_id"] for row in await store.running_of(conn, attachment_ids)})
+        if not left or asyncio.get_running_loop().time() > until:
+            return
+        await asyncio.sleep(0.05)
+
+
+async def run_ending(ctx: Context, withdrawal_id: str) -> None:
+    """The same by the worker, for a withdrawal that was committed: of those attachments that are suspended still."""
+    async with ctx.transaction() as conn:
+        row = await store.withdrawal(conn, withdrawal_id)
+        moved = [item["id"] for item in row["receipt"]["moved"]] if row else []
+        suspended = [
+            found["id"]
+            for key in moved
+            if (found := await packs.attachment(conn, key)) and found["state"] == "suspended"
+        ]
+    await end_calls(ctx, suspended)
+
+
+async def detached(ctx: Context, row: Row, why: str) -> None:
+    """In the transaction of a detachment: its receipt, and the reason that people of the workspace read."""
+    found = await packs.release(ctx.conn, row["release_id"])
+    assert found is not None
+    receipt = {**await reaching.whole(ctx.conn, "attachment", row["id"], [found]), "releases": [], "moved": []}
+    who = ctx.principal
+    made = await store.add_withdrawal(
+        ctx.conn,
+        {
+            "tenant_id": row["tenant_id"], "id": new_id("wdr"), "workspace_id": row["workspace_id"], "kind": "attachment",
+            "subject": row["id"], "name": receipt["name"], "act": "detach", "why": why.strip(), "receipt": _plain(receipt),
+            "by_kind": who.kind, "by_id": who.id, "by_name": who.name or who.id, "approval_id": None,
+        },
+    )  # fmt: skip
+    ctx.record(events.withdrawn(made, None))
+
+
+async def refuse_withdrawn(ctx: Context, pack: str) -> None:
+    """In the transaction of an attachment: raises PackWithdrawn where the whole pack was taken away, by whom and why."""
+    assert ctx.tenant_id is not None
+    await store.lock_standing(ctx.conn, ctx.tenant_id, pack)
+    standing = await store.standing(ctx.conn, pack)
+    if standing is None or standing["state"] == "free":
+        return
+    row = await store.withdrawal(ctx.conn, standing["withdrawal_id"])
+    assert row is not None
+    raise PackWithdrawn(f"All of {pack} is {standing['state']}. {said(row)}", withdrawal_id=row["id"])
+
+
+async def show(ctx: Context, withdrawal_id: str) -> Row:
+    """One withdrawal with the part of its receipt that lies where the reader sees packs. Raises WithdrawalNotFound."""
+    async with ctx.transaction() as conn:
+        row = await store.withdrawal(conn, withdrawal_id)
+        if row is None or not (found := await _shown(ctx, [row])):
+            raise WithdrawalNotFound(f"There is no withdrawal {withdrawal_id}.")
+        return found[0]
+
+
+async def listed(ctx: Context, workspace_id: str, after: str | None, limit: int) -> list[Row]:
+    """Those that have to do with a workspace, newest first; up to `limit`. Raises Denied."""
+    await ctx.require(actions.VIEW.name, Resource("pack", "*", workspace_id))
+    async with ctx.transaction() as conn:
+        return [_cut(row, {workspace_id}) for row in await store.withdrawals(conn, workspace_id, after, limit)]
+
+
+async def _shown(ctx: Context, rows: list[Row]) -> list[Row]:
+    found = []
+    for row in rows:
+        receipt = row["receipt"]
+        places = {row["workspace_id"], *(place["id"] for place in receipt["workspaces"])}
+        if ctx.workspace_id:
+            places.add(ctx.workspace_id)
+        seen = await reaching.seen_by(ctx, places)
+        touched = {row["workspace_id"], *(place["id"] for place in receipt["workspaces"])}
+        if seen & touched:
+            found.append(_cut(row, seen))
+    return found
+
+
+def seen_whole(row: Row) -> Row:
+    """As whoever did it reads it: they could do it to all of it, and so are told all of it. Pure."""
+    return {**{key: row[key] for key in KEYS}, "sentence": said(row), "receipt": row["receipt"], "receipt_cut": False}
+
+
+KEYS = (
+    "id",
+    "workspace_id",
+    "kind",
+    "subject",
+    "name",
+    "act",
+    "why",
+    "by_kind",
+    "by_id",
+    "by_name",
+    "approval_id",
+    "at",
+)
+
+
+def _cut(row: Row, seen: set[str]) -> Row:
+    """As the API shows it: the receipt's part of these workspaces, and whether that is all of it. Pure."""
+    whole = row["receipt"]
+    part = reaching.cut(whole, seen)
+    mine = {item["id"] for item in part["attachments"]}
+    part["releases"] = whole["releases"]
+    part["moved"] = [item for item in whole["moved"] if item["id"] in mine]
+    whole_of_it = all(len(part[name]) == len(whole.get(name, ())) for name in reaching.LISTS)
+    return {**{key: row[key] for key in KEYS}, "sentence": said(row), "receipt": part, "receipt_cut": not whole_of_it}
+
+
+async def because(conn: Connection, attachment: Row) -> str:
+    """` Who took it away, when and why`, of an attachment that serves no more; empty where nobody did."""
+    row = await store.last_withdrawal(conn, [attachment["id"], attachment["release_id"], attachment["pack"]])
+    return "" if row is None or row["act"] == "lift" else f" {said(row)}"
+
+
+WORDS = {"revoke": "revoked", "quarantine": "quarantined", "lift": "lifted", "detach": "detached"}
+
+
+def said(row: Row) -> str:
+    """Who did what, when and why, in a sentence. Pure."""
+    moment = str(row["at"])[:16].replace("T", " ")
+    return (
+        f"{row['name']} was {WORDS[row['act']]} by {row['by_name']} at {moment}: {row['why'] or 'no reason was given'}"
+    )

@@ -1,0 +1,90 @@
+"""A quarantine while a call runs: the real host ends it, in the real sandbox, and the call says who and why."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from tests.packs.conftest import Packs
+from tests.packs.test_registration import lock, small, tree
+from worka.packs import service
+from worka.packs.errors import AttachmentNotUsable
+from worka.packs.service import hosting, tracing, withdrawing
+
+pytestmark = pytest.mark.timeout(300)
+SLOW = """
+import time
+from mcp.server.mcpserver import MCPServer
+
+server = MCPServer("small", version="1.0.0")
+
+
+@server.tool(description="Says what it is given, after a while.", structured_output=False)
+def say(text: str) -> str:
+    time.sleep(float(text))
+    return text
+
+
+if __name__ == "__main__":
+    server.run("stdio")
+"""
+TOOLS = [{"name": "say", "description": "Says what it is given, after a while.", "side_effect": "read_only"}]
+
+
+@pytest.mark.capability("GOV-11")
+@pytest.mark.capability("RUN-3", part="dropped on quarantine")
+async def test_a_quarantine_ends_the_call_that_runs_and_its_session_and_the_call_says_why(place: Packs) -> None:
+    made = await place.register(small(tools=TOOLS), lock(), tree(SLOW))
+    assert made["state"] == "released", made["error"]
+    att = await service.attach(place.ctx(), made["id"])
+    assert (await service.call(place.ctx(), "acme.small.say", {"text": "0"}, None))[1]["status"] == "succeeded"
+    running = asyncio.ensure_future(service.call(place.ctx("member"), "acme.small.say", {"text": "60"}, None))
+    async with asyncio.timeout(20):
+        while not await place.world.rows("invocation", "state = 'running'"):  # noqa: ASYNC110 - a row, no event
+            await asyncio.sleep(0.02)
+    begun = time.monotonic()
+    await withdrawing.quarantine(place.ctx(), made["id"], "it reads your files")
+    done, _ = await asyncio.wait({running}, timeout=15)
+    assert done, f"it sleeps on, {time.monotonic() - begun:.0f} s after the quarantine"
+    status, answer = await running
+    assert (status, answer["status"], answer["reason"]) == (200, "failed", "release_quarantined")
+    assert "it reads your files" in answer["message"]
+    sessions = (await hosting.client(place.ctx()).status())["sessions"]
+    assert [item for item in sessions if item.get("attachment_id") == att["id"]] == []
+    with pytest.raises(AttachmentNotUsable):
+        await service.call(place.ctx(), "acme.small.say", {"text": "0"}, None)
+    # Given back, it serves again, in a session of its own.
+    await withdrawing.release(place.ctx(), "lift", made["id"], "it was another one")
+    again = (await service.call(place.ctx(), "acme.small.say", {"text": "0"}, None))[1]
+    assert (again["status"], again["session"]) == ("succeeded", "cold")
+
+
+@pytest.mark.capability("LIF-5")
+async def test_a_revoked_release_goes_on_serving_what_has_it(place: Packs) -> None:
+    made = await place.register(small(), lock(), tree())
+    await service.attach(place.ctx(), made["id"])
+    await withdrawing.revoke(place.ctx(), made["id"], "an old flaw")
+    assert (await service.call(place.ctx(), "acme.small.say", {"text": "x"}, None))[1]["status"] == "succeeded"
+
+
+@pytest.mark.capability("LIF-8")
+@pytest.mark.capability("LIF-7", part="a release carries a CycloneDX SBOM")
+async def test_a_release_that_was_really_built_has_its_packages_in_its_bill_and_a_grade(place: Packs) -> None:
+    made = await place.shipped("git")
+    bill = await tracing.bill(place.ctx("viewer"), made["id"])
+    names = {component["name"].lower() for component in bill["components"]}
+    assert {"mcp", "mcp-server-git", "pydantic"} <= names
+    assert all(component["properties"] for component in bill["components"]), "each stands in the lock, by its hashes"
+    found = await tracing.graded(place.ctx("viewer"), made["id"])
+    assert {check["name"]: check["passed"] for check in found["checks"]}["complete_lock"] is True
+    assert found["grade"] in "ABC"
+    # Shown to whoever agrees to attach it, and to whoever looks at the release.
+    att = await place.attach("git", approve=False)
+    (approval,) = await place.world.rows("approval", "id = %s", att["approval_id"])
+    assert approval["card"]["grade"] == found["sentence"]
+    review = next(
+        gate for gate in (await tracing.gates(place.ctx("viewer"), made["id"]))["gates"] if gate["name"] == "review"
+    )
+    assert found["sentence"] in review["because"]

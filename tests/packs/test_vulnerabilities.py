@@ -1,0 +1,158 @@
+"""Known vulnerabilities against what releases hold: a hit opens a proposal, and only consent makes it an act."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.packs.registered import another_workspace, attachment, one, release
+from tests.workspaces.world import World, refusal, world
+from worka import packs
+from worka.approvals import service as approvals
+from worka.kernel.errors import Denied
+from worka.packs.lifecycle.errors import FeedInvalid
+from worka.packs.service import vulnerabilities, withdrawing
+
+__all__ = ["world"]
+Row = dict[str, Any]
+
+
+def osv(name: str = "OSV-2026-7", package: str = "lib", modified: str = "2026-01-01T00:00:00Z", **more: Any) -> Row:
+    """An advisory that hits `package` before 2.0."""
+    ranges = [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "2.0"}]}]
+    affected = [{"package": {"ecosystem": "PyPI", "name": package}, "ranges": ranges}]
+    return {"id": name, "modified": modified, "summary": "It reads your files.", "affected": affected, **more}
+
+
+async def take_in(world: World, *documents: Row, who: str = "owner") -> Row:
+    """A feed that somebody hands in."""
+    return await vulnerabilities.take_in(world.ctx(who), world.workspace_id, list(documents))
+
+
+async def decide(world: World, approval_id: str, decision: str, who: str = "approver") -> None:
+    """Somebody else decides."""
+    packs.subscribe(world.subscribers)
+    card = await approvals.show(world.ctx(who), approval_id)
+    await approvals.decide(world.ctx(who), approval_id, decision, card["digest"])
+
+
+async def finding(world: World) -> Row:
+    """The only one there is."""
+    (row,) = await world.rows("finding")
+    return row
+
+
+@pytest.mark.capability("GOV-16")
+async def test_a_hit_proposes_and_consent_quarantines(world: World) -> None:
+    made = await release(world)
+    att = await attachment(world, made)
+    safe = await release(world, "acme.safe", packages=("lib==2.0",))
+    found = await take_in(world, osv())
+    assert found == {"read": 1, "taken": 1, "checked": 2, "hits": 1, "proposals": 1}
+    row = await finding(world)
+    assert (row["release_id"], row["package"], row["version"], row["state"]) == (made, "lib", "1.0", "proposed")
+    assert (await one(world, "release", made))["state"] == "released", "a hit is a proposal, not an act"
+    card = await approvals.show(world.ctx("approver"), row["approval_id"])
+    assert "OSV-2026-7 It reads your files." in str(card["card"])
+    assert await refusal(approvals.decide(world.ctx("owner"), row["approval_id"], "approve", card["digest"])), (
+        "four eyes"
+    )
+    await decide(world, row["approval_id"], "approve")
+    assert (await one(world, "release", made))["state"] == "quarantined"
+    assert (await one(world, "attachment", att))["state"] == "suspended"
+    assert (await one(world, "release", safe))["state"] == "released"
+    assert (await finding(world))["state"] == "quarantined"
+    (receipt,) = await world.rows("withdrawal")
+    assert receipt["approval_id"] == row["approval_id"]
+    assert "OSV-2026-7" in receipt["why"]
+
+
+@pytest.mark.capability("GOV-16", part="a hit opens a quarantine proposal, which consent makes an act")
+async def test_what_was_rejected_is_not_proposed_again_until_something_new_hits(world: World) -> None:
+    made = await release(world)
+    await take_in(world, osv())
+    await decide(world, (await finding(world))["approval_id"], "reject")
+    assert (await finding(world))["state"] == "kept"
+    assert (await one(world, "release", made))["state"] == "released"
+    again = await vulnerabilities.check_again(world.ctx("owner"), world.workspace_id)
+    assert again == {"checked": 1, "hits": 0, "proposals": 0}
+    more = await take_in(world, osv("OSV-2026-8"))
+    assert (more["hits"], more["proposals"]) == (1, 1)
+
+
+@pytest.mark.capability("GOV-16", part="a hit opens a quarantine proposal, which consent makes an act")
+async def test_a_further_hit_asks_anew_and_the_older_question_is_superseded(world: World) -> None:
+    await release(world)
+    await take_in(world, osv())
+    first = (await finding(world))["approval_id"]
+    await take_in(world, osv("OSV-2026-8"))
+    rows = await world.rows("finding")
+    (second,) = {row["approval_id"] for row in rows}
+    assert second != first
+    assert (await one(world, "approval", first))["state"] == "superseded"
+    assert {row["state"] for row in rows} == {"proposed"}
+
+
+@pytest.mark.capability("GOV-16", part="a hit opens a quarantine proposal, which consent makes an act")
+async def test_consent_is_worth_nothing_once_who_proposed_may_do_it_no_more(world: World) -> None:
+    made = await release(world)
+    await take_in(world, osv(), who="admin")
+    row = await finding(world)
+    async with world.db.transaction(world.tenant_id) as conn:
+        await conn.execute("update worka.membership set role = 'viewer' where principal_id = %s", (world.ids["admin"],))
+    await decide(world, row["approval_id"], "approve")
+    assert (await one(world, "release", made))["state"] == "released"
+    assert (await finding(world))["state"] == "open"
+
+
+@pytest.mark.capability("GOV-16", part="releases are checked again, also when an advisory is taken back or changes")
+async def test_an_advisory_that_changes_or_is_withdrawn_changes_what_is_found(world: World) -> None:
+    await release(world)
+    await take_in(world, osv())
+    older = await take_in(world, osv(modified="2025-01-01T00:00:00Z", withdrawn="2025-02-01T00:00:00Z"))
+    assert older["taken"] == 0, "what is older than what is known changes nothing"
+    assert (await finding(world))["state"] == "proposed"
+    await take_in(world, osv(modified="2026-02-01T00:00:00Z", withdrawn="2026-02-01T00:00:00Z"))
+    assert (await finding(world))["state"] == "gone"
+    back = await take_in(world, osv(modified="2026-03-01T00:00:00Z"))
+    assert (back["hits"], back["proposals"]) == (1, 1)
+
+
+@pytest.mark.capability("GOV-16", part="a feed that is malformed is refused whole, by document and field")
+async def test_nothing_of_a_feed_is_taken_that_holds_one_bad_document(world: World) -> None:
+    await release(world)
+    with pytest.raises(FeedInvalid):
+        await take_in(world, osv(), {"id": "OSV-9"})
+    assert await world.rows("advisory") == []
+    assert await world.rows("finding") == []
+    assert (await take_in(world, osv()))["hits"] == 1
+
+
+@pytest.mark.capability("GOV-16", part="who may hand a feed in, and what of it others are told")
+async def test_who_may_not_hands_nothing_in_and_other_workspaces_keep_their_releases_to_themselves(
+    world: World,
+) -> None:
+    place = await another_workspace(world)
+    mine, theirs = await release(world), await release(world, "other.small", workspace_id=place)
+    for who in ("member", "viewer", "approver", "stranger"):
+        with pytest.raises(Denied):
+            await take_in(world, osv(), who=who)
+    assert await world.rows("advisory") == []
+    found = await take_in(world, osv())
+    assert (found["hits"], found["proposals"]) == (2, 1), "where the caller may not quarantine, nothing is proposed"
+    by_release = {row["release_id"]: row["state"] for row in await world.rows("finding")}
+    assert by_release == {mine: "proposed", theirs: "open"}
+    listed = await vulnerabilities.listed(world.ctx("viewer"), world.workspace_id, None, 50)
+    assert [row["release_id"] for row in listed] == [mine]
+    with pytest.raises(Denied):
+        await vulnerabilities.listed(world.ctx("viewer"), place, None, 50)
+
+
+@pytest.mark.capability("GOV-16", part="a hit opens a quarantine proposal, which consent makes an act")
+async def test_what_is_quarantined_already_is_found_and_not_proposed(world: World) -> None:
+    made = await release(world)
+    await withdrawing.quarantine(world.ctx("owner"), made, "before anybody knew")
+    found = await take_in(world, osv())
+    assert (found["hits"], found["proposals"]) == (1, 0)
+    assert (await finding(world))["state"] == "open"
