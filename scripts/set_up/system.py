@@ -53,6 +53,7 @@ PARTS = (
         path(*(f"/usr/lib/{machine}-linux-gnu/faketime/libfaketime.so.1" for machine in ("x86_64", "aarch64"))),
         tests_only=True,
     ),
+    Part("docker-registry", program("docker-registry"), tests_only=True),
     Part("postgresql-15", path("/usr/lib/postgresql/15/bin/initdb"), tests_only=True),
 )
 

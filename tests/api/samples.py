@@ -67,6 +67,9 @@ def parameters(w: Doors, path: str) -> dict[str, str]:
         "bypass_id": ids["bypass"],
         "webhook_id": ids["webhook"],
         "delivery_id": ids["delivery"],
+        "destination_id": ids["destination"],
+        "publication_id": ids["publication"],
+        "report": "unreviewed",
     }
 
 
@@ -401,11 +404,47 @@ SAMPLES: dict[str, Sample] = {
     "POST /v1/secrets/{secret_id}/rotate": Sample(lambda w: {"value": "another-value"}),
     "POST /v1/tasks/{task_id}/cancel": Sample(lambda w: {"reason": "r"}),
     "POST /v1/tasks/{task_id}/resolve": Sample(lambda w: {"outcome": "failed", "note": "n"}),
+    f"GET {WS}/marketplace": Sample(query=lambda w: {"q": "notes", "limit": "2"}),
+    f"GET {WS}/marketplace/{{release_id}}": PLAIN,
+    f"POST {WS}/marketplace/{{release_id}}/install": PLAIN,
+    f"POST {WS}/registry/fetch": Sample(lambda w: {"destination": "outside", "digest": "sha256:" + "0" * 64}),
+    "GET /v1/releases/{release_id}/registry": PLAIN,
+    "GET /v1/releases/{release_id}/signatures": PLAIN,
+    "POST /v1/releases/{release_id}/signatures": Sample(lambda w: {}),
+    "POST /v1/releases/{release_id}/reviews": Sample(lambda w: {"note": "read it"}),
+    f"GET {WS}/publications": PLAIN,
+    f"POST {WS}/publications": Sample(
+        lambda w: {
+            "release_id": w.ids["release_notes"], "destination": "local", "visibility": "private", "shared_with": [],
+        }
+    ),
+    "GET /v1/publications/{publication_id}": PLAIN,
+    "GET /v1/publications/{publication_id}/why": PLAIN,
+    "POST /v1/publications/{publication_id}/retry": PLAIN,
+    f"GET {WS}/destinations": PLAIN,
+    f"POST {WS}/destinations": Sample(
+        lambda w: {
+            "name": unique(), "host": "registry.test", "port": 443, "repository": "team/packs", "username": "ada",
+            "password": "pass",
+        }
+    ),
+    f"GET {WS}/publisher-keys": PLAIN,
+    f"POST {WS}/publisher-keys": Sample(lambda w: {"publisher": unique()}),
+    f"GET {WS}/registry/reports/{{report}}": Sample(query=lambda w: {"days": "0"}),
+    f"GET {WS}/registry/policy": PLAIN,
+    f"POST {WS}/registry/policy": Sample(
+        lambda w: {"scope": "workspace", "settings": {"most": "shared", "approvers": ["approve:1"]}, "note": "n"}
+    ),
+    f"GET {WS}/registry/trust-root": PLAIN,
+    "GET /v1/deployment/trust-roots": Sample(who="operator"),
+    "POST /v1/deployment/trust-roots": Sample(lambda w: {"document": {"signed": {}, "signatures": []}}, who="operator"),
     # changes that take something away, in an order in which each still finds its thing
     "POST /v1/delegations/{delegation_id}/end": PLAIN,
     "POST /v1/bypasses/{bypass_id}/close": PLAIN,
     "DELETE /v1/groups/{group_id}": PLAIN,
     "DELETE /v1/webhooks/{webhook_id}": PLAIN,
+    "POST /v1/releases/{release_id}/withdraw-listing": Sample(lambda w: {"reason": "r"}),
+    "DELETE /v1/destinations/{destination_id}": PLAIN,
     "DELETE /v1/tokens/{token_id}": PLAIN,
     "DELETE /v1/network-exceptions/{exception_id}": PLAIN,
     "DELETE /v1/grants/{grant_id}": PLAIN,

@@ -126,8 +126,15 @@ def further(demo: Demo) -> dict[str, str]:
     withdrawal = owner.get(owner.ws("/withdrawals"))["items"][0]["id"]
     # Nothing of it is to be tried in the background while a test looks whether anything changed.
     owner.call("PATCH", f"/v1/webhooks/{hook['id']}", {"state": "paused"})
+    where = {"name": "outside", "host": "nobody-answers.worka.test", "repository": "team/packs"}
+    destination = owner.post(owner.ws("/destinations"), where)
+    owner.post(owner.ws("/publisher-keys"), {"publisher": "worka"})
+    publication = owner.post(owner.ws("/publications"), {"release_id": ids["release_notes"]})
+    owner.post(f"/v1/approvals/{publication['approval_id']}/withdraw")
     return ids | {
         "withdrawal": withdrawal,
+        "destination": destination["id"],
+        "publication": publication["id"],
         "webhook": hook["id"],
         "delivery": delivery,
         "group": group["id"],

@@ -34,16 +34,20 @@ LOCAL = {
     "database setup",
     "pack lock",
     *(f"pack {verb}" for verb in ("init", "check", "test", "run", "tools", "build", "release")),
+    "registry root key",
+    "registry root new",
+    "registry root sign",
     "policy break-glass",
 }
 """Commands that are not a call of the API; each has tests of its own."""
 TEXT = {
     "workflow": "release-notes", "outcome": "failed", "name": "a.b.c", "arguments": "{}", "subject": "task_x", "value": "3",
+    "settings": "{}", "document": "{}",
 }  # fmt: skip
 NEVER = "7zzzzzzzzzzzzzzzzzzzzzzzzz"
 PREFIX = {"task_id": "task", "approval_id": "apr", "release_id": "rel", "invocation_id": "inv", "view_id": "view",
           "decision_id": "dec", "attachment_id": "att", "kill_id": "kill", "secret_id": "sec",
-          "token_id": "tok", "withdrawal_id": "wdr"}  # fmt: skip
+          "token_id": "tok", "withdrawal_id": "wdr", "publication_id": "pub", "destination_id": "dst"}  # fmt: skip
 OPTION = {"batch": f"apr_{NEVER}", "most_uses": "3", "owner_email": "a@b.test"}
 EXTRA = {
     "policy dry-run": ["access.cedar"],

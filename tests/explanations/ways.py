@@ -6,6 +6,7 @@ A way does what people, workers and crashes do, and returns the id of what is no
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -29,6 +30,9 @@ from worka.kernel.settings import Settings
 from worka.notifications import jobs, leaving
 from worka.notifications import service as webhooks
 from worka.packs import service as packs
+from worka.packs.registry.remote import RemoteProblem
+from worka.packs.registry.service import policies as registry_policies
+from worka.packs.registry.service import publishing
 from worka.packs.service import attachments, releases
 from worka.treasury import service as vault
 from worka.workflows.reaper import Reaper
@@ -642,3 +646,77 @@ async def delivery_waiting(place: Packs) -> str:
 @on_packs("delivery", "queued", "delivery_retried")
 async def delivery_retried(place: Packs) -> str:
     return await delivered(place, await webhook(place), None)
+
+
+# publications -------------------------------------------------------------------------------------------------------
+async def asked_to_publish(place: Packs) -> Row:
+    """A publication that waits for its approval."""
+    row = await released(place)
+    return await publishing.publish(
+        place.ctx(),
+        place.world.workspace_id,
+        release_id=row["id"],
+        destination="local",
+        visibility=None,
+        shared_with=[],
+    )
+
+
+@on_packs("publication", "awaiting_approval", "waiting_for_approver")
+async def publication_awaiting_approval(place: Packs) -> str:
+    return str((await asked_to_publish(place))["id"])
+
+
+@on_packs("publication", "queued", "publication_waiting")
+async def publication_queued(place: Packs) -> str:
+    row = await asked_to_publish(place)
+    await place.approve(row["approval_id"])
+    return str(row["id"])
+
+
+@on_packs("publication", "pushing", "publication_under_way")
+async def publication_pushing(place: Packs) -> str:
+    """Its worker took it up, and was killed."""
+    publication = await publication_queued(place)
+    with patch.object(publishing.oci, "load", side_effect=KeyboardInterrupt), contextlib.suppress(KeyboardInterrupt):
+        await publishing.run_publication(place.platform(), publication)
+    return publication
+
+
+@on_packs("publication", "failed", "publication_not_allowed")
+async def publication_not_allowed(place: Packs) -> str:
+    publication = await publication_queued(place)
+    settings = {"image_destinations": ["elsewhere.example:443/x"]}
+    await registry_policies.set_policy(
+        place.ctx(), place.world.workspace_id, scope="tenant", settings=settings, note="tightened"
+    )
+    await publishing.run_publication(place.platform(), publication)
+    return publication
+
+
+@on_packs("publication", "failed", "release_not_publishable")
+async def release_not_publishable(place: Packs) -> str:
+    publication = await publication_queued(place)
+    row = await publishing.get(place.ctx(), publication)
+    await packs.revoke(place.ctx(), row["release_id"], "a flaw")
+    await publishing.run_publication(place.platform(), publication)
+    return publication
+
+
+def publication_fails(reason: str) -> None:
+    """What registries do to bring it about is in tests/packs/test_remote_registry.py; here it is how that is told."""
+
+    @on_packs("publication", "failed", reason)
+    async def way(place: Packs) -> str:
+        publication = await publication_queued(place)
+        met = RemoteProblem(reason, "the registry answered 500")
+        with patch.object(publishing.oci, "load", side_effect=met):
+            await publishing.run_publication(place.platform(), publication)
+        return publication
+
+
+for reason_of_failure in (
+    "artifact_damaged", "broker_unavailable", "registry_answered_late", "registry_lied", "registry_refused",
+    "registry_redirected", "registry_unreachable",
+):  # fmt: skip
+    publication_fails(reason_of_failure)

@@ -12,7 +12,7 @@ from worka.kernel.db import Database
 from worka.kernel.postgres import ROLES
 
 # Rows of these belong to the deployment, not to a tenant; the application reaches them through definer functions only, but
-# for the deployment's policy and its limits, which hold for everybody.
+# for the deployment's policy, its limits and its trust roots, which hold for everybody.
 WITHOUT_TENANT = {
     "person",
     "session",
@@ -23,6 +23,7 @@ WITHOUT_TENANT = {
     "second_factor",
     "recovery_code",
     "deployment_quota",
+    "trust_root",
 }
 
 

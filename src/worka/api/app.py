@@ -39,6 +39,7 @@ from worka.notifications.routes import router as notifications
 from worka.observability.heartbeat import Heartbeat
 from worka.observability.routes import router as observability
 from worka.packs.lifecycle_routes import router as packs_lifecycle
+from worka.packs.registry.routes import router as registry
 from worka.packs.routes import router as packs
 from worka.realtime.routes import router as realtime
 from worka.treasury.routes import router as treasury
@@ -65,6 +66,7 @@ ROUTERS = (
     notifications,
     packs,
     packs_lifecycle,
+    registry,
     workflows,
     views,
     observability,

@@ -47,6 +47,7 @@ VOCABULARY: dict[str, str] = {
     "tool": "String",
     "tools": "Set<String>",
     "version": "String",
+    "visibility": "String",
     "workflow": "String",
     "writes": "Bool",
 }

@@ -40,6 +40,10 @@ from worka.kernel.settings import MailSettings
 PLATFORM = Principal("platform", "platform", "Worka")
 ATTACHMENT = "platform"
 """What stands in the place of a pack's attachment in the rows of these calls."""
+REGISTRY = "registry"
+"""The purpose of calls that carry artifacts to a registry and back."""
+_TOLD = frozenset({"location", "content-type", "docker-content-digest"})
+"""Headers of an answer that whoever called gets to see."""
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "upgrade", "te"})
 
 
@@ -57,6 +61,14 @@ class PlatformLimits:
     of_one: int = 2
     tunnel_seconds: float = 45.0
     tunnel_bytes: int = 1024 * 1024
+    registry_seconds: float = 30.0
+    registry_bytes: int = 8 * 1024 * 1024
+
+    def of(self, purpose: str) -> tuple[float, int, int]:
+        """(seconds, bytes out, bytes of the answer) of one call: what goes to a registry is larger than a message."""
+        if purpose == REGISTRY:
+            return self.registry_seconds, self.registry_bytes, self.registry_bytes
+        return self.seconds, self.body_bytes, self.answer_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,13 +247,15 @@ class PlatformDoor:
         trace_id: str | None = None,
     ) -> dict[str, Any]:
         """One HTTPS request for this subject; `body` is base64. {reason: allowed, or why not; detail, status, answer (its
-        beginning, base64), duration_ms, egress_id, decision_id}. Refusals are answers too: they have their row."""
+        beginning, base64), cut: whether there was more of it, headers (some), duration_ms, egress_id, decision_id}. Refusals
+        are answers too: they have their row."""
         try:
             content = base64.b64decode(body, validate=True)
         except binascii.Error as error:
             raise BadRequest("body: not base64") from error
-        if len(content) > self.own.body_bytes:
-            raise BadRequest(f"body: above {self.own.body_bytes} bytes")
+        most = self.own.of(purpose)[1]
+        if len(content) > most:
+            raise BadRequest(f"body: above {most} bytes")
         host, port, path, query = _parts(url)
         call = self._call(tenant_id, workspace_id, purpose, subject_id, host, port, method, path, trace_id)
         with self._place(call, self.own.at_once) as free:
@@ -343,13 +357,14 @@ class PlatformDoor:
         self, call: Call, entry: Entry, target: Target, request: h11.Request, content: bytes
     ) -> dict[str, Any]:
         started = time.perf_counter()
-        sent = _Exchange(self.outside, self.own.answer_bytes)
+        seconds, _, answer = self.own.of(call.purpose)
+        sent = _Exchange(self.outside, answer)
         reason, detail = "allowed", ""
         try:
-            async with asyncio.timeout(self.own.seconds):
+            async with asyncio.timeout(seconds):
                 await sent.run(target, call.host, request, content)
         except TimeoutError:
-            reason, detail = "upstream_timeout", f"no whole answer within {self.own.seconds:.0f} s"
+            reason, detail = "upstream_timeout", f"no whole answer within {seconds:.0f} s"
         except Stop as stop:
             reason, detail = stop.reason, stop.detail
         duration = round((time.perf_counter() - started) * 1000, 3)
@@ -360,8 +375,8 @@ class PlatformDoor:
         )  # fmt: skip
         await call.ledger.close()
         return _answer(
-            reason, detail, status=sent.status, answer=bytes(sent.answer), duration_ms=duration,
-            egress_id=entry.row["id"], decision_id=call.decision_id,
+            reason, detail, status=sent.status, answer=bytes(sent.answer), duration_ms=duration, cut=sent.cut,
+            headers=sent.headers, egress_id=entry.row["id"], decision_id=call.decision_id,
         )  # fmt: skip
 
 
@@ -373,7 +388,13 @@ class _Exchange:
         self.http = h11.Connection(h11.CLIENT, max_incomplete_event_size=http1.MAX_HEAD)
         self.status: int | None = None
         self.answer = bytearray()
+        self.headers: dict[str, str] = {}
         self.out = 0
+
+    @property
+    def cut(self) -> bool:
+        """Whether there may be more of the answer than was read."""
+        return len(self.answer) >= self.most
 
     async def run(self, target: Target, name: str, request: h11.Request, content: bytes) -> None:
         """Raises Stop, TimeoutError."""
@@ -413,6 +434,7 @@ class _Exchange:
                 if event.status_code == 101:
                     raise Stop("upstream_malformed", "the outside changed the protocol unasked")
             elif isinstance(event, h11.Response):
+                self.headers = _told(event)
                 self.status = event.status_code
             elif isinstance(event, h11.Data):
                 self.answer += event.data[: self.most - len(self.answer)]
@@ -422,6 +444,12 @@ class _Exchange:
                 return
             else:
                 raise Stop("upstream_malformed", "the outside closed the connection without a whole answer")
+
+
+def _told(answer: h11.Response) -> dict[str, str]:
+    """The headers that whoever called gets to see; h11 has their names in small letters."""
+    pairs = ((name.decode("ascii"), value.decode("latin-1")[:2000]) for name, value in answer.headers)
+    return {name: value for name, value in pairs if name in _TOLD}
 
 
 def _parts(url: str) -> tuple[str, int, str, str]:
@@ -438,7 +466,9 @@ def _parts(url: str) -> tuple[str, int, str, str]:
 
 
 def _rule(row: dict[str, Any]) -> Rule:
-    return Rule(row["id"], row["host"], None, frozenset({row["port"]}), frozenset({row["method"]}), (row["path"],))
+    return Rule(
+        row["id"], row["host"], None, frozenset({row["port"]}), frozenset(row["method"].split(",")), (row["path"],)
+    )
 
 
 def _exception(rows: list[dict[str, Any]], host: str, port: int) -> NetworkException | None:
@@ -462,6 +492,9 @@ def _request(call: Call, target: str, headers: dict[str, str], length: int) -> h
 
 
 def _answer(reason: str, detail: str, **found: Any) -> dict[str, Any]:
-    base: dict[str, Any] = {"status": None, "answer": b"", "duration_ms": None, "egress_id": None, "decision_id": None}
+    base: dict[str, Any] = {
+        "status": None, "answer": b"", "cut": False, "headers": {}, "duration_ms": None, "egress_id": None,
+        "decision_id": None,
+    }  # fmt: skip
     whole = {**base, **found}
     return {**whole, "reason": reason, "detail": detail, "answer": base64.b64encode(whole["answer"]).decode()}

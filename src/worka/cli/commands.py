@@ -29,6 +29,7 @@ from worka.cli import (
     output,
     packs,
     policies,
+    registry,
     setup,
     team,
     withdrawals,
@@ -54,6 +55,7 @@ app.add_typer(approvals.groups, name="group")
 app.add_typer(packs.pack, name="pack")
 building.onto(packs.pack)
 app.add_typer(lifecycle.advisories, name="advisory")
+app.add_typer(registry.registry, name="registry")
 app.add_typer(policies.policy, name="policy")
 app.add_typer(kills.kill, name="kill")
 app.add_typer(limits.limits, name="limits")

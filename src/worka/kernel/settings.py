@@ -68,6 +68,29 @@ class PackSettings(_Group):
     sessions_per_tenant: int = Field(16, ge=1, le=512, description="warm sessions one tenant may hold")
 
 
+class RegistrySettings(_Group):
+    """What the deployment lets be published: no tenant and no workspace can loosen it. Empty: the deployment says nothing."""
+
+    visibility: Literal["", "private", "shared", "public"] = Field(
+        "", description="how widely a release is seen unless its publication says otherwise; empty: private"
+    )
+    most: Literal["", "private", "shared", "public"] = Field(
+        "", description="the widest that may be chosen; empty: shared, unless a tenant says public"
+    )
+    image_destinations: Words = Field(
+        (), description="where artifacts may be published, comma-separated: `local`, `host:port/repository`, or `…/*`"
+    )
+    source_destinations: Words = Field(
+        (), description="repositories that a published release may come from, comma-separated: an address, or `…/*`"
+    )
+    approvers: Words = Field(
+        (), description="further approval rules of every publication, comma-separated: `approve:2`"
+    )
+    require_signature: bool = Field(False, description="only releases with a trusted signature can be attached")
+    trial_tenants: Words = Field((), description="tenants on trial, by id, comma-separated")
+    public_on_trial: bool = Field(False, description="tenants on trial may publish publicly, where others may")
+
+
 class ApprovalSettings(_Group):
     """Approvals."""
 
@@ -172,6 +195,7 @@ class Settings(_Group):
     database: DatabaseSettings = Field(default_factory=lambda: DatabaseSettings())
     http: HttpSettings = Field(default_factory=lambda: HttpSettings())
     packs: PackSettings = Field(default_factory=lambda: PackSettings())
+    registry: RegistrySettings = Field(default_factory=lambda: RegistrySettings())
     approvals: ApprovalSettings = Field(default_factory=lambda: ApprovalSettings())
     workflows: WorkflowSettings = Field(default_factory=lambda: WorkflowSettings())
     disk: DiskSettings = Field(default_factory=lambda: DiskSettings())

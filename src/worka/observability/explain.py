@@ -21,6 +21,7 @@ DOMAIN: Final = {
     "dlv": "worka.notifications.explain",
     "egr": "worka.broker.explain",
     "inv": "worka.packs.explain",
+    "pub": "worka.packs.registry.explain",
     "rel": "worka.packs.explain",
     "sec": "worka.treasury.explain",
     "task": "worka.workflows.explain",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from worka.kernel.events import Subscribers
+from worka.packs.registry.service import publishing
 from worka.packs.service import attachments, releases, vulnerabilities
 
 REGISTER = "pack.register"
@@ -15,6 +16,8 @@ def subscribe(subscribers: Subscribers) -> None:
     """Decisions and connections move attachments in their own transaction."""
     subscribers.on("approval.locking", attachments.approval_locking)
     subscribers.on("approval.decided", attachments.approval_decided)
+    subscribers.on("approval.locking", publishing.approval_locking)
+    subscribers.on("approval.decided", publishing.approval_decided)
     subscribers.on("connection.activated", attachments.connection_activated)
     subscribers.on("approval.locking", vulnerabilities.approval_locking)
     subscribers.on("approval.decided", vulnerabilities.approval_decided)

@@ -77,6 +77,14 @@ def ungranted(grant: dict[str, Any], name: str, cause: dict[str, Any] | None) ->
     )
 
 
+def signed(row: dict[str, Any], digest: str) -> Event:
+    """treasury.secret.signed: the treasury signed with a key that lies in it; `digest` is of what was signed."""
+    return Event(
+        "treasury.secret.signed", row["id"], row["name"], data={"digest": digest}, lane="secrets",
+        workspace_id=row["workspace_id"],
+    )  # fmt: skip
+
+
 def leased(lease: dict[str, Any], name: str) -> Event:
     """treasury.secret.leased: the broker has the value for one invocation and endpoint."""
     keys = ("secret_id", "secret_version", "grant_id", "attachment_id", "endpoint")

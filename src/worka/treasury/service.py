@@ -309,6 +309,11 @@ async def _put(ctx: Context, row: Row, version: int, data: bytes) -> None:
     await store.add_version(ctx.conn, row["tenant_id"], row["id"], version, key_version, nonce, sealed)
 
 
+async def opened(ctx: Context, row: Row) -> str:
+    """For the treasury's own files: the value of a secret that does not leave (a signing key)."""
+    return await _value(ctx, row)
+
+
 async def _value(ctx: Context, row: Row) -> str:
     found = await store.version(ctx.conn, row["id"], row["version"])
     if found is None:

@@ -23,6 +23,7 @@ from worka.web import (
     myself,
     people,
     policies,
+    registry,
     releases,
     webhooks,
     words,
@@ -42,6 +43,7 @@ router.include_router(webhooks.router)
 router.include_router(policies.router)
 router.include_router(accounts.router)
 router.include_router(releases.router)
+router.include_router(registry.router)
 Reader = Annotated[Context, Depends(context)]
 Cursor = Annotated[str | None, Query(max_length=400)]
 

@@ -26,18 +26,19 @@ _TONES: Final[dict[str, tuple[str, str]]] = {
     "ok": (
         "check",
         "succeeded kept approved attached allowed allow active released registered healthy ok published built probed done"
-        " satisfied trusted sent",
+        " satisfied trusted sent listed in_force",
     ),
     "wait": (
         "hourglass",
         "waiting open proposed ask awaiting_approval awaiting_connection requested rotating confirm_needed",
     ),
-    "run": ("dot", "running updating deploying"),
+    "run": ("dot", "running updating deploying pushing"),
     "bad": ("cross", "failed rejected denied deny revoked broken quarantined down destroyed refused"),
-    "warn": ("warn", "stalled retrying held expired degraded superseded suspended missing stale disabled"),
+    "warn": ("warn", "stalled retrying held expired degraded superseded suspended missing stale disabled untrusted"),
     "off": (
         "minus",
-        "queued gone cancelled paused deferred withdrawn detached not_reached not_used draft consumed skipped removed",
+        "queued gone cancelled paused deferred withdrawn detached not_reached not_used draft consumed skipped removed"
+        " unsigned unlisted",
     ),
     "unknown": ("question", "unknown"),
 }
@@ -78,10 +79,10 @@ _PAGES: Final = {
 }
 KIND_OF_ID: Final = {
     "task": "task", "apr": "approval", "byp": "bypass", "inv": "invocation", "view": "view", "dec": "decision", "att": "attachment",
-    "conn": "connection", "proc": "process", "rel": "release", "sec": "secret", "step": "step", "wait": "wait",
-    "ws": "workspace", "whk": "webhook", "dlv": "delivery", "wdr": "withdrawal", "vul": "finding",
+    "conn": "connection", "proc": "process", "rel": "release", "pub": "publication", "sec": "secret", "step": "step",
+    "wait": "wait", "ws": "workspace", "whk": "webhook", "dlv": "delivery", "wdr": "withdrawal", "vul": "finding",
 }  # fmt: skip
-_EXPLAINED: Final = {"att", "byp", "conn", "proc", "sec", "step", "wait"}
+_EXPLAINED: Final = {"att", "byp", "conn", "proc", "pub", "sec", "step", "wait"}
 _KINDS: Final = {
     "person": "person",
     "team_member": "team member",

@@ -30,12 +30,14 @@ from worka.kernel.paths import Paths
 from worka.kernel.settings import Settings
 from worka.packs import actions as pack_actions
 from worka.packs import rules as pack_rules
+from worka.packs.registry import actions as registry_actions
+from worka.packs.registry import rules as registry_rules
 from worka.treasury.sealer import TreasurySealer
 from worka.workspaces.limits.rates import Rates
 
 # Actions and reason codes are registered where they are imported. This domain's own front loads neither: the launcher,
 # which keeps root, is below it, and holds and forks as little as it can.
-REGISTERED = (pack_actions, pack_rules)
+REGISTERED = (pack_actions, pack_rules, registry_actions, registry_rules)
 PLATFORM = Principal(kind="platform", id="platform", name="Worka")
 
 

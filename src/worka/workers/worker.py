@@ -27,6 +27,7 @@ from worka.notifications.fan_out import fan_out
 from worka.notifications.jobs import Sender
 from worka.observability.heartbeat import Heartbeat
 from worka.packs import service as packs
+from worka.packs.registry.service import publishing
 from worka.views import service as views
 from worka.workers.wiring import Runtime, build_id, database_url
 from worka.workflows.adapters.dbos_engine import DbosEngine
@@ -69,7 +70,11 @@ class Worker:
             executor=f"worker-{config.workflows.slot}",
             loop=asyncio.get_running_loop(),
             work=self.work,
-            jobs={"pack.register": self._register_pack, "pack.end_calls": self._end_calls},
+            jobs={
+                "pack.register": self._register_pack,
+                "pack.end_calls": self._end_calls,
+                "registry.publish": self._publish,
+            },
             concurrency=config.workflows.concurrency,
         )
         await asyncio.to_thread(engine.start)
@@ -115,6 +120,9 @@ class Worker:
 
     async def _end_calls(self, tenant_id: str, withdrawal_id: str) -> None:
         await packs.run_ending(self.runtime.platform_context(tenant_id), withdrawal_id)
+
+    async def _publish(self, tenant_id: str, publication_id: str) -> None:
+        await publishing.run_publication(self.runtime.platform_context(tenant_id), publication_id)
 
     async def _expire(self) -> None:
         await approvals.expire_due(self.runtime.platform_context())

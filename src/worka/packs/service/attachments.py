@@ -28,6 +28,7 @@ from worka.packs.errors import AlreadyAttached, AttachmentNotFound, MountInvalid
 from worka.packs.lifecycle import grade, names
 from worka.packs.lifecycle import store as lifecycle
 from worka.packs.lifecycle.errors import ToolShadowed
+from worka.packs.registry.service import vouching
 from worka.packs.runtime import clone
 from worka.packs.service import withdrawing
 from worka.packs.service.releases import drop_quietly
@@ -86,6 +87,7 @@ async def attach(ctx: Context, release_id: str, *, mode: str = "pinned", mounts:
             assert release is not None
             _usable(release)
             await _refuse_shadows(ctx, release)
+            await vouching.check_attachable(ctx, release, ctx.workspace_id)
             row = {
                 "tenant_id": ctx.tenant_id,
                 "id": attachment_id,
@@ -303,6 +305,8 @@ async def _redeem(ctx: Context, row: Row, release: Row) -> bool:
     approval = await approval_rows.get(ctx.conn, row["approval_id"])
     assert approval is not None
     behind = approval["originating_person"]
+    if not await vouching.attachable(ctx, release, row["workspace_id"]):
+        return False
     asker = ctx.acting(Principal(approval["requester_kind"], approval["requester_id"], "", ctx.tenant_id))
     asker.originating_person = behind
     manifest, _notices = manifests.read(release["manifest"])
@@ -325,7 +329,7 @@ async def connection_activated(ctx: Context, payload: dict[str, Any]) -> None:
     for row in await store.awaiting_connection(ctx.conn, workspace):
         release = await store.release(ctx.conn, row["release_id"])
         assert release is not None
-        if release["state"] == "released":
+        if release["state"] == "released" and await vouching.attachable(ctx, release, workspace):
             await _serve_or_wait(ctx, row, release, {"kind": "connection", "id": payload["connection_id"]})
 
 

@@ -25,6 +25,8 @@ from worka.packs.errors import LockInvalid, ManifestInvalid, ReleaseNotFound, Ve
 from worka.packs.lifecycle import names
 from worka.packs.lifecycle import store as lifecycle
 from worka.packs.lifecycle.errors import NameTaken
+from worka.packs.registry import oci
+from worka.packs.registry.service import artifacts
 from worka.packs.runtime.record import read_lock
 from worka.packs.service import hosting
 
@@ -44,10 +46,17 @@ class StageFailed(Exception):
 
 
 async def register(
-    ctx: Context, raw: Any, *, lock_text: str = "", files: dict[str, str] | None = None, place: str = manifests.PLACE
+    ctx: Context,
+    raw: Any,
+    *,
+    lock_text: str = "",
+    files: dict[str, str] | None = None,
+    place: str = manifests.PLACE,
+    tree: dict[str, bytes] | None = None,
+    origin: Row | None = None,
 ) -> Row:
     """The release of this manifest, as a draft that a worker builds; the one that is there when the same was sent
-    before.
+    before. `files` are base64 as they were sent, `tree` the same as bytes; `origin` says of what was fetched, where from.
 
     Raises ManifestInvalid, LockInvalid (before anything is written), Denied, VersionTaken.
     """
@@ -57,7 +66,10 @@ async def register(
         told = [notice.body() for notice in notices]
         raise ManifestInvalid(errors=[notice.body() for notice in unserved], warnings=told)
     _check_lock(package, lock_text)
-    tree = trees.decode(files or {}) if package.ecosystem == "path" else {}
+    if package.ecosystem != "path":
+        tree = {}
+    elif tree is None:
+        tree = trees.decode(files or {})
     if package.ecosystem == "path" and not tree:
         raise LockInvalid("A `path` package is sent along as `files`.", code="tree_invalid")
     if tree and (absent := manifests.absent_files(manifest, {*tree, package.lock})):
@@ -127,6 +139,7 @@ async def register(
             )
         row = await store.release(conn, release_id)
         assert row is not None
+        await artifacts.note_source(ctx, row, origin)
         await store.enqueue_registration(conn, ctx.tenant_id, release_id, source["attempt"])
         ctx.record(
             events.release(
@@ -237,7 +250,11 @@ async def _build(ctx: Context, row: Row) -> Row:
     }
 
 
-async def _publish(_ctx: Context, row: Row) -> Row:
+async def _publish(ctx: Context, row: Row) -> Row:
+    try:
+        await artifacts.keep(ctx, row)
+    except oci.ArtifactProblem as problem:
+        raise StageFailed("build_failed", f"The artifact cannot be kept: {problem}.") from problem
     return {"digest": rules.release_digest(row["manifest"], row["lock_text"], row["tree_digest"])}
 
 

@@ -1,0 +1,1 @@
+"""The use cases of the registry, split by what they are about."""

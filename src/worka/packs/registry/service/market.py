@@ -1,0 +1,229 @@
+"""Looking before building, and taking what is there: the marketplace, one release in full, and installations."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from worka.kernel.context import Context, Resource
+from worka.kernel.db import Connection
+from worka.kernel.paths import Paths
+from worka.packs import actions as pack_actions
+from worka.packs import store as packs
+from worka.packs.registry import oci, rules, store
+from worka.packs.registry.errors import (
+    ArtifactInvalid,
+    DestinationNotFound,
+    ListingNotFound,
+    RegisteredHere,
+    RegistryFailed,
+)
+from worka.packs.registry.remote import Remote, RemoteProblem, through_broker
+from worka.packs.registry.service import destinations, vouching
+from worka.packs.service import reading, releases
+
+Row = dict[str, Any]
+PACK_TOOLS = 100
+
+
+async def search(
+    ctx: Context, workspace_id: str, words: str, after: str | None, limit: int
+) -> tuple[list[Row], str | None]:
+    """What this tenant may have, that fits these words: the best first; without words the newest. And the release after which
+    the next page goes on. Raises Denied."""
+    assert ctx.tenant_id is not None
+    async with ctx.transaction() as conn:
+        await ctx.require(pack_actions.VIEW.name, Resource("pack", "*", workspace_id))
+        rows = await store.market(conn, ctx.tenant_id)
+        wanted = rules.words(words)
+        if words.strip() and not wanted:
+            return [], None
+        if wanted:
+            scored = [(rules.score(row, wanted), row) for row in rows]
+            rows = [row for points, row in sorted(scored, key=lambda pair: -pair[0]) if points]
+        ids = [row["release_id"] for row in rows]
+        if after is not None:
+            rows = rows[ids.index(after) + 1 :] if after in ids else []
+        more = rows[limit - 1]["release_id"] if len(rows) > limit else None
+        return [await _shown(ctx, conn, row) for row in rows[:limit]], more
+
+
+async def listing(ctx: Context, workspace_id: str, release_id: str) -> Row:
+    """One release of the market: purpose, installable, trusted, publisher, dependencies, reach. Raises ListingNotFound."""
+    async with ctx.transaction() as conn:
+        await ctx.require(pack_actions.VIEW.name, Resource("pack", "*", workspace_id))
+        row = await _market_row(ctx, conn, release_id)
+        return await _shown(ctx, conn, row)
+
+
+async def _market_row(ctx: Context, conn: Connection, release_id: str) -> Row:
+    assert ctx.tenant_id is not None
+    rows = await store.market(conn, ctx.tenant_id, release_id)
+    if not rows:
+        raise ListingNotFound(f"There is no release {release_id} for you.")
+    return rows[0]
+
+
+async def _shown(ctx: Context, conn: Connection, row: Row) -> Row:
+    manifest = row["manifest"]
+    own = row["tenant_id"] == ctx.tenant_id
+    trust = await vouching.verdict(conn, row["publisher"], row["digest"], row["envelopes"])
+    repository, revision = rules.source_of(manifest)
+    withdrawn = row["state"] == "withdrawn"
+    installable = row["release_state"] == "released" and (own or row["state"] == "listed")
+    return {
+        "release_id": row["release_id"],
+        "listing_id": row["listing_id"],
+        "pack": f"{row['publisher']}.{row['name']}",
+        "version": row["version"],
+        "display_name": manifest["display_name"],
+        "purpose": manifest["description"],
+        "publisher": row["publisher"],
+        "own": own,
+        "visibility": row["visibility"],
+        "state": row["state"],
+        "installable": installable,
+        "because": _because(row, own, withdrawn),
+        "trust": vouching.trust_shown(trust),
+        "reviewed": row["reviewed"],
+        "digest": row["digest"],
+        "dependencies": [item["pack"] for item in manifest.get("dependencies", [])],
+        "connections": sorted({item["provider"] for item in manifest.get("connections", [])}),
+        "reach": [item if isinstance(item, str) else item["host"] for item in manifest.get("outbound_domains", [])],
+        "tools": [
+            {
+                "name": tool["name"],
+                "description": (tool.get("description") or "")[:1000],
+                "side_effect": tool["side_effect"],
+            }
+            for tool in row["tools"][:PACK_TOOLS]
+        ],
+        "license": manifest.get("license"),
+        "source": {"repository": repository, "revision": revision},
+        "since": row["since"],
+    }
+
+
+def _because(row: Row, own: bool, withdrawn: bool) -> str:
+    if row["release_state"] != "released":
+        return f"Its release is {row['release_state']}."
+    if own:
+        return "It was registered here: attach it." + (" It was withdrawn from the marketplace." if withdrawn else "")
+    return "Install it: it is registered here as a release of this workspace, and passes the same checks and review."
+
+
+async def answers(ctx: Context, release_id: str) -> Row:
+    """In one answer: what was built, which version, where the image and the source are, which release is installable, and how
+    widely it is seen. Raises ReleaseNotFound."""
+    release = await reading.release(ctx, release_id)
+    pack = f"{release['publisher']}.{release['name']}"
+    assert ctx.tenant_id is not None
+    async with ctx.transaction() as conn:
+        artifact = await store.artifact_of(conn, release_id)
+        source = await store.source(conn, release_id, release["source"]["contents"])
+        published = await store.publications(conn, release["workspace_id"], None, 50, None, release_id)
+        reviews = await store.reviews(conn, release_id)
+        rows = await store.market(conn, ctx.tenant_id, release_id)
+        installable = await _installable(conn, ctx.tenant_id, release)
+    repository, revision = rules.source_of(release["manifest"])
+    signed = await vouching.of_release(ctx, release_id)
+    return {
+        "release_id": release_id,
+        "pack": pack,
+        "version": release["version"],
+        "built": {"state": release["state"], "digest": release["digest"], "packages": len(release["packages"])},
+        "artifact": None if artifact is None else {
+            "id": artifact["id"], "digest": artifact["digest"], "size": artifact["size"], "layers": artifact["layers"],
+            "created_at": artifact["created_at"],
+        },
+        "images": [
+            {"location": row["location"], "destination": row["destination"], "publication_id": row["id"]}
+            for row in published if row["state"] == "published"
+        ],
+        "source": {
+            "origin": source["origin"] if source else "private", "repository": repository, "revision": revision,
+            "contents": release["source"]["contents"], "taken_from": source["taken_from"] if source else "",
+            "similar": source["similar_found"] if source else [],
+        },
+        "installable": installable,
+        "visibility": rows[0]["visibility"] if rows else "private",
+        "listing": rows[0]["state"] if rows else "unlisted",
+        "trust": signed["trust"],
+        "signatures": signed["signatures"],
+        "reviews": [{key: row[key] for key in ("id", "release_id", "digest", "note", "created_by", "created_at")} for row in reviews],
+    }  # fmt: skip
+
+
+async def _installable(conn: Connection, tenant_id: str, release: Row) -> Row | None:
+    """The newest release of the same pack that can be attached."""
+    for row in await store.market(conn, tenant_id):
+        same = (row["publisher"], row["name"], row["tenant_id"]) == (release["publisher"], release["name"], tenant_id)
+        if same and row["release_state"] == "released":
+            return {"release_id": row["release_id"], "version": row["version"]}
+    return None
+
+
+# taking what is there -----------------------------------------------------------------------------------------------
+async def install(ctx: Context, workspace_id: str, release_id: str) -> Row:
+    """Registers a release of the market here: its artifact is checked byte by byte, then goes the way of every registration.
+    The draft. Raises ListingNotFound, Denied, ArtifactInvalid, VersionTaken, and what a registration raises."""
+    async with ctx.transaction() as conn:
+        await ctx.require(pack_actions.REGISTER.name, Resource("pack", "*", workspace_id))
+        row = await _market_row(ctx, conn, release_id)
+    if row["tenant_id"] == ctx.tenant_id:
+        raise RegisteredHere("It was registered in this tenant: attach it, there is nothing to install.")
+    try:
+        artifact = await asyncio.to_thread(oci.load, Paths(ctx.settings.home).objects, row["digest"])
+    except oci.ArtifactProblem as problem:
+        raise ArtifactInvalid(f"{str(problem)[:1].upper()}{str(problem)[1:]}.", reason=problem.reason) from problem
+    origin = {"origin": f"marketplace_{row['visibility']}", "taken_from": f"marketplace {release_id}"}
+    return await _take(ctx, artifact, row["envelopes"], origin, row)
+
+
+async def fetch(ctx: Context, workspace_id: str, *, destination: str, digest: str) -> Row:
+    """Fetches an artifact by its digest from a registry outside, with what was signed beside it, and registers it here. The
+    draft. Raises Denied, DestinationNotFound, RegistryFailed, ArtifactInvalid, and what a registration raises."""
+    async with ctx.transaction() as conn:
+        await ctx.require(pack_actions.REGISTER.name, Resource("pack", "*", workspace_id))
+        _, target = await destinations.named(conn, workspace_id, destination)
+    if target is None:
+        raise DestinationNotFound("Name a registry outside; what is local is installed from the marketplace.")
+    remote = Remote(through_broker(ctx), target, await destinations.credential(ctx, target))
+    try:
+        artifact = await remote.fetch(digest)
+        envelopes = await remote.fetch_signatures(digest)
+    except RemoteProblem as problem:
+        detail = f"{destinations.place(target)}: {problem}."
+        lies = problem.reason in ("registry_lied", "artifact_malformed", "artifact_too_large")
+        raise (ArtifactInvalid if lies else RegistryFailed)(detail, reason=problem.reason, **problem.more) from problem
+    origin = {"origin": "private", "taken_from": f"{destinations.place(target)}@{digest}"}
+    return await _take(ctx, artifact, envelopes, origin, None)
+
+
+async def _take(ctx: Context, artifact: oci.Artifact, envelopes: list[Row], origin: Row, listed: Row | None) -> Row:
+    try:
+        found = await asyncio.to_thread(oci.contents, artifact)
+    except oci.ArtifactProblem as problem:
+        raise ArtifactInvalid(f"{str(problem)[:1].upper()}{str(problem)[1:]}.", reason=problem.reason) from problem
+    told = {key: found.manifest.get(key) for key in ("publisher", "name", "version")}
+    if listed is not None and told != {key: listed[key] for key in told}:
+        raise ArtifactInvalid(
+            "The artifact is of another release than the one that was listed.", reason="registry_lied"
+        )
+    await asyncio.to_thread(
+        oci.keep, Paths(ctx.settings.home).objects, artifact, f"{told['publisher']}.{told['name']} {told['version']}"
+    )
+    row = await releases.register(
+        ctx,
+        found.manifest,
+        lock_text=found.lock,
+        tree=dict(found.files),
+        origin={**origin, "artifact_digest": artifact.digest},
+    )
+    async with ctx.transaction() as conn:
+        # Only what stands under the contents that came: a release that was here before keeps its own word.
+        source = await store.source(conn, row["id"], row["source"]["contents"])
+        if source is not None and source["artifact_digest"] == artifact.digest:
+            await vouching.carry_over(ctx, row, artifact.digest, envelopes)
+        # Of an installation that was only tried there is nothing to read.
+        return await packs.release(conn, row["id"]) or row

@@ -1,0 +1,382 @@
+"""Registries outside: Debian's docker-registry over TLS, and one on a real socket that lies, dawdles and redirects. Every call goes
+through the real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import shutil
+import signal
+import tempfile
+import time
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.packs.conftest import Packs
+from tests.packs.registry_support import (
+    HOST,
+    PLACE,
+    ask,
+    carried,
+    debian_registry,
+    liar,
+    named,
+    policy,
+    public_key,
+    published,
+    released,
+    say,
+    trust,
+)
+from tests.packs.test_publishing import CRASHED, neighbour
+from tests.packs.test_vouching import operator
+from tests.support.processes import ran, start
+from worka.broker.platform import PlatformLimits
+from worka.broker.ports import MemoryResolver, MemoryTreasury
+from worka.broker.server import Broker
+from worka.kernel import ipc
+from worka.kernel.context import Context, Principal
+from worka.kernel.db import Database
+from worka.kernel.errors import Denied, Problem
+from worka.kernel.paths import Paths
+from worka.packs import service
+from worka.packs.registry import oci
+from worka.packs.registry.errors import DestinationNotFound, RegistryFailed
+from worka.packs.registry.remote import Remote, RemoteProblem
+from worka.packs.registry.service import destinations, market, publishing, vouching
+
+Row = dict[str, Any]
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.capability("REG-6", part="an allowed registry outside takes the artifact")
+@pytest.mark.capability("LIF-7", part="signatures travel with the artifact")
+async def test_a_release_goes_to_a_real_registry_and_comes_back_by_its_digest(
+    place: Packs, db: Database, home: Path, tmp_path: Path
+) -> None:
+    release = await released(place)
+    ours = await public_key(place)
+    await trust(place, await operator(place), acme=([ours], 1))
+    await vouching.sign(place.ctx(), release["id"])
+    await policy(place, image_destinations=["local", f"{HOST}:443/team/*"])
+    with debian_registry(tmp_path) as outside:
+        await named(place, outside)
+        row = await published(place, release, "outside")
+        assert (row["state"], row["error"]) == ("published", None)
+        assert row["location"] == f"{HOST}/team/packs@{row['digest']}"
+        stored = tmp_path / "data/docker/registry/v2/blobs/sha256" / row["digest"][7:9] / row["digest"][7:] / "data"
+        artifact = oci.load(Paths(place.world.settings.home).objects, row["digest"])
+        assert stored.read_bytes() == artifact.manifest
+
+        # The same once more: nothing that is there is sent again, and it is the same artifact.
+        again = await published(place, release, "outside")
+        assert (again["state"], again["location"]) == ("published", row["location"])
+
+        # Another tenant fetches it by its digest alone, with what was signed beside it.
+        other = await neighbour(place, db, home)
+        await named(other, outside)
+        drafted = await market.fetch(other.ctx(), other.world.workspace_id, destination="outside", digest=row["digest"])
+        there = await service.run_registration(other.platform(), drafted["id"])
+        assert there["state"] == "released", there["error"]
+        found = await market.answers(other.ctx("viewer"), there["id"])
+        assert (found["artifact"]["digest"], found["trust"]["state"]) == (row["digest"], "trusted")
+        assert found["source"]["taken_from"] == f"{PLACE}@{row['digest']}"
+
+        # What is not there, is not there.
+        with pytest.raises(RegistryFailed) as missing:
+            await market.fetch(
+                other.ctx(), other.world.workspace_id, destination="outside", digest="sha256:" + "0" * 64
+            )
+        assert missing.value.extra["reason"] == "registry_refused"
+        with pytest.raises(Denied):
+            await market.fetch(
+                other.ctx("viewer"), other.world.workspace_id, destination="outside", digest=row["digest"]
+            )
+
+        # Away: a state of the publication alone, which is tried again by itself.
+        outside.stop()
+        failed = await published(place, release, "outside")
+        assert (failed["state"], failed["reason"]) == ("failed", "registry_unreachable")
+        egress = await place.world.rows("egress", "id = %s", failed["error"]["egress_id"])
+        assert [(line["host"], line["attachment_id"]) for line in egress] == [(HOST, "platform")]
+        outside.start()
+        assert (await carried(place, await publishing.retry(place.ctx(), failed["id"])))["state"] == "published"
+
+    # Taken away: the rule that let the platform reach it ended with it.
+    (target,) = await destinations.listing(place.ctx("viewer"), place.world.workspace_id, None, 10)
+    await destinations.remove(place.ctx(), target["id"])
+    assert await place.world.rows("platform_rule", "subject_id = %s and ended_at is null", target["id"]) == []
+    with pytest.raises(DestinationNotFound):
+        await market.fetch(place.ctx(), place.world.workspace_id, destination="outside", digest=row["digest"])
+
+
+@pytest.mark.capability("TRE-8", part="a registry's credential: sealed, named by nothing, sent to its registry alone")
+async def test_a_registry_that_wants_a_credential_gets_it_and_nobody_reads_it(place: Packs, tmp_path: Path) -> None:
+    made = oci.build({"publisher": "acme", "name": "x", "version": "1.0.0"}, "", {"a": b"1"})
+    with liar(tmp_path) as outside:
+        outside.holds(made)
+
+        def guarded(handler: BaseHTTPRequestHandler, _path: str) -> bool:
+            if handler.headers.get("Authorization") == "Basic YWRhOmNhcnJ5LWl0LXRoZXJl":
+                return False
+            say(handler, 401, b'{"errors": [{"code": "UNAUTHORIZED"}]}')
+            return True
+
+        outside.lie = guarded
+        shown = await named(place, outside.outside, username="ada", password="carry-it-there")
+        assert shown["credential"] is True
+        with pytest.raises(Problem) as manifest:
+            await market.fetch(place.ctx(), place.world.workspace_id, destination="outside", digest=made.digest)
+        assert manifest.value.problem_code == "manifest_invalid", "it came, and is no pack"
+        await destinations.remove(place.ctx(), shown["id"])
+        await destinations.create(
+            place.ctx(), place.world.workspace_id, name="outside", host=HOST, port=443, repository="team/packs",
+            username="ada", password="another",
+        )  # fmt: skip
+        with pytest.raises(RegistryFailed) as refused:
+            await market.fetch(place.ctx(), place.world.workspace_id, destination="outside", digest=made.digest)
+        assert (refused.value.extra["reason"], refused.value.extra["status"]) == ("registry_refused", 401)
+    kept = json.dumps(await place.world.rows("event"), default=str) + str(refused.value.body())
+    assert "carry-it-there" not in kept
+    assert b"carry-it-there" not in b"".join(
+        bytes(row["credential"] or b"") for row in await place.world.rows("destination")
+    )
+
+
+def _lies(made: oci.Artifact, other: oci.Artifact) -> dict[str, tuple[Any, str]]:
+    """What a registry may answer to a fetch, and the reason that must be told."""
+    layer = made.layers[-1]["digest"]
+
+    def elsewhere(handler: BaseHTTPRequestHandler, path: str) -> bool:
+        say(handler, 307, Location=f"https://169.254.169.254{path}")
+        return True
+
+    def cut(handler: BaseHTTPRequestHandler, _path: str) -> bool:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "100000")
+        handler.end_headers()
+        handler.wfile.write(b"{")
+        handler.close_connection = True
+        return True
+
+    def endless(handler: BaseHTTPRequestHandler, _path: str) -> bool:
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        for _ in range(64):
+            handler.wfile.write(b"x" * 1024 * 1024)
+        return True
+
+    def swapped(handler: BaseHTTPRequestHandler, path: str) -> bool:
+        if "/manifests/" not in path:
+            return False
+        say(handler, 200, other.manifest)
+        return True
+
+    def layer_of(data: bytes) -> Any:
+        def lie(handler: BaseHTTPRequestHandler, path: str) -> bool:
+            if layer not in path:
+                return False
+            say(handler, 200, data)
+            return True
+
+        return lie
+
+    def headers_lie(handler: BaseHTTPRequestHandler, path: str) -> bool:
+        if "/manifests/" not in path:
+            return False
+        say(handler, 200, other.manifest, **{"Docker-Content-Digest": made.digest})
+        return True
+
+    return {
+        "another's artifact": (swapped, "registry_lied"),
+        "a digest in the header alone": (headers_lie, "registry_lied"),
+        "another layer": (layer_of(other.blobs[other.layers[-1]["digest"]]), "registry_lied"),
+        "a layer with more behind it": (layer_of(made.blobs[layer] + b"x"), "registry_lied"),
+        "an empty layer": (layer_of(b""), "registry_lied"),
+        "a redirect inward": (elsewhere, "registry_redirected"),
+        "an answer that is cut": (cut, "registry_unreachable"),
+        "an answer without end": (endless, "artifact_too_large"),
+        "an error": (lambda handler, _: say(handler, 500, b"no") or True, "registry_refused"),
+    }
+
+
+@pytest.mark.capability("REG-11", part="what a registry gives is checked byte by byte, whatever it says")
+@pytest.mark.timeout(150)
+async def test_a_registry_that_lies_is_refused_with_the_reason_and_an_honest_one_is_not(
+    place: Packs, tmp_path: Path
+) -> None:
+    release = await released(place)
+    (row,) = await place.world.rows("artifact")
+    made = oci.load(Paths(place.world.settings.home).objects, row["digest"])
+    other = oci.build({**release["manifest"], "version": "9.9.9"}, "", {"server.py": b"evil"})
+    with liar(tmp_path) as outside:
+        await named(place, outside.outside)
+
+        async def fetched() -> Row:
+            return await market.fetch(place.ctx(), place.world.workspace_id, destination="outside", digest=made.digest)
+
+        outside.holds(made)
+        for what, (lie, reason) in _lies(made, other).items():
+            outside.lie = lie
+            with pytest.raises(Problem) as refused:
+                await fetched()
+            assert refused.value.extra.get("reason") == reason, what
+            assert len(await place.world.rows("release")) == 1, what
+        hosts = {line["host"] for line in await place.world.rows("egress")}
+        assert hosts == {HOST}, "nobody followed the redirect"
+        outside.lie = lambda _handler, _path: False
+        assert (await fetched())["id"] == release["id"], "an honest answer is taken: it is the release that is here"
+
+
+@pytest.mark.capability("REG-10", part="a registry that misbehaves while it is pushed to")
+@pytest.mark.timeout(150)
+async def test_a_registry_that_misleads_a_push_makes_it_fail_and_nothing_is_listed(
+    place: Packs, tmp_path: Path
+) -> None:
+    release = await released(place)
+    await policy(place, image_destinations=[f"{HOST}:443/*"])
+    with liar(tmp_path) as outside:
+        await named(place, outside.outside)
+
+        async def push(lie: Any) -> Row:
+            outside.lie, outside.blobs = lie, {}
+            return await published(place, release, "outside")
+
+        def inward(handler: BaseHTTPRequestHandler, _path: str) -> bool:
+            if handler.command != "POST":
+                return False
+            say(handler, 202, Location="https://127.0.0.1/v2/team/packs/blobs/uploads/u1")
+            return True
+
+        def other_repository(handler: BaseHTTPRequestHandler, _path: str) -> bool:
+            if handler.command != "POST":
+                return False
+            say(handler, 202, Location="/v2/team/secret/blobs/uploads/u1")
+            return True
+
+        def pretends(handler: BaseHTTPRequestHandler, _path: str) -> bool:
+            if handler.command != "HEAD":
+                return False
+            say(handler, 200)
+            return True
+
+        def full(handler: BaseHTTPRequestHandler, _path: str) -> bool:
+            if handler.command != "PUT":
+                return False
+            say(handler, 507, b"no space left")
+            return True
+
+        for lie, reason in (
+            (inward, "registry_redirected"), (other_repository, "registry_redirected"), (pretends, "registry_refused"),
+            (full, "registry_refused"),
+        ):  # fmt: skip
+            row = await push(lie)
+            assert (row["state"], row["reason"]) == ("failed", reason), lie.__name__
+            assert await place.world.rows("listing") == []
+        honest = await push(lambda _handler, _path: False)
+        assert (honest["state"], honest["error"]) == ("published", None)
+        assert len(await place.world.rows("listing")) == 1
+
+
+@pytest.mark.capability("REG-10", part="a registry that misbehaves while it is pushed to")
+async def test_a_registry_that_drips_is_given_up_in_time(place: Packs, tmp_path: Path) -> None:
+    made = oci.build({"publisher": "acme", "name": "x", "version": "1.0.0"}, "", {"a": b"1"})
+    short = Paths(Path(tempfile.mkdtemp(prefix="reg-")))  # a unix socket's path is short
+
+    def context(principal: Principal, **fields: Any) -> Context:
+        return place.world.context(principal, **{key: value for key, value in fields.items() if value is not None})
+
+    # A broker of the test's own, with less patience.
+    broker = Broker(
+        short, make_context=context, treasury=MemoryTreasury(), resolver=MemoryResolver({}),
+        platform_limits=PlatformLimits(registry_seconds=2.0),
+    )  # fmt: skip
+    await broker.start()
+
+    async def post(args: Row) -> Row:
+        return dict(await ipc.call_unix(short.broker_socket, "platform_http", args, timeout=30))
+
+    try:
+        with liar(tmp_path) as outside:
+            outside.holds(made)
+            shown = await named(place, outside.outside)
+            (target,) = await place.world.rows("destination", "id = %s", shown["id"])
+            remote = Remote(post, target, None)
+            assert (await remote.fetch(made.digest)).digest == made.digest
+
+            def drip(handler: BaseHTTPRequestHandler, _path: str) -> bool:
+                handler.send_response(200)
+                handler.send_header("Content-Length", "100000")
+                handler.end_headers()
+                for _ in range(100):
+                    handler.wfile.write(b" ")
+                    handler.wfile.flush()
+                    time.sleep(0.1)
+                return True
+
+            outside.lie = drip
+            begun = time.monotonic()
+            with pytest.raises(RemoteProblem) as late:
+                await remote.fetch(made.digest)
+            assert late.value.reason == "registry_answered_late"
+            assert time.monotonic() - begun < 8
+    finally:
+        await broker.close()
+        shutil.rmtree(short.home, ignore_errors=True)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(150)
+@pytest.mark.capability("REG-10", part="a publication whose worker is killed at any moment of the push")
+async def test_a_push_that_is_killed_at_any_moment_ends_with_one_artifact_and_one_listing(
+    place: Packs, cluster: Any, tmp_path: Path
+) -> None:
+    release = await released(place)
+    await policy(place, image_destinations=[f"{HOST}:443/*"])
+    (row,) = await place.world.rows("artifact")
+    made = oci.load(Paths(place.world.settings.home).objects, row["digest"])
+    with liar(tmp_path) as outside:
+        await named(place, outside.outside)
+
+        def slow(_handler: BaseHTTPRequestHandler, _path: str) -> bool:
+            time.sleep(0.03)
+            return False
+
+        outside.lie = slow
+        killed = 0
+        for seed in range(5):
+            outside.blobs = {}
+            asked = await ask(place, release, "outside")
+            await place.approve(asked["approval_id"])
+            told = {
+                "home": str(place.world.settings.home), "url": cluster.urls.app, "tenant": place.world.tenant_id,
+                "publication": asked["id"],
+            }  # fmt: skip
+            child = await start(CRASHED.replace("asyncio.run(main())", "print('go', flush=True)\nasyncio.run(main())"))
+            assert child.stdin is not None
+            assert child.stdout is not None
+            child.stdin.write(json.dumps(told).encode())
+            child.stdin.close()
+            assert await child.stdout.readline() == b"go\n"
+            # What it has done by then is the test's luck; the seed is in the message.
+            await asyncio.sleep(random.Random(seed).uniform(0.02, 0.9))
+            if child.returncode is None:
+                child.kill()
+            killed += await child.wait() == -signal.SIGKILL
+            assert await ran(CRASHED, told) == 0
+            ended = await publishing.get(place.ctx(), asked["id"])
+            assert (ended["state"], ended["error"]) == ("published", None), f"seed {seed}"
+            assert outside.blobs == {made.digest: made.manifest, **made.blobs}, f"seed {seed}"
+            assert len(await place.world.rows("listing")) == 1
+            moves = [
+                event["after"]["state"]
+                for event in await place.world.events("registry.publication.moved")
+                if event["subject"] == asked["id"]
+            ]
+            assert moves == ["awaiting_approval", "queued", "pushing", "published"], f"seed {seed}"
+        assert killed, "no seed hit anything"
