@@ -87,7 +87,6 @@ async def attach(ctx: Context, release_id: str, *, mode: str = "pinned", mounts:
             assert release is not None
             _usable(release)
             await _refuse_shadows(ctx, release)
-            await vouching.check_attachable(ctx, release, ctx.workspace_id)
             row = {
                 "tenant_id": ctx.tenant_id,
                 "id": attachment_id,
@@ -100,6 +99,7 @@ async def attach(ctx: Context, release_id: str, *, mode: str = "pinned", mounts:
                 "digest": release["digest"],
                 "created_by": ctx.principal.id,
             }
+            await vouching.check_attachable(ctx, release, ctx.workspace_id)
             await store.insert_attachment(conn, row)
             ctx.record(
                 events.attachment(
