@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -118,6 +119,21 @@ def test_a_folder_gives_its_plain_files_and_no_tests_hidden_files_or_links(tmp_p
     (tmp_path / "m" / "link").symlink_to("/etc/passwd")
     with pytest.raises(FolderUnreadable, match="not a plain file"):
         folder.gather(tmp_path)
+
+
+def test_beside_a_package_that_is_named_a_folder_may_hold_anything(tmp_path: Path) -> None:
+    (tmp_path / "worka").mkdir()
+    manifest = {"runtime": {"package": {"ecosystem": "pypi", "name": "a", "version": "1"}}}
+    (tmp_path / "worka" / "aip.json").write_text(json.dumps(manifest))
+    (tmp_path / "requirements.lock").write_text("a==1")
+    (tmp_path / "large").write_bytes(b"0" * (trees.MOST_BYTES + 1))
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    source = folder.read(tmp_path)
+    assert (sorted(source.files), source.lock) == (["requirements.lock", "worka/aip.json"], "a==1")
+    manifest["runtime"]["package"]["ecosystem"] = "path"
+    (tmp_path / "worka" / "aip.json").write_text(json.dumps(manifest))
+    with pytest.raises(FolderUnreadable):
+        folder.read(tmp_path)
 
 
 def test_the_sdk_goes_along_only_where_it_is_imported_and_not_brought() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,6 +142,67 @@ def test_what_is_wrong_is_told_with_its_fix_and_nothing_of_it_runs(worka: Worka,
     place.write_text("{")
     assert "it is no JSON" in worka("pack", "check", "wrong", code=2).stderr
     assert "worka pack init" in worka("pack", "check", "nowhere", code=2).stderr
+
+
+HANGS = """
+
+@pack.tool(side_effect="read_only")
+def hang() -> str:
+    \"\"\"Hangs.\"\"\"
+    import time
+
+    time.sleep(600)
+    return ""
+"""
+
+
+def test_whatever_ends_the_command_ends_the_pack_and_its_launcher(worka: Worka, tmp_path: Path) -> None:
+    worka("pack", "init", "acme.hangs")
+    module = tmp_path / "hangs" / "acme_hangs" / "tools.py"
+    module.write_text(module.read_text() + HANGS)
+    env = {**os.environ, "HOME": str(tmp_path), "WORKA_HOME": str(tmp_path / "h"), "TMPDIR": "/tmp"}
+    running = subprocess.Popen(
+        [*worka_command(), "pack", "run", "hangs", "hang"], env=env, cwd=tmp_path, stderr=subprocess.DEVNULL
+    )
+    try:
+        launcher = until(lambda: [p for p in children(running.pid) if "worka-workshop-" in said(p)])[0]
+        home = re.search(r"/tmp/worka-workshop-[a-z0-9_]+", said(launcher))
+        assert home
+        until(lambda: [p for p in everybody() if "acme_hangs" in said(p)])
+    finally:
+        running.kill()
+        running.wait()
+    until(lambda: not [p for p in everybody() if home[0] in said(p) or "acme_hangs" in said(p)])
+    shutil.rmtree(home[0], ignore_errors=True)
+
+
+def everybody() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
+
+
+def said(pid: int) -> str:
+    """The command line of a process."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(found) for found in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def until(what: Callable[[], Any]) -> Any:
+    """What becomes true, looked at again and again."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if found := what():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("it did not come to that")
 
 
 NEW_TOOL = '''

@@ -54,16 +54,22 @@ def read(path: Path, *, with_tests: bool = False) -> Source:
     if path.is_file():
         files = archive.unpack(_contents(path))
     elif path.is_dir():
-        files = gather(path, with_tests=with_tests)
+        # A folder that names a package may hold anything beside these: only what is sent is looked at.
+        files = {name: (path / name).read_bytes() for name in (PLACE, OLDER_PLACE) if (path / name).is_file()}
     else:
         raise FolderUnreadable(f"{path} is neither a folder nor an archive.")
     place = PLACE if PLACE in files else OLDER_PLACE
     if place not in files:
         raise FolderUnreadable(f"{path} holds no {PLACE}.")
-    document = _manifest(files[place], f"{path}/{place}")
-    source = Source(document, place, "", files)
+    source = Source(_manifest(files[place], f"{path}/{place}"), place, "", files)
     lock = str(source.package.get("lock") or "requirements.lock")
-    source = replace(source, lock=files[lock].decode("utf-8", "replace") if lock in files else "")
+    if path.is_dir():
+        trees.check_name(lock)
+        if source.is_tree:
+            files = gather(path, with_tests=with_tests)
+        elif (path / lock).is_file():
+            files = {place: files[place], lock: (path / lock).read_bytes()}
+    source = replace(source, files=files, lock=files[lock].decode("utf-8", "replace") if lock in files else "")
     return replace(source, files=vendored(files)) if source.is_tree else source
 
 

@@ -33,6 +33,12 @@ from worka.packs.runtime.spec import SessionSpec
 from worka.packs.sandbox.spec import UID_RANGE
 
 START_SECONDS = 15.0
+# Whatever ends this process, its launcher ends too (PR_SET_PDEATHSIG), and with that every pack.
+_LAUNCHER = (
+    "import ctypes, runpy\n"
+    "ctypes.CDLL(None).prctl(1, 15)\n"
+    "runpy.run_module('worka.packs.sandbox.launcher', run_name='__main__', alter_sys=True)"
+)
 MOST_OUTPUT = 1024 * 1024
 
 
@@ -105,7 +111,7 @@ class Workshop:
         log = self.home / "launcher.log"
         environment = {key: value for key, value in os.environ.items() if not key.startswith("WORKA_")}
         environment["PYTHONPATH"] = str(Path(worka.__file__ or ".").resolve().parents[1])
-        command = [sys.executable, "-m", "worka.packs.sandbox.launcher", "--home", str(self.home)]
+        command = [sys.executable, "-c", _LAUNCHER, "--home", str(self.home)]
         with log.open("wb") as written:
             self.launcher = await asyncio.create_subprocess_exec(
                 *command,
