@@ -72,8 +72,9 @@ class Tool:
 
 
 class Pack:
-    """The tools of one pack.
+    """The tools of one pack. What they print goes to stderr, and cannot be taken for a message.
 
+    ```python
     pack = Pack("weather", version="1.0.0")
 
     @pack.tool(side_effect="read_only", idempotent=True)
@@ -82,6 +83,7 @@ class Pack:
 
     if __name__ == "__main__":
         pack.serve()
+    ```
     """
 
     def __init__(self, name: str, *, version: str, instructions: str | None = None) -> None:

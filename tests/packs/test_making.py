@@ -220,7 +220,6 @@ def test_the_tools_are_compared_with_what_the_server_lists_and_written_on_reques
     worka("pack", "init", "acme.tools")
     module = tmp_path / "tools" / "acme_tools" / "tools.py"
     place = tmp_path / "tools" / "worka" / "aip.json"
-    assert value(worka("-o", "json", "pack", "tools", "tools"))["same"] is True
     document = json.loads(place.read_text())
     document["tools"][0]["side_effect"] = "destructive"
     place.write_text(json.dumps(document))
@@ -238,4 +237,4 @@ def test_the_tools_are_compared_with_what_the_server_lists_and_written_on_reques
     assert "Did you mean shout?" in worka("pack", "run", "tools", "shuot", code=3).stderr
     assert "/text" in worka("pack", "run", "tools", "shout", "-a", '{"text": 5}', code=2).stderr
     module.write_text("raise SystemExit('it is broken')\n")
-    assert "it is broken" in worka("pack", "run", "tools", code=1).stderr + worka("pack", "run", "tools", code=1).stdout
+    assert "it is broken" in worka("pack", "run", "tools", code=1).stderr
