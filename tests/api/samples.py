@@ -45,6 +45,7 @@ def parameters(w: Doors, path: str) -> dict[str, str]:
         "release_id": ids["release_notes"],
         "pack": "worka.notes",
         "withdrawal_id": ids["withdrawal"],
+        "move_id": ids["move"],
         "secret_id": ids["secret"],
         "task_id": ids["task"],
         "token_id": ids["token"],
@@ -229,6 +230,13 @@ SAMPLES: dict[str, Sample] = {
     "GET /v1/deliveries/{delivery_id}/why": PLAIN,
     "GET /v1/attachments/{attachment_id}": PLAIN,
     "GET /v1/attachments/{attachment_id}/why": PLAIN,
+    "GET /v1/attachments/{attachment_id}/standing": PLAIN,
+    "GET /v1/attachments/{attachment_id}/moves": Sample(query=lambda w: {"limit": "1"}),
+    "GET /v1/attachments/{attachment_id}/definitions": PLAIN,
+    "GET /v1/moves/{move_id}": PLAIN,
+    "GET /v1/moves/{move_id}/why": PLAIN,
+    "GET /v1/releases/{release_id}/difference": Sample(query=lambda w: {"since": w.ids["release_notes"]}),
+    f"GET {WS}/releases/{{release_id}}/review": Sample(query=lambda w: {"mode": "tracking"}),
     "GET /v1/connections/{connection_id}": PLAIN,
     "GET /v1/connections/{connection_id}/why": PLAIN,
     "GET /v1/decisions/{decision_id}": PLAIN,
@@ -397,6 +405,15 @@ SAMPLES: dict[str, Sample] = {
     "POST /v1/webhooks/{webhook_id}/replays": Sample(
         lambda w: {"since": "2h", "until": "1h", "dry_run": True}
     ),
+    "POST /v1/attachments/{attachment_id}/moves": Sample(
+        lambda w: {"release_id": w.ids["release_notes"], "mounts": {}, "why": "w"}
+    ),
+    "POST /v1/attachments/{attachment_id}/back": Sample(lambda w: {"why": "w"}),
+    "PUT /v1/attachments/{attachment_id}/mode": Sample(lambda w: {"mode": "tracking", "why": "w"}),
+    "POST /v1/attachments/{attachment_id}/definitions": Sample(
+        lambda w: {"tool": "check_link", "pin": "0" * 64, "decision": "refuse", "why": "w"}
+    ),
+    "POST /v1/moves/{move_id}/withdraw": Sample(lambda w: {"why": "w"}),
     "POST /v1/attachments/{attachment_id}/resolve": Sample(lambda w: {"reason": "r"}),
     "POST /v1/secrets/{secret_id}/grants": Sample(
         lambda w: {"grantee_id": w.ids["attachment_notes"], "endpoint": "tracker.worka.test:443"}

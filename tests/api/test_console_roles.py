@@ -43,6 +43,13 @@ NEEDS: dict[str, tuple[str, ...]] = {
         "listing.withdraw",
         "pack.register",
     ),
+    "/w/{workspace_id}/attachments/{attachment_id}": (
+        "pack.update",
+        "attachment.pin",
+        "attachment.follow",
+        "attachment.resolve",
+    ),
+    "/w/{workspace_id}/releases/{release_id}/review": ("pack.attach",),
     "/w/{workspace_id}/tasks/{task_id}": ("task.cancel", "task.resolve"),
     "/w/{workspace_id}/approvals/{approval_id}": ("approval.decide", "approval.confirm", "approval.decide_for"),
     "/w/{workspace_id}/deciding": ("approval.decide", "approval.confirm", "approval.decide_for"),

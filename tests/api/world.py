@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import httpx
 from tests.support.instance import Instance
 from worka.cli.client import Client
 from worka.cli.demo import Demo
+from worka.kernel.ids import new_id
 
 
 @dataclass(eq=False)
@@ -59,7 +61,9 @@ def full(instance: Instance, repository: Path) -> Iterator[Doors]:
         demo.approvals()
         demo.task()
         demo.refused()
-        yield Doors(instance, demo, demo.owner, *_other(demo), document=demo.owner.get("/openapi.json"))
+        b, ids, b_ids = _other(demo)
+        ids["move"] = ended_move(instance, demo)
+        yield Doors(instance, demo, demo.owner, b, ids, b_ids, document=demo.owner.get("/openapi.json"))
     finally:
         with contextlib.suppress(Exception):
             demo.finish(ok=False)
@@ -99,6 +103,22 @@ OSV: dict[str, Any] = {
 ASKS_FOR_POLICY = """@id("four-eyes") @verdict("ask") @rule("approve:1") @reason("Two people look at a change.")
 forbid(principal, action == Worka::Action::"policy.save_here", resource);
 """
+
+
+def ended_move(instance: Instance, demo: Demo) -> str:
+    """A move that was asked for and taken back, as it stands in the rows: nothing waits for it."""
+    ids, owner = demo.ids, demo.owner
+    release, attachment = ids["release_notes"], ids["attachment_notes"]
+    told = owner.get(f"/v1/releases/{release}/difference", since=release)
+    move = new_id("mov")
+    instance.rows(
+        "insert into worka.attachment_move (tenant_id, id, workspace_id, attachment_id, pack, kind, from_release, to_release,"
+        " state, reason, difference, widens, redefines, requester_kind, requester_id, ended_at)"
+        " values (%s, %s, %s, %s, 'worka.notes', 'asked', %s, %s, 'superseded', 'move_withdrawn', %s, false, false, 'person',"
+        " %s, clock_timestamp()) returning id",
+        ids["tenant"], move, ids["workspace"], attachment, release, release, json.dumps(told), ids["owner"],
+    )  # fmt: skip
+    return move
 
 
 def further(demo: Demo) -> dict[str, str]:

@@ -30,6 +30,7 @@ from worka.kernel.settings import Settings
 from worka.notifications import jobs, leaving
 from worka.notifications import service as webhooks
 from worka.packs import service as packs
+from worka.packs.moving import service as moving
 from worka.packs.registry.remote import RemoteProblem
 from worka.packs.registry.service import policies as registry_policies
 from worka.packs.registry.service import publishing
@@ -496,6 +497,58 @@ async def suspended(place: Packs) -> str:
     row = await serving(place)
     await packs.quarantine(place.ctx(), row["release_id"], "a bad file was found")
     return str(row["id"])
+
+
+@on_packs("attachment", "awaiting_dependency", "waiting_for_dependency")
+async def awaiting_dependency(place: Packs) -> str:
+    needs = [{"pack": "acme.other", "tools": ["say"]}]
+    return str((await packs.attach(place.ctx(), (await released(place, dependencies=needs))["id"]))["id"])
+
+
+# moves --------------------------------------------------------------------------------------------------------------
+async def move_to(place: Packs, **changes: Any) -> Row:
+    """An attachment, a newer release, and the move to it."""
+    row = await serving(place)
+    await released(place, version="1.1.0", **changes)
+    return await moving.update(place.ctx(), row["id"])
+
+
+@on_packs("attachment", "updating", "attachment_updating")
+async def updating(place: Packs) -> str:
+    return str((await move_to(place))["attachment_id"])
+
+
+@on_packs("attachment_move", "trying", "move_being_tried")
+async def move_being_tried(place: Packs) -> str:
+    return str((await move_to(place))["id"])
+
+
+@on_packs("attachment_move", "planned", "move_planned")
+async def move_planned(place: Packs) -> str:
+    """No worker took it up yet."""
+    row = await packs.attach(place.ctx(), (await released(place))["id"], mode="tracking")
+    await released(place, version="1.1.0")
+    (move,) = await place.world.rows("attachment_move", "attachment_id = %s", row["id"])
+    return str(move["id"])
+
+
+@on_packs("attachment_move", "awaiting_approval", "waiting_for_approver")
+async def move_awaiting_approval(place: Packs) -> str:
+    return str((await move_to(place, **REACH))["id"])
+
+
+@on_packs("attachment_move", "awaiting_connection", "waiting_for_connection")
+async def move_awaiting_connection(place: Packs) -> str:
+    move = await move_to(place, **REACH)
+    await place.approve(move["approval_id"])
+    return str(move["id"])
+
+
+@on_packs("attachment_move", "awaiting_dependency", "waiting_for_dependency")
+async def move_awaiting_dependency(place: Packs) -> str:
+    move = await move_to(place, dependencies=[{"pack": "acme.other", "tools": ["say"]}])
+    await place.approve(move["approval_id"])
+    return str(move["id"])
 
 
 # bypasses of approvals ----------------------------------------------------------------------------------------------

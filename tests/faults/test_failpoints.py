@@ -156,6 +156,9 @@ def test_every_failpoint_of_the_catalogue_is_killed_somewhere() -> None:
     elsewhere |= {"kill.moved.before_commit"}
     # tests/workspaces/test_limits_killed.py
     elsewhere |= {"limit.set.before_commit"}
+    # tests/packs/test_moves_killed.py
+    elsewhere |= {f"attachment.{name}.before_commit" for name in ("definition", "mode", "move")}
+    elsewhere |= {"attachment.move.tried", "attachment.moved.after_commit"}
     # tests/identity/test_killed.py
     elsewhere |= {f"identity.{name}.before_commit" for name in ("account", "factor")}
     elsewhere |= {"workspace.invitation.before_commit"}

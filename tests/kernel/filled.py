@@ -15,6 +15,7 @@ import worka.governance.store
 import worka.identity.store
 import worka.notifications.store
 import worka.packs.lifecycle.store
+import worka.packs.moving.store
 import worka.packs.store
 import worka.treasury.store
 import worka.views.store
@@ -38,7 +39,7 @@ PREFIXES = {
     "proposal": "pol", "glass": "glass", "kill": "kill",
     "hook": "whk", "hook_secret": "whs", "rule": "rule", "sending": "dlv", "told": "dlv", "word": "out",
     "group": "grp", "delegation": "dlg", "bypass": "byp", "other": "per",
-    "account": "sva", "withdrawn": "wdr", "finding": "vul",
+    "account": "sva", "withdrawn": "wdr", "finding": "vul", "move": "mov",
 }  # fmt: skip
 
 
@@ -185,6 +186,11 @@ def rows(a: SimpleNamespace) -> dict[str, dict[str, Any]]:
         },
         "attached": {**attachment, "id": a.attached},
         "waiting": {**attachment, "id": a.waiting, "pack": "acme.other"},
+        "move": {
+            **base, "id": a.move, "attachment_id": a.attached, "pack": "acme.notes", "kind": "asked",
+            "from_release": a.release, "to_release": a.release, "difference": {}, "widens": True, "redefines": False,
+            "mounts": [], "requester_kind": "person", "requester_id": a.person, "originating_person": a.person, "why": "w",
+        },
         "grant": {
             **base, "id": a.grant, "secret_id": a.secret, "attachment_id": a.attached,
             "endpoint": "example.org:443", "granted_by": a.person,
@@ -265,6 +271,7 @@ async def fill(db: Database, a: SimpleNamespace) -> None:
         await lifecycle.set_standing(conn, a.tenant, "acme.notes", a.ws, "free", a.withdrawn)
         await lifecycle.put_advisories(conn, [r["advisory"]])
         await lifecycle.add_finding(conn, r["finding"])
+        await worka.packs.moving.store.insert_move(conn, r["move"])
         await worka.treasury.store.add_grant(conn, r["grant"])
         await tasks.insert_definition(conn, r["definition"])
         await _tasks(conn, a, r)

@@ -90,6 +90,26 @@ async def _attached_tools(store: Any, conn: Any, a: SimpleNamespace) -> Any:
     return await store.attached_tools(conn, a.ws)
 
 
+async def _offered(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    await conn.execute("update worka.release set state = 'released' where id = %s", (a.release,))
+    return await store.releases_of(conn, "acme.notes")
+
+
+async def _followed(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    await conn.execute("update worka.attachment set mode = 'tracking' where id = %s", (a.attached,))
+    return await store.followers(conn, "acme.notes")
+
+
+async def _arrived(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    await conn.execute("update worka.attachment_move set state = 'moved' where id = %s", (a.move,))
+    return await store.arrival(conn, a.attached, a.release)
+
+
+async def _lacking(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    await conn.execute("update worka.attachment set state = 'awaiting_dependency' where id = %s", (a.waiting,))
+    return await store.awaiting_dependency(conn, a.ws)
+
+
 async def _released(store: Any, conn: Any, a: SimpleNamespace) -> Any:
     """Nor was it released."""
     await conn.execute("update worka.release set state = 'released' where id = %s", (a.release,))
@@ -433,6 +453,25 @@ CALLS: dict[str, Entry] = {
     "packs.calls_begun": reads(lambda s, c, a: s.calls_begun(c, 3600)),
     "packs.oldest_call": reads(lambda s, c, a: _less(s.oldest_call(c, 3600, a.ws, None), 3600.0)),
     "packs.attached_counted": reads(lambda s, c, a: s.attached_counted(c)),
+    "packs.moving.releases_of": reads(_offered),
+    "packs.moving.followers": reads(_followed),
+    "packs.moving.insert_move": refused(lambda s, c, a: s.insert_move(c, new(a, "move"))),
+    "packs.moving.move": reads(lambda s, c, a: s.move(c, a.move)),
+    "packs.moving.move_for_update": reads(lambda s, c, a: s.move_for_update(c, a.move)),
+    "packs.moving.open_move": reads(lambda s, c, a: s.open_move(c, a.attached)),
+    "packs.moving.moves_of": reads(lambda s, c, a: s.moves_of(c, a.attached, None, 5)),
+    "packs.moving.arrival": reads(_arrived),
+    "packs.moving.waiting_moves": reads(lambda s, c, a: s.waiting_moves(c, a.ws, "planned")),
+    "packs.moving.set_state": writes(lambda s, c, a: s.set_state(c, a.move, "refused", "move_rejected")),
+    "packs.moving.set_decision": writes(lambda s, c, a: s.set_decision(c, a.move, a.decision, None)),
+    "packs.moving.enqueue_move": writes(lambda s, c, a: s.enqueue_move(c, a.tenant, a.move)),
+    "packs.moving.to_release": writes(
+        lambda s, c, a: s.to_release(c, a.attached, {"id": a.release, "digest": "another"}, [])
+    ),
+    "packs.moving.set_mode": writes(lambda s, c, a: s.set_mode(c, a.attached, "tracking", a.person, None)),
+    "packs.moving.set_definitions": writes(lambda s, c, a: s.set_definitions(c, a.attached, {"write": {}}, None)),
+    "packs.moving.attached_tools": reads(lambda s, c, a: s.attached_tools(c, a.ws, ["acme.notes"])),
+    "packs.moving.awaiting_dependency": reads(_lacking),
     "packs.lifecycle.lineage": reads(lambda s, c, a: s.lineage(c, a.ws, a.running)),
     "packs.lifecycle.places_of": reads(lambda s, c, a: s.places_of(c, "acme.notes")),
     "packs.lifecycle.users_of": reads(lambda s, c, a: s.users_of(c, "acme.notes", [a.ws], None, 50)),
@@ -503,7 +542,6 @@ CALLS: dict[str, Entry] = {
     "packs.attachments_of_release": reads(lambda s, c, a: s.attachments_of_release(c, a.release, ["attached"])),
     "packs.move_attachment": writes(lambda s, c, a: s.move_attachment(c, a.attached, "detached", "attachment_removed")),
     "packs.set_attachment_approval": writes(lambda s, c, a: s.set_attachment_approval(c, a.attached, a.asked)),
-    "packs.set_held": writes(lambda s, c, a: s.set_held(c, a.attached, {"write": {}})),
     "packs.active_connection": reads(lambda s, c, a: s.active_connection(c, a.ws, "tracker", "example.org", 443)),
     "packs.lock_key": deployment(LOCK, lambda s, c, a: s.lock_key(c, a.tenant, a.key)),
     "packs.insert_invocation": writes(lambda s, c, a: s.insert_invocation(c, new(a, "running"))),
@@ -534,6 +572,7 @@ CALLS: dict[str, Entry] = {
     "treasury.secrets": reads(lambda s, c, a: s.secrets(c, a.ws, None, 50)),
     "treasury.set_version": writes(lambda s, c, a: s.set_version(c, a.secret, 2)),
     "treasury.set_state": writes(lambda s, c, a: s.set_state(c, a.secret, "revoked", "secret_revoked")),
+    "treasury.grants_of_attachment": reads(lambda s, c, a: s.grants_of_attachment(c, a.attached)),
     "treasury.attachment": reads(lambda s, c, a: s.attachment(c, a.attached)),
     "treasury.add_grant": refused(lambda s, c, a: s.add_grant(c, new(a, "grant"))),
     "treasury.live_grants": reads(lambda s, c, a: s.live_grants(c, a.secret, a.attached, lock=True)),

@@ -94,6 +94,9 @@ _GOES_ON = {
     "active": "is active",
     "awaiting_connection": "waits for its connection",
     "awaiting_approval": "waits for another approval",
+    "awaiting_dependency": "waits for a pack that it needs",
+    "trying": "is being tried in the sandbox",
+    "moved": "was made",
 }
 
 

@@ -79,6 +79,7 @@ _BLOCKED = {
     "task": "select id, state from worka.task where id = any(%s)",
     "att": "select id, state from worka.attachment where id = any(%s)",
     "conn": "select id, state from worka.connection where id = any(%s)",
+    "mov": "select id, state from worka.attachment_move where id = any(%s)",
 }
 
 

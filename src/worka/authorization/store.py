@@ -75,7 +75,7 @@ async def declared(conn: Connection, attachment_id: str, workspace_id: str | Non
     """A pack as it stands in its workspace: {pack, serves, tools, services}: what its manifest declares that it uses, and
     whether it runs at all. None anywhere else."""
     cursor = await conn.execute(
-        "select a.pack, a.state in ('attached', 'held') and r.state in ('released', 'revoked') as serves,"
+        "select a.pack, a.state in ('attached', 'held', 'updating') and r.state in ('released', 'revoked') as serves,"
         " (select coalesce(jsonb_agg(d.value ->> 'pack' || '.' || t.name), '[]') from"
         " jsonb_array_elements(coalesce(r.manifest -> 'dependencies', '[]')) d,"
         " jsonb_array_elements_text(coalesce(d.value -> 'tools', '[]')) t(name)) as tools,"
@@ -99,7 +99,7 @@ async def principals(conn: Connection, workspace_id: str, after: str | None, lim
         " left join worka.service_account a on m.principal_kind = 'service_account' and a.id = m.principal_id"
         " where m.workspace_id = %(workspace)s and (%(one)s::text is null or m.principal_id = %(one)s)"
         " union all select 'attachment', a.id, a.pack, null, false from worka.attachment a"
-        " where a.workspace_id = %(workspace)s and a.state in ('attached', 'held')"
+        " where a.workspace_id = %(workspace)s and a.state in ('attached', 'held', 'updating')"
         " and (%(one)s::text is null or a.id = %(one)s)) who"
         " where %(after)s::text is null or id > %(after)s order by id limit %(limit)s",
         {"workspace": workspace_id, "after": after, "limit": limit, "one": one},

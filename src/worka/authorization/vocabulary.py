@@ -14,6 +14,7 @@ VOCABULARY: dict[str, str] = {
     "address": "String",
     "args_bytes": "Long",
     "attachment": "String",
+    "automatic": "Bool",
     "boundary": "String",
     "destination": "String",
     "digest": "String",
@@ -36,6 +37,7 @@ VOCABULARY: dict[str, str] = {
     "providers": "Set<String>",
     "publisher": "String",
     "real_port": "Long",
+    "redefines": "Bool",
     "release": "String",
     "risk": "String",
     "role": "String",
@@ -48,6 +50,7 @@ VOCABULARY: dict[str, str] = {
     "tools": "Set<String>",
     "version": "String",
     "visibility": "String",
+    "widens": "Bool",
     "workflow": "String",
     "writes": "Bool",
 }

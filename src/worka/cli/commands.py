@@ -24,6 +24,7 @@ from worka.cli import (
     lifecycle,
     limits,
     members,
+    moving,
     myself,
     notifications,
     output,
@@ -54,6 +55,7 @@ app.add_typer(approvals.approvals, name="approvals")
 app.add_typer(approvals.groups, name="group")
 app.add_typer(packs.pack, name="pack")
 building.onto(packs.pack)
+moving.onto(packs.pack)
 app.add_typer(lifecycle.advisories, name="advisory")
 app.add_typer(registry.registry, name="registry")
 app.add_typer(policies.policy, name="policy")

@@ -101,14 +101,20 @@ def pack_attach(
     release_id: str,
     mount: Annotated[list[str] | None, typer.Option(help="NAME=PATH, what a mount of the manifest binds")] = None,
     mode: str = "pinned",
+    dry_run: Annotated[
+        bool, typer.Option(help="do all of it and undo it: refused and answered as it would be")
+    ] = False,
 ) -> None:
-    """Attach a release to the workspace (6: an approval is waited for)."""
+    """Attach a release to the workspace (6: an approval, a connection or a pack is waited for)."""
     api = client()
     mounts = {name: str(path) for name, path in mounts_of(mount).items()}
-    value = api.post(api.ws("/attachments"), {"release_id": release_id, "mode": mode, "mounts": mounts})
+    body = {"release_id": release_id, "mode": mode, "mounts": mounts}
+    value = api.change("POST", api.ws("/attachments"), body, dry_run=dry_run)
     if not show(value):
         output.record(value)
-    raise typer.Exit(0 if value["state"] == "attached" else 6)
+        if dry_run:
+            output.text("dry run: nothing was attached; `worka pack review` shows what to look at")
+    raise typer.Exit(0 if dry_run else 0 if value["state"] == "attached" else 6)
 
 
 def mounts_of(given: list[str] | None) -> dict[str, Path]:

@@ -22,6 +22,7 @@ DOMAIN: Final = {
     "egr": "worka.broker.explain",
     "inv": "worka.packs.explain",
     "pub": "worka.packs.registry.explain",
+    "mov": "worka.packs.moving.explain",
     "rel": "worka.packs.explain",
     "sec": "worka.treasury.explain",
     "task": "worka.workflows.explain",

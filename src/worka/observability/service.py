@@ -81,7 +81,12 @@ def change(row: Row) -> Row:
     }
 
 
-_NOT_SERVING = {"awaiting_connection": "waits for a connection", "failed": "failed", "broken": "does not work"}
+_NOT_SERVING = {
+    "awaiting_connection": "waits for a connection",
+    "awaiting_dependency": "waits for a pack",
+    "failed": "failed",
+    "broken": "does not work",
+}
 
 
 async def attention(ctx: Context) -> Row:

@@ -178,15 +178,18 @@ async def held_or_broken(conn: Connection, workspace_id: str) -> list[Row]:
     """Attachments and connections that do not serve, and why."""
     cursor = await conn.execute(
         "select 'attachment' as kind, id, pack as title, state, reason, since from worka.attachment"
-        " where workspace_id = %s and state in ('held', 'suspended', 'awaiting_connection')"
+        " where workspace_id = %s and state in ('held', 'suspended', 'awaiting_connection', 'awaiting_dependency')"
         " union all select 'connection', id, name, state, reason, since from worka.connection"
         " where workspace_id = %s and state in ('expired', 'broken')"
+        " union all select 'move', id, pack, state, reason, since from worka.attachment_move where workspace_id = %s"
+        " and (state in ('awaiting_connection', 'awaiting_dependency') or (state in ('failed', 'refused')"
+        " and since > clock_timestamp() - interval '24 hours'))"
         " union all select 'release', id, publisher || '.' || name || ' ' || version, state, reason, since from"
         " worka.release"
         " where workspace_id = %s and state in ('failed', 'quarantined') and since > clock_timestamp() -"
         " interval '24 hours'"
         " order by since",
-        (workspace_id, workspace_id, workspace_id),
+        (workspace_id, workspace_id, workspace_id, workspace_id),
     )
     return await cursor.fetchall()
 

@@ -30,6 +30,11 @@ def _attachment(code: str, layer: str, meaning: str, causes: str, remedy: str) -
     return Reason(code, "packs", layer, meaning, causes, _OF_ATTACHMENT, remedy)
 
 
+def _move(code: str, meaning: str, causes: str, remedy: str) -> Reason:
+    check = "`worka why mov_…`: from which release to which, what differs, what it waits for, and what went wrong."
+    return Reason(code, "packs", "publication", meaning, causes, check, remedy)
+
+
 REASONS = (
     _release(
         "waiting_for_build",
@@ -128,6 +133,86 @@ REASONS = (
         "The attachment is written, and what it still needs is being looked at.",
         "It was asked for just now, or a newer release takes the old one's place.",
         "Wait; if it stays, see that the worker and the host run (`worka doctor`).",
+    ),
+    _attachment(
+        "attachment_updating",
+        "publication",
+        "Another release of the pack is being tried in the sandbox; until it takes over, the one that is attached serves.",
+        "A move was asked for, or the attachment follows new releases and there is one.",
+        "Wait; if it stays, see that the worker and the host run (`worka doctor`).",
+    ),
+    _attachment(
+        "waiting_for_dependency",
+        "publication",
+        "A pack that this one declares it calls is not attached here, or does not have the tools that it needs.",
+        "It was never attached, was detached, or is attached in a release without these tools.",
+        "Attach the pack that is named; this one goes on by itself.",
+    ),
+    _move(
+        "move_planned",
+        "A newer release is there, and whether the attachment may move to it is about to be decided.",
+        "The attachment follows new releases, and one was released just now.",
+        "Wait; if it stays, see that the worker runs (`worka doctor`).",
+    ),
+    _move(
+        "move_being_tried",
+        "The new release is being started in the sandbox, as this attachment would run it, and its tools are compared.",
+        "What had to be agreed to is agreed to.",
+        "Wait; if it stays, see that the worker and the host run (`worka doctor`).",
+    ),
+    _move(
+        "move_done",
+        "The attachment runs the new release.",
+        "The new release was tried in the sandbox, and took over in one commit.",
+        "Nothing to do. `worka pack attachment back ATTACHMENT_ID` goes back to the release before it.",
+    ),
+    _move(
+        "move_rejected",
+        "The approval of the move was not given; the attachment stays as it is.",
+        "It was rejected, expired or was withdrawn.",
+        "Ask again with `worka pack attachment update`, with what the approver missed, or pin the attachment.",
+    ),
+    _move(
+        "move_denied",
+        "Policy, or the rights of whoever it would be done for, do not allow the move; the attachment stays as it is.",
+        "Whoever lets the attachment follow lost the right, or a rule refuses the new release here.",
+        "Somebody who may moves it with `worka pack attachment update`, or lets it follow anew.",
+    ),
+    _move(
+        "move_superseded",
+        "What was approved is no longer what would be done, or who asked may not ask any more.",
+        "The attachment was moved otherwise, policy asks by other rules now, or who asked lost the right.",
+        "Ask again with `worka pack attachment update`.",
+    ),
+    _move(
+        "move_needs_a_person",
+        "The new release reads files that somebody has to choose, so it does not move by itself.",
+        "Its manifest declares a mount that the attached release does not have.",
+        "Name the path: `worka pack attachment update ATTACHMENT_ID --mount NAME=PATH`.",
+    ),
+    _move(
+        "newer_move",
+        "Another move took the place of this one.",
+        "A newer release came, or somebody asked for another one, before this one was made.",
+        "Nothing to do: see the move that took its place.",
+    ),
+    _move(
+        "move_withdrawn",
+        "Somebody took the move back before it was made.",
+        "It was not wanted any more.",
+        "Ask again with `worka pack attachment update` if it is.",
+    ),
+    _move(
+        "attachment_pinned",
+        "The attachment was pinned before the move was made.",
+        "Somebody keeps it on the release that it has.",
+        "Nothing to do; `worka pack attachment follow` lets it follow again.",
+    ),
+    _move(
+        "attachment_changed",
+        "The attachment was suspended or moved otherwise before the move was made.",
+        "Its release was quarantined, or another move was made.",
+        "See how the attachment is, and ask again.",
     ),
     _attachment(
         "waiting_for_connection",

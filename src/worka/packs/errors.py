@@ -3,6 +3,7 @@
 Problem
 ├── Invalid: ManifestInvalid, LockInvalid, InputInvalid, MountInvalid, KeyReused, ArchiveRefused, FolderUnreadable
 ├── NotFound: ReleaseNotFound, AttachmentNotFound, InvocationNotFound, ToolNotFound
+├── of moving from release to release: packs/moving/errors.py
 └── Conflict: VersionTaken, ReleaseNotUsable, AttachmentNotUsable, AlreadyAttached, ToolHeld, KeyInUse, OutcomeUnknown
 """
 

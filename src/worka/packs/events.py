@@ -14,7 +14,15 @@ ATTACHMENT_REQUESTED = "pack.attachment.requested"
 ATTACHMENT_MOVED = "pack.attachment.moved"
 ATTACHMENT_CREATED = "pack.attachment.created"
 """The attachment serves: mounts, uid and grants are in force."""
+ATTACHMENT_FOLLOWS = "pack.attachment.follows"
+"""The attachment moves to newer releases by itself from now on."""
 ATTACHMENT_HELD = "pack.attachment.held"
+ATTACHMENT_PINNED = "pack.attachment.pinned"
+"""The attachment stays on the release that it has."""
+DEFINITION_ACCEPTED = "pack.definition.accepted"
+"""A tool's changed definition serves from now on: what it was and is, by their hashes."""
+DEFINITION_REFUSED = "pack.definition.refused"
+"""A tool's changed definition was refused: the tool is off in this attachment."""
 ATTACHMENT_DETACHED = "pack.attachment.detached"
 WITHDRAWN = "pack.withdrawn"
 """A release, a pack or an attachment was taken away, or given back: the receipt holds what that touched."""
@@ -22,6 +30,10 @@ ADVISORIES_IMPORTED = "pack.advisories.imported"
 """Known vulnerabilities were handed in."""
 FINDING_MOVED = "pack.finding.moved"
 """A known vulnerability hits a release, or what was thought of that is decided."""
+MOVE_CHANGED = "pack.move.changed"
+"""A move to another release reached its next state, or its end."""
+MOVE_PLANNED = "pack.move.planned"
+"""A move to another release is under way: what differs is known."""
 INVOCATION_STARTED = "pack.invocation.started"
 INVOCATION_FINISHED = "pack.invocation.finished"
 
@@ -31,11 +43,17 @@ ALL = (
     ATTACHMENT_REQUESTED,
     ATTACHMENT_MOVED,
     ATTACHMENT_CREATED,
+    ATTACHMENT_FOLLOWS,
     ATTACHMENT_HELD,
+    ATTACHMENT_PINNED,
     ATTACHMENT_DETACHED,
     WITHDRAWN,
     ADVISORIES_IMPORTED,
     FINDING_MOVED,
+    DEFINITION_ACCEPTED,
+    DEFINITION_REFUSED,
+    MOVE_CHANGED,
+    MOVE_PLANNED,
     INVOCATION_STARTED,
     INVOCATION_FINISHED,
 )
@@ -139,6 +157,21 @@ def finding(row: dict[str, Any], before: str | None, cause: dict[str, Any] | Non
         after={"state": row["state"], "advisory": row["advisory_id"]},
         cause=cause,
         data={"release": row["release_id"]},
+        lane="capability",
+        workspace_id=row["workspace_id"],
+    )
+
+
+def move(kind: str, row: dict[str, Any], before: str | None, after: str, reason: str, **data: Any) -> Event:
+    """A change of state of a move; its cause is the attachment."""
+    return Event(
+        type=kind,
+        subject=row["id"],
+        subject_name=row["pack"],
+        before=None if before is None else {"state": before},
+        after={"state": after, "reason": reason},
+        cause={"kind": "attachment", "id": row["attachment_id"]},
+        data={"from": row["from_release"], "to": row["to_release"], **data},
         lane="capability",
         workspace_id=row["workspace_id"],
     )

@@ -13,6 +13,7 @@ from worka.packs import actions, model, rules, store
 from worka.packs.explain_call import explain_invocation as explain_invocation
 from worka.packs.explain_call import layer_of, meaning_of
 from worka.packs.lifecycle import store as lifecycle
+from worka.packs.moving import explain as moves
 from worka.packs.service import reaching, reading, withdrawing
 from worka.workspaces.explain import changed_just_before
 
@@ -116,7 +117,8 @@ async def explain_attachment(ctx: Context, attachment_id: str) -> Explanation:
     evidence = [Evidence(kind="release", ref=release["id"], label=name)]
     headline = f"{name} is {state}: {meaning_of(reason)}"
     own = Resource("attachment", attachment_id, row["workspace_id"], {"pack": row["pack"]})
-    if state in ("awaiting_approval", "awaiting_connection"):
+    newer, seen, moving = await moves.newer_of(ctx, row)
+    if state in ("awaiting_approval", "awaiting_connection", "awaiting_dependency"):
         waiting, following = await _waits(ctx, row, release)
         headline = f"{name} waits for {_and(waiting)}"
     elif state == "held":
@@ -139,21 +141,31 @@ async def explain_attachment(ctx: Context, attachment_id: str) -> Explanation:
                 because=because,
             )
         )
-        following.append(
-            NextAction(
-                label="Serve again, if the server is as approved",
-                command=f"POST /v1/attachments/{attachment_id}/resolve",
-                permission="administer",
-                allowed=allowed,
-                because="" if allowed else because,
+        for label, command in (
+            ("Accept what the server lists now", f"worka pack held accept {attachment_id} TOOL"),
+            ("Refuse it, and keep the others", f"worka pack held refuse {attachment_id} TOOL"),
+            ("Serve again, if the server is as approved", f"worka pack held resolve {attachment_id}"),
+        ):
+            following.append(
+                NextAction(
+                    label=label,
+                    command=command,
+                    permission="administer",
+                    allowed=allowed,
+                    because="" if allowed else because,
+                )
             )
-        )
+    elif state == "updating":
+        headline = f"{name} serves calls while another release is tried in the sandbox."
     evidence += await withdrawn(ctx, attachment_id, row["release_id"], row["pack"])
     if state == "detached" and row["approval_id"]:
         evidence.append(Evidence(kind="approval", ref=row["approval_id"]))
     elif state == "attached" and release["state"] == "revoked":
         headline = f"{name} serves calls; its release was revoked, so it cannot be attached anew"
-    if state in ("attached", "held", "suspended"):
+    if newer:
+        headline = f"{headline.rstrip(':. ')}.{newer}"
+    evidence, following = [*evidence, *seen], [*following, *moving]
+    if state in ("attached", "held", "suspended", "updating"):
         following.append(
             await offer(ctx, "Detach it", f"DELETE /v1/attachments/{attachment_id}", actions.DETACH.name, own)
         )
@@ -229,7 +241,8 @@ async def _waits(ctx: Context, row: Row, release: Row) -> tuple[list[WaitingOn],
                 waiting.append(told)
                 following.append(_decide(told))
         more, also = await connection_waits(ctx, row["workspace_id"], release["manifest"], row["since"])
-    return [*waiting, *more], [*following, *also]
+        packs, attach = await moves.dependency_waits(ctx, row["workspace_id"], release["id"], row["since"])
+    return [*waiting, *more, *packs], [*following, *also, *attach]
 
 
 async def connection_waits(

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from worka.kernel.events import Subscribers
+from worka.packs.moving import service as moving
 from worka.packs.registry.service import publishing
 from worka.packs.service import attachments, releases, vulnerabilities
 
 REGISTER = "pack.register"
 """The engine's name of the registration job; positional arguments: tenant id, release id."""
 
+MOVE = "pack.move"
+"""The engine's name of the job that decides, tries and makes a move; positional arguments: tenant id, move id."""
+
+run_move = moving.run_move
 run_registration = releases.run_registration
 
 
@@ -21,3 +26,5 @@ def subscribe(subscribers: Subscribers) -> None:
     subscribers.on("connection.activated", attachments.connection_activated)
     subscribers.on("approval.locking", vulnerabilities.approval_locking)
     subscribers.on("approval.decided", vulnerabilities.approval_decided)
+    subscribers.on("attachment.attached", attachments.attachment_serves)
+    moving.subscribe(subscribers)

@@ -56,11 +56,8 @@ ATTACHMENT = machine(
             State("awaiting_approval", reasons=("waiting_for_approver",)),
             State("awaiting_connection", reasons=("waiting_for_connection",)),
             State("attached", reasons=("attachment_in_service",)),
-            State(
-                "updating",
-                reasons=("attachment_being_prepared",),
-                later="tracking attachments do not move to a newer release yet",
-            ),
+            State("awaiting_dependency", reasons=("waiting_for_dependency",)),
+            State("updating", reasons=("attachment_updating",)),
             State("held", reasons=("tool_definition_changed",)),
             State("suspended", reasons=("release_quarantined",)),
             State(
@@ -74,13 +71,23 @@ ATTACHMENT = machine(
             ("requested", "awaiting_connection"),
             ("requested", "attached"),
             ("awaiting_approval", "awaiting_connection"),
+            ("requested", "awaiting_dependency"),
+            ("awaiting_approval", "awaiting_dependency"),
+            ("awaiting_connection", "awaiting_dependency"),
+            ("awaiting_dependency", "awaiting_connection"),
+            ("awaiting_dependency", "attached"),
+            ("awaiting_dependency", "detached"),
             ("awaiting_approval", "attached"),
             ("awaiting_approval", "detached"),
             ("awaiting_connection", "attached"),
             ("awaiting_connection", "detached"),
             ("requested", "detached"),
             ("attached", "updating"),
+            ("held", "updating"),
             ("updating", "attached"),
+            ("updating", "held"),
+            ("updating", "suspended"),
+            ("updating", "detached"),
             ("attached", "held"),
             ("held", "held"),
             ("held", "attached"),
@@ -120,7 +127,7 @@ INVOCATION = machine(
     )
 )
 
-SERVING = frozenset({"attached", "held"})
-"""States of an attachment in which (unchanged) tools are served."""
+SERVING = frozenset({"attached", "held", "updating"})
+"""States of an attachment in which (unchanged) tools are served. While it is being moved, those of the release it has."""
 WHOLE_SERVER = "server instructions"
 """The name under which an attachment is held when what changed concerns every tool."""

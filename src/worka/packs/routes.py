@@ -10,9 +10,11 @@ from worka.kernel.context import Context, Resource
 from worka.kernel.explanation import Explanation
 from worka.kernel.http import Items, Page, context, gives, routes, trying
 from worka.packs import actions, answers, explain, schema, service, store
+from worka.packs.moving import routes as moving
 from worka.packs.service import reading
 
 router = routes(prefix="/v1", tags=["packs"])
+router.include_router(moving.router)
 Caller = Annotated[Context, Depends(context)]
 Paged = Annotated[Page, Depends()]
 
@@ -60,8 +62,10 @@ async def quarantine_release(
 
 
 @router.post("/workspaces/{workspace_id}/attachments", **gives(answers.Attachment, 201, s202=answers.Attachment))
-async def attach(workspace_id: str, body: schema.AttachRelease, ctx: Caller, response: Response) -> dict[str, Any]:
-    """Attaches a release: 201 when it serves, 202 when it waits for an approval or a connection."""
+async def attach(
+    workspace_id: str, body: schema.AttachRelease, response: Response, ctx: Context = Depends(trying)
+) -> dict[str, Any]:
+    """Attaches a release: 201 when it serves, 202 when it waits for an approval, a connection or a pack."""
     row = await service.attach(ctx, body.release_id, mode=body.mode, mounts=body.mounts)
     response.status_code = 201 if row["state"] == "attached" else 202
     return schema.attachment(row)

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from worka.kernel.http import Body
 from worka.packs.model import WHOLE_SERVER
+from worka.packs.moving import definitions
 
 Row = dict[str, Any]
 
@@ -109,7 +110,8 @@ def tools(rows: list[Row]) -> list[Row]:
     """What a workspace's packs offer: `publisher.pack.tool`, its schemas, its class, and whether it is held."""
     found = []
     for row in rows:
-        for tool in row["tools"]:
+        for released in row["tools"]:
+            tool = definitions.served(row, released)
             found.append(
                 {
                     "name": f"{row['pack']}.{tool['name']}",
@@ -119,7 +121,8 @@ def tools(rows: list[Row]) -> list[Row]:
                     "side_effect": tool["side_effect"],
                     "idempotent": tool["idempotent"],
                     "pin": tool["pin"],
-                    "held": bool({tool["name"], WHOLE_SERVER} & set(row["held"] or {})),
+                    "held": bool({tool["name"], WHOLE_SERVER} & set(row["held"] or {}))
+                    or definitions.refused(row, tool["name"]),
                     "attachment_id": row["attachment_id"],
                     "release_id": row["release_id"],
                     "version": row["version"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -34,10 +34,6 @@ _kept: OrderedDict[tuple[str, str], tuple[str, Row]] = OrderedDict()
 _KEPT = 256
 # Which version of a release's row this is: PostgreSQL gives every change of a row another one.
 _VERSION = "r.xmin::text || r.ctid::text"
-
-
-def _json(value: Any) -> Jsonb | None:
-    return None if value is None else Jsonb(value)
 
 
 # releases -----------------------------------------------------------------------------------------------------------
@@ -176,9 +172,10 @@ async def insert_attachment(conn: Connection, row: Row) -> None:
     await conn.execute(
         "insert into worka.attachment (tenant_id, id, workspace_id, release_id, pack, mode, state, reason, uid, "
         "mounts, digest,"
-        " created_by) values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(release_id)s, %(pack)s, %(mode)s, 'requested',"
-        " 'attachment_being_prepared', %(uid)s, %(mounts)s, %(digest)s, %(created_by)s)",
-        {**row, "mounts": Jsonb(row["mounts"])},
+        " created_by, followed_by, followed_for)"
+        " values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(release_id)s, %(pack)s, %(mode)s, 'requested',"
+        " 'attachment_being_prepared', %(uid)s, %(mounts)s, %(digest)s, %(created_by)s, %(followed_by)s, %(followed_for)s)",
+        {"followed_by": None, "followed_for": None, **row, "mounts": Jsonb(row["mounts"])},
     )
 
 
@@ -287,11 +284,11 @@ async def attachments(conn: Connection, workspace_id: str, after: str | None, li
 async def serving(conn: Connection, workspace_id: str) -> list[Row]:
     """The attachments of a workspace that serve calls, with their release."""
     cursor = await conn.execute(
-        "select a.id as attachment_id, a.pack, a.state, a.held, r.id as release_id, r.version, r.state as "
+        "select a.id as attachment_id, a.pack, a.state, a.held, a.definitions, r.id as release_id, r.version, r.state as "
         "release_state,"
         " r.tools, r.manifest->>'display_name' as display_name"
         " from worka.attachment a join worka.release r on r.id = a.release_id"
-        " where a.workspace_id = %s and a.state in ('attached', 'held') order by a.pack",
+        " where a.workspace_id = %s and a.state in ('attached', 'held', 'updating') order by a.pack",
         (workspace_id,),
     )
     return await cursor.fetchall()
@@ -328,11 +325,6 @@ async def move_attachment(conn: Connection, attachment_id: str, state: str, reas
 async def set_attachment_approval(conn: Connection, attachment_id: str, approval_id: str) -> None:
     """The approval that it waits for."""
     await conn.execute("update worka.attachment set approval_id = %s where id = %s", (approval_id, attachment_id))
-
-
-async def set_held(conn: Connection, attachment_id: str, held: Mapping[str, Any] | None) -> None:
-    """The tools whose definitions differ: {tool: {before, after, diff}}."""
-    await conn.execute("update worka.attachment set held = %s where id = %s", (_json(held), attachment_id))
 
 
 # connections, read where an attachment needs to know ------------------------------------------------------
@@ -374,7 +366,7 @@ async def insert_invocation(conn: Connection, row: Row) -> Row | None:
         " %(approval_id)s, %(task_id)s, %(step_id)s, %(idempotency_key)s,"
         " 1 + (select count(*) from worka.invocation where idempotency_key = %(idempotency_key)s), %(args_digest)s,"
         " 'running', 'call_under_way', %(trace_id)s from worka.attachment a where a.id = %(attachment_id)s"
-        " and a.state in ('attached', 'held') for share of a returning *",
+        " and a.state in ('attached', 'held', 'updating') for share of a returning *",
         row,
     )
     return await cursor.fetchone()

@@ -212,6 +212,18 @@ async def revoke_grants_of_attachment(ctx: Context, attachment_id: str, workspac
     return len(await _end_grants(ctx, {"kind": "attachment", "id": attachment_id}, attachment_id=attachment_id))
 
 
+async def revoke_other_grants(
+    ctx: Context, attachment_id: str, keep: list[tuple[str, str]], cause: Row | None = None
+) -> int:
+    """In the caller's transaction, when an attachment needs less: ends its live grants but those of (secret, endpoint) in
+    `keep`; how many ended."""
+    gone = 0
+    for known in await store.grants_of_attachment(ctx.conn, attachment_id):
+        if (known["secret_id"], known["endpoint"]) not in keep:
+            gone += len(await _end_grants(ctx, cause, grant_id=known["id"]))
+    return gone
+
+
 async def revoke_grants_of_connection(ctx: Context, connection_id: str, secret_id: str, endpoint: str) -> list[Row]:
     """In the caller's transaction, when a connection ends: the grants of its secret for its endpoint end with it."""
     cause = {"kind": "connection", "id": connection_id}

@@ -160,6 +160,15 @@ async def grant(conn: Connection, grant_id: str) -> Row | None:
     return await cursor.fetchone()
 
 
+async def grants_of_attachment(conn: Connection, attachment_id: str) -> list[Row]:
+    """The live grants of an attachment: {id, secret_id, endpoint}."""
+    cursor = await conn.execute(
+        "select id, secret_id, endpoint from worka.secret_grant where attachment_id = %s and revoked_at is null order by id",
+        (attachment_id,),
+    )
+    return await cursor.fetchall()
+
+
 async def revoke_grants(
     conn: Connection,
     by: str,

@@ -31,13 +31,17 @@ Row = dict[str, Any]
 SPANS: Final = {"15m": "15 minutes", "1h": "1 hour", "24h": "24 hours", "7d": "7 days"}
 _LANE_OF: Final = {
     "approval": "approvals", "task": "tasks", "invocation": "packs", "attachment": "capability",
-    "connection": "capability", "release": "capability", "publication": "capability", "process": "services", "secret": "secrets",
+    "connection": "capability", "release": "capability", "publication": "capability", "move": "capability",
+    "process": "services", "secret": "secrets",
     "audit": "evidence",
 }  # fmt: skip
 # Of an approval's card: what has its own place on the page, or says nothing to a person.
 _CARD_ELSEWHERE: Final = {"action", "tool", "workspace", "initiator", "originating_person", "args_digest", "task_title"}
 # What the approval is bound to beyond what a person decides by: below the fold, never left out.
-_BOUND: Final = {"release", "release_digest", "attachment", "tool_pin", "task", "step", "publication", "artifact"}
+_BOUND: Final = {
+    "release", "release_digest", "attachment", "tool_pin", "task", "step", "publication", "artifact", "from_release",
+    "from_digest", "difference_digest",
+}  # fmt: skip
 _CARD_WORDS: Final = {
     "description": "What it does", "tool": "Tool", "pack": "Pack", "version": "Version", "release": "Release",
     "release_digest": "Release digest", "attachment": "Attachment", "destinations": "Goes to",
@@ -46,6 +50,9 @@ _CARD_WORDS: Final = {
     "mounts": "Files it reads", "outbound_domains": "May reach", "host_services": "Host services", "tools": "Tools",
     "task": "Task", "step": "Step", "publication": "Publication", "artifact": "Artifact", "destination": "Published to",
     "visibility": "Seen by", "shared_with": "Shared with",
+    "from_version": "From version", "risk": "Risk", "changes": "What changes",
+    "by_itself": "Comes of following", "from_release": "From release", "from_digest": "From release digest",
+    "difference_digest": "Difference digest",
 }  # fmt: skip
 BURST: Final = timedelta(seconds=60)
 OLD: Final = timedelta(hours=24)

@@ -20,6 +20,7 @@ from worka.web import (
     find,
     governance,
     inviting,
+    moving,
     myself,
     people,
     policies,
@@ -44,6 +45,7 @@ router.include_router(policies.router)
 router.include_router(accounts.router)
 router.include_router(releases.router)
 router.include_router(registry.router)
+router.include_router(moving.router)
 Reader = Annotated[Context, Depends(context)]
 Cursor = Annotated[str | None, Query(max_length=400)]
 

@@ -25,14 +25,15 @@ class Status(NamedTuple):
 _TONES: Final[dict[str, tuple[str, str]]] = {
     "ok": (
         "check",
-        "succeeded kept approved attached allowed allow active released registered healthy ok published built probed done"
-        " satisfied trusted sent listed in_force",
+        "succeeded kept approved attached moved allowed allow active released registered healthy ok published built probed"
+        " done satisfied trusted sent listed in_force",
     ),
     "wait": (
         "hourglass",
-        "waiting open proposed ask awaiting_approval awaiting_connection requested rotating confirm_needed",
+        "waiting open proposed ask awaiting_approval awaiting_connection awaiting_dependency planned requested rotating"
+        " confirm_needed",
     ),
-    "run": ("dot", "running updating deploying pushing"),
+    "run": ("dot", "running updating trying deploying pushing"),
     "bad": ("cross", "failed rejected denied deny revoked broken quarantined down destroyed refused"),
     "warn": ("warn", "stalled retrying held expired degraded superseded suspended missing stale disabled untrusted"),
     "off": (
@@ -76,13 +77,14 @@ _PAGES: Final = {
     "dec": "decisions",
     "whk": "webhooks",
     "dlv": "deliveries",
+    "att": "attachments",
 }
 KIND_OF_ID: Final = {
     "task": "task", "apr": "approval", "byp": "bypass", "inv": "invocation", "view": "view", "dec": "decision", "att": "attachment",
-    "conn": "connection", "proc": "process", "rel": "release", "pub": "publication", "sec": "secret", "step": "step",
+    "conn": "connection", "proc": "process", "rel": "release", "mov": "move", "pub": "publication", "sec": "secret", "step": "step",
     "wait": "wait", "ws": "workspace", "whk": "webhook", "dlv": "delivery", "wdr": "withdrawal", "vul": "finding",
 }  # fmt: skip
-_EXPLAINED: Final = {"att", "byp", "conn", "proc", "pub", "sec", "step", "wait"}
+_EXPLAINED: Final = {"byp", "conn", "mov", "proc", "pub", "sec", "step", "wait"}
 _KINDS: Final = {
     "person": "person",
     "team_member": "team member",

@@ -26,6 +26,7 @@ from worka.notifications.adapters import smtp
 from worka.notifications.fan_out import fan_out
 from worka.notifications.jobs import Sender
 from worka.observability.heartbeat import Heartbeat
+from worka.packs import jobs as pack_jobs
 from worka.packs import service as packs
 from worka.packs.registry.service import publishing
 from worka.views import service as views
@@ -74,6 +75,7 @@ class Worker:
                 "pack.register": self._register_pack,
                 "pack.end_calls": self._end_calls,
                 "registry.publish": self._publish,
+                pack_jobs.MOVE: self._move_attachment,
             },
             concurrency=config.workflows.concurrency,
         )
@@ -123,6 +125,9 @@ class Worker:
 
     async def _publish(self, tenant_id: str, publication_id: str) -> None:
         await publishing.run_publication(self.runtime.platform_context(tenant_id), publication_id)
+
+    async def _move_attachment(self, tenant_id: str, move_id: str) -> None:
+        await pack_jobs.run_move(self.runtime.platform_context(tenant_id), move_id)
 
     async def _expire(self) -> None:
         await approvals.expire_due(self.runtime.platform_context())

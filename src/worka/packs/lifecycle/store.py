@@ -259,11 +259,13 @@ async def attached_tools(conn: Connection, workspace_id: str) -> list[Row]:
 
 
 async def awaiting_of_release(conn: Connection, release_id: str) -> list[Row]:
-    """The attachments of a release that wait: {id, pack, workspace_id, state, since, approval_id}, oldest first."""
+    """The attachments of a release, and the moves to it, that wait: {id, pack, workspace_id, state, since, approval_id}, oldest first."""
     cursor = await conn.execute(
         "select id, pack, workspace_id, state, since, approval_id from worka.attachment where release_id = %s"
-        " and state in ('awaiting_approval', 'awaiting_connection') order by id",
-        (release_id,),
+        " and state in ('awaiting_approval', 'awaiting_connection', 'awaiting_dependency')"
+        " union all select id, pack, workspace_id, state, since, approval_id from worka.attachment_move"
+        " where to_release = %s and state in ('awaiting_approval', 'awaiting_connection', 'awaiting_dependency') order by id",
+        (release_id, release_id),
     )
     return await cursor.fetchall()
 

@@ -63,6 +63,10 @@ class HostClient:
         """{dropped}: how many sessions were ended."""
         return await self._call("drop", {"attachment_id": attachment_id}, _SHORT_SECONDS, None)
 
+    async def retire(self, *, attachment_id: str, digest: str) -> dict[str, Any]:
+        """{retired}: how many idle sessions of other releases were ended; those that are busy end after their call."""
+        return await self._call("retire", {"attachment_id": attachment_id, "digest": digest}, _SHORT_SECONDS, None)
+
     async def status(self) -> dict[str, Any]:
         """{sessions: […], isolation: {driver, cgroup, uid_separated, seccomp}}."""
         return await self._call("status", {}, _SHORT_SECONDS, None)

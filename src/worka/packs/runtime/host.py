@@ -1,6 +1,6 @@
 """The `host` role: `python -m worka.packs.runtime.host` serves `run/host.sock`. No database, no way out, no root.
 
-Ops: `build`, `probe`, `invoke`, `drop`, `status`, `verify`. An invocation never raises for what goes wrong with the
+Ops: `build`, `probe`, `invoke`, `drop`, `retire`, `status`, `verify`. An invocation never raises for what goes wrong with the
 pack: every failure is an outcome with its reason.
 """
 
@@ -56,6 +56,7 @@ class Host:
             "probe": self.probe,
             "invoke": self.invoke,
             "drop": self.drop,
+            "retire": self.retire,
             "status": self.status,
             "verify": self.verify,
         }
@@ -264,6 +265,10 @@ class Host:
     async def drop(self, *, attachment_id: str) -> dict[str, Any]:
         """Ends the attachment's sessions: {dropped}."""
         return {"dropped": await self.pool.drop(attachment_id)}
+
+    async def retire(self, *, attachment_id: str, digest: str) -> dict[str, Any]:
+        """Ends the attachment's idle sessions of other releases than this one, and busy ones after their call: {retired}."""
+        return {"retired": self.pool.retire(attachment_id, digest)}
 
     async def status(self) -> dict[str, Any]:
         """{sessions, isolation}."""

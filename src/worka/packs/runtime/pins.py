@@ -15,6 +15,8 @@ from typing import Any
 from worka.packs import rules
 
 SERVER = "server instructions"
+_MOST_TOLD = 20
+"""How many differences of one session are told at once; the rest when these are settled."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +44,27 @@ class Differences:
 
     tools: dict[str, str] = field(default_factory=dict)
     whole: str | None = None
+    listed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """{pin, definition} of each that differs, as the server lists it now; nothing for what it does not list."""
 
-    def of(self, tool: str) -> dict[str, str] | None:
-        """Why this tool is held, or None: {tool, diff}."""
+    def of(self, tool: str) -> dict[str, Any] | None:
+        """Why this tool is held, or None: {tool, diff, listed, all}. `all` are the differences of the whole server."""
         if self.whole is not None:
-            return {"tool": SERVER, "diff": self.whole}
+            return self._one(SERVER, self.whole)
         if tool in self.tools:
-            return {"tool": tool, "diff": self.tools[tool]}
+            return self._one(tool, self.tools[tool])
         return None
 
-    def other(self) -> dict[str, str] | None:
+    def other(self) -> dict[str, Any] | None:
         """Some tool that is held, for the record of a call to one that is not."""
-        return next(({"tool": tool, "diff": diff} for tool, diff in sorted(self.tools.items())), None)
+        return next((self._one(tool, diff) for tool, diff in sorted(self.tools.items())), None)
+
+    def _one(self, tool: str, diff: str) -> dict[str, Any]:
+        named = [(name, text) for name, text in sorted(self.tools.items()) if name != tool][:_MOST_TOLD]
+        told: list[dict[str, Any]] = [
+            {"tool": name, "diff": text, "listed": self.listed.get(name)} for name, text in [(tool, diff), *named]
+        ]
+        return {**told[0], "all": told}
 
 
 class Pins:
@@ -87,6 +98,7 @@ class Pins:
         if not pins:
             return Differences()
         found: dict[str, str] = {}
+        now: dict[str, dict[str, Any]] = {}
         listed = {tool["name"]: tool for tool in listing.tools}
         for name in pins.keys() | listed.keys():
             if name not in listed:
@@ -95,16 +107,20 @@ class Pins:
                     f" {', '.join(sorted(listed)) or 'no tool at all'}."
                 )
             elif name not in pins:
+                now[name] = {"pin": rules.tool_pin(listed[name]), "definition": listed[name]}
                 found[name] = "The server lists this tool, but it was not there when the release was registered."
-            elif rules.tool_pin(listed[name]) != pins[name]:
+            elif (pin := rules.tool_pin(listed[name])) != pins[name]:
+                now[name] = {"pin": pin, "definition": listed[name]}
                 found[name] = _diff(self._recall(pins[name]), listed[name])
         for name, count in Counter(tool["name"] for tool in listing.tools).items():
             if count > 1:
+                now.pop(name, None)
                 found[name] = f"The server lists this tool {count} times."
         whole = None
-        if server_pin is not None and rules.server_pin(listing.instructions) != server_pin:
+        if server_pin is not None and (pin := rules.server_pin(listing.instructions)) != server_pin:
+            now[SERVER] = {"pin": pin, "definition": {"instructions": listing.instructions}}
             whole = _diff(self._recall(server_pin), {"instructions": listing.instructions})
-        return Differences(found, whole)
+        return Differences(found, whole, now)
 
 
 def _diff(before: Any, after: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ class Pool:
         self.sessions: set[Session] = set()
         self._idle: dict[str, list[Session]] = {}
         self._slots: dict[str, asyncio.Semaphore] = {}
+        self._current: dict[str, str] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._sweep: asyncio.TimerHandle | None = None
 
@@ -77,7 +78,7 @@ class Pool:
 
     def give_back(self, session: Session) -> None:
         """After a call: kept warm if it is fine."""
-        if session not in self.sessions or not session.alive or session.worn:
+        if session not in self.sessions or not session.alive or session.worn or self._outdated(session):
             self.discard(session)
             return
         self._idle.setdefault(session.spec.key, []).append(session)
@@ -103,6 +104,18 @@ class Pool:
             self.discard(session, Ending("pack_signalled", "The session was dropped: its attachment changed.", None, 9))
         await asyncio.gather(*self._closing, return_exceptions=True)
         return len(mine)
+
+    def retire(self, attachment_id: str, digest: str) -> int:
+        """The attachment is of the release with this digest now: its idle sessions of another one are closed, and a busy one
+        is once it comes back. Returns how many were closed."""
+        self._current[attachment_id] = digest
+        old = [s for s in self._all_idle() if self._outdated(s)]
+        for session in old:
+            self.discard(session)
+        return len(old)
+
+    def _outdated(self, session: Session) -> bool:
+        return session.spec.digest != self._current.get(session.spec.attachment_id or "", session.spec.digest)
 
     async def close(self) -> None:
         """Closes everything."""

@@ -28,6 +28,8 @@ from worka.packs.errors import AlreadyAttached, AttachmentNotFound, MountInvalid
 from worka.packs.lifecycle import grade, names
 from worka.packs.lifecycle import store as lifecycle
 from worka.packs.lifecycle.errors import ToolShadowed
+from worka.packs.moving import definitions, dependencies, ending
+from worka.packs.moving import store as moves
 from worka.packs.registry.service import vouching
 from worka.packs.runtime import clone
 from worka.packs.service import withdrawing
@@ -98,6 +100,11 @@ async def attach(ctx: Context, release_id: str, *, mode: str = "pinned", mounts:
                 "mounts": bound,
                 "digest": release["digest"],
                 "created_by": ctx.principal.id,
+                **(
+                    {"followed_by": ctx.principal.id, "followed_for": ctx.originating_person}
+                    if mode == "tracking"
+                    else {}
+                ),
             }
             await vouching.check_attachable(ctx, release, ctx.workspace_id)
             await store.insert_attachment(conn, row)
@@ -130,10 +137,12 @@ async def attach(ctx: Context, release_id: str, *, mode: str = "pinned", mounts:
             ctx.failpoint("attachment.created.before_commit")
             found = await store.attachment(conn, attachment_id)
             assert found is not None
-            return found
     except BaseException:
         await asyncio.to_thread(_discard, ctx, attachment_id, bound)
         raise
+    if ctx.undone:
+        await asyncio.to_thread(_discard, ctx, attachment_id, bound)
+    return found
 
 
 async def _refuse_shadows(ctx: Context, release: Row) -> None:
@@ -163,9 +172,17 @@ def _usable(release: Row) -> None:
 
 
 async def _clone_all(
-    ctx: Context, attachment_id: str, manifest: manifests.Manifest, chosen: dict[str, str]
+    ctx: Context,
+    attachment_id: str,
+    manifest: manifests.Manifest,
+    chosen: dict[str, str],
+    *,
+    kept: frozenset[str] = frozenset(),
+    beside: str = "",
 ) -> list[Row]:
-    wanted = {mount.name: mount for mount in manifest.runtime.mounts}
+    """The clones of the mounts that are `chosen`, which are all but those that are `kept`. `beside`: what sets their folders
+    apart from those of an attachment that serves, and that a failure must leave alone."""
+    wanted = {mount.name: mount for mount in manifest.runtime.mounts if mount.name not in kept - set(chosen)}
     if unknown := sorted(set(chosen) - set(wanted)):
         raise MountInvalid(f"{manifest.pack} has no mount {', '.join(unknown)}; it has: {', '.join(wanted) or 'none'}.")
     if missing := sorted(set(wanted) - set(chosen)):
@@ -190,14 +207,14 @@ async def _clone_all(
                     remedy=f"Put the repository below {' or '.join(str(root) for root in roots)}, or let the operator add its"
                     " folder to packs.mount_roots.",
                 )
-            target = Paths(ctx.settings.home).clones / attachment_id / name
+            target = Paths(ctx.settings.home).clones / attachment_id / (name + beside)
             # `resolved` may lead elsewhere by the time git reads it: what must not be read, git does not see.
             made = await asyncio.to_thread(clone.make, resolved, target, hidden=home)
         except clone.CloneFailed as failure:
-            await asyncio.to_thread(_discard, ctx, attachment_id, bound)
+            await asyncio.to_thread(_discard, ctx, attachment_id, bound, whole=not beside)
             raise MountInvalid(f"{name}: {failure}.", mount=name, reason=failure.reason) from failure
         except OSError as error:
-            await asyncio.to_thread(_discard, ctx, attachment_id, bound)
+            await asyncio.to_thread(_discard, ctx, attachment_id, bound, whole=not beside)
             raise MountInvalid(
                 f"{name}: {type(error).__name__} at this path.", mount=name, reason="source_unreadable"
             ) from error
@@ -215,11 +232,12 @@ async def _clone_all(
     return bound
 
 
-def _discard(ctx: Context, attachment_id: str, bound: list[Row]) -> None:
+def _discard(ctx: Context, attachment_id: str, bound: list[Row], *, whole: bool = True) -> None:
     root = Paths(ctx.settings.home).clones
     for mount in bound:
         clone.remove(root, Path(mount["clone"]))
-    clone.remove(root, root / attachment_id)
+    if whole:
+        clone.remove(root, root / attachment_id)
 
 
 def _action(row: Row, release: Row, initiator: str, behind: str | None) -> Row:
@@ -352,6 +370,13 @@ async def _serve_or_wait(ctx: Context, row: Row, release: Row, cause: Row) -> No
                 endpoint=need["endpoint"],
                 cause=cause,
             )
+    lacking = await dependencies.missing(ctx.conn, row["workspace_id"], release["manifest"])
+    if lacking and not missing:
+        if row["state"] != "awaiting_dependency":
+            await _move(
+                ctx, row, "awaiting_dependency", "waiting_for_dependency", cause, missing=dependencies.words(lacking)
+            )
+        return
     if missing:
         if row["state"] != "awaiting_connection":
             await _move(
@@ -367,6 +392,16 @@ async def _serve_or_wait(ctx: Context, row: Row, release: Row, cause: Row) -> No
     await ctx.publish(
         "attachment.attached", {"attachment_id": row["id"], "pack": row["pack"], "workspace_id": row["workspace_id"]}
     )
+
+
+async def attachment_serves(ctx: Context, payload: dict[str, Any]) -> None:
+    """In the transaction in which a pack began to serve: what waited for it goes on by itself."""
+    for row in await moves.awaiting_dependency(ctx.conn, payload["workspace_id"]):
+        release = await store.release(ctx.conn, row["release_id"])
+        assert release is not None
+        needed = {item["pack"] for item in release["manifest"].get("dependencies") or []}
+        if release["state"] == "released" and payload["pack"] in needed:
+            await _serve_or_wait(ctx, row, release, {"kind": "attachment", "id": payload["attachment_id"]})
 
 
 async def _move(
@@ -398,6 +433,7 @@ async def detach(ctx: Context, attachment_id: str, why: str) -> Row:
         await _move(ctx, row, "detached", "attachment_removed", None, kind=events.ATTACHMENT_DETACHED, why=why)
         await treasury.revoke_grants_of_attachment(ctx, attachment_id, row["workspace_id"])
         await approvals.end_for(ctx, attachment_id, "withdrawn")
+        await ending.end_open(ctx, attachment_id, "attachment_removed")
         ctx.failpoint("attachment.created.before_commit")
         found = await store.attachment(conn, attachment_id)
         assert found is not None
@@ -407,15 +443,18 @@ async def detach(ctx: Context, attachment_id: str, why: str) -> Row:
     return found
 
 
-async def hold(ctx: Context, attachment_id: str, tool: str, difference: Any) -> None:
-    """In the caller's transaction: this tool's definition is another one now. Unchanged tools keep serving."""
+async def hold(ctx: Context, attachment_id: str, tool: str, difference: Any, listed: Row | None = None) -> None:
+    """In the caller's transaction: this tool's definition is another one now. Unchanged tools keep serving. `listed`: the
+    definition that the server lists, with its pin; None where it lists none. What was decided on already holds nothing."""
     row = await store.attachment_for_update(ctx.conn, attachment_id)
-    if row is None or row["state"] not in model.SERVING:
+    if row is None or row["state"] not in model.SERVING or definitions.settled(row, tool, listed):
         return
-    if (row["held"] or {}).get(tool) == difference:
+    if (row["held"] or {}).get(tool) == difference and definitions.known(row, tool, listed):
         return
     held = {**(row["held"] or {}), tool: difference}
-    await store.set_held(ctx.conn, attachment_id, held)
+    await moves.set_definitions(ctx.conn, attachment_id, definitions.listed_now(row, tool, listed), held)
+    if row["state"] == "updating":
+        return  # the move ends in a moment, and says then what is held
     await _move(
         ctx,
         row,
@@ -430,8 +469,8 @@ async def hold(ctx: Context, attachment_id: str, tool: str, difference: Any) -> 
 async def resolve_held(ctx: Context, attachment_id: str, why: str) -> Row:
     """The difference was looked at and is gone (the server lists the approved definition again): all tools serve again.
 
-    A new definition is never accepted in place: it is a new release. If the server still lists another definition, the
-    next call holds the attachment again.
+    If the server still lists another definition, the next call holds the attachment again. To accept or refuse what it
+    lists now: `moving.held`.
     """
     row = await _own(ctx, attachment_id)
     await ctx.require(
@@ -441,7 +480,7 @@ async def resolve_held(ctx: Context, attachment_id: str, why: str) -> Row:
     async with ctx.transaction() as conn:
         row = await store.attachment_for_update(conn, attachment_id) or row
         model.ATTACHMENT.check(row["state"], "attached")
-        await store.set_held(conn, attachment_id, None)
+        await moves.set_definitions(conn, attachment_id, {}, None)
         await _move(ctx, row, "attached", "attachment_in_service", None, why=why)
         ctx.failpoint("attachment.created.before_commit")
         found = await store.attachment(conn, attachment_id)

@@ -7,6 +7,7 @@ from typing import Any
 
 from worka.kernel.context import Context
 from worka.kernel.paths import Paths
+from worka.packs.moving import definitions
 from worka.packs.runtime.client import HostClient
 
 Row = dict[str, Any]
@@ -25,6 +26,13 @@ def session(ctx: Context, release: Row, attachment: Row | None) -> Row:
     manifest = release["manifest"]
     runtime = manifest["runtime"]
     limits = runtime.get("limits") or {}
+    pins, server_pin = (
+        ({}, None)
+        if attachment is None
+        else definitions.pins(
+            attachment, {tool["name"]: tool["pin"] for tool in release["tools"]}, release["server_pin"]
+        )
+    )
     mounts = (
         []
         if attachment is None
@@ -65,8 +73,8 @@ def session(ctx: Context, release: Row, attachment: Row | None) -> Row:
         "network": bool(attachment is not None and manifest.get("outbound_domains")),
         "publisher": release["publisher"],
         "pack": release["name"],
-        "pins": {} if attachment is None else {tool["name"]: tool["pin"] for tool in release["tools"]},
-        "server_pin": None if attachment is None else release["server_pin"],
+        "pins": pins,
+        "server_pin": server_pin,
     }
 
 

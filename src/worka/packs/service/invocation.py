@@ -23,6 +23,7 @@ from worka.kernel.ids import new_id
 from worka.kernel.redact import text
 from worka.packs import actions, events, model, rules, store
 from worka.packs.errors import AttachmentNotUsable, InputInvalid, ToolHeld, ToolNotFound
+from worka.packs.moving import definitions
 from worka.packs.service import attachments, hosting, withdrawing
 from worka.workspaces.limits import rules as limit_rules
 from worka.workspaces.limits import service as limits
@@ -183,7 +184,16 @@ async def resolve(ctx: Context, tool: str) -> tuple[Row, Row, Row]:
         reason = attachment["reason"] if attachment["state"] not in model.SERVING else release["reason"]
         async with ctx.transaction() as conn:
             raise _not_usable(attachment, reason, await withdrawing.because(conn, attachment))
-    if attachment["state"] == "held" and {name, model.WHOLE_SERVER} & set(attachment["held"] or {}):
+    if definitions.refused(attachment, name):
+        raise ToolHeld(
+            f"The definition that the server lists of {tool} now was refused; the tool is off here.",
+            attachment_id=attachment["id"],
+            tool=tool,
+        )
+    if (accepted := definitions.served(attachment, definition)) is not definition:
+        release = {**release, "tools": [accepted if item is definition else item for item in release["tools"]]}
+        definition = accepted
+    if {name, model.WHOLE_SERVER} & set(attachment["held"] or {}):
         raise ToolHeld(
             f"The definition of {tool} differs from the one that was approved.",
             attachment_id=attachment["id"],
@@ -378,7 +388,12 @@ async def close_invocation(ctx: Context, row: Row, release: Row, outcome: Row) -
             return ended
         if outcome.get("held"):
             held = outcome["held"]
-            await attachments.hold(ctx, row["attachment_id"], str(held["tool"]), held.get("diff"))
+            # What a session of the release before lists says nothing of the one that is attached now.
+            there = await store.attachment_for_update(conn, row["attachment_id"])
+            if there is not None and there["release_id"] == row["release_id"]:
+                for item in held.get("all") or [held]:
+                    name = str(item["tool"])
+                    await attachments.hold(ctx, row["attachment_id"], name, item.get("diff"), item.get("listed"))
         ctx.record(
             events.invocation(
                 events.INVOCATION_FINISHED,

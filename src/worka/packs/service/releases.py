@@ -332,6 +332,8 @@ async def _move(ctx: Context, row: Row, state: str, reason: str, **columns: Any)
         model.RELEASE.check(row["state"], state)
         await store.move_release(conn, row["id"], state, reason, **columns)
         ctx.record(events.release(events.RELEASE_MOVED, row, row["state"], state, reason))
+        if state == "released":
+            await ctx.publish("release.released", {"release_id": row["id"]})
         ctx.failpoint("release.stage.before_commit")
 
 

@@ -195,7 +195,7 @@ async def _after(conn: Connection, act: str, row: Row) -> tuple[str, str] | None
 async def _attachments(conn: Connection, row: Row, act: str, state: str) -> list[tuple[Row, str, str]]:
     """The attachments that move with their release: (row, state, reason), locked."""
     if act == "quarantine":
-        found = await packs.attachments_of_release(conn, row["id"], ["attached", "held"])
+        found = await packs.attachments_of_release(conn, row["id"], sorted(model.SERVING))
         return [(attachment, "suspended", "release_quarantined") for attachment in found]
     if act == "revoke" and row["state"] != "quarantined":
         return []

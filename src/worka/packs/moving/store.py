@@ -1,0 +1,194 @@
+"""Every query of moves, of what an attachment follows, and of definitions that are held. The tenant is the transaction's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from worka.kernel.db import Connection
+from worka.kernel.events import WORK_CHANNEL
+from worka.packs.moving import model
+
+Row = dict[str, Any]
+_SHORT = (
+    "m.id, m.workspace_id, m.attachment_id, m.pack, m.kind, m.from_release, m.to_release, m.state, m.reason, m.since,"
+    " m.widens, m.redefines, m.requester_kind, m.requester_id, m.originating_person, m.approval_id, m.decision_id,"
+    " m.error, m.why, m.created_at, m.ended_at, f.version as from_version, t.version as to_version"
+)
+_JOINS = (
+    " from worka.attachment_move m join worka.release f on f.id = m.from_release"
+    " join worka.release t on t.id = m.to_release"
+)
+
+
+# releases ------------------------------------------------------------------------------------------------------------
+async def releases_of(conn: Connection, pack: str) -> list[Row]:
+    """The releases of a pack that can be attached: {id, version, digest, created_at}, newest registration first."""
+    publisher, _, name = pack.partition(".")
+    cursor = await conn.execute(
+        "select id, version, digest, created_at from worka.release where publisher = %s and name = %s"
+        " and state = 'released' order by id desc limit 1000",
+        (publisher, name),
+    )
+    return await cursor.fetchall()
+
+
+async def followers(conn: Connection, pack: str) -> list[Row]:
+    """The attachments of a pack that follow its releases, in every workspace of the tenant, locked in one order."""
+    cursor = await conn.execute(
+        "select a.*, r.version from worka.attachment a join worka.release r on r.id = a.release_id"
+        " where a.pack = %s and a.mode = 'tracking' and a.state in ('attached', 'held', 'updating') order by a.id"
+        " for update of a",
+        (pack,),
+    )
+    return await cursor.fetchall()
+
+
+# moves --------------------------------------------------------------------------------------------------------------
+async def insert_move(conn: Connection, row: Row) -> Row:
+    """A move, planned. One that is under way for the attachment already is an error of the caller."""
+    cursor = await conn.execute(
+        "insert into worka.attachment_move (tenant_id, id, workspace_id, attachment_id, pack, kind, from_release,"
+        " to_release, state, reason, difference, widens, redefines, mounts, requester_kind, requester_id,"
+        " originating_person, why) values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(attachment_id)s, %(pack)s, %(kind)s,"
+        " %(from_release)s, %(to_release)s, 'planned', 'move_planned', %(difference)s, %(widens)s, %(redefines)s,"
+        " %(mounts)s, %(requester_kind)s, %(requester_id)s, %(originating_person)s, %(why)s) returning *",
+        {**row, "difference": Jsonb(row["difference"]), "mounts": Jsonb(row["mounts"])},
+    )
+    found = await cursor.fetchone()
+    assert found is not None
+    return found
+
+
+async def move(conn: Connection, move_id: str) -> Row | None:
+    """A move, with the versions that it leads from and to."""
+    cursor = await conn.execute(
+        f"select m.*, f.version as from_version, t.version as to_version{_JOINS} where m.id = %s",
+        (move_id,),
+    )
+    return await cursor.fetchone()
+
+
+async def move_for_update(conn: Connection, move_id: str) -> Row | None:
+    """A move, locked until the end of the transaction. Its attachment is locked before it."""
+    cursor = await conn.execute("select * from worka.attachment_move where id = %s for update", (move_id,))
+    return await cursor.fetchone()
+
+
+async def open_move(conn: Connection, attachment_id: str) -> Row | None:
+    """The move that is under way for an attachment, locked; the attachment is locked before it."""
+    cursor = await conn.execute(
+        "select * from worka.attachment_move where attachment_id = %s and ended_at is null for update", (attachment_id,)
+    )
+    return await cursor.fetchone()
+
+
+async def moves_of(conn: Connection, attachment_id: str, after: str | None, limit: int) -> list[Row]:
+    """The moves of an attachment, newest first, without their differences."""
+    cursor = await conn.execute(
+        f"select {_SHORT}{_JOINS} where m.attachment_id = %s and (%s::text is null or m.id < %s)"
+        " order by m.id desc limit %s",
+        (attachment_id, after, after, limit),
+    )
+    return await cursor.fetchall()
+
+
+async def arrival(conn: Connection, attachment_id: str, release_id: str) -> Row | None:
+    """The move by which an attachment came to a release, other than by going back to it."""
+    cursor = await conn.execute(
+        "select * from worka.attachment_move where attachment_id = %s and to_release = %s and state = 'moved'"
+        " and kind <> 'back' order by id desc limit 1",
+        (attachment_id, release_id),
+    )
+    return await cursor.fetchone()
+
+
+async def waiting_moves(conn: Connection, workspace_id: str, state: str) -> list[Row]:
+    """The moves of a workspace that wait for a connection or a pack, oldest first."""
+    cursor = await conn.execute(
+        "select * from worka.attachment_move where workspace_id = %s and state = %s order by id", (workspace_id, state)
+    )
+    return await cursor.fetchall()
+
+
+async def set_state(conn: Connection, move_id: str, state: str, reason: str, error: Row | None = None) -> None:
+    """A new state; with an end, when that was."""
+    model.MOVE.holds(state, reason)
+    await conn.execute(
+        "update worka.attachment_move set state = %(state)s, reason = %(reason)s, since = clock_timestamp(),"
+        " error = coalesce(%(error)s, error), ended_at = case when %(over)s then clock_timestamp() end"
+        " where id = %(id)s",
+        {
+            "id": move_id, "state": state, "reason": reason, "error": None if error is None else Jsonb(error),
+            "over": model.MOVE.terminal(state),
+        },
+    )  # fmt: skip
+
+
+async def set_decision(conn: Connection, move_id: str, decision_id: str, approval_id: str | None) -> None:
+    """The decision that it goes on by, and the approval that it needs."""
+    await conn.execute(
+        "update worka.attachment_move set decision_id = %s, approval_id = coalesce(%s, approval_id) where id = %s",
+        (decision_id, approval_id, move_id),
+    )
+
+
+async def enqueue_move(conn: Connection, tenant_id: str, move_id: str) -> None:
+    """Hands the next part of a move to the engine in this transaction."""
+    cursor = await conn.execute(
+        "update worka.attachment_move set runs = runs + 1 where id = %s returning runs", (move_id,)
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    await conn.execute(
+        "select worka.enqueue_job('pack.move', %s, %s, %s), pg_notify(%s, 'jobs')",
+        (tenant_id, move_id, f"pack.move:{move_id}:{row['runs']}", WORK_CHANNEL),
+    )
+
+
+# attachments --------------------------------------------------------------------------------------------------------
+async def to_release(conn: Connection, attachment_id: str, release: Row, mounts: list[Row]) -> None:
+    """The attachment is of this release now: what was held of the other one is of no account any more."""
+    await conn.execute(
+        "update worka.attachment set release_id = %s, digest = %s, mounts = %s, held = null, definitions = '{}'"
+        " where id = %s",
+        (release["id"], release["digest"], Jsonb(mounts), attachment_id),
+    )
+
+
+async def set_mode(conn: Connection, attachment_id: str, mode: str, by: str | None, behind: str | None) -> None:
+    """Whether it follows, and on whose account: who let it, and the person behind them."""
+    await conn.execute(
+        "update worka.attachment set mode = %s, followed_by = %s, followed_for = %s where id = %s",
+        (mode, by, behind, attachment_id),
+    )
+
+
+async def set_definitions(conn: Connection, attachment_id: str, definitions: Row, held: Row | None) -> None:
+    """What the server lists now of the tools that differ, with what was decided, and which still wait for that."""
+    await conn.execute(
+        "update worka.attachment set definitions = %s, held = %s where id = %s",
+        (Jsonb(definitions), None if held is None else Jsonb(held), attachment_id),
+    )
+
+
+async def attached_tools(conn: Connection, workspace_id: str, packs: list[str]) -> list[Row]:
+    """Of packs that serve in a workspace: {pack, attachment_id, version, tools: [names]}."""
+    cursor = await conn.execute(
+        "select a.pack, a.id as attachment_id, r.version,"
+        " (select coalesce(jsonb_agg(t.value ->> 'name'), '[]') from jsonb_array_elements(r.tools) t) as tools"
+        " from worka.attachment a join worka.release r on r.id = a.release_id"
+        " where a.workspace_id = %s and a.pack = any(%s) and a.state in ('attached', 'held', 'updating')",
+        (workspace_id, packs),
+    )
+    return await cursor.fetchall()
+
+
+async def awaiting_dependency(conn: Connection, workspace_id: str) -> list[Row]:
+    """The attachments of a workspace that wait for a pack, locked, oldest first."""
+    cursor = await conn.execute(
+        "select * from worka.attachment where workspace_id = %s and state = 'awaiting_dependency' order by id for update",
+        (workspace_id,),
+    )
+    return await cursor.fetchall()
