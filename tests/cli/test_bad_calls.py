@@ -68,6 +68,8 @@ EXTRA = {
             "secret revoke",
         )
     },
+    "registry review": ["--note", "n"],
+    "registry withdraw": ["--reason", "r"],
     "access list": ["--action", "task.create"],
     "approvals bypass open": ["--boundary", "pack.attach"],
     "webhook replay": ["--delivery", f"dlv_{NEVER}"],

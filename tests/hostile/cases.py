@@ -165,6 +165,22 @@ CASES: tuple[Case, ...] = (
     Case("Archives", "a repository that is a bomb, or holds links", "weighed before the checkout; read inside only", _in(
         ARCHIVES, "a_repository_that_is_a_bomb_is_refused_before_the_checkout",
         "a_link_in_a_repository_is_kept_as_a_link_and_read_inside_the_sandbox_only")),
+    Case("Registries", "another's artifact or layer, more or less of it, a digest in a header alone", "every byte is compared", _in(
+        "packs/test_remote_registry.py", "a_registry_that_lies_is_refused_with_the_reason_and_an_honest_one_is_not")),
+    Case("Registries", "a redirect inward, an upload sent elsewhere, a push that is only pretended", "not followed; all is read back", _in(
+        "packs/test_remote_registry.py", "a_registry_that_lies_is_refused_with_the_reason_and_an_honest_one_is_not",
+        "a_registry_that_misleads_a_push_makes_it_fail_and_nothing_is_listed")),
+    Case("Registries", "an answer that drips, is cut, or never ends; a manifest that promises a giant", "given up in time and size", _in(
+        "packs/test_remote_registry.py", "a_registry_that_drips_is_given_up_in_time",
+        "a_registry_that_lies_is_refused_with_the_reason_and_an_honest_one_is_not")
+         + _in("packs/test_registry_rules.py", "a_manifest_that_promises_a_giant_or_an_unknown_layer_is_refused")),
+    Case("Registries", "an artifact whose archive has links, devices, paths that leave, names twice", "plain small files, or refused", _in(
+        "packs/test_registry_rules.py", "an_artifact_whose_archive_is_more_than_plain_small_files_is_refused")),
+    Case("Registries", "a signature of another payload or artifact, one key twice, an old or expired trust root", "vouches for nothing", _in(
+        "packs/test_registry_rules.py", "a_signature_counts_for_its_publisher_its_artifact_and_a_root_that_holds",
+        "two_of_two_keys_are_two_keys_and_not_one_that_signed_twice", "a_root_follows_the_one_in_force_signed_by_enough_of_both")
+         + _in("packs/test_vouching.py", "only_the_operator_sets_a_root_and_an_old_one_is_never_taken_again",
+               "an_envelope_from_elsewhere_is_taken_only_for_the_artifact_it_is_about")),
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ import worka.identity.store
 import worka.notifications.store
 import worka.packs.lifecycle.store
 import worka.packs.moving.store
+import worka.packs.registry.store
 import worka.packs.store
 import worka.treasury.store
 import worka.views.store
@@ -40,6 +41,8 @@ PREFIXES = {
     "hook": "whk", "hook_secret": "whs", "rule": "rule", "sending": "dlv", "told": "dlv", "word": "out",
     "group": "grp", "delegation": "dlg", "bypass": "byp", "other": "per",
     "account": "sva", "withdrawn": "wdr", "finding": "vul", "move": "mov",
+    "origin": "src", "artifact": "art", "destination": "dst", "publication": "pub", "listing": "lst", "key_pair": "key",
+    "attestation": "atn", "review": "rev",
 }  # fmt: skip
 
 
@@ -140,6 +143,36 @@ def rows(a: SimpleNamespace) -> dict[str, dict[str, Any]]:
         "finding": {
             **base, "id": a.finding, "release_id": a.release, "advisory_id": "OSV-1", "package": "notes", "version": "1",
         },
+        "origin": {
+            **base, "id": a.origin, "release_id": a.release, "origin": "private", "repository": "", "revision": "",
+            "contents": "c", "artifact_digest": None, "taken_from": "", "similar_found": [],
+        },
+        "artifact": {
+            **base, "id": a.artifact, "release_id": a.release, "source_id": a.origin, "digest": DIGEST, "size": 1, "layers": [],
+            "contents": "c",
+        },
+        "destination": {
+            **base, "id": a.destination, "name": "outside", "host": "registry.example", "port": 443, "repository": "team/packs",
+            "credential": b"sealed",
+        },
+        "publication": {
+            **base, "id": a.publication, "release_id": a.release, "artifact_id": a.artifact, "destination_id": a.destination,
+            "destination": "registry.example:443/team/packs", "visibility": "public", "shared_with": [],
+            "state": "failed", "reason": "registry_refused",
+        },
+        "listing": {
+            **base, "id": a.listing, "release_id": a.release, "publication_id": a.publication, "digest": DIGEST,
+            "visibility": "public", "shared_with": [], "state": "listed", "why": "",
+        },
+        "key_pair": {
+            **base, "id": a.key_pair, "publisher": "acme", "key_id": f"key of {a.key_pair}", "public_key": "p",
+            "secret_id": a.secret,
+        },
+        "attestation": {
+            **base, "id": a.attestation, "release_id": a.release, "digest": DIGEST, "key_id": "k", "envelope": {},
+        },
+        "review": {**base, "id": a.review, "release_id": a.release, "digest": DIGEST, "note": "n"},
+        "registry_policy": {**base, "version": 1, "settings": {"most": "shared"}, "note": ""},
         "limit": {
             "tenant_id": a.tenant, "layer": "workspace", "scope": "workspace", "workspace_id": a.ws, "member_id": "",
             "name": "tasks_at_once", "value": 5, "reason": "r", "set_by": a.person, "set_by_name": "Ada", "known": None,
@@ -272,6 +305,7 @@ async def fill(db: Database, a: SimpleNamespace) -> None:
         await lifecycle.put_advisories(conn, [r["advisory"]])
         await lifecycle.add_finding(conn, r["finding"])
         await worka.packs.moving.store.insert_move(conn, r["move"])
+        await _published(conn, r)
         await worka.treasury.store.add_grant(conn, r["grant"])
         await tasks.insert_definition(conn, r["definition"])
         await _tasks(conn, a, r)
@@ -292,6 +326,20 @@ async def fill(db: Database, a: SimpleNamespace) -> None:
             (a.tenant, a.word),
         )
         await _who_is_told(conn, a, r)
+
+
+async def _published(conn: Connection, r: dict[str, dict[str, Any]]) -> None:
+    """A release as the registry has it: from its source to who vouches for it."""
+    registry = worka.packs.registry.store
+    await registry.add_source(conn, r["origin"])
+    await registry.add_artifact(conn, r["artifact"])
+    await registry.add_destination(conn, r["destination"])
+    await registry.add_publication(conn, r["publication"])
+    await registry.put_listing(conn, r["listing"])
+    await registry.add_key(conn, r["key_pair"])
+    await registry.add_attestation(conn, r["attestation"])
+    await registry.add_review(conn, r["review"])
+    await registry.add_policy(conn, r["registry_policy"])
 
 
 async def _who_is_told(conn: Connection, a: SimpleNamespace, r: dict[str, dict[str, Any]]) -> None:

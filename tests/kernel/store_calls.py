@@ -121,6 +121,25 @@ async def _proposed(store: Any, conn: Any, a: SimpleNamespace) -> Any:
     return await store.findings_of_approval(conn, a.asked)
 
 
+async def _stale(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    """The filled release is public and attached: here it is neither."""
+    await conn.execute("update worka.listing set visibility = 'private' where release_id = %s", (a.release,))
+    await conn.execute("update worka.attachment set state = 'detached' where release_id = %s", (a.release,))
+    return await store.stale_private(conn, a.ws, None, 50, 0)
+
+
+async def _unreviewed(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    """It was reviewed: here there is another artifact of it, and it is released."""
+    await conn.execute("update worka.release set state = 'released' where id = %s", (a.release,))
+    await conn.execute(
+        "insert into worka.artifact (tenant_id, id, workspace_id, release_id, source_id, digest, size, layers, contents)"
+        " select tenant_id, id || 'x', workspace_id, release_id, source_id, 'sha256:cd', size, layers, contents"
+        " from worka.artifact where id = %s",
+        (a.artifact,),
+    )
+    return await store.unreviewed(conn, a.ws, None, 50)
+
+
 CALLS: dict[str, Entry] = {
     # api
     "api.begin": refused(lambda s, c, a: s.begin(c, a.tenant, a.person, new_id("key"), DIGEST, a.process)),
@@ -513,6 +532,52 @@ CALLS: dict[str, Entry] = {
     ),
     "packs.lifecycle.move_findings": writes(lambda s, c, a: s.move_findings(c, [a.finding], "proposed", a.asked)),
     "packs.lifecycle.findings_of_approval": reads(_proposed),
+    "packs.registry.add_source": refused(lambda s, c, a: s.add_source(c, new(a, "origin", contents="d"))),
+    "packs.registry.source": reads(lambda s, c, a: s.source(c, a.release, "c")),
+    "packs.registry.add_artifact": refused(lambda s, c, a: s.add_artifact(c, new(a, "artifact", digest="sha256:ef"))),
+    "packs.registry.artifact_of": reads(lambda s, c, a: s.artifact_of(c, a.release)),
+    "packs.registry.add_destination": refused(lambda s, c, a: s.add_destination(c, new(a, "destination", name="other"))),
+    "packs.registry.destination": reads(lambda s, c, a: s.destination(c, a.destination)),
+    "packs.registry.destinations": reads(lambda s, c, a: s.destinations(c, a.ws, None, 50)),
+    "packs.registry.remove_destination": writes(lambda s, c, a: s.remove_destination(c, a.destination)),
+    "packs.registry.add_publication": refused(lambda s, c, a: s.add_publication(c, new(a, "publication"))),
+    "packs.registry.publication": reads(lambda s, c, a: s.publication(c, a.publication)),
+    "packs.registry.publications": reads(lambda s, c, a: s.publications(c, a.ws, None, 50, None, None)),
+    "packs.registry.move_publication": writes(
+        lambda s, c, a: s.move_publication(c, a.publication, "queued", "publication_waiting", again=True)
+    ),
+    "packs.registry.enqueue_publication": refused(lambda s, c, a: s.enqueue_publication(c, a.tenant, a.publication, 7)),
+    "packs.registry.listing_of": reads(lambda s, c, a: s.listing_of(c, a.release)),
+    "packs.registry.put_listing": refused(lambda s, c, a: s.put_listing(c, new(a, "listing"))),
+    "packs.registry.market": refused(lambda s, c, a: s.market(c, a.tenant)),
+    "packs.registry.add_key": refused(lambda s, c, a: s.add_key(c, new(a, "key_pair", key_id=new_id("k")))),
+    "packs.registry.keys": reads(lambda s, c, a: s.keys(c, a.ws, None, None, 50)),
+    "packs.registry.add_attestation": refused(lambda s, c, a: s.add_attestation(c, new(a, "attestation", key_id="l"))),
+    "packs.registry.attestations": reads(lambda s, c, a: s.attestations(c, a.release)),
+    "packs.registry.trust_root": deployment(
+        "The operator's trust root holds for every tenant, and each checks signatures with it.",
+        lambda s, c, a: s.trust_root(c), "version", "document", "created_by", "created_at",
+    ),
+    "packs.registry.trust_roots": deployment(
+        "The service gives the history to operators only.", lambda s, c, a: s.trust_roots(c, None, 5), "version",
+        "document", "created_by", "created_at",
+    ),
+    "packs.registry.add_trust_root": deployment(
+        "The service lets operators only; here the number is not the next, so nothing is added.",
+        lambda s, c, a: s.add_trust_root(c, 1_000_000, {}, a.person),
+    ),
+    "packs.registry.add_review": refused(lambda s, c, a: s.add_review(c, new(a, "review"))),
+    "packs.registry.reviews": reads(lambda s, c, a: s.reviews(c, a.release)),
+    "packs.registry.lock_policy": deployment(LOCK, lambda s, c, a: s.lock_policy(c, a.tenant)),
+    "packs.registry.policies": reads(lambda s, c, a: s.policies(c, a.ws)),
+    "packs.registry.add_policy": refused(
+        lambda s, c, a: s.add_policy(c, {**rows(a)["registry_policy"], "version": 2})
+    ),
+    "packs.registry.publication_failures": reads(lambda s, c, a: s.publication_failures(c, a.ws, None, 50, 3)),
+    "packs.registry.public_artifacts": reads(lambda s, c, a: s.public_artifacts(c, a.ws, None, 50)),
+    "packs.registry.stale_private": reads(_stale),
+    "packs.registry.sources_and_images": reads(lambda s, c, a: s.sources_and_images(c, a.ws, None, 50)),
+    "packs.registry.unreviewed": reads(_unreviewed),
     "packs.lock_identity": deployment(LOCK, lambda s, c, a: s.lock_identity(c, a.tenant, "acme")),
     "packs.publisher_workspace": reads(lambda s, c, a: s.publisher_workspace(c, "acme")),
     "packs.insert_release": refused(lambda s, c, a: s.insert_release(c, new(a, "release", version="2.0.0"))),

@@ -19,6 +19,7 @@ from worka.kernel.db import Database
 from worka.kernel.errors import Conflict, Denied
 from worka.kernel.paths import Paths
 from worka.kernel.settings import RegistrySettings, Settings
+from worka.observability import service as observability
 from worka.packs import service
 from worka.packs.errors import ReleaseNotFound, ReleaseNotUsable
 from worka.packs.registry import explain, oci, store
@@ -231,6 +232,8 @@ async def test_a_publication_that_failed_touches_neither_release_nor_attachment_
     told = await explain.explain_publication(place.ctx("viewer"), row["id"])
     assert "is" in told.headline
     assert told.next[0].command == f"worka registry retry {row['id']}"
+    waiting = await observability.attention(place.ctx("viewer"))
+    assert [item["ref"] for item in waiting["items"] if item["kind"] == "publication"] == [row["id"]]
     (still,) = await place.world.rows("release", "id = %s", release["id"])
     (serving,) = await place.world.rows("attachment", "id = %s", attached["id"])
     assert (still["state"], serving["state"]) == ("released", "attached")

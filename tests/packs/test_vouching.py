@@ -15,6 +15,7 @@ from worka.kernel.context import Context
 from worka.kernel.errors import Denied, Problem
 from worka.packs import service
 from worka.packs.errors import ReleaseNotFound
+from worka.packs.moving import service as moving
 from worka.packs.registry import dsse, store
 from worka.packs.registry.errors import (
     EnvelopeInvalid,
@@ -101,6 +102,34 @@ async def test_an_attachment_that_waits_for_approval_is_checked_again_when_it_is
     await place.approve(two["approval_id"])
     (row,) = await place.world.rows("attachment", "id = %s", two["id"])
     assert (row["state"], row["reason"]) == ("detached", "attachment_superseded")
+
+
+@pytest.mark.capability("LIF-7", part="an attachment moves to a trusted release alone, where policy demands that")
+async def test_an_attachment_does_not_move_to_a_release_that_nobody_vouches_for(place: Packs) -> None:
+    first = await released(place)
+    ours = await public_key(place)
+    await vouching.sign(place.ctx(), first["id"])
+    await policy(place, require_signature=True)
+    await trust(place, await operator(place), acme=([ours], 1))
+    attached = await service.attach(place.ctx(), first["id"])
+    newer = await released(place, version="1.0.1")
+    with pytest.raises(SignatureNotTrusted) as told:
+        await moving.update(place.ctx(), attached["id"], release_id=newer["id"])
+    assert told.value.extra["reason"] == "signature_missing"
+    (row,) = await place.world.rows("attachment", "id = %s", attached["id"])
+    assert (row["state"], row["release_id"]) == ("attached", first["id"])
+
+    await vouching.sign(place.ctx(), newer["id"])
+    move = await moving.update(place.ctx(), attached["id"], release_id=newer["id"])
+    await trust(place, await operator(place), acme=([key()], 1))
+    await moving.run_move(place.platform(), move["id"])
+    (row,) = await place.world.rows("attachment", "id = %s", attached["id"])
+    assert (row["state"], row["release_id"]) == ("attached", first["id"]), "what was trusted when it was asked for"
+    await trust(place, await operator(place), acme=([ours], 1))
+    move = await moving.update(place.ctx(), attached["id"], release_id=newer["id"])
+    await moving.run_move(place.platform(), move["id"])
+    (row,) = await place.world.rows("attachment", "id = %s", attached["id"])
+    assert (row["state"], row["release_id"]) == ("attached", newer["id"])
 
 
 @pytest.mark.capability(

@@ -184,10 +184,12 @@ def why(publication_id: str) -> None:
 @registry.command("withdraw")
 def withdraw(
     release_id: str,
-    reason: Annotated[str, typer.Option(help="why: who looks for it reads that")],
+    reason: Annotated[str, typer.Option(help="why: who looks for it reads that")] = "",
     dry_run: DryRun = False,
 ) -> None:
     """Take a release from the marketplace. What was installed stays."""
+    if not reason:
+        raise typer.BadParameter("--reason is needed: who looks for it reads that")
     api = client()
     value = api.change("POST", f"/v1/releases/{release_id}/withdraw-listing", {"reason": reason}, dry_run=dry_run)
     if not show({"would": value} if dry_run else value):
@@ -198,9 +200,13 @@ def withdraw(
 
 @registry.command("review")
 def review(
-    release_id: str, note: Annotated[str, typer.Option(help="what you looked at, and found")], dry_run: DryRun = False
+    release_id: str,
+    note: Annotated[str, typer.Option(help="what you looked at, and found")] = "",
+    dry_run: DryRun = False,
 ) -> None:
     """Say that you looked at a release's artifact."""
+    if not note:
+        raise typer.BadParameter("--note is needed: what you looked at, and found")
     api = client()
     value = api.change("POST", f"/v1/releases/{release_id}/reviews", {"note": note}, dry_run=dry_run)
     if not show({"would": value} if dry_run else value):

@@ -175,7 +175,7 @@ async def failing_packs(conn: Connection, workspace_id: str) -> list[Row]:
 
 
 async def held_or_broken(conn: Connection, workspace_id: str) -> list[Row]:
-    """Attachments and connections that do not serve, and why."""
+    """Attachments, connections, releases and publications that do not serve or failed, and why."""
     cursor = await conn.execute(
         "select 'attachment' as kind, id, pack as title, state, reason, since from worka.attachment"
         " where workspace_id = %s and state in ('held', 'suspended', 'awaiting_connection', 'awaiting_dependency')"
@@ -188,6 +188,10 @@ async def held_or_broken(conn: Connection, workspace_id: str) -> list[Row]:
         " worka.release"
         " where workspace_id = %s and state in ('failed', 'quarantined') and since > clock_timestamp() -"
         " interval '24 hours'"
+        " union all select 'publication', p.id, r.publisher || '.' || r.name || ' ' || r.version || ' to ' || p.destination,"
+        " p.state, p.reason, p.since from worka.publication p join worka.release r on r.tenant_id = p.tenant_id"
+        " and r.id = p.release_id where p.workspace_id = %s and p.state = 'failed'"
+        " and p.since > clock_timestamp() - interval '24 hours'"
         " order by since",
         (workspace_id, workspace_id, workspace_id, workspace_id),
     )
