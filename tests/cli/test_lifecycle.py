@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,12 @@ def test_a_pack_is_taken_away_after_a_look_and_given_back(doors: Doors) -> None:
     assert "was quarantined by" in said
     assert doors.a.get(f"/v1/attachments/{attachment}")["state"] == "suspended"
     assert "stolen key" in told(doors, "pack", "withdrawals")
+    # The worker ends what ran, whoever asked for it being gone.
+    made = doors.a.get(doors.a.ws("/withdrawals"))["items"][0]["id"]
+    ended, until = "select status from dbos.workflow_status where workflow_uuid = %s", time.monotonic() + 30
+    while doors.instance.rows(ended, f"pack.end_calls:{made}") != [{"status": "SUCCESS"}] and time.monotonic() < until:
+        time.sleep(0.1)
+    assert doors.instance.rows(ended, f"pack.end_calls:{made}") == [{"status": "SUCCESS"}]
     told(doors, "pack", "lift", "worka.notes", "--reason", "new key", "--yes")
     assert doors.a.get(f"/v1/attachments/{attachment}")["state"] == "attached"
     told(doors, "pack", "lift", "worka.notes", "--reason", "again", "--yes", code=7)

@@ -61,6 +61,26 @@ async def test_a_quarantine_ends_the_call_that_runs_and_its_session_and_the_call
     assert (again["status"], again["session"]) == ("succeeded", "cold")
 
 
+@pytest.mark.capability("GOV-11")
+async def test_what_a_crash_left_running_after_a_quarantine_the_job_ends(place: Packs) -> None:
+    made = await place.register(small(tools=TOOLS), lock(), tree(SLOW))
+    await service.attach(place.ctx(), made["id"])
+    running = asyncio.ensure_future(service.call(place.ctx("member"), "acme.small.say", {"text": "60"}, None))
+    async with asyncio.timeout(20):
+        while not await place.world.rows("invocation", "state = 'running'"):  # noqa: ASYNC110 - a row, no event
+            await asyncio.sleep(0.02)
+    ctx = place.ctx()
+    async with ctx.transaction():
+        # Inside somebody else's transaction, as consent to a proposal is, nobody waits for its end to end the calls.
+        await withdrawing.quarantine(ctx, made["id"], "why")
+    assert not running.done(), "the control: it runs"
+    (receipt,) = await place.world.rows("withdrawal")
+    await service.run_ending(place.platform(), receipt["id"])
+    done, _ = await asyncio.wait({running}, timeout=15)
+    assert done
+    assert (await running)[1]["reason"] == "release_quarantined"
+
+
 @pytest.mark.capability("LIF-5")
 async def test_a_revoked_release_goes_on_serving_what_has_it(place: Packs) -> None:
     made = await place.register(small(), lock(), tree())

@@ -112,6 +112,7 @@ def pack_attach(
     value = api.change("POST", api.ws("/attachments"), body, dry_run=dry_run)
     if not show(value):
         output.record(value)
+        output.text(f"grade {api.get(f'/v1/releases/{release_id}/grade')['sentence']}")
         if dry_run:
             output.text("dry run: nothing was attached; `worka pack review` shows what to look at")
     raise typer.Exit(0 if dry_run else 0 if value["state"] == "attached" else 6)
