@@ -76,7 +76,9 @@ async def test_a_receipt_holds_what_was_touched_in_that_moment_and_shows_each_re
     att, hidden = await attachment(world, made), await another_workspace(world)
     away = await attachment(world, made, workspace_id=hidden)
     inv = await called(world, att)
-    await withdrawing.quarantine(world.ctx("owner"), made, "a bad file")
+    done = await withdrawing.release(world.ctx("owner"), "quarantine", made, "a bad file")
+    answer = await withdrawing.told(world.ctx("owner"), done)
+    assert (answer["receipt_cut"], hidden in str(answer)) == (True, False), "who does it sees no more of other places"
     await attachment(world, made, workspace_id=await another_workspace(world), state="awaiting_connection")
     (row,) = await world.rows("withdrawal")
     receipt = row["receipt"]

@@ -81,25 +81,25 @@ async def bill(release_id: str, ctx: Caller) -> dict[str, Any]:
 @router.post("/releases/{release_id}/lift", **gives(answers.Withdrawal))
 async def lift_release(release_id: str, body: answers.WithdrawalReason, ctx: Trying) -> dict[str, Any]:
     """Lets a quarantined release serve again."""
-    return withdrawing.seen_whole(await withdrawing.release(ctx, "lift", release_id, body.reason))
+    return await withdrawing.told(ctx, await withdrawing.release(ctx, "lift", release_id, body.reason))
 
 
 @router.post("/workspaces/{workspace_id}/packs/{pack}/revoke", **gives(answers.Withdrawal))
 async def revoke_pack(workspace_id: str, pack: str, body: answers.WithdrawalReason, ctx: Trying) -> dict[str, Any]:
     """No new attachment of any release of a pack (publisher.name), nor of those that come later; existing ones run."""
-    return withdrawing.seen_whole(await withdrawing.pack(ctx, "revoke", pack, body.reason))
+    return await withdrawing.told(ctx, await withdrawing.pack(ctx, "revoke", pack, body.reason))
 
 
 @router.post("/workspaces/{workspace_id}/packs/{pack}/quarantine", **gives(answers.Withdrawal))
 async def quarantine_pack(workspace_id: str, pack: str, body: answers.WithdrawalReason, ctx: Trying) -> dict[str, Any]:
     """Nothing of a pack (publisher.name) runs any more, nor of its releases that come later."""
-    return withdrawing.seen_whole(await withdrawing.pack(ctx, "quarantine", pack, body.reason))
+    return await withdrawing.told(ctx, await withdrawing.pack(ctx, "quarantine", pack, body.reason))
 
 
 @router.post("/workspaces/{workspace_id}/packs/{pack}/lift", **gives(answers.Withdrawal))
 async def lift_pack(workspace_id: str, pack: str, body: answers.WithdrawalReason, ctx: Trying) -> dict[str, Any]:
     """Lets a pack (publisher.name) that was taken away as a whole be used again; what was revoked stays revoked."""
-    return withdrawing.seen_whole(await withdrawing.pack(ctx, "lift", pack, body.reason))
+    return await withdrawing.told(ctx, await withdrawing.pack(ctx, "lift", pack, body.reason))
 
 
 @router.get("/workspaces/{workspace_id}/withdrawals", **gives(Items[answers.Withdrawal]))

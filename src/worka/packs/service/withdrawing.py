@@ -294,20 +294,17 @@ async def listed(ctx: Context, workspace_id: str, after: str | None, limit: int)
 async def _shown(ctx: Context, rows: list[Row]) -> list[Row]:
     found = []
     for row in rows:
-        receipt = row["receipt"]
-        places = {row["workspace_id"], *(place["id"] for place in receipt["workspaces"])}
-        if ctx.workspace_id:
-            places.add(ctx.workspace_id)
-        seen = await reaching.seen_by(ctx, places)
-        touched = {row["workspace_id"], *(place["id"] for place in receipt["workspaces"])}
-        if seen & touched:
+        places = {row["workspace_id"], *(place["id"] for place in row["receipt"]["workspaces"])}
+        if seen := await reaching.seen_by(ctx, places):
             found.append(_cut(row, seen))
     return found
 
 
-def seen_whole(row: Row) -> Row:
-    """As whoever did it reads it: they could do it to all of it, and so are told all of it. Pure."""
-    return {**{key: row[key] for key in KEYS}, "sentence": said(row), "receipt": row["receipt"], "receipt_cut": False}
+async def told(ctx: Context, row: Row) -> Row:
+    """As whoever did it reads it: the part of the receipt that lies where they see packs, and whether that is all of it."""
+    places = {row["workspace_id"], *(place["id"] for place in row["receipt"]["workspaces"])}
+    async with ctx.transaction():
+        return _cut(row, await reaching.seen_by(ctx, places))
 
 
 KEYS = (
