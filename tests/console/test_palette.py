@@ -56,7 +56,7 @@ def test_a_key_opens_it_and_escape_gives_the_focus_back(page: Page, key: str) ->
         ("approval", "/approvals/"),
         ("crashed", "/invocations/"),
         ("unconnected", "/why/"),
-        ("failed_release", "/why/"),
+        ("failed_release", "/releases/"),
     ],
 )
 def test_a_pasted_id_of_any_kind_leads_to_its_page(page: Page, bad_day: BadDay, what: str, leads_to: str) -> None:
