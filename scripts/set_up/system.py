@@ -54,6 +54,10 @@ PARTS = (
         tests_only=True,
     ),
     Part("docker-registry", program("docker-registry"), tests_only=True),
+    # The strong tier of isolation. An instance runs without it, and refuses what requires it.
+    Part("runsc", program("runsc"), tests_only=True),
+    Part("nodejs", program("node"), tests_only=True),
+    Part("npm", program("npm"), tests_only=True),
     Part("postgresql-15", path("/usr/lib/postgresql/15/bin/initdb"), tests_only=True),
 )
 

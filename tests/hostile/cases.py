@@ -26,8 +26,8 @@ def _in(file: str, *names: str) -> tuple[str, ...]:
 INTERNET, EGRESS, KERNEL, SANDBOX = (
     f"hostile/test_{n}.py" for n in ("internet", "egress", "kernel", "sandbox")
 )  # fmt: skip
-LEAKS, SEARCH, TENANTS, MCP, ARCHIVES = (
-    f"hostile/test_{n}.py" for n in ("leaks", "search", "tenants", "mcp", "archives")
+LEAKS, SEARCH, TENANTS, MCP, ARCHIVES, SERVERS, NPM, STRONG = (
+    f"hostile/test_{n}.py" for n in ("leaks", "search", "tenants", "mcp", "archives", "servers", "npm", "strong")
 )  # fmt: skip
 ASKED = _in(KERNEL, "the_sandbox_refuses_what_the_kernel_does_outside", "every_probe_has_its_refusal")
 FOUR = _in(INTERNET, "an_ipv4_address_is_no_road_in_any_spelling") + _in(
@@ -68,6 +68,8 @@ CASES: tuple[Case, ...] = (
          + _in(EGRESS, "a_client_that_does_not_trust_the_session_gets_nothing_out")),
     Case("Egress", "UDP, QUIC, other ports, IPv6", "no route, no listener", _in(INTERNET, "datagrams_quic_and_other_ports_are_no_road")
          + _in(EGRESS, "other_ports_udp_and_ipv6_are_no_road") + _in(SANDBOX, "no_direct_connection_leaves")),
+    Case("Egress", "raw addresses, other ports and sockets from a kernel of the pack's own", "the same one road", _in(
+        STRONG, "on_a_kernel_of_its_own_the_only_road_is_the_brokers")),
     Case("Egress", "processes and threads left running after the call", "no_active_invocation", _in(
         INTERNET, "what_a_pack_leaves_running_reaches_nothing_after_its_call")),
     Case("Egress", "exfiltration by name lookup", "a lookup asks nobody outside", _in(INTERNET, "a_name_lookup_tells_the_outside_nothing")
@@ -117,6 +119,18 @@ CASES: tuple[Case, ...] = (
     Case("MCP", "poisoned descriptions and results", "data; never a template, a class or a terminal command", _in(
         MCP, "a_poisoned_result_is_data_all_the_way_to_the_caller", "a_poisoned_description_decides_nothing",
         "what_strangers_say_cannot_move_the_operators_terminal")),
+    Case("MCP", "a gigabyte in one answer; a line, lines, pages, nesting or an answer without an end; ten thousand tools",
+         "that session ends with its reason; the host stays small, others are served meanwhile", _in(
+        SERVERS, "a_server_that_gives_too_much_ends_alone_and_is_told_as_what_it_did")),
+    Case("MCP", "no UTF-8, half a surrogate, NUL, a number beyond all numbers",
+         "malformed, or an answer like any other; never a row that cannot be written", _in(
+        SERVERS, "a_server_that_gives_too_much_ends_alone_and_is_told_as_what_it_did", "a_text_that_no_database_takes_is_an_answer_like_any_other",
+        "a_server_that_speaks_before_it_is_asked_or_out_of_turn_is_served_all_the_same")),
+    Case("MCP", "a server that speaks or answers before it is asked, or says that it changed all the time", "ignored, or the handshake fails", _in(
+        SERVERS, "a_server_that_speaks_before_it_is_asked_or_out_of_turn_is_served_all_the_same",
+        "a_server_that_gives_too_much_ends_alone_and_is_told_as_what_it_did")),
+    Case("MCP", "sampling, elicitation, roots and tools asked of the host by the server", "an error, and nobody is reached", _in(
+        SERVERS, "what_a_server_asks_of_its_host_is_refused_and_reaches_nobody")),
     Case("MCP", "name squatting and shadowing", "not registered", _in(
         MCP, "two_tools_that_can_be_taken_for_one_are_not_registered", "a_name_that_somebody_has_cannot_be_taken_or_shadowed")),
     Case("MCP", "colliding JSON-RPC ids, forged and early answers", "each caller gets its own", _in(
@@ -147,8 +161,19 @@ CASES: tuple[Case, ...] = (
         "a_source_that_fills_its_compilers_memory_fills_no_machine")
          + _in("packs/test_build.py", "metadata_that_would_fill_the_memory_or_is_no_text_is_refused",
                "a_large_file_is_compared_without_being_held_in_memory")),
-    Case("Archives", "source distributions, npm tarballs", "not unpacked", _in(
-        ARCHIVES, "a_source_distribution_is_not_unpacked_and_not_built", "an_npm_tarball_is_refused_before_a_byte_of_it_is_read")),
+    Case("Archives", "source distributions", "not unpacked", _in(ARCHIVES, "a_source_distribution_is_not_unpacked_and_not_built")),
+    Case("Archives", "an npm package's scripts", "not run", _in(NPM, "no_script_of_a_package_runs_when_it_is_installed")),
+    Case("Archives", "an npm lock with addresses, repositories, links, weak or no hashes", "refused, or not asked", _in(
+        NPM, "a_lock_that_leads_elsewhere_or_pins_nothing_is_refused_before_anything_is_fetched",
+        "an_address_in_a_lock_is_not_asked_and_the_registry_is")),
+    Case("Archives", "an npm registry that gives another archive; a package under another name", "refused by its hash, its name", _in(
+        NPM, "a_registry_that_gives_another_archive_than_the_locked_one_is_refused",
+        "a_package_that_calls_itself_another_or_names_no_command_of_its_own_is_refused")),
+    Case("Archives", "`..`, absolute paths, links, devices, set-user-id in an npm archive; a bomb",
+         "nothing outside, plain files only; ends at the budget", _in(
+        NPM, "an_archive_reaches_nothing_outside_its_environment", "an_npm_bomb_ends_at_the_budget_and_leaves_the_disk_as_it_was")),
+    Case("Archives", "files of an npm package that differ from its archive, and files of none", "not the locked package, refused", _in(
+        NPM, "what_is_installed_and_not_in_the_locked_archive_is_refused")),
     Case("Archives", "a tree of files that is sent along", "stays in the tree, bounded", _in(
         ARCHIVES, "a_path_of_a_tree_that_was_sent_stays_in_the_tree", "a_tree_that_is_too_much_is_refused")
          + _in("packs/test_build.py", "a_tree_with_links_or_devices_or_from_elsewhere_is_refused")),

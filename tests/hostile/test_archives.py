@@ -1,4 +1,4 @@
-"""What comes in as an archive: wheels, source distributions, npm tarballs, trees of files, and repositories.
+"""What comes in as an archive: wheels, source distributions, trees of files, and repositories.
 
 Judged at the disk: nothing outside the place that it was for, no link, no device, and never more than the budget.
 """
@@ -23,7 +23,7 @@ from worka.packs.errors import LockInvalid
 from worka.packs.runtime import clone
 from worka.packs.runtime.budget import Budget
 from worka.packs.runtime.build import Builder
-from worka.packs.runtime.errors import BuildFailed, EcosystemUnsupported
+from worka.packs.runtime.errors import BuildFailed
 from worka.packs.trees import decode
 
 NAME = "worka-test-tool"
@@ -214,11 +214,6 @@ async def test_a_source_distribution_is_not_unpacked_and_not_built(open_path: Pa
         await builder(open_path).build(package=PACKAGE, lock_text=lock)
     assert strangers(open_path) == []
     await builder(open_path).build(package=PACKAGE, lock_text=wheel(open_path / "shelf", []))
-
-
-async def test_an_npm_tarball_is_refused_before_a_byte_of_it_is_read(open_path: Path) -> None:
-    with pytest.raises(EcosystemUnsupported):
-        await builder(open_path).build(package={"ecosystem": "npm", "name": "x", "version": "1"}, lock_text="")
 
 
 @pytest.mark.parametrize(

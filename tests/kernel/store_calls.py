@@ -470,6 +470,7 @@ CALLS: dict[str, Entry] = {
     "observability.authorities": deployment(DOCTOR, lambda s, c, a: s.authorities(c), "name", "port", "ca_pem"),
     # packs
     "packs.calls_begun": reads(lambda s, c, a: s.calls_begun(c, 3600)),
+    "packs.exposures": reads(lambda s, c, a: s.exposures(c, 24)),
     "packs.oldest_call": reads(lambda s, c, a: _less(s.oldest_call(c, 3600, a.ws, None), 3600.0)),
     "packs.attached_counted": reads(lambda s, c, a: s.attached_counted(c)),
     "packs.moving.releases_of": reads(_offered),

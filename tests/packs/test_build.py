@@ -297,9 +297,9 @@ async def test_two_console_scripts_and_none_of_its_name_are_a_question(
         await builder().build(package=PACKAGE, lock_text=shelf.wheel(FILES | scripts))
 
 
-async def test_npm_is_an_honest_not_yet(builder: Callable[..., Builder]) -> None:
+async def test_another_ecosystem_is_an_honest_not_yet(builder: Callable[..., Builder]) -> None:
     with pytest.raises(EcosystemUnsupported) as refused:
-        await builder().build(package={"ecosystem": "npm", "name": "x", "version": "1"}, lock_text="")
+        await builder().build(package={"ecosystem": "cargo", "name": "x", "version": "1"}, lock_text="")
     assert refused.value.problem_code == "ecosystem_unsupported"
 
 

@@ -14,7 +14,7 @@ from worka.cli.client import Client, Failed
 from worka.cli.shell import client, show
 from worka.kernel.errors import Problem
 from worka.packs import folder as folders
-from worka.packs.runtime.lock import resolve
+from worka.packs.runtime.lock import resolve, resolve_npm
 
 pack = typer.Typer(no_args_is_help=True, help="Packs: releases and attachments.")
 
@@ -128,21 +128,23 @@ def mounts_of(given: list[str] | None) -> dict[str, Path]:
 def lock(folder: Path) -> dict[str, Any]:
     """Writes the lock that the manifest names; what stands in it is preferred. Returns {lock, packages}.
 
-    Raises Failed when the manifest names no PyPI package, BuildFailed when the package cannot be resolved.
+    Raises Failed when the manifest names no PyPI or npm package, BuildFailed when the package cannot be resolved.
     """
     package = manifest_of(folder).get("runtime", {}).get("package") or {}
-    if package.get("ecosystem") != "pypi" or not package.get("name") or not package.get("version"):
+    ecosystem = package.get("ecosystem")
+    if ecosystem not in ("pypi", "npm") or not package.get("name") or not package.get("version"):
         raise Failed(
             {
                 "code": "nothing_to_lock",
                 "title": "The manifest names no package to lock",
-                "detail": f"{folder}/worka/aip.json: runtime.package needs ecosystem pypi, a name and a version",
+                "detail": f"{folder}/worka/aip.json: runtime.package needs ecosystem pypi or npm, a name and a version",
                 "remedy": "Name the package, or write requirements.lock yourself for a pack that is its own source.",
             },
             2,
         )
     target = folder / str(package.get("lock") or "requirements.lock")
-    return {"lock": str(target), "packages": resolve(str(package["name"]), str(package["version"]), target)}
+    resolving = resolve_npm if ecosystem == "npm" else resolve
+    return {"lock": str(target), "packages": resolving(str(package["name"]), str(package["version"]), target)}
 
 
 def manifest_of(folder: Path) -> dict[str, Any]:

@@ -66,6 +66,14 @@ class PackSettings(_Group):
         description="folders, comma-separated, below which a mount may be chosen; by default `repositories` beside WORKA_HOME",
     )
     sessions_per_tenant: int = Field(16, ge=1, le=512, description="warm sessions one tenant may hold")
+    isolation: Literal["shared", "separate", "strong"] = Field(
+        "shared",
+        description="what every pack is isolated by at least: a sandbox; with a uid and control groups of its own; on a"
+        " kernel of its own (needs `runsc`). Where it cannot be had the pack is refused",
+    )
+    sessions: int = Field(
+        64, ge=1, le=4096, description="sessions of all tenants on this machine; when it is full, tenants take turns"
+    )
 
 
 class RegistrySettings(_Group):

@@ -334,9 +334,30 @@ RUNTIME_REASONS = (
     _pack(
         "no_free_session",
         "capacity",
-        "Every session that this attachment or tenant may hold is busy.",
+        "Every session that this attachment, this tenant or the whole machine may hold is busy.",
         "Many calls at once, or calls that hang.",
-        "Call again later; the operator can raise packs.sessions_per_attachment.",
+        "Call again later; the operator can raise packs.sessions_per_attachment, packs.sessions_per_tenant or packs.sessions.",
+    ),
+    _pack(
+        "waiting_for_session",
+        "capacity",
+        "The call waits for a place: as many calls run as this attachment, this tenant or the whole machine may run at once.",
+        "Many calls at once, or calls that hang.",
+        "Wait: it runs when its turn comes, and fails at its deadline without having been sent.",
+    ),
+    _pack(
+        "session_dropped",
+        "capacity",
+        "The attachment was detached, suspended or moved while the call waited for a place; nothing was sent.",
+        "Somebody detached the pack, quarantined its release, or moved the attachment to another release.",
+        "`worka why att_…` says what became of the attachment; call again if it serves.",
+    ),
+    _pack(
+        "isolation_too_weak",
+        "sandbox",
+        "More isolation is required than this machine can give, so the pack was not started.",
+        "The deployment (packs.isolation), the tenant or the workspace (the limit pack_exposure) requires a tier that lacks a part here.",
+        "Install what the message names (`runsc` for a kernel of its own), or let who set the requirement loosen it.",
     ),
     _pack(
         "digest_mismatch",

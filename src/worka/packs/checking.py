@@ -9,6 +9,7 @@ from worka.packs import manifest as manifests
 from worka.packs.errors import LockInvalid, ManifestInvalid
 from worka.packs.folder import SDK, Source
 from worka.packs.manifest import Manifest, Notice
+from worka.packs.runtime import npm
 from worka.packs.runtime.record import canonical_name, read_lock
 
 
@@ -46,9 +47,12 @@ def check(source: Source) -> Verdict:
 
 def _lock(manifest: Manifest, source: Source) -> list[Notice]:
     package = manifest.runtime.package
-    if package is None or package.ecosystem == "npm":
+    if package is None:
         return []
     try:
+        if package.ecosystem == "npm":
+            npm.read_lock(source.lock, package.name, package.version)
+            return []
         pins = read_lock(source.lock).pins
     except LockInvalid as invalid:
         return [Notice("/runtime/package/lock", invalid.detail, "make it with `worka pack lock`, or correct the line")]

@@ -9,9 +9,9 @@ from worka.kernel import reasons
 from worka.kernel.clock import ago, clock, now
 from worka.kernel.context import Context
 from worka.kernel.explanation import Evidence, Explanation, LastError, NextAction, WaitingOn
-from worka.packs import store
+from worka.packs import queue, store
 from worka.packs.road import decision_words, egress_words, road, scope, shown_state, timing
-from worka.packs.service import reading
+from worka.packs.service import hosting, reading
 from worka.workspaces.explain import changed_just_before
 
 Row = dict[str, Any]
@@ -36,6 +36,9 @@ async def explain_invocation(ctx: Context, invocation_id: str) -> Explanation:
     at = now()
     patience = _patience(ctx, release)
     state, reason = shown_state(row, carrier, patience, at)
+    place = await hosting.waiting(ctx, invocation_id) if row["state"] == "running" else None
+    if place is not None:
+        state, reason = "queued", queue.REASON
     layer = row["layer"] or layer_of(reason, "pack")
     known = reasons.get(reason)
     said = (row["message"] or "").partition("\n")[0].rstrip(".") or meaning_of(reason)
@@ -44,8 +47,9 @@ async def explain_invocation(ctx: Context, invocation_id: str) -> Explanation:
     if reason == "undeclared_destination":
         said = f"{said}; {_declared(row, release)}"
     headline = {
+        "queued": queue.headline(row, place) if place else "",
         "running": f"{row['tool']} is running",
-        "stalled": _standing(row, reason, carrier, living, patience, at),
+        "stalled": _standing(row, reason, carrier, living, patience, at) if state == "stalled" else "",
         "succeeded": f"{row['tool']} answered",
         "unknown": f"Nobody knows whether {row['tool']} had its effect: {said}",
     }.get(state, f"{row['tool']} failed at the {layer}: {said}")
@@ -59,7 +63,9 @@ async def explain_invocation(ctx: Context, invocation_id: str) -> Explanation:
         )
     waiting = []
     due = row["started_at"] + timedelta(seconds=patience)
-    if state == "running":
+    if place is not None:
+        waiting.append(queue.waiting_on(row, place, due))
+    elif state == "running":
         waiting.append(
             WaitingOn(
                 kind="external_event",
@@ -95,11 +101,11 @@ async def explain_invocation(ctx: Context, invocation_id: str) -> Explanation:
         reason=reason,
         since=row["since"],
         layer=layer,
-        timing=timing(row, egress),
+        timing="before_start" if place is not None else timing(row, egress),
         scope=scope(row, elsewhere),
         waiting_on=waiting,
         last_error=None
-        if state in ("running", "stalled", "succeeded")
+        if state in ("queued", "running", "stalled", "succeeded")
         else LastError(
             code=reason,
             message=row["message"] or meaning_of(reason),

@@ -14,10 +14,12 @@ _LEG_OF_REASON: Final = {
     "tool_definition_changed": "handshake",
     "sandbox_unavailable": "sandbox",
     "digest_mismatch": "sandbox",
+    "isolation_too_weak": "sandbox",
     "tool_not_listed": "handshake",
     "host_unavailable": "sandbox",
     "host_refused": "sandbox",
     "no_free_session": "sandbox",
+    "session_dropped": "sandbox",
     "broker_unavailable": "sandbox",
     "outcome_lost": "pack",
     "effect_uncertain": "pack",
@@ -167,4 +169,5 @@ def sandbox_words(isolation: Row) -> str:
     if not isolation:
         return ""
     weak = "" if isolation.get("uid_separated", True) else ", without a uid of its own"
-    return f"{isolation.get('driver', 'sandbox')}{weak}"
+    tier = f", {isolation['tier']}" if isolation.get("tier") else ""
+    return f"{isolation.get('driver', 'sandbox')}{tier}{weak}"

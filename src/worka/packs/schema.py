@@ -115,6 +115,7 @@ def tools(rows: list[Row]) -> list[Row]:
             found.append(
                 {
                     "name": f"{row['pack']}.{tool['name']}",
+                    "untrusted": True,
                     "description": tool["description"],
                     "input_schema": tool["input_schema"],
                     "output_schema": tool["output_schema"],

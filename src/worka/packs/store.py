@@ -15,6 +15,7 @@ from worka.packs import model
 Row = dict[str, Any]
 
 CALL_LIMIT = "pack_calls_per_minute"
+EXPOSURE = "pack_exposure"
 """The limit whose settings are read with the attachment that a call goes to."""
 _RELEASE_SHORT = (
     "id, workspace_id, publisher, name, version, state, reason, since, failed_stage, error, digest, server_pin, "
@@ -197,6 +198,16 @@ async def calls_begun(conn: Connection, seconds: int) -> list[Row]:
     return await cursor.fetchall()
 
 
+async def exposures(conn: Connection, hours: int) -> list[Row]:
+    """The tiers that the calls of the last `hours` ran under, by workspace: {workspace_id, tier}; None for what did not start."""
+    cursor = await conn.execute(
+        "select distinct workspace_id, isolation ->> 'tier' as tier from worka.invocation"
+        " where started_at > now() - make_interval(hours => %s)",
+        (hours,),
+    )
+    return await cursor.fetchall()
+
+
 async def oldest_call(conn: Connection, seconds: int, workspace_id: str | None, initiator_id: str | None) -> float:
     """In how many seconds the first call of the last `seconds` leaves the window: of the tenant, a workspace, a member."""
     cursor = await conn.execute(
@@ -238,10 +249,10 @@ async def attachment_with_release(conn: Connection, workspace_id: str, pack: str
     """The attachment of a pack in a workspace that is not detached, and its release."""
     cursor = await conn.execute(
         f"select a.*, {_VERSION} as release_version, (select coalesce(jsonb_agg(to_jsonb(l)), '[]')"  # noqa: S608
-        " from worka.limit_in_force l where l.name = %s and l.workspace_id in ('', a.workspace_id)) as call_limits"
+        " from worka.limit_in_force l where l.name = any(%s) and l.workspace_id in ('', a.workspace_id)) as call_limits"
         " from worka.attachment a join worka.release r on r.id = a.release_id"
         " where a.workspace_id = %s and a.pack = %s and a.state <> 'detached' order by a.id desc limit 1",
-        (CALL_LIMIT, workspace_id, pack),
+        ([CALL_LIMIT, EXPOSURE], workspace_id, pack),
     )
     found = await cursor.fetchone()
     if found is None:

@@ -379,6 +379,7 @@ def _passes(key: str) -> bool:
         "SSL_CERT_FILE",
         "SSL_CERT_DIR",
         "REQUESTS_CA_BUNDLE",
+        "NODE_EXTRA_CA_CERTS",
         "HTTPS_PROXY",
         "HTTP_PROXY",
         "NO_PROXY",

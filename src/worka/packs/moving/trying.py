@@ -21,7 +21,7 @@ from worka.packs import store as rows
 from worka.packs.moving import dependencies, following, model, steps, store
 from worka.packs.moving.ending import step
 from worka.packs.moving.errors import MoveNotFound
-from worka.packs.service import hosting, withdrawing
+from worka.packs.service import exposure, hosting, withdrawing
 from worka.treasury import service as treasury
 
 Row = dict[str, Any]
@@ -74,7 +74,9 @@ async def _tried(ctx: Context, move: Row, *, last: bool) -> Row | None:
     assert row is not None
     as_attached = {**row, "mounts": move["mounts"], "release_id": new["id"], "digest": new["digest"], "definitions": {}}
     # Not counted with the attachment's own sessions: a call that takes long must not keep it from being tried.
+    required = await exposure.required_of(ctx, as_attached["workspace_id"])
     session = {**hosting.session(ctx, new, as_attached), "session_key": f"probe:{move['id']}", "attachment_id": None}
+    session["isolation"] = required
     try:
         probed = await hosting.client(ctx).probe(session=session, traceparent=ctx.traceparent)
     except Problem as refused:

@@ -25,7 +25,7 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 from worka.kernel.redact import text as redact_text
-from worka.packs.runtime import digest, record
+from worka.packs.runtime import digest, npm, record
 from worka.packs.runtime.budget import Budget, Exceeded, sweep
 from worka.packs.runtime.errors import (
     BuildFailed,
@@ -175,15 +175,19 @@ class Builder:
     ) -> dict[str, Any]:
         """{env_path, entry, tree_digest, file_count, installed}. Raises the problems of `errors.py` and LockInvalid."""
         ecosystem = package.get("ecosystem")
-        if ecosystem not in ("pypi", "path"):
+        if ecosystem not in ("pypi", "npm", "path"):
             raise EcosystemUnsupported(f"{ecosystem} packs are not installed by this version of Worka.")
-        lock = record.read_lock(lock_text or "")
+        lock: record.Lock | npm.Lock
+        if ecosystem == "npm":
+            lock = npm.read_lock(lock_text or "", str(package.get("name")), str(package.get("version")))
+        else:
+            lock = record.read_lock(lock_text or "")
         source: Path | None = None
         contents = ""
         if ecosystem == "path":
             source = self._source(tree_path)
             contents, _ = await asyncio.to_thread(digest.tree, source, _taken)
-        python = await asyncio.to_thread(interpreter)
+        python = await asyncio.to_thread(npm.node if ecosystem == "npm" else interpreter)
         parts = [
             _FORMAT,
             ecosystem,
@@ -204,6 +208,8 @@ class Builder:
                     return stamp.answer(env)
             await asyncio.to_thread(remove, env)
             try:
+                if isinstance(lock, npm.Lock):
+                    return (await self._fresh_npm(env, package, lock, python)).answer(env)
                 return (await self._fresh(env, package, lock, python, source, command)).answer(env)
             except BaseException:
                 await asyncio.shield(asyncio.to_thread(remove, env))
@@ -268,6 +274,14 @@ class Builder:
         await self._run(self.budget.compiling(compiling), may_fail=True)
         return await asyncio.to_thread(_seal, env, entry, installed, package, python)
 
+    async def _fresh_npm(self, env: Path, package: dict[str, Any], lock: npm.Lock, node: Path) -> Stamp:
+        name, version = str(package.get("name")), str(package.get("version"))
+        env.mkdir(parents=True)
+        command = self.budget.limited(npm.prepare(env, lock, name, version))
+        await self._run(command, watched=env, environment=npm.environment(self._environ, env))
+        installed = await asyncio.to_thread(npm.verify, env, lock, most_bytes=self.budget.most_bytes)
+        return await asyncio.to_thread(_seal, env, npm.entry(env, name), installed, package, node)
+
     async def _install(self, env: Path, lock: record.Lock) -> None:
         requirements = env / "lock.txt"
         requirements.write_text(lock.text)
@@ -290,13 +304,20 @@ class Builder:
                 requirements.unlink()
         (env / ".lock").unlink(missing_ok=True)
 
-    async def _run(self, command: list[str], *, may_fail: bool = False, watched: Path | None = None) -> str:
+    async def _run(
+        self,
+        command: list[str],
+        *,
+        may_fail: bool = False,
+        watched: Path | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> str:
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=self.tool_environment(),
+            env=environment or self.tool_environment(),
             cwd="/",
             start_new_session=True,
         )

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import math
 import os
+import re
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -21,6 +24,16 @@ _CHUNK = 64 * 1024
 _STRAY_QUOTED = 500
 _MOST_LINE = 48 * 1024 * 1024  # a frame of kernel.ipc holds 64 MiB
 _STRAY_KEPT = 5
+
+
+_HUGE = re.compile(rb"[0-9][eE]\+?[0-9]{3}|Infinity|NaN")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is no number of JSON")
+    return number
 
 
 class Oversize(Exception):
@@ -139,6 +152,9 @@ class Stdout:
             return
         try:
             message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
+            if _HUGE.search(line):
+                # What no number holds is read as infinity, which nothing after this could write as JSON again.
+                json.loads(line, parse_float=_finite, parse_constant=_finite)
         except ValueError as error:
             quoted = line[:_STRAY_QUOTED].decode(errors="replace") + ("…" if len(line) > _STRAY_QUOTED else "")
             self.stray_count += 1

@@ -11,6 +11,7 @@ _BUILD_SECONDS = 900.0
 _PROBE_SECONDS = 180.0
 _SHORT_SECONDS = 30.0
 _START_SECONDS = 60.0
+_GLANCE_SECONDS = 2.0
 
 
 class HostClient:
@@ -66,6 +67,12 @@ class HostClient:
     async def retire(self, *, attachment_id: str, digest: str) -> dict[str, Any]:
         """{retired}: how many idle sessions of other releases were ended; those that are busy end after their call."""
         return await self._call("retire", {"attachment_id": attachment_id, "digest": digest}, _SHORT_SECONDS, None)
+
+    async def waiting(self, *, tenant_id: str, invocation_id: str) -> dict[str, Any] | None:
+        """Where a call waits for a place (`Places.of`); None when it does not wait."""
+        asked = {"tenant_id": tenant_id, "invocation_id": invocation_id}
+        place: dict[str, Any] | None = (await self._call("waiting", asked, _GLANCE_SECONDS, None))["place"]
+        return place
 
     async def status(self) -> dict[str, Any]:
         """{sessions: […], isolation: {driver, cgroup, uid_separated, seccomp}}."""

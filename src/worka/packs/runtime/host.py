@@ -1,7 +1,7 @@
 """The `host` role: `python -m worka.packs.runtime.host` serves `run/host.sock`. No database, no way out, no root.
 
-Ops: `build`, `probe`, `invoke`, `drop`, `retire`, `status`, `verify`. An invocation never raises for what goes wrong with the
-pack: every failure is an outcome with its reason.
+Ops: `build`, `probe`, `invoke`, `drop`, `retire`, `status`, `verify`, `waiting`. An invocation never raises for what goes wrong
+with the pack: every failure is an outcome with its reason.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from worka.packs.runtime.pins import Pins
 from worka.packs.runtime.pool import Pool
 from worka.packs.runtime.sessions import Session
 from worka.packs.runtime.spec import SessionSpec
+from worka.packs.sandbox.tiers import stricter
 
 _START_SECONDS = 30.0
 _BROKER_SECONDS = 8.0
@@ -43,10 +44,12 @@ class Host:
         self.folders = {str(paths.envs), os.path.realpath(paths.envs)}
         self.builder = Builder(paths.home)
         self.pins = Pins(paths.envs / "pins")
+        self.isolation = config.isolation
         self.pool = Pool(
             per_attachment=config.sessions_per_attachment,
             per_tenant=config.sessions_per_tenant,
             idle_seconds=config.idle_seconds,
+            total=config.sessions,
         )
 
     async def handle(self, op: str, args: dict[str, Any], traceparent: str | None) -> Any:
@@ -59,6 +62,7 @@ class Host:
             "retire": self.retire,
             "status": self.status,
             "verify": self.verify,
+            "waiting": self.waiting,
         }
         if op not in ops:
             raise BadRequest(f"The host has no operation {op}.")
@@ -75,7 +79,7 @@ class Host:
 
     async def probe(self, *, session: dict[str, Any]) -> dict[str, Any]:
         """Starts the server without network and lists what it is. Raises ProbeFailed (its code is the reason)."""
-        spec = SessionSpec.read(session).model_copy(update={"network": False, "pins": {}, "server_pin": None})
+        spec = self._required(session).model_copy(update={"network": False, "pins": {}, "server_pin": None})
         probed = Session(spec, self.paths, self.pins)
         try:
             async with self.pool.slot(spec, _PROBE_SECONDS):
@@ -86,7 +90,7 @@ class Host:
         except CallFailed as failure:
             ending = failure.ending
             tail = probed.stderr_tail
-            if ending.reason == "sandbox_unavailable":
+            if ending.reason in ("sandbox_unavailable", "isolation_too_weak"):
                 raise SandboxUnavailable(
                     ending.message, remedy=ending.remedy or None, stderr_tail=tail[-4000:]
                 ) from failure
@@ -111,9 +115,9 @@ class Host:
         meta: dict[str, Any],
     ) -> dict[str, Any]:
         """The outcome of one call; `timeout_seconds` bounds the call itself, not a cold start before it."""
-        spec = SessionSpec.read(session)
+        spec = self._required(session)
         try:
-            async with self.pool.slot(spec, timeout_seconds):
+            async with self.pool.slot(spec, timeout_seconds, str(meta.get("invocation_id") or "")):
                 waited = time.monotonic() + _BROKER_SECONDS
                 while True:
                     found = await self._invoke(spec, tool, arguments, timeout_seconds, meta)
@@ -128,6 +132,13 @@ class Host:
             for warm in [other for other in self.pool.sessions if other.spec.env_path == spec.env_path]:
                 self.pool.discard(warm)
             return outcome.failed(Ending("digest_mismatch", problem.detail, remedy=problem.remedy))
+
+    def _required(self, session: dict[str, Any]) -> SessionSpec:
+        """The session with what this machine requires of every pack. A session that was started under less is another one:
+        its key differs, so a warm one is never taken for it."""
+        spec = SessionSpec.read(session)
+        required = stricter(spec.isolation, self.isolation)
+        return spec if required == spec.isolation else SessionSpec.read(session | {"isolation": required})
 
     async def _invoke(
         self, spec: SessionSpec, tool: str, arguments: dict[str, Any], timeout: float, meta: dict[str, Any]
@@ -269,6 +280,10 @@ class Host:
     async def retire(self, *, attachment_id: str, digest: str) -> dict[str, Any]:
         """Ends the attachment's idle sessions of other releases than this one, and busy ones after their call: {retired}."""
         return {"retired": self.pool.retire(attachment_id, digest)}
+
+    async def waiting(self, *, tenant_id: str, invocation_id: str) -> dict[str, Any]:
+        """{place}: where a call stands in line (`Places.of`), None when it does not wait."""
+        return {"place": self.pool.places.of(tenant_id, invocation_id)}
 
     async def status(self) -> dict[str, Any]:
         """{sessions, isolation}."""

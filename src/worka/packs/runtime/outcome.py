@@ -12,11 +12,13 @@ import mcp_types as types
 LAYERS = {
     "sandbox_unavailable": "sandbox",
     "digest_mismatch": "sandbox",
+    "isolation_too_weak": "sandbox",
     "broker_unavailable": "broker",
     "broker_lost": "broker",
     "egress_not_recorded": "broker",
     "secret_unavailable": "broker",
     "no_free_session": "capacity",
+    "session_dropped": "capacity",
 }
 
 

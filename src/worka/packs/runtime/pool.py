@@ -1,59 +1,36 @@
-"""Warm sessions, and who may have one: first come first served per attachment and per tenant."""
+"""Warm sessions: kept for the next call, let go when idle, worn, in the way of others, or not wanted any more."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections import Counter
 from typing import Any
 
-from worka.packs.runtime.outcome import CallFailed, Ending
+from worka.packs.runtime.outcome import Ending
+from worka.packs.runtime.places import Places
 from worka.packs.runtime.sessions import Session
 from worka.packs.runtime.spec import SessionSpec
 
 
 class Pool:
-    """Idle sessions by key, all sessions by id, and the slots. asyncio's semaphores serve waiters in order."""
+    """Idle sessions by key, all sessions by id, and the places of calls. `total` bounds sessions and calls of all tenants."""
 
-    def __init__(self, *, per_attachment: int, per_tenant: int, idle_seconds: float) -> None:
-        self.per_attachment = per_attachment
-        self.per_tenant = per_tenant
+    def __init__(self, *, per_attachment: int, per_tenant: int, idle_seconds: float, total: int = 64) -> None:
+        self.places = Places(per_attachment=per_attachment, per_tenant=per_tenant, total=total)
         self.idle_seconds = idle_seconds
         self.sessions: set[Session] = set()
         self._idle: dict[str, list[Session]] = {}
-        self._slots: dict[str, asyncio.Semaphore] = {}
         self._current: dict[str, str] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._sweep: asyncio.TimerHandle | None = None
 
-    @contextlib.asynccontextmanager
-    async def slot(self, spec: SessionSpec, timeout: float) -> AsyncIterator[None]:
-        """A place among the attachment's calls, then among the tenant's: an attachment that waits for itself must not
-        hold its tenant's places. Raises CallFailed (`no_free_session`) after `timeout` seconds.
-        """
-        mine = self._slots.setdefault(f"a:{spec.tenant_id}:{spec.owner}", asyncio.Semaphore(self.per_attachment))
-        tenants = self._slots.setdefault(f"t:{spec.tenant_id}", asyncio.Semaphore(self.per_tenant))
-        held: list[asyncio.Semaphore] = []
-        try:
-            try:
-                async with asyncio.timeout(timeout):
-                    for semaphore in (mine, tenants):
-                        await semaphore.acquire()
-                        held.append(semaphore)
-            except TimeoutError:
-                raise CallFailed(
-                    Ending(
-                        "no_free_session",
-                        f"All {self.per_attachment} sessions of the attachment, or {self.per_tenant} of the tenant, "
-                        f"were busy for {timeout:g} s.",
-                        remedy="Wait, or raise packs.sessions_per_attachment.",
-                    )
-                ) from None
-            yield
-        finally:
-            for semaphore in reversed(held):
-                semaphore.release()
+    def slot(
+        self, spec: SessionSpec, timeout: float, invocation_id: str = ""
+    ) -> contextlib.AbstractAsyncContextManager[None]:
+        """A place for one call, in turn (places.py). Raises CallFailed (`no_free_session`) after `timeout` seconds."""
+        return self.places.place(spec.tenant_id, spec.owner, invocation_id, timeout)
 
     def take(self, spec: SessionSpec) -> Session | None:
         """A warm session for exactly this spec, the one used last. Other idle ones of the attachment are let go."""
@@ -69,11 +46,15 @@ class Pool:
         return None
 
     def admit(self, session: Session) -> None:
-        """A session is about to start: makes room among its tenant's by letting the longest idle one go."""
+        """A session is about to start: makes room by letting idle ones go, the longest idle of its tenant's, then, where the
+        machine is full, of the tenant's that keeps most."""
         same = [other for other in self.sessions if other.spec.tenant_id == session.spec.tenant_id]
         idle = sorted((s for s in self._all_idle() if s in same), key=lambda s: s.used_at)
-        for other in idle[: max(0, len(same) + 1 - self.per_tenant)]:
+        for other in idle[: max(0, len(same) + 1 - self.places.per_tenant)]:
             self.discard(other)
+        while len(self.sessions) >= self.places.total and (left := self._all_idle()):
+            kept = Counter(other.spec.tenant_id for other in left)
+            self.discard(min(left, key=lambda other: (-kept[other.spec.tenant_id], other.used_at)))
         self.sessions.add(session)
 
     def give_back(self, session: Session) -> None:
@@ -98,7 +79,11 @@ class Pool:
         task.add_done_callback(self._closing.discard)
 
     async def drop(self, attachment_id: str) -> int:
-        """Closes every session of an attachment, a busy one too; returns how many. They are gone when this returns."""
+        """Closes every session of an attachment, a busy one too, and turns away who waits for one; returns how many sessions.
+        They are gone when this returns."""
+        self.places.turn_away(
+            attachment_id, Ending("session_dropped", "The attachment changed while the call waited; nothing was sent.")
+        )
         mine = [session for session in self.sessions if session.spec.attachment_id == attachment_id]
         for session in mine:
             self.discard(session, Ending("pack_signalled", "The session was dropped: its attachment changed.", None, 9))

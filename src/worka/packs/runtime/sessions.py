@@ -30,6 +30,7 @@ log = logging.getLogger("worka.host")
 _CLIENT = types.Implementation(name="worka", version="1")
 _SETTLE_SECONDS = 2.0  # between a closed stdout and the report of how the process ended
 _MOST_TOOLS = 1000
+_MOST_PAGES = 100
 _BROKER_SECONDS = 10.0
 
 
@@ -132,7 +133,8 @@ class Session:
         try:
             self._sandbox = await launching.start(self.paths.launcher_socket, request)
         except launching.Refused as refused:
-            reason = refused.reason if refused.reason == "broker_unavailable" else "sandbox_unavailable"
+            own = ("broker_unavailable", "isolation_too_weak")
+            reason = refused.reason if refused.reason in own else "sandbox_unavailable"
             raise CallFailed(Ending(reason, refused.message, remedy=refused.remedy)) from refused
         self.pid = self._sandbox.pid
         self.isolation = self._sandbox.isolation
@@ -253,14 +255,16 @@ class Session:
         self._stale = False
         tools: list[dict[str, Any]] = []
         cursor: str | None = None
+        pages = 0
         while True:
             page = await client.list_tools(params=types.PaginatedRequestParams(cursor=cursor) if cursor else None)
             tools += [_definition(tool) for tool in page.tools]
             cursor = page.next_cursor
+            pages += 1
+            if len(tools) > _MOST_TOOLS or pages > _MOST_PAGES:
+                raise RuntimeError(f"it lists more than {_MOST_TOOLS} tools, or more than {_MOST_PAGES} pages of them")
             if not cursor:
                 break
-            if len(tools) > _MOST_TOOLS:
-                raise RuntimeError(f"it lists more than {_MOST_TOOLS} tools")
         info = client.server_info
         self.listing = Listing(
             server_info=info.model_dump(mode="json", by_alias=True, exclude_none=True) if info is not None else {},
@@ -268,6 +272,8 @@ class Session:
             protocol=str(client.protocol_version),
             tools=tools,
         )
+        if _holds_nul(self.listing.as_dict()):
+            raise RuntimeError("it describes itself with a NUL, which no record can hold")
         self.differences = self.pins.compare(self.listing, self.spec.pins, self.spec.server_pin)
 
     def _must_list(self, tool: str) -> None:
@@ -409,6 +415,14 @@ def _definition(tool: types.Tool) -> dict[str, Any]:
         if annotations is not None
         else None,
     }
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_holds_nul(part) for pair in value.items() for part in pair)
+    return isinstance(value, list) and any(map(_holds_nul, value))
 
 
 def _words(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from worka.kernel import canonical
 from worka.packs.runtime.errors import SpecInvalid
 from worka.packs.sandbox.spec import BROKER_INSIDE, CA_INSIDE
+from worka.packs.sandbox.tiers import Tier
 
 _CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS")
 
@@ -58,6 +59,8 @@ class SessionSpec(BaseModel):
     mounts: list[Mount] = Field(default_factory=list)
     limits: Limits = Field(default_factory=lambda: Limits())
     network: bool = False
+    isolation: Tier = "shared"
+    """The tier that whoever attached it requires; the host's own requirement comes on top."""
     publisher: str = ""
     pack: str = ""
     pins: dict[str, str] = Field(default_factory=dict)
@@ -98,6 +101,7 @@ class SessionSpec(BaseModel):
             "mounts": [mount.model_dump() for mount in self.mounts],
             "limits": self.limits.model_dump(exclude={"timeout_seconds", "output_bytes"}),
             "network": self.network,
+            "isolation": self.isolation,
             "ca_bundle_path": ca_bundle_path,
             "broker_socket": broker_socket,
             "runtime_roots": runtime_roots,

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from worka.kernel import memory
-from worka.packs.sandbox import etc, seccomp, spares, status
+from worka.packs.sandbox import etc, gvisor, seccomp, spares, status, tiers
 from worka.packs.sandbox.cgroups import Cgroups, Group
 from worka.packs.sandbox.namespaces import StepFailed
 from worka.packs.sandbox.spares import Box, Spare
@@ -41,6 +41,9 @@ OWN_PROCESSES = 2
 SPARES = 2
 _BURY_SECONDS = 0.05
 _INSTALL = "apt-get install -y bubblewrap"
+_KERNEL = "apt-get install -y runsc"
+WEAK = "isolation_too_weak"
+NAMESPACES = ["user", "pid", "network", "mount", "ipc", "uts", "cgroup"]
 
 
 @dataclass(eq=False)
@@ -57,6 +60,7 @@ class Session:
     started: bool = False
     failed: bool = False
     killed: bool = False
+    driver: str = tiers.FILTERED
 
 
 @dataclass
@@ -83,6 +87,7 @@ class Launcher:
             etc=etc.make(allowed.home),
             filter_program=seccomp.assemble() if seccomp.supported() else b"",
             separate_uid=os.geteuid() == 0,
+            runsc=shutil.which("runsc", path="/usr/bin:/bin:/usr/local/bin:/usr/sbin:/sbin") or "",
         )
         self.selector = selectors.DefaultSelector()
         self.sessions: set[Session] = set()
@@ -93,15 +98,24 @@ class Launcher:
         self.buried = 0.0
         self.stopping = False
 
-    @property
-    def isolation(self) -> dict[str, Any]:
-        """What is in force for every pack started here."""
-        return {
-            "driver": "bwrap" if self.box.bwrap else "none",
+    def isolation(self, driver: str = tiers.FILTERED) -> dict[str, Any]:
+        """What is in force for every pack that this driver starts here."""
+        installed = self.box.bwrap if driver == tiers.FILTERED else self.box.runsc
+        found = {
+            "driver": driver if installed else "none",
             "cgroup": self.cgroups.describe,
             "uid_separated": self.box.separate_uid,
             "seccomp": bool(self.box.filter_program),
+            "namespaces": NAMESPACES,
+            "kernel": "gvisor" if driver == tiers.KERNEL else "host",
         }
+        return {**found, "tier": tiers.tier_of(found)}
+
+    @property
+    def tiers(self) -> list[str]:
+        """The tiers that can be had here, the strongest first."""
+        best = [self.isolation(driver)["tier"] for driver in (tiers.KERNEL, tiers.FILTERED)]
+        return [tier for tier in tiers.TIERS if any(tiers.meets(found, tier) for found in best)]
 
     def serve(self) -> None:
         """Listens until told to stop; then kills what is left and returns."""
@@ -208,7 +222,8 @@ class Launcher:
             except ValueError as error:
                 raise SpecRefused("the request is not JSON") from error
             if isinstance(asked, dict) and asked.get("op") == "check":
-                self._tell(session, self.isolation | {"sessions": sum(1 for other in self.sessions if other.pid)})
+                running = sum(1 for other in self.sessions if other.pid)
+                self._tell(session, self.isolation() | {"tiers": self.tiers, "sessions": running})
                 return
             if len(descriptors) != 3:
                 raise SpecRefused("three descriptors are needed: stdin, stdout, stderr")
@@ -229,14 +244,17 @@ class Launcher:
         if not self.box.filter_program:
             raise StepFailed(f"There is no system-call filter for {os.uname().machine}.", "Use x86_64 or aarch64.")
         session.spec = spec
+        strong = spec.isolation == tiers.TIERS[0]
+        session.driver = tiers.KERNEL if strong else tiers.FILTERED
+        self._isolated_enough(spec, session.driver)
         broker = self._broker() if spec.network else None
         status_read = status_write = -1
         spare = self._spare()
         try:
             self.cgroups.limit(
                 spare.group,
-                memory_mb=spec.limits.memory_mb,
-                processes=spec.limits.processes + OWN_PROCESSES,
+                memory_mb=spec.limits.memory_mb + (gvisor.OWN_MEMORY if strong else 0),
+                processes=spec.limits.processes + (gvisor.OWN_PROCESSES if strong else OWN_PROCESSES),
                 cpus=spec.limits.cpus,
             )
             status_read, status_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -257,6 +275,22 @@ class Launcher:
                     os.close(fd)
         self._watch(session.status, lambda: self._status(session), session)
         self._watch(session.pidfd, lambda: self._ended(session), session)
+
+    def _isolated_enough(self, spec: LaunchSpec, driver: str) -> None:
+        """Refuses before anything is started: what was asked for is in force, or nothing runs. Raises StepFailed."""
+        found = self.isolation(driver)
+        if tiers.meets(found["tier"], spec.isolation):
+            return
+        if driver == tiers.KERNEL and not self.box.runsc:
+            raise StepFailed("A kernel of its own is required, and gVisor's runsc is not installed.", _KERNEL, WEAK)
+        lacks = [] if found["uid_separated"] else ["a uid of its own (the launcher does not run as root)"]
+        missing = [name for name in tiers.CONTROLLERS if name not in found["cgroup"].partition(":")[2].split(",")]
+        lacks += [f"the control group {name}" for name in missing]
+        raise StepFailed(
+            f"The isolation {spec.isolation} is required, and here it lacks {' and '.join(lacks)}.",
+            "worka doctor",
+            WEAK,
+        )
 
     def _spare(self) -> Spare:
         """One that lives: made beforehand, or now."""
@@ -328,7 +362,9 @@ class Launcher:
             session.started = True
             assert session.spec is not None
             limits = session.spec.limits.as_dict()
-            self._tell(session, {"started": session.pid, "isolation": self.isolation | {"limits": limits}})
+            uid = session.spec.uid if self.box.separate_uid else os.geteuid()
+            own = {"limits": limits, "uid": uid, "network": "broker" if session.spec.network else "none"}
+            self._tell(session, {"started": session.pid, "isolation": self.isolation(session.driver) | own})
             # The rest is read at the end: bubblewrap writes word by word, and each would wake this process.
             self._unwatch(session.status)
             self.refill = True
@@ -346,7 +382,9 @@ class Launcher:
             self._refuse(session, failure["failed"], str(failure.get("message")), str(failure.get("remedy")))
             return
         killed = session.killed or oom
-        self._tell(session, status.ending(code, session.said, started=session.started, killed=killed) | {"oom": oom})
+        strong = session.driver == tiers.KERNEL
+        told = status.ending(code, session.said, started=session.started, killed=killed, strong=strong)
+        self._tell(session, told | {"oom": oom})
         self._close(session)
 
     def _refuse(self, session: Session, reason: str, message: str, remedy: str) -> None:

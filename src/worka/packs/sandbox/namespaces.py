@@ -11,11 +11,12 @@ import signal
 import socket
 from pathlib import Path
 
-from worka.packs.sandbox import netlink
+from worka.packs.sandbox import gvisor, netlink
 from worka.packs.sandbox.cgroups import Group
 from worka.packs.sandbox.spec import LaunchSpec, bwrap_arguments
+from worka.packs.sandbox.tiers import TIERS
 
-_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
+_CLONE_NEWUSER, _CLONE_NEWNET, _CLONE_NEWNS = 0x10000000, 0x40000000, 0x00020000
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _BROKER_SECONDS = 5.0
 _NO_BROKER = ("worka doctor", "broker_unavailable")
@@ -43,10 +44,11 @@ def drop_to(uid: int) -> None:
     _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
 
 
-def new_user_and_network() -> None:
-    """A user namespace (we are 0 in it) that owns a new, empty network namespace. Raises StepFailed."""
+def new_user_and_network(*, mounts: bool = False) -> None:
+    """A user namespace (we are 0 in it) that owns a new, empty network namespace, and with `mounts` a mount namespace too.
+    Raises StepFailed."""
     uid, gid = os.geteuid(), os.getegid()
-    if _libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) != 0:
+    if _libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET | (_CLONE_NEWNS if mounts else 0)) != 0:
         number = ctypes.get_errno()
         raise StepFailed(
             f"The kernel refused a user namespace: {os.strerror(number)}.",
@@ -126,9 +128,10 @@ def become_pack(
     standard: list[int],
     status: int,
     separate_uid: bool,
+    runsc: str = "",
 ) -> None:
-    """After `stand_ready`. Never returns normally: replaces this forked process by bubblewrap. Raises StepFailed or
-    OSError before that."""
+    """After `stand_ready`. Never returns normally: replaces this forked process by bubblewrap, or by gVisor's runtime where
+    the pack needs a kernel of its own. Raises StepFailed or OSError before that."""
     if separate_uid:
         drop_to(spec.uid)
     # After the uid: a change of credentials clears it. The launcher's death must take even a half-made sandbox along.
@@ -136,14 +139,17 @@ def become_pack(
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     # Doors for the broker are made in a network of ours, before bubblewrap; without doors bubblewrap makes the network
     # itself, and one user namespace fewer is built. Where no control group counts processes, ours must count them.
-    ours = broker is not None or "pids" not in group.folders
+    strong = spec.isolation == TIERS[0]
+    ours = strong or broker is not None or "pids" not in group.folders
     if ours:
-        new_user_and_network()
+        new_user_and_network(mounts=strong)
         netlink.loopback_up()
     if broker is not None:
         netlink.every_address_local()
         hand_to_broker(broker, spec)
     os.umask(0o022)
+    if strong:
+        _become_gvisor(spec, runsc, etc, standard, status)
 
     arguments = bwrap_arguments(spec, etc=etc, seccomp_fd=_SECCOMP, status_fd=_STATUS, unshare_net=not ours)
     # Copies far above the places they end up in, so that no dup2 below overwrites one that is still to be placed.
@@ -159,6 +165,23 @@ def become_pack(
     set_limits(spec, group)
     # Options travel in a memfd: a command line is readable by every user of the host.
     os.execve(bwrap, [bwrap, "--args", str(_ARGUMENTS), "--", *spec.command], {})  # noqa: S606
+
+
+def _become_gvisor(spec: LaunchSpec, runsc: str, etc: Path, standard: list[int], status: int) -> None:
+    """Replaces this process by runsc, whose exit code is the pack's. Raises OSError before that."""
+    where = gvisor.place(spec, (runsc, str(etc)))
+    gvisor.bundle(spec, etc, where)
+    # In bubblewrap's words, so that there is one reader of them; runsc says no more than its exit code.
+    os.write(status, json.dumps({"child-pid": os.getpid()}).encode() + b"\n")
+    for number, fd in enumerate([_above(fd) for fd in standard]):
+        os.dup2(fd, number, inheritable=True)
+    os.closerange(3, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    os.closerange(3, 65_536)
+    # Files, processes and the size of a file are the pack's own kernel's to bound; it needs more of them itself.
+    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+    resource.setrlimit(resource.RLIMIT_CPU, (spec.limits.cpu_seconds, spec.limits.cpu_seconds))
+    environ = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(where)}
+    os.execve(runsc, gvisor.arguments(where, network=spec.network), environ)  # noqa: S606
 
 
 def filled(name: str, content: bytes) -> int:

@@ -34,6 +34,8 @@ class Box:
     etc: Path
     filter_program: bytes
     separate_uid: bool
+    runsc: str = ""
+    """gVisor's runtime, for packs that need a kernel of their own; empty where it is not installed."""
 
 
 @dataclass(eq=False)
@@ -108,6 +110,7 @@ def _wait(box: Box, group: Group, conn: socket.socket) -> NoReturn:
             standard=standard,
             status=status,
             separate_uid=box.separate_uid,
+            runsc=box.runsc,
         )
     except StepFailed as error:
         failure = {"failed": error.reason, "message": error.message, "remedy": error.remedy}

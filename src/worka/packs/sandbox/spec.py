@@ -14,6 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from worka.packs.sandbox.tiers import TIERS
+
 UID_RANGE = 65_536
 INSIDE_UID = 1000  # who the pack thinks it is
 CA_INSIDE = "/run/worka/ca.pem"
@@ -99,6 +101,8 @@ class LaunchSpec:
     binds: list[Bind]
     limits: Limits
     network: bool
+    isolation: str = "shared"
+    """The tier that it needs at least (`tiers.py`)."""
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -142,6 +146,9 @@ def read(raw: Any, allowed: Allowed) -> LaunchSpec:
         raise SpecRefused("env is not a map of names to texts")
     if any("\0" in text for text in [*command, *env.values()]):
         raise SpecRefused("a text holds a NUL byte")
+    isolation = raw.get("isolation", "shared")
+    if isolation not in TIERS:
+        raise SpecRefused(f"isolation is not one of {', '.join(TIERS)}")
     home = allowed.home
     env_path = inside(raw.get("env_path"), (home / "envs",), "env_path")
     binds = [_mount(item, (home / "clones", *allowed.mount_roots)) for item in raw.get("mounts") or []]
@@ -162,6 +169,7 @@ def read(raw: Any, allowed: Allowed) -> LaunchSpec:
         binds=binds,
         limits=Limits.read(dict(raw.get("limits") or {})),
         network=raw.get("network") is True,
+        isolation=isolation,
     )
 
 

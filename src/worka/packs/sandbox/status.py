@@ -6,6 +6,8 @@ import json
 import os
 from typing import Any
 
+from worka.packs.sandbox import gvisor
+
 
 def lines(said: bytes) -> list[dict[str, Any]]:
     """The JSON objects in what the child said; bubblewrap spreads one over several lines."""
@@ -27,8 +29,9 @@ def failure(said: bytes) -> dict[str, Any] | None:
     return next((line for line in lines(said) if "failed" in line), None)
 
 
-def ending(code: int, said: bytes, *, started: bool, killed: bool) -> dict[str, Any]:
-    """{exited, signal, set_up} of a wait status; `killed`: by us, or by the kernel for its memory."""
+def ending(code: int, said: bytes, *, started: bool, killed: bool, strong: bool = False) -> dict[str, Any]:
+    """{exited, signal, set_up} of a wait status; `killed`: by us, or by the kernel for its memory; `strong`: gVisor's
+    runtime, which says nothing but its exit code."""
     exited: int | None = os.waitstatus_to_exitcode(code)
     number: int | None = None
     if exited is not None and (exited < 0 or exited > 128):
@@ -36,5 +39,6 @@ def ending(code: int, said: bytes, *, started: bool, killed: bool) -> dict[str, 
         number, exited = (-exited if exited < 0 else exited - 128), None
     # Whoever kills bubblewrap itself keeps it from saying how the pack ended: that is a signal, not a failed set-up.
     shot = started and number is not None
-    set_up = any("exit-code" in line for line in lines(said)) or killed or shot
+    told = exited != gvisor.FAILED if strong else any("exit-code" in line for line in lines(said))
+    set_up = told or killed or shot
     return {"exited": exited, "signal": number, "set_up": set_up}

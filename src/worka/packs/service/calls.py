@@ -76,6 +76,7 @@ async def body(ctx: Context, row: Row) -> Row:
     """What a caller gets of an invocation that ended."""
     return {
         "invocation_id": row["id"],
+        "untrusted": True,
         "status": row["state"],
         "layer": row["layer"],
         "reason": row["reason"],

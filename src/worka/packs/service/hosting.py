@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 from worka.kernel.context import Context
+from worka.kernel.errors import Problem
 from worka.kernel.paths import Paths
 from worka.packs.moving import definitions
 from worka.packs.runtime.client import HostClient
@@ -19,6 +20,16 @@ PROBE_SECONDS = 120.0
 def client(ctx: Context) -> HostClient:
     """The client of this instance's host."""
     return HostClient(Paths(ctx.settings.home).run)
+
+
+async def waiting(ctx: Context, invocation_id: str) -> Row | None:
+    """Where a running call of the tenant waits for a place (`runtime.places.Places.of`); None when it does not wait, or when
+    the host cannot say."""
+    assert ctx.tenant_id is not None
+    try:
+        return await client(ctx).waiting(tenant_id=ctx.tenant_id, invocation_id=invocation_id)
+    except Problem:
+        return None
 
 
 def session(ctx: Context, release: Row, attachment: Row | None) -> Row:

@@ -24,7 +24,7 @@ from worka.kernel.redact import text
 from worka.packs import actions, events, model, rules, store
 from worka.packs.errors import AttachmentNotUsable, InputInvalid, ToolHeld, ToolNotFound
 from worka.packs.moving import definitions
-from worka.packs.service import attachments, hosting, withdrawing
+from worka.packs.service import attachments, exposure, hosting, withdrawing
 from worka.workspaces.limits import rules as limit_rules
 from worka.workspaces.limits import service as limits
 
@@ -343,7 +343,7 @@ async def run(ctx: Context, prepared: Prepared, row: Row) -> Row:
             ctx.trace_id, "pack.invoke", ctx.span_id, tool=prepared.tool, invocation_id=row["id"]
         ) as span_id:
             outcome: Row = await hosting.client(ctx).invoke(
-                session=hosting.session(ctx, prepared.release, prepared.attachment),
+                session=_session(ctx, prepared),
                 tool=prepared.tool_name,
                 arguments=prepared.arguments,
                 timeout_seconds=prepared.timeout_seconds,
@@ -359,6 +359,13 @@ async def run(ctx: Context, prepared: Prepared, row: Row) -> Row:
         outcome = {"status": "failed", "layer": "sandbox", "reason": problem.problem_code, "message": problem.detail}
     failpoints.hit("pack.invocation.after_effect")
     return outcome
+
+
+def _session(ctx: Context, prepared: Prepared) -> Row:
+    """The attachment's session, with the isolation that was required when the call was decided."""
+    place = prepared.attachment["workspace_id"]
+    required = exposure.required(prepared.attachment["call_limits"], place)
+    return hosting.session(ctx, prepared.release, prepared.attachment) | {"isolation": required}
 
 
 async def close_invocation(ctx: Context, row: Row, release: Row, outcome: Row) -> Row:
@@ -411,8 +418,8 @@ async def close_invocation(ctx: Context, row: Row, release: Row, outcome: Row) -
 
 
 async def _ended_on_purpose(ctx: Context, row: Row, outcome: Row) -> Row:
-    """A session that was killed because somebody took the pack away did not crash: the call says who and why."""
-    if outcome.get("reason") != "pack_signalled":
+    """A session that was killed, or not given, because somebody took the pack away did not crash: the call says who and why."""
+    if outcome.get("reason") not in ("pack_signalled", "session_dropped"):
         return outcome
     attachment = await store.attachment(ctx.conn, row["attachment_id"])
     if attachment is None or attachment["state"] not in ("suspended", "detached"):
@@ -460,7 +467,7 @@ async def _outcome_columns(ctx: Context, row: Row, definition: Row | None, outco
         state = "failed"
         if rules.effect_uncertain(row["side_effect"], outcome, egress):
             state, message, reason = "unknown", f"{reason}: {message}", "effect_uncertain"
-    tail = text(str(outcome.get("stderr_tail") or ""))[-LONGEST_TEXT:]
+    tail = text(_kept(outcome.get("stderr_tail")))[-LONGEST_TEXT:]
     if outcome.get("reason") in ("pack_crashed", "pack_signalled"):
         message = rules.with_last_words(message, tail)
     sealed: bytes | None = None
@@ -475,9 +482,9 @@ async def _outcome_columns(ctx: Context, row: Row, definition: Row | None, outco
         "state": state,
         "reason": reason,
         "layer": layer,
-        "message": text(message)[:LONGEST_TEXT],
+        "message": text(_kept(message))[:LONGEST_TEXT],
         "stderr_tail": tail,
-        "stray_stdout": None if not stray else text(str(stray))[:LONGEST_TEXT],
+        "stray_stdout": None if not stray else text(_kept(stray))[:LONGEST_TEXT],
         "isolation": {
             **(outcome.get("isolation") or {}),
             **{key: outcome[key] for key in ("exit_code", "signal") if outcome.get(key) is not None},
@@ -488,8 +495,14 @@ async def _outcome_columns(ctx: Context, row: Row, definition: Row | None, outco
         "result_sealed": sealed,
         "result_digest": digest,
         "validated": validated,
-        "effect_id": effect if isinstance(effect, str) and len(effect) <= 200 else None,
+        "effect_id": effect if isinstance(effect, str) and len(effect) <= 200 and "\0" not in effect else None,
     }
+
+
+def _kept(said: Any) -> str:
+    """A pack's text as a column takes it: JSON has NUL, PostgreSQL has not. Without it the outcome could not be recorded, and
+    the call would be running for ever."""
+    return str(said or "").replace("\0", "\N{SYMBOL FOR NULL}")
 
 
 async def result_of(ctx: Context, row: Row) -> Row:

@@ -27,8 +27,9 @@ from worka.packs.lifecycle import store as lifecycle
 from worka.packs.lifecycle.errors import NameTaken
 from worka.packs.registry import oci
 from worka.packs.registry.service import artifacts
+from worka.packs.runtime.npm import read_lock as read_npm_lock
 from worka.packs.runtime.record import read_lock
-from worka.packs.service import hosting
+from worka.packs.service import exposure, hosting
 
 Row = dict[str, Any]
 log = logging.getLogger("worka.packs")
@@ -169,6 +170,7 @@ async def _refuse_squatting(ctx: Context, manifest: manifests.Manifest) -> None:
 
 def _check_lock(package: manifests.Package, lock_text: str) -> None:
     if package.ecosystem == "npm":
+        read_npm_lock(lock_text, package.name, package.version)
         return
     lock = read_lock(lock_text)
     if package.ecosystem == "pypi":
@@ -270,7 +272,8 @@ async def _claim_identity(ctx: Context, row: Row) -> Row:
 
 async def _probe(ctx: Context, row: Row) -> Row:
     manifest, _notices = manifests.read(row["manifest"])
-    probed = await hosting.client(ctx).probe(session=hosting.session(ctx, row, None), traceparent=ctx.traceparent)
+    session = hosting.session(ctx, row, None) | {"isolation": await exposure.required_of(ctx, row["workspace_id"])}
+    probed = await hosting.client(ctx).probe(session=session, traceparent=ctx.traceparent)
     if problem := rules.listing_problem(probed["tools"]):
         raise StageFailed("probe_failed", problem)
     differences = rules.tool_differences(manifest, probed["tools"])
