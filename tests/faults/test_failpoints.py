@@ -159,6 +159,11 @@ def test_every_failpoint_of_the_catalogue_is_killed_somewhere() -> None:
     # tests/packs/test_moves_killed.py
     elsewhere |= {f"attachment.{name}.before_commit" for name in ("definition", "mode", "move")}
     elsewhere |= {"attachment.move.tried", "attachment.moved.after_commit"}
+    # tests/packs/test_publishing.py
+    elsewhere |= {"registry.publication.before_commit", "registry.publication.after_push"}
+    # tests/packs/test_governing_killed.py
+    elsewhere |= {f"registry.{name}.before_commit" for name in ("artifact", "changed", "trust_root")}
+    elsewhere |= {"pack.advisories.before_commit", "pack.withdrawn.before_commit"}
     # tests/identity/test_killed.py
     elsewhere |= {f"identity.{name}.before_commit" for name in ("account", "factor")}
     elsewhere |= {"workspace.invitation.before_commit"}
