@@ -138,7 +138,8 @@ CASES: tuple[Case, ...] = (
         "a_pack_that_answers_twice_early_or_under_other_ids_confuses_nobody")),
     Case("MCP", "duplicate keys and case variants in manifest, arguments and results", "one reading, or refused", _in(
         MCP, "an_answer_with_a_key_twice_has_one_reading", "an_argument_that_another_parser_reads_as_a_declared_one_is_refused",
-        "such_an_argument_never_reaches_the_pack", "a_manifest_with_a_key_twice_or_in_another_case_has_one_reading")),
+        "such_an_argument_never_reaches_the_pack", "a_manifest_with_a_key_twice_or_in_another_case_has_one_reading")
+         + _in("packs/test_checking.py", "a_manifest_among_the_files_that_says_something_else_is_refused")),
     Case("MCP", "configuration that becomes a command", "arrives as it is, acts inside only", _in(
         MCP, "configuration_does_not_become_a_command") + _in(ARCHIVES, "what_a_repository_wants_to_run_is_not_run")),
     Case("MCP", "a package's name or a lock that is an option of the installer", "names only; the lock is rewritten from what was read", _in(

@@ -139,6 +139,19 @@ async def test_registration_refuses_what_would_be_broken_and_shows_what_is_told(
     assert {field: shown["manifest"][field] for field in told} == told
 
 
+@pytest.mark.capability("MAN-1", part="one manifest, in the request and among the files")
+async def test_a_manifest_among_the_files_that_says_something_else_is_refused(place: Packs) -> None:
+    said = small()
+    for other in (json.dumps(small(description="harmless")), "{", '{"version": "1.0.0", "version": "2.0.0"}'):
+        with pytest.raises(ManifestInvalid, match="hold another worka/aip.json"):
+            await place.register(said, lock(), {**tree(), "worka/aip.json": other.encode()})
+    assert await place.world.rows("release") == []
+    files = {**tree(), "worka/aip.json": json.dumps(said, indent=7).encode()}
+    encoded = {name: base64.b64encode(data).decode() for name, data in files.items()}
+    row = await service.register(place.ctx(), said, lock_text=lock(), files=encoded)
+    assert row["state"] == "draft", "the control: the same document, laid out otherwise"
+
+
 def test_an_older_manifest_without_tools_discovers_them_and_says_so() -> None:
     document = good()
     document["tenant"] = document.pop("publisher")

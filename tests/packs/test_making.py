@@ -140,7 +140,9 @@ def test_what_is_wrong_is_told_with_its_fix_and_nothing_of_it_runs(worka: Worka,
         assert "/version" in refused
         assert "worka pack check" in refused
     place.write_text("{")
-    assert "it is no JSON" in worka("pack", "check", "wrong", code=2).stderr
+    assert "Correct the file" in worka("pack", "check", "wrong", code=2).stderr
+    place.write_text('{"version": "1.0.0", "version": "2.0.0"}')
+    assert "version" in worka("pack", "check", "wrong", code=2).stderr, "two readers would take two versions"
     assert "worka pack init" in worka("pack", "check", "nowhere", code=2).stderr
 
 

@@ -7,7 +7,6 @@ platform's own copy goes along: what runs is in the release's digest, and nothin
 from __future__ import annotations
 
 import ast
-import json
 import os
 import stat
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import worka
+from worka.kernel import strict_json
 from worka.packs import archive, trees
 from worka.packs.errors import ArchiveRefused, FolderUnreadable
 from worka.packs.manifest import OLDER_PLACE, PLACE
@@ -75,9 +75,10 @@ def read(path: Path, *, with_tests: bool = False) -> Source:
 
 def _manifest(raw: bytes, where: str) -> dict[str, Any]:
     try:
-        found = json.loads(raw.decode())
-    except ValueError as error:
-        raise FolderUnreadable(f"{where}: {error}", remedy="Correct the file: it is no JSON.") from error
+        found = strict_json.loads(raw)
+    except strict_json.Unreadable as error:
+        said = error.detail.replace("The body", "The file", 1)
+        raise FolderUnreadable(f"{where}: {said}", remedy=f"Correct the file. {error.remedy}") from error
     if not isinstance(found, dict):
         raise FolderUnreadable(f"{where}: it is not a JSON object.", remedy="Write one JSON object.")
     return found

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from worka.broker.rules import RuleProblem, declared, parse_rules
+from worka.kernel import strict_json
 from worka.packs import format as models
 from worka.packs import later
 from worka.packs.errors import ManifestInvalid
@@ -115,6 +116,15 @@ def absent_files(manifest: Manifest, names: Collection[str]) -> list[Notice]:
         fix = "write it with the hashed requirements; a pack that needs nothing has one with a comment alone"
         found.append(Notice("/runtime/package/lock", f"there is no file {package.lock}", fix))
     return found
+
+
+def other_document(contents: bytes, raw: Any, place: str) -> list[Notice]:
+    """Nothing, if the manifest among the pack's files is the one that was sent: whoever reviews the files reads that one."""
+    try:
+        same = strict_json.loads(contents) == raw
+    except strict_json.Unreadable:
+        same = False
+    return [] if same else [Notice("", f"the files hold another {place}", "send the same document in both places")]
 
 
 def _map_older(data: dict[str, Any]) -> list[Notice]:

@@ -73,9 +73,13 @@ async def register(
         tree = trees.decode(files or {})
     if package.ecosystem == "path" and not tree:
         raise LockInvalid("A `path` package is sent along as `files`.", code="tree_invalid")
-    if tree and (absent := manifests.absent_files(manifest, {*tree, package.lock})):
-        told = [notice.body() for notice in notices]
-        raise ManifestInvalid(errors=[notice.body() for notice in absent], warnings=told)
+    wrong = manifests.absent_files(manifest, {*tree, package.lock}) if tree else []
+    if place in tree:
+        wrong += manifests.other_document(tree[place], raw, place)
+    if wrong:
+        raise ManifestInvalid(
+            errors=[notice.body() for notice in wrong], warnings=[notice.body() for notice in notices]
+        )
     document = manifest.model_dump(mode="json", by_alias=True, exclude_none=True)
     contents = rules.contents_digest(document, lock_text, trees.digests(tree))
     facts = {
