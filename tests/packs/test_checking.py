@@ -150,6 +150,8 @@ async def test_a_manifest_among_the_files_that_says_something_else_is_refused(pl
     encoded = {name: base64.b64encode(data).decode() for name, data in files.items()}
     row = await service.register(place.ctx(), said, lock_text=lock(), files=encoded)
     assert row["state"] == "draft", "the control: the same document, laid out otherwise"
+    again = await service.register(place.ctx(), row["manifest"], lock_text=lock(), files=encoded)
+    assert again["id"] == row["id"], "the document as it was understood, as an artifact carries it, is the same"
 
 
 def test_an_older_manifest_without_tools_discovers_them_and_says_so() -> None:

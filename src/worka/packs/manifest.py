@@ -30,9 +30,11 @@ __all__ = [
     "Notice",
     "Package",
     "absent_files",
+    "other_document",
     "published_schema",
     "read",
     "schema",
+    "understood",
     "unserved",
 ]
 
@@ -118,13 +120,19 @@ def absent_files(manifest: Manifest, names: Collection[str]) -> list[Notice]:
     return found
 
 
-def other_document(contents: bytes, raw: Any, place: str) -> list[Notice]:
-    """Nothing, if the manifest among the pack's files is the one that was sent: whoever reviews the files reads that one."""
+def other_document(contents: bytes, manifest: Manifest, place: str) -> list[Notice]:
+    """Nothing, if the manifest among the pack's files reads as this one: whoever reviews the files reads that one. How it is
+    written may differ (an artifact carries the document as it was understood)."""
     try:
-        same = strict_json.loads(contents) == raw
-    except strict_json.Unreadable:
+        same = understood(read(strict_json.loads(contents), place=place)[0]) == understood(manifest)
+    except (strict_json.Unreadable, ManifestInvalid):
         same = False
     return [] if same else [Notice("", f"the files hold another {place}", "send the same document in both places")]
+
+
+def understood(manifest: Manifest) -> dict[str, Any]:
+    """The document as it was understood: what a release keeps, and its digest covers."""
+    return manifest.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def _map_older(data: dict[str, Any]) -> list[Notice]:

@@ -75,12 +75,12 @@ async def register(
         raise LockInvalid("A `path` package is sent along as `files`.", code="tree_invalid")
     wrong = manifests.absent_files(manifest, {*tree, package.lock}) if tree else []
     if place in tree:
-        wrong += manifests.other_document(tree[place], raw, place)
+        wrong += manifests.other_document(tree[place], manifest, place)
     if wrong:
         raise ManifestInvalid(
             errors=[notice.body() for notice in wrong], warnings=[notice.body() for notice in notices]
         )
-    document = manifest.model_dump(mode="json", by_alias=True, exclude_none=True)
+    document = manifests.understood(manifest)
     contents = rules.contents_digest(document, lock_text, trees.digests(tree))
     facts = {
         "pack": manifest.pack,
