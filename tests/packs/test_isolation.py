@@ -112,11 +112,8 @@ async def test_without_gvisor_what_requires_it_is_refused_with_the_command_that_
         refused = await here.run(session | {"isolation": "strong"}, KERNEL)
         usual = await here.run(session, KERNEL)
         status = await here.client.status()
-    assert (refused["reason"], refused["layer"], refused["remedy"]) == (
-        "isolation_too_weak",
-        "sandbox",
-        "apt-get install -y runsc",
-    )
+    assert (refused["reason"], refused["layer"]) == ("isolation_too_weak", "sandbox"), refused
+    assert refused["remedy"] == "apt-get install -y runsc"
     assert refused["isolation"] == {}, "it ran all the same"
     assert usual["status"] == "ok", "the control: what requires less runs"
     assert status["isolation"]["tiers"] == ["separate", "shared"]
