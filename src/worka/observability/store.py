@@ -193,7 +193,7 @@ async def held_or_broken(conn: Connection, workspace_id: str) -> list[Row]:
         " and r.id = p.release_id where p.workspace_id = %s and p.state = 'failed'"
         " and p.since > clock_timestamp() - interval '24 hours'"
         " order by since",
-        (workspace_id, workspace_id, workspace_id, workspace_id),
+        (workspace_id, workspace_id, workspace_id, workspace_id, workspace_id),
     )
     return await cursor.fetchall()
 
