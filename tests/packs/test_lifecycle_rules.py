@@ -28,26 +28,26 @@ def known(publisher: str, name: str = "tools", workspace: str = "ws_theirs") -> 
     return [{"publisher": publisher, "name": name, "workspace_id": workspace}]
 
 
+ALIKE = [
+    ("w0rka", "worka", "publisher_confusable"),
+    ("wor-ka", "worka", "publisher_confusable"),
+    ("rnodel", "model", "publisher_confusable"),
+    ("acme-c0rp", "acme_corp", "publisher_confusable"),
+    ("githup", "github", "publisher_near"),
+    ("gihtub", "github", "publisher_near"),
+    ("githubs", "github", "publisher_near"),
+]
+
+
 @pytest.mark.capability("MAN-4")
-@pytest.mark.parametrize(
-    ("mine", "theirs", "code"),
-    [
-        ("w0rka", "worka", "publisher_confusable"),
-        ("wor-ka", "worka", "publisher_confusable"),
-        ("rnodel", "model", "publisher_confusable"),
-        ("acme-c0rp", "acme_corp", "publisher_confusable"),
-        ("githup", "github", "publisher_near"),
-        ("gihtub", "github", "publisher_near"),
-        ("githubs", "github", "publisher_near"),
-    ],
-)
-def test_a_publisher_that_reads_like_another_one_is_refused_with_its_reason(mine: str, theirs: str, code: str) -> None:
-    found = names.squatting(mine, "other", "ws_mine", known(theirs))
-    assert found is not None
-    assert (found.code, found.other) == (code, theirs)
-    # The controls: the publisher's own next pack, and a publisher that nobody takes for this one.
-    assert names.squatting(theirs, "other", "ws_theirs", known(theirs)) is None
-    assert names.squatting("zebra-works", "other", "ws_mine", known(theirs)) is None
+def test_a_publisher_that_reads_like_another_one_is_refused_with_its_reason() -> None:
+    for mine, theirs, code in ALIKE:
+        found = names.squatting(mine, "other", "ws_mine", known(theirs))
+        assert found is not None, mine
+        assert (found.code, found.other) == (code, theirs)
+        # The controls: the publisher's own next pack, and a publisher that nobody takes for this one.
+        assert names.squatting(theirs, "other", "ws_theirs", known(theirs)) is None
+        assert names.squatting("zebra-works", "other", "ws_mine", known(theirs)) is None
 
 
 @pytest.mark.capability("MAN-4")
@@ -175,36 +175,34 @@ def osv(name: str = "lib", ecosystem: str = "PyPI", *events: Row, **more: Any) -
     }  # fmt: skip
 
 
+RANGES: list[tuple[str, list[Row], list[str], list[str]]] = [
+    ("PyPI", [{"introduced": "0"}, {"fixed": "2.1"}], ["0.1", "2.0", "2.1rc1"], ["2.1", "2.1.post1", "3"]),
+    ("PyPI", [{"introduced": "1.0"}, {"last_affected": "1.4"}], ["1.0", "1.4"], ["0.9", "1.4.1"]),
+    (
+        "PyPI",
+        [{"fixed": "2.2.5"}, {"introduced": "2.3"}, {"introduced": "0"}, {"fixed": "2.3.2"}],
+        ["1", "2.3.1"],
+        ["2.2.5", "2.2.9", "2.3.2"],
+    ),
+    (
+        "npm",
+        [{"introduced": "1.0.0"}, {"fixed": "1.10.0"}],
+        ["1.0.0", "1.9.9", "1.10.0-rc.1"],
+        ["1.10.0", "1.0.0-a"],
+    ),
+    ("npm", [{"introduced": "0"}], ["0.0.1", "99.0.0", "no version"], []),
+    ("npm", [{"introduced": "1.0.0"}], ["1.0.0"], ["no version"]),
+]
+
+
 @pytest.mark.capability("GOV-16", part="which versions an advisory hits")
-@pytest.mark.parametrize(
-    ("ecosystem", "events", "hit", "safe"),
-    [
-        ("PyPI", [{"introduced": "0"}, {"fixed": "2.1"}], ["0.1", "2.0", "2.1rc1"], ["2.1", "2.1.post1", "3"]),
-        ("PyPI", [{"introduced": "1.0"}, {"last_affected": "1.4"}], ["1.0", "1.4"], ["0.9", "1.4.1"]),
-        (
-            "PyPI",
-            [{"fixed": "2.2.5"}, {"introduced": "2.3"}, {"introduced": "0"}, {"fixed": "2.3.2"}],
-            ["1", "2.3.1"],
-            ["2.2.5", "2.2.9", "2.3.2"],
-        ),
-        (
-            "npm",
-            [{"introduced": "1.0.0"}, {"fixed": "1.10.0"}],
-            ["1.0.0", "1.9.9", "1.10.0-rc.1"],
-            ["1.10.0", "1.0.0-a"],
-        ),
-        ("npm", [{"introduced": "0"}], ["0.0.1", "99.0.0", "no version"], []),
-        ("npm", [{"introduced": "1.0.0"}], ["1.0.0"], ["no version"]),
-    ],
-)
-def test_a_version_is_hit_inside_a_range_and_not_beside_it(
-    ecosystem: str, events: list[Row], hit: list[str], safe: list[str]
-) -> None:
-    (row,) = advisories.read([osv("lib", ecosystem, *events)])
-    ours = advisories.ECOSYSTEMS[ecosystem]
-    assert [version for version in hit if not advisories.hit(ours, "lib", version, row["affects"])] == []
-    assert [version for version in safe if advisories.hit(ours, "lib", version, row["affects"])] == []
-    assert not advisories.hit(ours, "another", hit[0], row["affects"])
+def test_a_version_is_hit_inside_a_range_and_not_beside_it() -> None:
+    for ecosystem, events, hit, safe in RANGES:
+        (row,) = advisories.read([osv("lib", ecosystem, *events)])
+        ours = advisories.ECOSYSTEMS[ecosystem]
+        assert [version for version in hit if not advisories.hit(ours, "lib", version, row["affects"])] == []
+        assert [version for version in safe if advisories.hit(ours, "lib", version, row["affects"])] == []
+        assert not advisories.hit(ours, "another", hit[0], row["affects"])
 
 
 @pytest.mark.capability("GOV-16", part="which versions an advisory hits")
@@ -227,12 +225,12 @@ WRONG: list[tuple[Any, str]] = [
 
 
 @pytest.mark.capability("GOV-16", part="a feed that is malformed is refused whole, by document and field")
-@pytest.mark.parametrize(("document", "field"), WRONG)
-def test_a_malformed_feed_is_refused_by_document_and_field(document: Any, field: str) -> None:
+def test_a_malformed_feed_is_refused_by_document_and_field() -> None:
     assert len(advisories.read([osv()])) == 1, "the control: a right one is read"
-    with pytest.raises(FeedInvalid) as refused:
-        advisories.read([osv(), document])
-    assert refused.value.extra["field"] == field
+    for document, field in WRONG:
+        with pytest.raises(FeedInvalid) as refused:
+            advisories.read([osv(), document])
+        assert refused.value.extra["field"] == field
 
 
 @pytest.mark.capability("GOV-16", part="a feed that is malformed is refused whole, by document and field")
