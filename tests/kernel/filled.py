@@ -133,7 +133,7 @@ def rows(a: SimpleNamespace) -> dict[str, dict[str, Any]]:
         },
         "withdrawn": {
             **base, "id": a.withdrawn, "kind": "release", "subject": a.release, "name": "acme.notes 1.0.0", "act": "revoke",
-            "why": "w", "receipt": {}, "by_kind": "person", "by_id": a.person, "by_name": "Ada", "approval_id": None,
+            "why": "w", "receipt": {"releases": [{"id": a.release}]}, "by_kind": "person", "by_id": a.person, "by_name": "Ada", "approval_id": None,
         },
         "advisory": {
             "tenant_id": a.tenant, "id": "OSV-1", "summary": "s", "severity": "high", "modified": "2026-01-01T00:00:00Z",

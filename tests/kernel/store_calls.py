@@ -505,6 +505,7 @@ CALLS: dict[str, Entry] = {
     "packs.lifecycle.withdrawals": reads(lambda s, c, a: s.withdrawals(c, a.ws, None, 50)),
     "packs.lifecycle.withdrawal": reads(lambda s, c, a: s.withdrawal(c, a.withdrawn)),
     "packs.lifecycle.last_withdrawal": reads(lambda s, c, a: s.last_withdrawal(c, [a.release])),
+    "packs.lifecycle.withdrawal_of_release": reads(lambda s, c, a: s.withdrawal_of_release(c, a.release, "revoke")),
     "packs.lifecycle.lock_standing": deployment(LOCK, lambda s, c, a: s.lock_standing(c, a.tenant, "acme.notes")),
     "packs.lifecycle.standing": reads(lambda s, c, a: s.standing(c, "acme.notes")),
     "packs.lifecycle.set_standing": refused(

@@ -149,7 +149,7 @@ def test_the_bill_of_materials_names_every_installed_package_and_is_the_same_eac
     release = good()
     found = sbom.document(release)
     assert (found["bomFormat"], found["specVersion"], found["version"]) == ("CycloneDX", "1.6", 1)
-    assert uuid.UUID(found["serialNumber"].removeprefix("urn:uuid:"))
+    assert uuid.UUID(found["serialNumber"].removeprefix("urn:uuid:")).version == 5
     assert [(c["name"], c["version"], c["purl"]) for c in found["components"]] == [
         ("lib", "2.0", "pkg:pypi/lib@2.0"),
         ("small", "1.0", "pkg:pypi/small@1.0"),
@@ -292,7 +292,7 @@ def test_the_picture_says_what_the_list_says_and_no_name_gets_out_of_its_text() 
 
 @pytest.mark.capability("BEY-3", part="packs, as a list and a picture")
 def test_what_is_declared_and_what_was_used_are_one_list_that_tells_them_apart() -> None:
-    releases = [
+    releases: list[Row] = [
         {
             "manifest": {
                 "outbound_domains": ["api.test", {"host": "b.test", "port": 8443, "methods": ["GET"]}, "*.cdn.test"]

@@ -49,6 +49,29 @@ async def test_quarantine_and_revoke_differ_and_a_lift_gives_back_only_what_was_
         await withdrawing.release(world.ctx("owner"), "lift", made, "again")
 
 
+@pytest.mark.capability("LIF-5", "GOV-11")
+async def test_revoking_what_is_quarantined_lets_nothing_run_again(world: World) -> None:
+    made = await release(world)
+    att = await attachment(world, made)
+    await withdrawing.quarantine(world.ctx("owner"), made, "a bad file")
+    await withdrawing.revoke(world.ctx("owner"), made, "and never again")
+    assert await states(world, made, att) == ["quarantined", "suspended"]
+    await withdrawing.release(world.ctx("owner"), "lift", made, "for those who have it")
+    assert await states(world, made, att) == ["revoked", "attached"]
+
+
+@pytest.mark.capability("LIF-5", "GOV-11")
+async def test_what_was_quarantined_by_itself_is_not_given_back_with_its_pack(world: World) -> None:
+    bad, good = await release(world), await release(world, version="2.0.0")
+    att = await attachment(world, bad)
+    await withdrawing.quarantine(world.ctx("owner"), bad, "a bad file")
+    await withdrawing.pack(world.ctx("owner"), "quarantine", "acme.small", "stolen key")
+    await withdrawing.pack(world.ctx("owner"), "lift", "acme.small", "new key")
+    assert await states(world, bad, good, att) == ["quarantined", "released", "suspended"]
+    await withdrawing.release(world.ctx("owner"), "lift", bad, "a good file")
+    assert await states(world, bad, att) == ["released", "attached"]
+
+
 @pytest.mark.capability("LIF-5")
 @pytest.mark.capability("GOV-14", part="packs")
 @pytest.mark.parametrize("act", ["revoke", "quarantine", "lift"])
@@ -204,7 +227,7 @@ async def test_the_right_is_asked_for_in_the_transaction_that_takes_it_away(worl
             inside.append(asking.tx is not None)
         return await plain(asking, action, resource, context)
 
-    ctx.authorizer.decide = decide  # type: ignore[method-assign]
+    ctx.authorizer.decide = decide  # type: ignore[method-assign, assignment]
     await withdrawing.quarantine(ctx, made, "why")
     assert inside == [True]
 

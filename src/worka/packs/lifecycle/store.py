@@ -209,6 +209,16 @@ async def last_withdrawal(conn: Connection, subjects: Sequence[str], *acts: str)
     return await cursor.fetchone()
 
 
+async def withdrawal_of_release(conn: Connection, release_id: str, act: str) -> Row | None:
+    """The newest withdrawal of this act that did something to a release, by itself or with its pack."""
+    cursor = await conn.execute(
+        "select * from worka.withdrawal where act = %s and receipt -> 'releases' @> jsonb_build_array(jsonb_build_object('id',"
+        " %s::text)) order by id desc limit 1",
+        (act, release_id),
+    )
+    return await cursor.fetchone()
+
+
 async def lock_standing(conn: Connection, tenant_id: str, pack: str) -> None:
     """Withdrawals of a pack, and its new attachments, are decided one after another: holds until the transaction ends."""
     await conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 19))", (f"{tenant_id}/{pack}",))

@@ -126,7 +126,7 @@ async def _do(
     ends: list[str] = []
     done: list[tuple[Row, str, str]] = []
     for row in releases:
-        after = await _after(conn, act, row)
+        after = await _after(conn, act, kind, row)
         if after is None:
             continue
         done.append((row, *after))
@@ -136,7 +136,7 @@ async def _do(
     if kind == "release" and not done:
         state = STATES[act][0] if act in STATES else "released"
         model.RELEASE.check(releases[0]["state"], state)
-    moves = [(row, move) for row, state, _ in done for move in await _attachments(conn, row, act, state)]
+    moves = [(row, move) for row, _, _ in done for move in await _attachments(conn, row, act)]
     receipt["moved"] = [{"id": a["id"], "before": a["state"], "after": state} for _, (a, state, _) in moves]
     who = ctx.principal
     made = await store.add_withdrawal(
@@ -151,6 +151,8 @@ async def _do(
     cause = {"kind": "approval", "id": approval["id"]} if approval else None
     ctx.record(events.withdrawn(made, cause))
     for row, state, reason in done:
+        if state == row["state"]:
+            continue
         await packs.move_release(conn, row["id"], state, reason)
         ctx.record(
             events.release(events.RELEASE_MOVED, row, row["state"], state, reason, why=why, withdrawal=made["id"])
@@ -173,39 +175,39 @@ async def _do(
     return {**made, "_ends": ends}
 
 
-async def _after(conn: Connection, act: str, row: Row) -> tuple[str, str] | None:
-    """(state, reason) of a release after this; None where it stays as it is. A release that is still being registered
-    stays: a pack that is taken away is not attached, whatever becomes of it."""
-    if act in STATES:
-        state, reason = STATES[act]
-        return (
-            (state, reason)
-            if row["state"] in ("released", "revoked", "quarantined") and row["state"] != state
-            else None
-        )
-    if row["state"] != "quarantined":
+async def _after(conn: Connection, act: str, kind: str, row: Row) -> tuple[str, str] | None:
+    """(state, reason) of a release after this; None where nothing is done to it. A release that is still being registered
+    stays: a pack that is taken away is not attached, whatever becomes of it.
+
+    What is quarantined stays so when it is revoked as well, or revoking would let it run again; it is revoked once it is
+    lifted. What was quarantined by itself is not given back with its pack."""
+    state = row["state"]
+    if act == "quarantine":
+        return STATES[act] if state in ("released", "revoked") else None
+    if act == "revoke":
+        kept = {"released": STATES[act], "quarantined": (state, row["reason"])}
+        return kept.get(state)
+    if state != "quarantined":
         return None
-    last = await store.last_withdrawal(conn, [row["id"], _name(row)], "quarantine")
-    before = next(
-        (item["before"] for item in (last["receipt"]["releases"] if last else ()) if item["id"] == row["id"]), None
-    )
-    return ("revoked", "release_revoked") if before == "revoked" else ("released", "release_in_service")
+    taken = await store.withdrawal_of_release(conn, row["id"], "quarantine")
+    if kind == "pack" and taken is not None and taken["kind"] != "pack":
+        return None
+    listed = taken["receipt"]["releases"] if taken else []
+    before = next((item["before"] for item in listed if item["id"] == row["id"]), None)
+    if before == "revoked" or await store.withdrawal_of_release(conn, row["id"], "revoke") is not None:
+        return STATES["revoke"]
+    return "released", "release_in_service"
 
 
-async def _attachments(conn: Connection, row: Row, act: str, state: str) -> list[tuple[Row, str, str]]:
+async def _attachments(conn: Connection, row: Row, act: str) -> list[tuple[Row, str, str]]:
     """The attachments that move with their release: (row, state, reason), locked."""
     if act == "quarantine":
         found = await packs.attachments_of_release(conn, row["id"], sorted(model.SERVING))
         return [(attachment, "suspended", "release_quarantined") for attachment in found]
-    if act == "revoke" and row["state"] != "quarantined":
+    if act == "revoke":
         return []
-    if state == "quarantined":
-        return []
-    back = [
-        a
-        for a in await packs.attachments_of_release(conn, row["id"], ["suspended"])
-        if a["reason"] == "release_quarantined"
-    ]
+    suspended = await packs.attachments_of_release(conn, row["id"], ["suspended"])
+    back = [attachment for attachment in suspended if attachment["reason"] == "release_quarantined"]
     return [
         (a, "held", "tool_definition_changed") if a["held"] else (a, "attached", "attachment_in_service") for a in back
     ]
