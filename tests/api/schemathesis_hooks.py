@@ -58,6 +58,12 @@ BY_NATURE: dict[str, set[str]] = {
     f"POST {WORKSPACE}/webhooks": {"webhook_invalid"},
     "PATCH /v1/webhooks/{webhook_id}": {"webhook_invalid"},
     "POST /v1/webhooks/{webhook_id}/replays": {"replay_invalid"},
+    **{f"POST /v1/releases/{{release_id}}/{act}": {"reason_missing"} for act in ("lift", "quarantine", "revoke")},
+    "POST /v1/releases/{release_id}/signatures": {"envelope_invalid"},
+    f"POST {WORKSPACE}/advisories": {"feed_invalid"},
+    f"POST {WORKSPACE}/attachments": {"mount_invalid"},
+    f"POST {WORKSPACE}/destinations": {"destination_invalid"},
+    f"POST {WORKSPACE}/registry/policy": {"registry_policy_invalid"},
 }
 """The codes with which an operation may refuse what its schema allows. Why no schema can say it stands beside the check
 that is switched off for it in schemathesis.toml."""

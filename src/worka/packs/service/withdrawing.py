@@ -93,7 +93,7 @@ async def pack(ctx: Context, act: str, name: str, why: str) -> Row:
 
 def _plain(receipt: Row) -> Row:
     """As JSON keeps it: times are text from here on."""
-    found: Row = json.loads(json.dumps(receipt, default=str))
+    found: Row = json.loads(json.dumps(receipt, default=lambda moment: moment.isoformat()))
     return found
 
 
