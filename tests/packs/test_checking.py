@@ -57,9 +57,11 @@ def test_a_new_pack_has_nothing_wrong_and_each_thing_that_is_broken_in_it_is_tol
         assert error.pointer == pointer
         assert error.message
         assert error.fix
-    told = checking.check(replace(source, files={**source.files, "x.py": b"def ("}))
+    files = {name: data for name, data in source.files.items() if name != "requirements.lock"}
+    told = checking.check(replace(source, files={**files, "x.py": b"def ("}))
     assert told.ok
     assert "x.py is not Python in line 1" in told.warnings[0].message
+    assert "nothing is installed" in told.warnings[1].message
 
 
 @pytest.mark.capability("MAN-1")

@@ -42,6 +42,9 @@ def check(source: Source) -> Verdict:
         errors += manifests.absent_files(manifest, source.files)
         errors += _start(manifest, source)
         warnings += _code(source)
+        if (package := manifest.runtime.package) and package.lock not in source.files:
+            fix = "add it; a pack that needs nothing has one with a comment alone"
+            warnings.append(Notice("/runtime/package/lock", f"there is no {package.lock}; nothing is installed", fix))
     return Verdict(manifest, errors, warnings)
 
 

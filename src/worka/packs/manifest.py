@@ -113,10 +113,6 @@ def absent_files(manifest: Manifest, names: Collection[str]) -> list[Notice]:
         if view.path not in names:
             step = key.replace("~", "~0").replace("/", "~1")
             found.append(Notice(f"/views/{step}/path", f"there is no file {view.path}", "add it, or correct the path"))
-    package = manifest.runtime.package
-    if package is not None and package.ecosystem == "path" and package.lock not in names:
-        fix = "write it with the hashed requirements; a pack that needs nothing has one with a comment alone"
-        found.append(Notice("/runtime/package/lock", f"there is no file {package.lock}", fix))
     return found
 
 

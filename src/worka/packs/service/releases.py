@@ -73,7 +73,7 @@ async def register(
         tree = trees.decode(files or {})
     if package.ecosystem == "path" and not tree:
         raise LockInvalid("A `path` package is sent along as `files`.", code="tree_invalid")
-    wrong = manifests.absent_files(manifest, {*tree, package.lock}) if tree else []
+    wrong = manifests.absent_files(manifest, tree) if tree else []
     if place in tree:
         wrong += manifests.other_document(tree[place], manifest, place)
     if wrong:
