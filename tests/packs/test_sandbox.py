@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -295,6 +296,18 @@ def test_what_the_pack_dials_arrives_at_the_brokers_sockets_with_its_target(pack
     for sock in (names, plain, secure, conn, listener):
         sock.close()
     path.unlink()
+
+
+@pytest.mark.capability("BRK-1", part="the sandbox's sockets")
+def test_what_a_pack_on_a_kernel_of_its_own_dials_arrives_at_the_same_sockets(packs: Instance, launch: Any) -> None:
+    test_what_the_pack_dials_arrives_at_the_brokers_sockets_with_its_target(packs, partial(launch, isolation="strong"))
+    bundle = packs.home / "sessions" / "s1" / "ca.pem"
+    bundle.parent.mkdir(parents=True, mode=0o755, exist_ok=True)
+    bundle.write_text("the authority of this session")
+    for isolation in ("shared", "strong"):
+        started = launch(["cat", "/run/worka/ca.pem"], ca_bundle_path=str(bundle), isolation=isolation)
+        assert started.report()["isolation"]["kernel"] == ("gvisor" if isolation == "strong" else "host")
+        assert started.output() == "the authority of this session"
 
 
 @pytest.mark.capability("BRK-1", part="the sandbox's sockets")
