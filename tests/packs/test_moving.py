@@ -23,6 +23,7 @@ from tests.packs.moving import (
     wider,
     work,
 )
+from tests.packs.registry_support import policy
 from tests.packs.test_registration import SERVER
 from worka.approvals import service as approvals
 from worka.governance import service as governance
@@ -30,6 +31,7 @@ from worka.kernel.errors import Denied
 from worka.packs import explain as packs_explain
 from worka.packs import service as packs
 from worka.packs.errors import MountInvalid, ReleaseNotUsable, ToolNotFound
+from worka.packs.lifecycle.errors import PackWithdrawn, ToolShadowed
 from worka.packs.moving import explain, trying
 from worka.packs.moving import service as moving
 from worka.packs.moving import store as rows
@@ -42,7 +44,8 @@ from worka.packs.moving.errors import (
     NotNewer,
     OtherPack,
 )
-from worka.packs.service import hosting
+from worka.packs.registry.errors import SignatureNotTrusted
+from worka.packs.service import hosting, withdrawing
 
 pytestmark = pytest.mark.timeout(300)
 Row = dict[str, Any]
@@ -465,3 +468,47 @@ async def test_a_move_of_another_tenant_is_not_there(place: Packs) -> None:
         await rows.to_release(conn, row["id"], {"id": "rel_x", "digest": "d"}, [])
     (kept,) = await moves(place, row["id"])
     assert (kept["state"], (await the(place, row["id"]))["definitions"]) == ("awaiting_approval", {})
+
+
+@pytest.mark.capability("LIF-4", part="nothing comes by a move that could not be attached")
+async def test_what_could_not_be_attached_does_not_come_by_a_move_either(place: Packs) -> None:
+    """A tool that reads like another pack's, a signature that policy misses, and a pack that was taken away as a whole."""
+    row = await attached(place)
+    murmur = SERVER.replace("def say", "def murmur")
+    evil = await release(place, "1.0.0", murmur, publisher="evil", name="web", tools=[{**SAY, "name": "murmur"}])
+    theirs = await packs.attach(place.ctx(), evil["id"])
+    assert theirs["state"] == "attached"
+    shadow = await release(place, "1.1.0", publisher="evil", name="web")
+    with pytest.raises(ToolShadowed, match=r"evil\.web\.say may be taken for acme\.small\.say"):
+        await moving.update(place.ctx(), theirs["id"], release_id=shadow["id"])
+    seen = await moving.review(place.ctx(), place.world.workspace_id, shadow["id"])
+    assert any(item["blocks"] and "may be taken for" in item["name"] for item in seen["waits"])
+
+    new = await release(place, "1.0.1")
+    await policy(place, require_signature=True)
+    with pytest.raises(SignatureNotTrusted):
+        await moving.update(place.ctx(), row["id"], release_id=new["id"])
+    await policy(place, require_signature=False)
+    move = await moving.update(place.ctx(), row["id"], release_id=new["id"])
+    await policy(place, require_signature=True)
+    await work(place)
+    (refused,) = await moves(place, row["id"])
+    assert (refused["state"], refused["reason"], refused["error"]["code"]) == (
+        "refused",
+        "move_denied",
+        "signature_not_trusted",
+    )
+    assert (await the(place, row["id"]))["release_id"] == row["release_id"]
+    await policy(place, require_signature=False)
+    assert (await moved(place, row["id"], new["id"]))["state"] == "moved", "the control"
+    assert move["id"] == refused["id"]
+
+    await moving.set_mode(place.ctx(), row["id"], "tracking")
+    await withdrawing.pack(place.ctx(), "revoke", "acme.small", "its key was stolen")
+    await release(place, "1.0.2")
+    await work(place)
+    last = (await moves(place, row["id"]))[-1]
+    assert (last["kind"], last["state"], last["error"]["code"]) == ("followed", "refused", "pack_withdrawn")
+    assert (await the(place, row["id"]))["release_id"] == new["id"], "what is attached runs on"
+    with pytest.raises(PackWithdrawn):
+        await moving.update(place.ctx(), row["id"])
