@@ -1,0 +1,78 @@
+"""Packs that move, from a terminal: looked at, attached, compared, moved, gone back, pinned; with the documented exit codes."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.console.test_moving import packed
+from tests.packs.moving import LOUD, SAY, WIDER
+from tests.packs.test_registration import SERVER
+from tests.support.instance import Instance
+from worka.cli.demo import Demo
+from worka.cli.packs import register
+
+pytestmark = pytest.mark.timeout(300)
+Told = Callable[..., Any]
+
+
+@pytest.fixture
+def told(instance: Instance, cli_owner: dict[str, str]) -> Told:
+    """What a command of the owner answers, as data."""
+
+    def run(*words: str, code: int = 0, text: bool = False) -> Any:
+        form = () if text else ("--output", "json")
+        done = instance.worka(*form, *words, WORKA_URL=instance.url, **cli_owner)
+        assert done.returncode == code, f"{words}: {done.returncode} {done.stderr[-1500:]}"
+        return done.stdout if text else json.loads(done.stdout) if done.stdout else {}
+
+    return run
+
+
+@pytest.mark.capability("GOV-4", part="from a terminal")
+@pytest.mark.capability("LIF-4", part="the difference from a terminal, and every move with its dry run")
+@pytest.mark.capability("GOV-8", part="from a terminal")
+@pytest.mark.capability("BEY-2", part="attaching a pack, and moving one")
+def test_an_operator_looks_attaches_compares_moves_and_goes_back(stage: Demo, told: Told, tmp_path: Path) -> None:
+    name = f"small{secrets.token_hex(3)}"
+    pack = f"p{name}.{name}"
+    first = register(stage.owner, packed(tmp_path / "one", name, "1.0.0", SERVER))
+    assert first["state"] == "released", first["error"]
+    assert told("pack", "review", f"{pack}@1.0.0")["waits"] == []
+    assert told("pack", "attach", first["id"], "--dry-run")["state"] == "attached"
+    assert [a for a in told("pack", "list")["attachments"] if a["pack"] == pack] == []
+    row = told("pack", "attach", first["id"])
+    assert row["state"] == "attached"
+
+    second = register(stage.owner, packed(tmp_path / "two", name, "1.1.0", WIDER, tools=[SAY, LOUD]))
+    found = told("pack", "diff", f"{pack}@1.0.0", f"{pack}@1.1.0")
+    assert (found["widens"], found["counts"]["widening"]) == (True, 1)
+    assert "+ widening  The tool shout is new: it reads only." in told(
+        "pack", "diff", first["id"], second["id"], "--texts", text=True
+    )
+    told("pack", "diff", first["id"], f"{pack}@9.9.9", code=3)
+    would = told("pack", "attachment", "update", row["id"], "--dry-run")
+    assert would["state"] == "awaiting_approval"
+    assert told("pack", "attachment", "show", row["id"])["moves"] == [], "nothing of it is there"
+    move = told("pack", "attachment", "update", row["id"], "--why", "louder", code=6)
+    assert told("pack", "attachment", "show", row["id"])["move"]["id"] == move["id"]
+    gone = told("pack", "attachment", "withdraw", move["id"])
+    assert (gone["state"], gone["reason"]) == ("superseded", "move_withdrawn")
+    told("pack", "attachment", "withdraw", move["id"], code=7)
+
+    third = register(stage.owner, packed(tmp_path / "three", name, "1.0.1", f"{SERVER}# a fix\n"))
+    moved = told("pack", "attachment", "update", row["id"], "--release", f"{pack}@1.0.1")
+    assert (moved["state"], moved["to_release"]) == ("moved", third["id"])
+    back = told("pack", "attachment", "back", row["id"])
+    assert (back["state"], back["to_release"]) == ("moved", first["id"])
+    assert told("pack", "attachment", "follow", row["id"], "--dry-run")["mode"] == "tracking"
+    told("pack", "attachment", "pin", row["id"], code=7)
+    assert told("pack", "held", "show", row["id"])["items"] == []
+    assert "as it was approved" in told("pack", "held", "show", row["id"], text=True)
+    told("pack", "held", "accept", row["id"], "say", code=7)
+    stage.owner.call("DELETE", f"/v1/attachments/{row['id']}", {"reason": "the test is over"})
