@@ -424,9 +424,22 @@ async def test_a_move_is_taken_back_or_overtaken_by_what_ends_the_attachment(pla
     gone = await moving.withdraw(place.ctx("member"), move["id"], "no")
     assert (gone["state"], gone["reason"]) == ("superseded", "move_withdrawn")
     assert (await approvals.show(place.ctx(), move["approval_id"]))["state"] == "withdrawn"
+    # One that nobody tries any more: its process was lost, and the job with it.
+    plain = await release(place, "1.0.1")
+    lost = await moving.update(place.ctx(), row["id"], release_id=plain["id"])
+    with pytest.raises(MoveUnderWay):
+        await moving.withdraw(place.ctx("member"), lost["id"])
+    async with place.world.db.transaction(place.world.tenant_id) as conn:
+        await conn.execute(
+            "update worka.attachment_move set since = since - interval '11 minutes' where id = %s", (lost["id"],)
+        )
+    told = await explain.explain(place.ctx(), lost["id"])
+    assert any("withdraw" in step.command for step in told.next)
+    assert (await moving.withdraw(place.ctx("member"), lost["id"]))["state"] == "superseded"
+    assert (await the(place, row["id"]))["state"] == "attached"
     second = await moving.update(place.ctx(), row["id"])
     await packs.detach(place.ctx(), row["id"], "over")
-    (_first, last) = await moves(place, row["id"])
+    last = (await moves(place, row["id"]))[-1]
     assert (last["id"], last["state"], last["reason"]) == (second["id"], "superseded", "attachment_removed")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from worka.approvals import service as approvals
+from worka.kernel.clock import now
 from worka.kernel.context import Context, Resource
 from worka.kernel.ids import new_id
 from worka.kernel.paths import Paths
@@ -15,7 +16,7 @@ from worka.packs import actions
 from worka.packs import manifest as manifests
 from worka.packs import store as rows
 from worka.packs.errors import MountInvalid, ReleaseNotFound
-from worka.packs.moving import difference, model, reading, steps, store, versions
+from worka.packs.moving import difference, model, reading, steps, store, trying, versions
 from worka.packs.moving.ending import end_open, step
 from worka.packs.moving.errors import MoveOver, MoveUnderWay, NothingBefore, NothingNewer, OtherPack
 from worka.packs.runtime import clone
@@ -189,7 +190,8 @@ async def _waited_for(ctx: Context, workspace_id: str, state: str) -> None:
 
 
 async def withdraw(ctx: Context, move_id: str, why: str = "") -> Row:
-    """Takes a move back before it is tried. Raises MoveNotFound, Denied, MoveOver, MoveUnderWay."""
+    """Takes a move back before it is tried, or when nobody tries it any more. Raises MoveNotFound, Denied, MoveOver,
+    MoveUnderWay."""
     known = await reading.read(ctx, move_id)
     async with ctx.transaction() as conn:
         inside = ctx.acting(ctx.principal, workspace_id=known["workspace_id"])
@@ -197,15 +199,19 @@ async def withdraw(ctx: Context, move_id: str, why: str = "") -> Row:
             actions.PIN.name,
             Resource("attachment", known["attachment_id"], known["workspace_id"], {"pack": known["pack"]}),
         )
-        await rows.attachment_for_update(conn, known["attachment_id"])
+        row = await rows.attachment_for_update(conn, known["attachment_id"])
         move = await store.move_for_update(conn, move_id)
+        assert row is not None
         assert move is not None
         if model.MOVE.terminal(move["state"]):
             raise MoveOver(
                 f"The move ended as {move['state']} ({move['reason']}).", move_id=move_id, state=move["state"]
             )
-        if move["state"] == "trying":
+        if move["state"] == "trying" and (now() - move["since"]).total_seconds() < trying.LOST_SECONDS:
             raise MoveUnderWay("It is being tried just now.", move_id=move_id)
+        if move["state"] == "trying" and row["state"] == "updating":
+            await trying.stays(inside, row, move, "superseded", "move_withdrawn")
+            return await steps.shown(conn, move_id)
         await step(inside, move, "superseded", "move_withdrawn", why=why)
         await approvals.end_for(ctx, move_id, "withdrawn")
         return await steps.shown(conn, move_id)

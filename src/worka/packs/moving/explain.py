@@ -6,11 +6,13 @@ from typing import Any
 
 from worka.approvals import explain as approvals
 from worka.authorization.explain import offer, reader_may
+from worka.kernel.clock import now
 from worka.kernel.context import Context, Resource
 from worka.kernel.explanation import Evidence, Explanation, LastError, NextAction, WaitingOn
 from worka.packs import actions, store
 from worka.packs.explain_call import layer_of, meaning_of
 from worka.packs.moving import dependencies, model, reading
+from worka.packs.moving.trying import LOST_SECONDS
 from worka.workspaces.explain import changed_just_before
 
 Row = dict[str, Any]
@@ -33,7 +35,10 @@ async def explain(ctx: Context, move_id: str) -> Explanation:
     if state in ("failed", "refused"):
         following.append(await offer(ctx, "Ask for it again", f"worka pack attachment update {row['attachment_id']}",
                                      actions.UPDATE.name, own))  # fmt: skip
-    if state in model.OPEN and state != "trying":
+    lost = state == "trying" and (now() - row["since"]).total_seconds() > LOST_SECONDS
+    if lost:
+        headline += " Nobody tries it any more."
+    if state in model.OPEN and (state != "trying" or lost):
         following.append(await offer(ctx, "Take it back", f"worka pack attachment withdraw {row['id']}",
                                      actions.PIN.name, own))  # fmt: skip
     if state == "moved":

@@ -28,6 +28,8 @@ Row = dict[str, Any]
 log = logging.getLogger("worka.packs")
 HOST_PATIENCE = 15
 """Seconds for which a move waits for a host or a database that does not answer, before it fails."""
+LOST_SECONDS = 600
+"""A move that is being tried for longer is carried by nobody: a start, a handshake and a listing have bounds far below."""
 _REASON_OF = {
     "digest_mismatch": "digest_mismatch",
     "sandbox_unavailable": "sandbox_unavailable",
@@ -126,17 +128,19 @@ async def _made(ctx: Context, move_id: str, problem: Row | None) -> None:
             await approvals.end_for(ctx, move_id, "superseded")
             return
         if problem is not None:
-            await _stays(inside, row, move, "failed", problem["code"], problem)
+            await stays(inside, row, move, "failed", problem["code"], problem)
+        elif move["kind"] == "followed" and row["mode"] != "tracking":
+            await stays(inside, row, move, "superseded", "attachment_pinned")
         elif new["state"] != "released":
-            await _stays(inside, row, move, "refused", steps.not_released(new))
+            await stays(inside, row, move, "refused", steps.not_released(new))
         elif (stands := stands or await _in_the_way(inside, row, new)) is not None:
-            await _stays(inside, row, move, "refused", "move_denied", stands)
+            await stays(inside, row, move, "refused", "move_denied", stands)
         elif (refusal := await _may_still(ctx, move, row, old, new)) is not None:
-            await _stays(inside, row, move, "refused", refusal)
+            await stays(inside, row, move, "refused", refusal)
         elif await steps.missing_connections(conn, row["workspace_id"], new):
-            await _stays(inside, row, move, "awaiting_connection", "waiting_for_connection")
+            await stays(inside, row, move, "awaiting_connection", "waiting_for_connection")
         elif await dependencies.missing(conn, row["workspace_id"], new["manifest"]):
-            await _stays(inside, row, move, "awaiting_dependency", "waiting_for_dependency")
+            await stays(inside, row, move, "awaiting_dependency", "waiting_for_dependency")
         else:
             await _take_over(inside, row, move, new)
         await following.look_again(ctx, row["id"])
@@ -168,7 +172,7 @@ async def _may_still(ctx: Context, move: Row, row: Row, old: Row, new: Row) -> s
     return None if redemption.usable else "move_superseded"
 
 
-async def _stays(
+async def stays(
     ctx: Context, row: Row, move: Row, state: str, reason: str, error: Row | None = None
 ) -> None:  # fmt: skip
     """The attachment stays on the release that it has, serving, and the move ends or waits."""
