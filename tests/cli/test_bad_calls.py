@@ -119,6 +119,13 @@ def arguments(called: str, command: Any, folder: Path) -> list[str]:
     return words + EXTRA.get(called, [])
 
 
+def options(called: str, command: Any, folder: Path) -> list[str]:
+    """Of these words, those that are no arguments."""
+    words = arguments(called, command, folder)
+    named = [p.opts[0] for p in wanted(command) if p.param_type_name != "argument"]
+    return [part for name in named for part in words[words.index(name) : words.index(name) + 2]] + EXTRA.get(called, [])
+
+
 def surroundings(folder: Path, **env: str) -> dict[str, str]:
     """The environment of a terminal in a home of its own."""
     clean = {
@@ -220,9 +227,9 @@ def test_every_command_with_an_id_of_nothing_exits_3(
     for bad in ("", "..", "a/b", "x?y=1", "x#y", "../../livez", "a" * 5000, "\u00e9\u0301", "-"):
         bent = {
             f"{name} {bad[:10]!r}": (
-                [*name.split(), *EXTRA.get(name, []), "--", *[
+                [*name.split(), *options(name, command, folder), "--", *[
                     bad if word.endswith(NEVER) or word == "task_x" else word
-                    for word in arguments(name, command, folder)[: -len(EXTRA.get(name, [])) or None]
+                    for word in arguments(name, command, folder) if word not in options(name, command, folder)
                 ]], env,
             )
             for name, command in list(by_id.items())[:: 4]

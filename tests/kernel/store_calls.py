@@ -105,6 +105,12 @@ async def _arrived(store: Any, conn: Any, a: SimpleNamespace) -> Any:
     return await store.arrival(conn, a.attached, a.release)
 
 
+async def _another_move(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    # One at a time: the one that is under way ends first.
+    await conn.execute("update worka.attachment_move set ended_at = clock_timestamp() where id = %s", (a.move,))
+    return await store.insert_move(conn, new(a, "move"))
+
+
 async def _lacking(store: Any, conn: Any, a: SimpleNamespace) -> Any:
     await conn.execute("update worka.attachment set state = 'awaiting_dependency' where id = %s", (a.waiting,))
     return await store.awaiting_dependency(conn, a.ws)
@@ -475,7 +481,7 @@ CALLS: dict[str, Entry] = {
     "packs.attached_counted": reads(lambda s, c, a: s.attached_counted(c)),
     "packs.moving.releases_of": reads(_offered),
     "packs.moving.followers": reads(_followed),
-    "packs.moving.insert_move": refused(lambda s, c, a: s.insert_move(c, new(a, "move"))),
+    "packs.moving.insert_move": refused(_another_move),
     "packs.moving.move": reads(lambda s, c, a: s.move(c, a.move)),
     "packs.moving.move_for_update": reads(lambda s, c, a: s.move_for_update(c, a.move)),
     "packs.moving.open_move": reads(lambda s, c, a: s.open_move(c, a.attached)),

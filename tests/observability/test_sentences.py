@@ -12,7 +12,6 @@ from tests.plugins import catalogue
 from worka.kernel import actions, states
 from worka.observability import sentences
 
-
 # In all but one who acted was refused; a changed definition is refused by who looked at it.
 REFUSED = {kind for kind in sentences.SAID if re.search(r"(refused|denied)$", kind)} - {"pack.definition.refused"}
 

@@ -150,8 +150,20 @@ async def test_a_release_that_may_do_more_waits_for_a_consent_to_exactly_that_di
 
 
 @pytest.mark.capability("LIF-4", part="a widening move asks with the difference on its card")
-@pytest.mark.parametrize("decision", ["reject", "superseded", "denied", "revoked", "approve"])
-async def test_a_move_is_made_only_as_it_was_approved_by_who_may_still_ask(place: Packs, decision: str) -> None:
+@pytest.mark.parametrize(
+    ("decision", "ends"),
+    [
+        ("reject", ("refused", "move_rejected")),
+        ("superseded", ("refused", "move_superseded")),
+        ("denied", ("refused", "move_denied")),
+        ("revoked", ("refused", "release_revoked")),
+        ("approve", ("moved", "move_done")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_a_move_is_made_only_as_it_was_approved_by_who_may_still_ask(
+    place: Packs, decision: str, ends: tuple[str, str]
+) -> None:
     row = await attached(place)
     new = await wider(place, "1.1.0")
     move = await moving.update(place.ctx("member"), row["id"])
@@ -175,14 +187,7 @@ async def test_a_move_is_made_only_as_it_was_approved_by_who_may_still_ask(place
     await work(place)
     now = await the(place, row["id"])
     (ended,) = await moves(place, row["id"])
-    expected = {
-        "reject": ("refused", "move_rejected"),
-        "superseded": ("refused", "move_superseded"),
-        "denied": ("refused", "move_denied"),
-        "revoked": ("refused", "release_revoked"),
-        "approve": ("moved", "move_done"),
-    }
-    assert (ended["state"], ended["reason"]) == expected[decision]
+    assert (ended["state"], ended["reason"]) == ends
     assert now["state"] == "attached"
     assert (now["release_id"] == new["id"]) == (decision == "approve"), "the control"
     assert (await say(place, "still"))["status"] == "succeeded"
@@ -318,6 +323,20 @@ async def test_of_two_releases_that_race_the_newer_is_attached_and_nothing_goes_
         await moving.update(place.ctx(), row["id"], release_id=older["id"])
     with pytest.raises(NotNewer):
         await moving.update(place.ctx(), row["id"], release_id=now["release_id"])
+
+
+@pytest.mark.capability("LIF-4", part="releases that race, and no way down by itself")
+async def test_a_newer_release_takes_the_place_of_a_move_that_still_asks(place: Packs) -> None:
+    row = await attached(place, mode="tracking")
+    for version in ("1.1.0", "1.2.0"):
+        await wider(place, version)
+        await work(place)
+    first, second = await moves(place, row["id"])
+    assert (first["state"], first["reason"]) == ("superseded", "newer_move")
+    assert second["state"] == "awaiting_approval"
+    await place.approve(second["approval_id"])
+    await work(place)
+    assert (await the(place, row["id"]))["release_id"] == second["to_release"]
 
 
 async def test_what_is_no_release_of_the_pack_or_cannot_be_attached_is_refused_and_a_mount_is_asked_for(

@@ -81,7 +81,8 @@ async def test_source_artifact_release_listing_and_attachment_are_records_of_the
     assert found["installable"] == {"release_id": release["id"], "version": "1.0.0"}
 
     row = await published(place, release)
-    assert (row["state"], row["location"], row["error"]) == ("published", f"oci/{artifact['digest']}", None)
+    assert (row["state"], row["reason"]) == ("published", "publication_done")
+    assert (row["location"], row["error"]) == (f"oci/{artifact['digest']}", None)
     (listing,) = await world.rows("listing")
     assert (listing["release_id"], listing["digest"], listing["visibility"]) == (
         release["id"],
