@@ -24,7 +24,7 @@ class MoveTo(Body):
     why: str = Field(default="", max_length=500)
 
 
-class GivenWhy(Body):
+class WhyMoved(Body):
     """A reason that a person gives; it stands in the changes and in the ledger."""
 
     why: str = Field(default="", max_length=500)

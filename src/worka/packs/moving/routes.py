@@ -53,7 +53,7 @@ async def move(attachment_id: str, body: answers.MoveTo, ctx: Context = Depends(
 
 
 @router.post("/attachments/{attachment_id}/back", **gives(answers.AttachmentMove, 202))
-async def go_back(attachment_id: str, body: answers.GivenWhy, ctx: Context = Depends(trying)) -> dict[str, Any]:
+async def go_back(attachment_id: str, body: answers.WhyMoved, ctx: Context = Depends(trying)) -> dict[str, Any]:
     """Moves the attachment back to the release before its last move, and pins it there; or asks for that."""
     return answers.move(await service.back(ctx, attachment_id, body.why))
 
@@ -93,6 +93,6 @@ async def why_move(move_id: str, ctx: Caller) -> Explanation:
 
 
 @router.post("/moves/{move_id}/withdraw", **gives(answers.AttachmentMove))
-async def withdraw(move_id: str, body: answers.GivenWhy, ctx: Context = Depends(trying)) -> dict[str, Any]:
+async def withdraw(move_id: str, body: answers.WhyMoved, ctx: Context = Depends(trying)) -> dict[str, Any]:
     """Takes a move back before it is tried."""
     return answers.move(await service.withdraw(ctx, move_id, body.why))

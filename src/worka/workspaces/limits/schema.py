@@ -12,7 +12,13 @@ from worka.workspaces.limits.rules import MOST
 
 Scope = Literal["tenant", "workspace", "member"]
 Name = Literal[
-    "members", "pack_calls_per_minute", "packs_attached", "requests_per_minute", "tasks_at_once", "tasks_per_hour"
+    "members",
+    "pack_calls_per_minute",
+    "pack_exposure",
+    "packs_attached",
+    "requests_per_minute",
+    "tasks_at_once",
+    "tasks_per_hour",
 ]
 """What can be limited; each is registered by the domain whose it is (a test compares)."""
 
