@@ -55,7 +55,7 @@ def test_a_key_opens_it_and_escape_gives_the_focus_back(page: Page, key: str) ->
         ("waiting", "/tasks/"),
         ("approval", "/approvals/"),
         ("crashed", "/invocations/"),
-        ("unconnected", "/why/"),
+        ("unconnected", "/attachments/"),
         ("failed_release", "/releases/"),
     ],
 )
