@@ -26,22 +26,22 @@ async def create_exception(ctx: Context, new: NewNetworkException) -> dict[str, 
     """Records an exception. Raises ExceptionInvalid, ExceptionExists, Denied."""
     workspace_id = _workspace(ctx)
     facts = {"name": new.name, "port": new.port, "address": new.address, "real_port": new.real_port}
-    await ctx.require(
-        actions.NETWORK_EXCEPTION_CREATE, Resource("network_exception", "new", workspace_id, facts), **facts
-    )
-    row = {
-        "id": new_id("nex"),
-        "workspace_id": workspace_id,
-        "name": _name(new.name),
-        "port": new.port,
-        "address": _address(new.address),
-        "real_port": new.real_port,
-        "ca_pem": _ca(new),
-        "reason": new.reason,
-        "created_by": ctx.principal.id,
-    }
     assert ctx.tenant_id is not None
     async with ctx.transaction() as conn:
+        await ctx.require(
+            actions.NETWORK_EXCEPTION_CREATE, Resource("network_exception", "new", workspace_id, facts), **facts
+        )
+        row = {
+            "id": new_id("nex"),
+            "workspace_id": workspace_id,
+            "name": _name(new.name),
+            "port": new.port,
+            "address": _address(new.address),
+            "real_port": new.real_port,
+            "ca_pem": _ca(new),
+            "reason": new.reason,
+            "created_by": ctx.principal.id,
+        }
         await store.lock_exceptions(conn, workspace_id)
         for other in await store.live_exceptions(conn, workspace_id):
             if (other["name"], other["port"]) == (row["name"], row["port"]):
@@ -55,11 +55,10 @@ async def remove_exception(ctx: Context, exception_id: str) -> None:
     """Ends an exception; calls that begin after this do not have it. Raises ExceptionUnknown, Denied."""
     async with ctx.transaction() as conn:
         row = await store.exception(conn, exception_id)
-    if row is None:
-        raise ExceptionUnknown()
-    resource = Resource("network_exception", exception_id, row["workspace_id"], {"name": row["name"]})
-    await ctx.require(actions.NETWORK_EXCEPTION_REMOVE, resource)
-    async with ctx.transaction() as conn:
+        if row is None:
+            raise ExceptionUnknown()
+        resource = Resource("network_exception", exception_id, row["workspace_id"], {"name": row["name"]})
+        await ctx.require(actions.NETWORK_EXCEPTION_REMOVE, resource)
         removed = await store.remove_exception(conn, exception_id)
         if removed is not None:
             ctx.record(events.exception_removed(removed))
