@@ -235,7 +235,10 @@ def _plain(kind: Any, value: Any, pointer: str) -> Any:
     if kind is int and isinstance(value, float) and value.is_integer():
         return int(value)
     if kind is float and isinstance(value, int) and not boolean:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise Wrong(pointer, "must be a number that a double holds") from error
     if not isinstance(value, kind) or (boolean and kind is not bool):
         raise Wrong(pointer, f"must be of type {_PLAIN[kind]}")
     return value
@@ -253,17 +256,24 @@ def _step(name: Any) -> str:
 
 
 def dump(value: Any) -> Any:
-    """A typed value as JSON holds it. Raises TypeError for what JSON cannot hold."""
+    """A typed value as JSON holds it. Half of a surrogate pair (the name of a file that is not UTF-8 has them) is no
+    character, and becomes a `?`. Raises TypeError for what JSON cannot hold."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: dump(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, Mapping):
-        return {str(key): dump(item) for key, item in value.items()}
+        return {_text(str(key)): dump(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [dump(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         raise TypeError(f"{value} is no number of JSON")
-    if value is None or isinstance(value, str | int | float | bool):
+    if isinstance(value, str):
+        return _text(value)
+    if value is None or isinstance(value, int | float | bool):
         return value
     raise TypeError(f"{type(value).__name__} is no value of JSON")
+
+
+def _text(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()

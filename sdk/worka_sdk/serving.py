@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from collections import deque
 from typing import Any, BinaryIO
 
@@ -16,7 +17,7 @@ from worka_sdk.pack import INVALID_PARAMS, Pack, Refused
 
 # Versions of MCP whose handshake, tools and elicitation are what is spoken here; the newest first.
 VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
-PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND = -32700, -32600, -32601
+PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INTERNAL_ERROR = -32700, -32600, -32601, -32603
 LONGEST_LINE = 64 * 1024 * 1024
 
 
@@ -52,7 +53,7 @@ class Server:
                 continue
             try:
                 message = json.loads(line.decode("utf-8"))
-            except ValueError:
+            except (ValueError, RecursionError):
                 self._send({"id": None, "error": {"code": PARSE_ERROR, "message": "This is not JSON."}})
                 continue
             if isinstance(message, dict):
@@ -60,20 +61,30 @@ class Server:
             self._send({"id": None, "error": {"code": INVALID_REQUEST, "message": "A message is an object."}})
 
     def _send(self, message: dict[str, Any]) -> None:
-        self.outgoing.write(json.dumps({"jsonrpc": "2.0", **message}, ensure_ascii=False).encode() + b"\n")
+        self._write(_line(message))
+
+    def _write(self, line: bytes) -> None:
+        self.outgoing.write(line)
         self.outgoing.flush()
 
     def _answer(self, message: dict[str, Any]) -> None:
         method, number = message.get("method"), message.get("id")
         if number is None or not isinstance(method, str):
             return  # a notification, or an answer that nobody awaits
+        if not isinstance(number, str | int):
+            self._send({"id": None, "error": {"code": INVALID_REQUEST, "message": "An id is a text or an integer."}})
+            return
         params = message.get("params")
         try:
-            found = self._do(method, params if isinstance(params, dict) else {}, number)
+            line = _line({"id": number, "result": self._do(method, params if isinstance(params, dict) else {}, number)})
         except Refused as refused:
-            self._send({"id": number, "error": {"code": refused.code, "message": str(refused)}})
-        else:
-            self._send({"id": number, "result": found})
+            line = _line({"id": number, "error": {"code": refused.code, "message": str(refused)}})
+        except Exception as error:
+            # One request that cannot be answered must not end those after it. The cause is for the author, on stderr.
+            traceback.print_exc(file=sys.stderr)
+            said = f"{method} failed with {type(error).__name__}; the author finds the cause in the pack's output."
+            line = _line({"id": number, "error": {"code": INTERNAL_ERROR, "message": said}})
+        self._write(line)
 
     def _do(self, method: str, params: dict[str, Any], number: Any) -> dict[str, Any]:
         if method == "initialize":
@@ -122,6 +133,11 @@ class Server:
             elif "id" in heard:
                 self.waiting.append(heard)
         raise ToolError("The session ended while a person was asked.")
+
+
+def _line(message: dict[str, Any]) -> bytes:
+    """A message as it is sent. Half of a surrogate pair, as in the name of a file that is not UTF-8, becomes a `?`."""
+    return json.dumps({"jsonrpc": "2.0", **message}, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
 def _own_stdout() -> BinaryIO:

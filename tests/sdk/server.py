@@ -47,5 +47,25 @@ def fail() -> str:
     raise ToolError("No.")
 
 
+@pack.tool(side_effect="read_only", idempotent=True)
+def name(size: float = 1.0) -> dict[str, str]:
+    """Says the name of a file that is not UTF-8, under that name, and as a text."""
+    return {"\udcff.md": "\udcff.md"}
+
+
+@pack.tool(side_effect="read_only", idempotent=True)
+def text(number: bool = False) -> str:
+    """Gives, or raises, a text with half of a surrogate pair."""
+    if number:
+        raise ToolError("\udcff")
+    return "\udcff"
+
+
+@pack.tool(side_effect="read_only", idempotent=True, summary=lambda found: "A number.")
+def endless() -> dict[str, int]:
+    """Gives a number of more digits than Python writes."""
+    return {"number": 10**5000}
+
+
 if __name__ == "__main__":
     pack.serve()

@@ -91,4 +91,5 @@ def test_a_value_that_json_cannot_hold_is_refused() -> None:
     for value in (float("nan"), float("inf"), b"x", object(), {"a": {1, 2}}):
         with pytest.raises(TypeError):
             dump(value)
+    assert dump({"\udcff": ["\ud800x", "Zürich 🐐"]}) == {"?": ["?x", "Zürich 🐐"]}, "half of a pair is no character"
     assert dump({"a": (1, None, Colour.BLUE)}) == {"a": [1, None, "blue"]}

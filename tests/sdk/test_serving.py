@@ -40,7 +40,7 @@ async def test_a_real_client_lists_calls_and_is_asked() -> None:
             "Be brief.",
         )
         listed = {tool.name: tool for tool in (await client.list_tools()).tools}
-        assert sorted(listed) == ["ask", "fail", "say"]
+        assert sorted(listed) == ["ask", "endless", "fail", "name", "say", "text"]
         params = types.CallToolRequestParams.model_validate({"name": "say", "arguments": {"text": "hé"}, "_meta": META})
         said = await client.send_request(types.CallToolRequest(params=params), types.CallToolResult)
         assert said.structured_content == {"text": "hé", "key": "key-1"}
@@ -115,6 +115,28 @@ def test_what_is_no_message_is_answered_and_the_session_goes_on(wire: Wire) -> N
     wire.send(message("tools/call", "a", name="say", arguments={"text": "x"}))
     answer = wire.read()
     assert (answer["id"], answer["result"]["structuredContent"]["text"]) == ("a", "x"), "and no stray line before it"
+
+
+def test_no_answer_ends_the_session_whatever_is_in_it(wire: Wire) -> None:
+    wire.send(message("tools/call", 1, name="name"), message("tools/call", 2, name="text"))
+    assert wire.read()["result"]["structuredContent"] == {"?.md": "?.md"}
+    assert wire.read()["result"]["content"][0]["text"] == "?"
+    wire.send(message("tools/call", 3, name="text", arguments={"number": True}))
+    wire.send(message("tools/call", 4, name="\ud800"))
+    assert wire.read()["result"]["isError"]
+    assert "There is no tool ?;" in wire.read()["error"]["message"]
+    wire.send(message("tools/call", 5, name="endless"), message("tools/call", 6, name="name", _meta=[1]))
+    assert [(found["id"], found["error"]["code"]) for found in (wire.read(), wire.read())] == [(5, -32603), (6, -32603)]
+    wire.send(b"[" * 100_000, b'{"id": {}, "method": "ping"}', message("ping", 7))
+    assert [wire.read().get("error", {}).get("code") for _ in range(3)] == [-32700, -32600, None], "and it goes on"
+
+
+def test_a_number_beyond_all_numbers_is_the_callers_mistake_and_no_end(wire: Wire) -> None:
+    wire.send(message("tools/call", 1, name="name", arguments={"size": 10**400}))
+    error = wire.read()["error"]
+    assert (error["code"], "/size: must be a number" in error["message"]) == (-32602, True)
+    wire.send(message("tools/call", 2, name="name", arguments={"size": 10**300}))
+    assert not wire.read()["result"]["isError"], "the control"
 
 
 def test_a_cancelled_question_ends_the_call_and_what_came_meanwhile_is_answered(wire: Wire) -> None:
