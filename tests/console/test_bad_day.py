@@ -191,7 +191,12 @@ def test_what_failed_says_who_or_what_stopped_it_and_leads_there(browser: Browse
     page = eyes.page
     for name, cause, action, leads_to in (
         ("Pay invoice 2231", r"rejected by Arno Approver.+paid in February", "See who decided", "/approvals/apr_"),
-        ("Salaries of March", r"acme\.payroll does not serve.+connection", "See why the pack does not", "/attachments/att_"),
+        (
+            "Salaries of March",
+            r"acme\.payroll does not serve.+connection",
+            "See why the pack does not",
+            "/attachments/att_",
+        ),
         ("Rates of the day for Porto", r"rates\.bank\.example was refused", "See where the call", "/invocations/inv_"),
     ):
         page.goto(f"{bad_day.url}/w/{bad_day.ids['workspace']}/attention")
