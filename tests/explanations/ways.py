@@ -747,6 +747,29 @@ async def publication_not_allowed(place: Packs) -> str:
     return publication
 
 
+@on_packs("publication", "failed", "publication_withdrawn")
+async def publication_withdrawn(place: Packs) -> str:
+    listed = await publication_queued(place)
+    await publishing.run_publication(place.platform(), listed)
+    row = await publishing.get(place.ctx(), listed)
+    again = await publishing.publish(
+        place.ctx(), row["workspace_id"], release_id=row["release_id"], destination="local", visibility=None,
+        shared_with=[],
+    )  # fmt: skip
+    await place.approve(again["approval_id"])
+    await publishing.withdraw(place.ctx(), row["release_id"], "a flaw")
+    await publishing.run_publication(place.platform(), again["id"])
+    return str(again["id"])
+
+
+@on_packs("publication", "failed", "publication_lost")
+async def publication_lost(place: Packs) -> str:
+    publication = await publication_queued(place)
+    with patch.object(publishing.oci, "load", side_effect=OSError("no such disk")):
+        await publishing.run_publication(place.platform(), publication)
+    return publication
+
+
 @on_packs("publication", "failed", "release_not_publishable")
 async def release_not_publishable(place: Packs) -> str:
     publication = await publication_queued(place)

@@ -126,9 +126,35 @@ def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.T
     return made
 
 
+def sparse(name: str, size: int) -> bytes:
+    """An archive of one header that promises a file of this size, and has none of its bytes (GNU's sparse type)."""
+    made = entry(name, tarfile.GNUTYPE_SPARSE)
+    made.size = 0
+    block = bytearray(made.tobuf(tarfile.GNU_FORMAT))
+    block[483:495] = b"%011o\0" % size
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block[:512])
+    return bytes(block) + b"\0" * 1024
+
+
+def extended(name: str, data: bytes, **headers: str) -> bytes:
+    """An archive of one file with an extended header."""
+    made = entry(name)
+    made.size, made.pax_headers = len(data), headers
+    return made.tobuf(tarfile.PAX_FORMAT) + data.ljust(512, b"\0") + b"\0" * 1024
+
+
 @pytest.mark.parametrize(
     "archive",
     [
+        sparse("bomb", 900 * 1024 * 1024),
+        extended(
+            "bomb", b"x", **{"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "900000000"}
+        ),
+        extended("other", b"x", path="renamed"),
+        tar(entry("one"), entry("two"), entry("three"), data=b"x" * (oci.trees.MOST_BYTES // 3 + 1)),
+        tar(entry(".git/config"), data=b"x"),
+        tar(entry("a\\b"), data=b"x"),
         tar(entry("../outside"), data=b"x"),
         tar(entry("/etc/passwd"), data=b"x"),
         tar(entry("link", tarfile.SYMTYPE, "/etc/passwd")),
@@ -138,7 +164,22 @@ def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.T
         tar(*(entry(f"f{number}") for number in range(501))),
         b"no archive at all",
     ],
-    ids=["above", "absolute", "symlink", "hardlink", "device", "twice", "too many", "garbage"],
+    ids=[
+        "sparse",
+        "sparse by header",
+        "renamed by header",
+        "too much together",
+        "git's own",
+        "backslash",
+        "above",
+        "absolute",
+        "symlink",
+        "hardlink",
+        "device",
+        "twice",
+        "too many",
+        "garbage",
+    ],
 )
 @pytest.mark.capability(
     "REG-11", part="the digest follows from the contents alone, and every byte is checked against it"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import secrets
 import shutil
 import signal
 import tempfile
@@ -33,6 +34,7 @@ from tests.packs.registry_support import (
     trust,
 )
 from tests.packs.test_publishing import CRASHED, neighbour
+from tests.packs.test_registration import lock, small, tree
 from tests.packs.test_vouching import operator
 from tests.support.processes import ran, start
 from worka.broker.platform import PlatformLimits
@@ -132,6 +134,7 @@ async def test_a_registry_that_wants_a_credential_gets_it_and_nobody_reads_it(pl
         with pytest.raises(Problem) as manifest:
             await market.fetch(place.ctx(), place.world.workspace_id, destination="outside", digest=made.digest)
         assert manifest.value.problem_code == "manifest_invalid", "it came, and is no pack"
+        assert not _kept(place, made.digest), "what is no pack is not kept"
         await destinations.remove(place.ctx(), shown["id"])
         await destinations.create(
             place.ctx(), place.world.workspace_id, name="outside", host=HOST, port=443, repository="team/packs",
@@ -147,12 +150,46 @@ async def test_a_registry_that_wants_a_credential_gets_it_and_nobody_reads_it(pl
     )
 
 
+def _kept(place: Packs, digest: str) -> bool:
+    """Whether an artifact lies in the layout."""
+    return (Paths(place.world.settings.home).objects / "oci/blobs/sha256" / digest.removeprefix("sha256:")).exists()
+
+
+@pytest.mark.capability("REG-11", part="what comes is kept once it is a pack that whoever asks may register")
+async def test_what_was_fetched_is_kept_once_it_may_be_registered_and_not_when_it_is_only_tried(
+    place: Packs, tmp_path: Path
+) -> None:
+    made = oci.build(small(version="3.1.4", description=secrets.token_hex(8)), lock(), tree())
+    with liar(tmp_path) as outside:
+        await named(place, outside.outside)
+        outside.holds(made)
+
+        async def fetched(ctx: Context) -> Row:
+            return await market.fetch(ctx, place.world.workspace_id, destination="outside", digest=made.digest)
+
+        with pytest.raises(Denied):
+            await fetched(place.ctx("viewer"))
+        assert not _kept(place, made.digest)
+        trying = place.ctx()
+        trying.undone = True
+        tried = await fetched(trying)
+        trees = Paths(place.world.settings.home).objects / "trees" / tried["source"]["contents"]
+        assert (_kept(place, made.digest), trees.exists()) == (False, False)
+        drafted = await fetched(place.ctx())
+        assert drafted["state"] == "draft"
+        assert (_kept(place, made.digest), trees.exists()) == (True, True)
+
+
 def _lies(made: oci.Artifact, other: oci.Artifact) -> dict[str, tuple[Any, str]]:
     """What a registry may answer to a fetch, and the reason that must be told."""
     layer = made.layers[-1]["digest"]
 
     def elsewhere(handler: BaseHTTPRequestHandler, path: str) -> bool:
         say(handler, 307, Location=f"https://169.254.169.254{path}")
+        return True
+
+    def nowhere(handler: BaseHTTPRequestHandler, _path: str) -> bool:
+        say(handler, 307, Location="https://[::1/v2/")
         return True
 
     def cut(handler: BaseHTTPRequestHandler, _path: str) -> bool:
@@ -199,6 +236,7 @@ def _lies(made: oci.Artifact, other: oci.Artifact) -> dict[str, tuple[Any, str]]
         "a layer with more behind it": (layer_of(made.blobs[layer] + b"x"), "registry_lied"),
         "an empty layer": (layer_of(b""), "registry_lied"),
         "a redirect inward": (elsewhere, "registry_redirected"),
+        "a redirect to no address": (nowhere, "registry_redirected"),
         "an answer that is cut": (cut, "registry_unreachable"),
         "an answer without end": (endless, "artifact_too_large"),
         "an error": (lambda handler, _: say(handler, 500, b"no") or True, "registry_refused"),
@@ -253,6 +291,12 @@ async def test_a_registry_that_misleads_a_push_makes_it_fail_and_nothing_is_list
             say(handler, 202, Location="https://127.0.0.1/v2/team/packs/blobs/uploads/u1")
             return True
 
+        def nowhere(handler: BaseHTTPRequestHandler, _path: str) -> bool:
+            if handler.command != "POST":
+                return False
+            say(handler, 202, Location="https://[::1/v2/team/packs/blobs/uploads/u1")
+            return True
+
         def other_repository(handler: BaseHTTPRequestHandler, _path: str) -> bool:
             if handler.command != "POST":
                 return False
@@ -273,7 +317,7 @@ async def test_a_registry_that_misleads_a_push_makes_it_fail_and_nothing_is_list
 
         for lie, reason in (
             (inward, "registry_redirected"), (other_repository, "registry_redirected"), (pretends, "registry_refused"),
-            (full, "registry_refused"),
+            (full, "registry_refused"), (nowhere, "registry_redirected"),
         ):  # fmt: skip
             row = await push(lie)
             assert (row["state"], row["reason"]) == ("failed", reason), lie.__name__

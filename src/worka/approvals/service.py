@@ -251,6 +251,12 @@ async def redeem(ctx: Context, approval_id: str, *, digest: str, decision: Decis
         return Redemption(True, "used", await consume(ctx, approval_id, used_by))
 
 
+def still_asked(row: Row, decision: Decision, own_rules: Collection[str]) -> bool:
+    """Whether consent by this approval is what policy (`decision`, made just now) and the domain (`own_rules`, as they are
+    now) ask for: for what was used once and is carried out later. Pure."""
+    return sorted(row["own_rules"]) == sorted(own_rules) and not moved.differs(row, decision)
+
+
 async def locked(ctx: Context, approval_id: str) -> Row | None:
     """An approval that is about to end by itself or by a person, locked after what waits for it."""
     row = await store.get(ctx.conn, approval_id)

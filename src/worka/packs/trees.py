@@ -32,14 +32,28 @@ def decode(files: Mapping[str, str]) -> dict[str, bytes]:
         total += len(found[name])
         if total > MOST_BYTES:
             raise LockInvalid(f"The tree has more than {MOST_BYTES} bytes.", code="tree_invalid")
-    return found
+    return check(found)
+
+
+def check(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """A tree that can be kept: the same limits for one that came as bytes. Raises LockInvalid."""
+    for name in files:
+        check_name(name)
+        if any(str(above) in files for above in PurePosixPath(name).parents):
+            raise LockInvalid(f"{name[:80]!r} lies below a file.", code="tree_invalid")
+    if len(files) > MOST_FILES or sum(map(len, files.values())) > MOST_BYTES:
+        raise LockInvalid(
+            f"The tree has more than {MOST_FILES} files, or more than {MOST_BYTES} bytes.", code="tree_invalid"
+        )
+    return dict(files)
 
 
 def check_name(name: str) -> None:
     """Raises LockInvalid (`tree_invalid`) for a name that is no plain relative path, or that git would read as its own."""
     path = PurePosixPath(name)
     bad = path.is_absolute() or ".." in path.parts or str(path) != name or not name.isprintable() or len(name) > 300
-    if bad or name in {"", "."} or "\\" in name or any(part.startswith(".git") for part in path.parts):
+    bad = bad or any(part.startswith(".git") or len(part.encode()) > 255 for part in path.parts)
+    if bad or name in {"", "."} or "\\" in name:
         raise LockInvalid(f"{name[:80]!r} is not a plain relative path.", code="tree_invalid")
 
 
@@ -61,19 +75,20 @@ def keep(root: Path, contents: str, files: Mapping[str, bytes]) -> None:
     # A folder of this call's own: the same tree may be sent by several requests of this process at once.
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{contents}.", dir=target.parent))
-    scratch.chmod(0o755)
-    for name, data in files.items():
-        path = scratch / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        path.chmod(0o644)
     try:
+        scratch.chmod(0o755)
+        for name, data in files.items():
+            path = scratch / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+            path.chmod(0o644)
         scratch.rename(target)
     except OSError:
         # Another request wrote the same tree meanwhile.
-        shutil.rmtree(scratch, ignore_errors=True)
         if not target.is_dir():
             raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def intact(root: Path, contents: str, known: Mapping[str, str]) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 from worka.approvals import explain as approvals
 from worka.authorization.explain import offer
 from worka.kernel import reasons
+from worka.kernel.clock import now
 from worka.kernel.context import Context, Resource
 from worka.kernel.explanation import Evidence, Explanation, LastError, NextAction, WaitingOn
 from worka.packs.registry import actions
@@ -53,6 +54,10 @@ async def explain_publication(ctx: Context, publication_id: str) -> Explanation:
                 who=["the platform"], because="The platform does this by itself.",
             )
         )  # fmt: skip
+        if row["since"] < now() - publishing.LOST:
+            following.append(
+                await offer(ctx, "Take it up again", f"worka registry retry {publication_id}", actions.PUBLISH, pack)
+            )
     elif state == "failed":
         headline = f"The publication of {name} to {row['destination']} failed: {error.get('message', meaning)}"
         following.append(

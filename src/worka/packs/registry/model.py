@@ -7,7 +7,9 @@ from worka.kernel.states import State, StateMachine, machine
 FAILURES = (
     "artifact_damaged",
     "broker_unavailable",
+    "publication_lost",
     "publication_not_allowed",
+    "publication_withdrawn",
     "registry_answered_late",
     "registry_lied",
     "registry_refused",

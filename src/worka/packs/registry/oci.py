@@ -14,7 +14,7 @@ import tarfile
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from worka.kernel import canonical, strict_json
@@ -173,13 +173,17 @@ def contents(artifact: Artifact) -> Contents:
 
 
 def _untar(data: bytes) -> dict[str, bytes]:
+    """The files of a tar that holds nothing but plain ones: none sparse, none renamed or resized by an extended header, for
+    those say how large a file is without having its bytes. Together at most what a tree may have, counted before it is read."""
     found: dict[str, bytes] = {}
+    total = 0
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
         for entry in tar:
-            path = PurePosixPath(entry.name)
-            plain = entry.isreg() and not path.is_absolute() and ".." not in path.parts and entry.name not in found
-            if not plain or len(found) >= trees.MOST_FILES or entry.size > trees.MOST_BYTES:
-                raise ValueError(f"{entry.name[:80]!r} is no plain file, or there are too many")
+            total += entry.size
+            plain = entry.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not entry.issparse() and not entry.pax_headers
+            if not plain or entry.name in found or len(found) >= trees.MOST_FILES or total > trees.MOST_BYTES:
+                raise ValueError(f"{entry.name[:80]!r} is no plain file, or there is too much")
+            trees.check_name(entry.name)
             file = tar.extractfile(entry)
             assert file is not None
             found[entry.name] = file.read()

@@ -190,14 +190,20 @@ class Remote:
         if found.status == status:
             return
         if 300 <= found.status < 400:
-            host = urlsplit(found.headers.get("location", "")).hostname or "elsewhere"
+            try:
+                host = urlsplit(found.headers.get("location", "")).hostname or "elsewhere"
+            except ValueError:
+                host = "no address"
             raise RemoteProblem("registry_redirected", f"it answered {found.status} and sends us to {host[:100]}")
         said = redact.text("".join(char for char in found.body[:300].decode("utf-8", "replace") if char.isprintable()))
         raise RemoteProblem("registry_refused", f"it answered {found.status}: {said}".rstrip(": "), status=found.status)
 
     def _inside(self, location: str) -> str:
         """The address of an upload, if it lies in this repository of this registry: another is never called."""
-        whole = urljoin(self.base, location)
+        try:
+            whole = urljoin(self.base, location)
+        except ValueError:
+            raise RemoteProblem("registry_redirected", f"it would have the upload go to {location[:200]}") from None
         if not location or not whole.startswith(self.base + "blobs/uploads/") or "#" in whole:
             raise RemoteProblem("registry_redirected", f"it would have the upload go to {whole[:200]}")
         return whole

@@ -55,9 +55,11 @@ async def register(
     place: str = manifests.PLACE,
     tree: dict[str, bytes] | None = None,
     origin: Row | None = None,
+    artifact: oci.Artifact | None = None,
 ) -> Row:
     """The release of this manifest, as a draft that a worker builds; the one that is there when the same was sent
-    before. `files` are base64 as they were sent, `tree` the same as bytes; `origin` says of what was fetched, where from.
+    before. `files` are base64 as they were sent, `tree` the same as bytes; `origin` says of what was fetched, where from, and
+    `artifact` is what came, kept as it came. What is only tried leaves nothing on the disk.
 
     Raises ManifestInvalid, LockInvalid (before anything is written), Denied, VersionTaken.
     """
@@ -71,6 +73,8 @@ async def register(
         tree = {}
     elif tree is None:
         tree = trees.decode(files or {})
+    else:
+        tree = trees.check(tree)
     if package.ecosystem == "path" and not tree:
         raise LockInvalid("A `path` package is sent along as `files`.", code="tree_invalid")
     wrong = manifests.absent_files(manifest, tree) if tree else []
@@ -89,8 +93,11 @@ async def register(
         "source": package.ecosystem,
     }
     await ctx.require(actions.REGISTER.name, Resource("pack", manifest.pack, ctx.workspace_id, facts), **facts)
-    if tree:
-        await asyncio.to_thread(trees.keep, Paths(ctx.settings.home).objects, contents, tree)
+    objects = Paths(ctx.settings.home).objects
+    if artifact is not None and not ctx.undone:
+        await asyncio.to_thread(oci.keep, objects, artifact, f"{manifest.pack} {manifest.version}")
+    if tree and not ctx.undone:
+        await asyncio.to_thread(trees.keep, objects, contents, tree)
     source: Row = {
         "contents": contents,
         "ecosystem": package.ecosystem,

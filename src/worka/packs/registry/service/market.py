@@ -210,15 +210,13 @@ async def _take(ctx: Context, artifact: oci.Artifact, envelopes: list[Row], orig
         raise ArtifactInvalid(
             "The artifact is of another release than the one that was listed.", reason="registry_lied"
         )
-    await asyncio.to_thread(
-        oci.keep, Paths(ctx.settings.home).objects, artifact, f"{told['publisher']}.{told['name']} {told['version']}"
-    )
     row = await releases.register(
         ctx,
         found.manifest,
         lock_text=found.lock,
         tree=dict(found.files),
         origin={**origin, "artifact_digest": artifact.digest},
+        artifact=artifact,
     )
     async with ctx.transaction() as conn:
         # Only what stands under the contents that came: a release that was here before keeps its own word.

@@ -7,13 +7,15 @@ same artifact put twice is one, so a publication is safe to run twice and after 
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import timedelta
 from typing import Any
 
 from worka.approvals import service as approvals
 from worka.approvals import store as approval_rows
-from worka.kernel import canonical
+from worka.kernel import canonical, clock
 from worka.kernel.context import Context, Decision, Principal, Resource
+from worka.kernel.errors import Problem
 from worka.kernel.ids import new_id
 from worka.kernel.paths import Paths
 from worka.kernel.redact import text
@@ -29,6 +31,9 @@ from worka.packs.service import reading
 
 Row = dict[str, Any]
 SUBJECT = "publication"
+LOST = timedelta(minutes=15)
+"""After which a publication that stands queued or under way counts as one that nobody carries: it may be taken up again."""
+log = logging.getLogger("worka.packs")
 
 
 async def publish(
@@ -194,23 +199,53 @@ async def _redeemed(ctx: Context, row: Row, release: Row) -> bool:
     """Decides again, as who asked, now: rights and policy of the moment count, not those of the request."""
     approval = await approval_rows.get(ctx.conn, row["approval_id"])
     assert approval is not None
+    decision, digest = await _as_who_asked(ctx, row, release, approval)
+    redemption = await approvals.redeem(ctx, approval["id"], digest=digest, decision=decision, used_by=row["id"])
+    return redemption.usable and await _hindrance(ctx, row, release) is None
+
+
+async def _as_who_asked(ctx: Context, row: Row, release: Row, approval: Row) -> tuple[Decision, str]:
+    """What is decided now on what was asked for, by whom it was asked; and the digest of it."""
     behind = approval["originating_person"]
     asker = ctx.acting(Principal(approval["requester_kind"], approval["requester_id"], "", ctx.tenant_id))
     asker.originating_person = behind
     facts = _facts(release, row["destination"], row["visibility"])
-    resource = Resource("pack", _pack(release), row["workspace_id"], facts)
-    decision = await asker.decide(actions.PUBLISH, resource, **facts)
-    action = _action(row, release, f"{approval['requester_kind']}:{approval['requester_id']}", behind)
-    redemption = await approvals.redeem(
-        ctx, approval["id"], digest=canonical.sha256_hex(action), decision=decision, used_by=row["id"]
+    decision = await asker.decide(
+        actions.PUBLISH, Resource("pack", _pack(release), row["workspace_id"], facts), **facts
     )
-    if not redemption.usable or release["state"] != "released":
+    action = _action(row, release, f"{approval['requester_kind']}:{approval['requester_id']}", behind)
+    return decision, canonical.sha256_hex(action)
+
+
+async def _agreed(ctx: Context, row: Row, release: Row, policy: rules.Policy) -> bool:
+    """Whether those agreed to it whom the registry's policy, and the rules of the workspace, want to be asked by now."""
+    if row["approval_id"] is None:
+        return not policy.approvers
+    approval = await approval_rows.get(ctx.conn, row["approval_id"])
+    if approval is None or approval["consumed_by"] != row["id"]:
         return False
+    decision, digest = await _as_who_asked(ctx, row, release, approval)
+    return approval["digest"] == digest and approvals.still_asked(approval, decision, policy.approvers)
+
+
+async def _hindrance(ctx: Context, row: Row, release: Row) -> tuple[str, str] | None:
+    """Why what was asked for may not go on, decided in the transaction that it is about: a reason code and a sentence.
+    Nothing that held when it was asked for, or approved, or begun, is taken to hold still."""
+    if release["state"] != "released":
+        return "release_not_publishable", f"{_name(release)} is {release['state']}."
+    target = await store.destination(ctx.conn, row["destination_id"]) if row["destination_id"] else None
+    if target is not None and target["state"] != "active":
+        return "publication_not_allowed", f"The destination {target['name']} was removed."
+    listing = await store.listing_of(ctx.conn, row["release_id"])
+    if listing is not None and listing["state"] == "withdrawn" and listing["since"] > row["created_at"]:
+        return "publication_withdrawn", f"{_name(release)} was withdrawn from the marketplace after this was asked for."
     try:
-        await _allowed(ctx, release, row["destination"], row["visibility"])
-    except NotPublishable:
-        return False
-    return True
+        policy = await _allowed(ctx, release, row["destination"], row["visibility"])
+    except NotPublishable as refused:
+        return "publication_not_allowed", refused.detail
+    if not await _agreed(ctx, row, release, policy):
+        return "publication_not_allowed", "Policy wants others to agree to it than those who did: ask for it again."
+    return None
 
 
 # carrying it out ----------------------------------------------------------------------------------------------------
@@ -220,7 +255,7 @@ async def run_publication(ctx: Context, publication_id: str) -> None:
     begun = await _begin(ctx, publication_id)
     if begun is None:
         return
-    row, release, target, envelopes = begun
+    row, target, envelopes = begun
     location = f"oci/{row['digest']}"
     try:
         artifact = await asyncio.to_thread(oci.load, Paths(ctx.settings.home).objects, row["digest"])
@@ -234,32 +269,28 @@ async def run_publication(ctx: Context, publication_id: str) -> None:
         reason = "registry_lied" if problem.reason == "artifact_too_large" else problem.reason
         await _fail(ctx, row, reason, str(problem), getattr(problem, "more", {}))
         return
-    await _end(ctx, row, release, location)
+    except (Problem, OSError, ValueError) as error:
+        # Whatever else was in the way: it ends as failed, since a publication that stays under way is in nobody's hands.
+        log.exception("publication %s was not carried out", publication_id)
+        await _fail(ctx, row, "publication_lost", f"It was not carried out: {type(error).__name__}.", {})
+        return
+    await _end(ctx, row, location)
 
 
-async def _begin(ctx: Context, publication_id: str) -> tuple[Row, Row, Row | None, list[Row]] | None:
+async def _begin(ctx: Context, publication_id: str) -> tuple[Row, Row | None, list[Row]] | None:
     """Takes it up, if it still may be published: what was approved may be forbidden by now."""
     async with ctx.transaction() as conn:
         row = await store.publication(conn, publication_id, lock=True)
         if row is None or row["state"] not in ("queued", "pushing"):
             return None
         release = await packs.release(conn, row["release_id"])
-        target = await store.destination(conn, row["destination_id"]) if row["destination_id"] else None
         assert release is not None
-        why: tuple[str, str] | None = None
-        if release["state"] != "released":
-            why = ("release_not_publishable", f"{_name(release)} is {release['state']}.")
-        elif target is not None and target["state"] != "active":
-            why = ("publication_not_allowed", f"The destination {target['name']} was removed.")
-        else:
-            try:
-                await _allowed(ctx, release, row["destination"], row["visibility"])
-            except NotPublishable as refused:
-                why = ("publication_not_allowed", refused.detail)
+        why = await _hindrance(ctx, row, release)
         if why is not None:
             await _move(ctx, row, "failed", why[0], error={"code": why[0], "message": why[1]})
             ctx.failpoint("registry.publication.before_commit")
             return None
+        target = await store.destination(conn, row["destination_id"]) if row["destination_id"] else None
         if row["state"] == "queued":
             await _move(ctx, row, "pushing", "publication_under_way")
             ctx.failpoint("registry.publication.before_commit")
@@ -268,14 +299,21 @@ async def _begin(ctx: Context, publication_id: str) -> tuple[Row, Row, Row | Non
             for item in await store.attestations(conn, row["release_id"])
             if item["digest"] == row["digest"]
         ]
-        return {**row, "state": "pushing"}, release, target, said
+        return {**row, "state": "pushing"}, target, said
 
 
-async def _end(ctx: Context, row: Row, release: Row, location: str) -> None:
-    """It lies there: published, and listed, in one commit."""
+async def _end(ctx: Context, row: Row, location: str) -> None:
+    """It lies there: published, and listed, in one commit; if all that it was begun for still holds in that commit."""
     async with ctx.transaction() as conn:
         now = await store.publication(conn, row["id"], lock=True)
-        if now is None or now["state"] != "pushing":
+        if now is None or (now["state"], now["attempt"]) != ("pushing", row["attempt"]):
+            return
+        release = await packs.release_for_update(conn, row["release_id"])
+        assert release is not None
+        why = await _hindrance(ctx, now, release)
+        if why is not None:
+            await _move(ctx, now, "failed", why[0], error={"code": why[0], "message": why[1]})
+            ctx.failpoint("registry.publication.before_commit")
             return
         await _move(ctx, now, "published", "publication_done", location=location)
         before = await store.listing_of(conn, row["release_id"])
@@ -295,7 +333,7 @@ async def _end(ctx: Context, row: Row, release: Row, location: str) -> None:
 async def _fail(ctx: Context, row: Row, reason: str, message: str, more: Row) -> None:
     async with ctx.transaction() as conn:
         now = await store.publication(conn, row["id"], lock=True)
-        if now is None or now["state"] != "pushing":
+        if now is None or (now["state"], now["attempt"]) != ("pushing", row["attempt"]):
             return
         error = {"code": reason, "message": text(message)[:2000], **more}
         await _move(ctx, now, "failed", reason, error=error)
@@ -303,22 +341,29 @@ async def _fail(ctx: Context, row: Row, reason: str, message: str, more: Row) ->
 
 
 async def retry(ctx: Context, publication_id: str) -> Row:
-    """Takes up a failed publication again. What was approved is still what happens; policy is asked again. Raises
-    PublicationNotFound, Denied, NotPublishable, Conflict."""
+    """Takes up a failed publication again, or one that nobody carries any more (LOST). What was approved is still what happens;
+    policy, and whom it asks, are asked again. Raises PublicationNotFound, Denied, NotPublishable, Conflict."""
     assert ctx.tenant_id is not None
     async with ctx.transaction() as conn:
         row = await _visible(ctx, publication_id, lock=True)
         release = await packs.release(conn, row["release_id"])
         assert release is not None
         decision = await _asked(ctx, release, row["destination"], row["visibility"])
+        if row["state"] in ("queued", "pushing") and row["since"] < clock.now() - LOST:
+            message = f"Nobody has carried it on for {LOST.seconds // 60} minutes."
+            await _move(ctx, row, "failed", "publication_lost", error={"code": "publication_lost", "message": message})
+            row = {**row, "state": "failed"}
         PUBLICATION.check(row["state"], "queued")
         policy = await _allowed(ctx, release, row["destination"], row["visibility"])
-        if row["approval_id"] is None and (decision.verdict == "ask" or policy.approvers):
+        _publishable(release)
+        asks = row["approval_id"] is None and (decision.verdict == "ask" or policy.approvers)
+        if asks or not await _agreed(ctx, row, release, policy):
             raise NotPublishable(
-                "Policy asks for an approval by now, and this publication had none.", code="approval_missing",
+                "Policy asks for an approval by now that this publication does not have.", code="approval_missing",
                 remedy="Ask for it again with `worka pack publish`.",
             )  # fmt: skip
-        _publishable(release)
+        if (why := await _hindrance(ctx, row, release)) is not None:
+            raise NotPublishable(why[1], code=why[0], remedy="Ask for it again with `worka pack publish`.")
         await _move(ctx, row, "queued", "publication_waiting", again=True)
         await store.enqueue_publication(conn, ctx.tenant_id, publication_id, row["attempt"] + 1)
         ctx.failpoint("registry.publication.before_commit")
@@ -330,6 +375,8 @@ async def withdraw(ctx: Context, release_id: str, why: str) -> Row:
     NotListed."""
     release = await reading.release(ctx, release_id)
     async with ctx.transaction() as conn:
+        # One after another with what lists it: a publication sees the withdrawal, or was there before it.
+        await packs.release_for_update(conn, release_id)
         facts = {"pack": _pack(release), "release": release_id}
         await ctx.require(
             actions.LISTING_WITHDRAW, Resource("pack", _pack(release), release["workspace_id"], facts), **facts

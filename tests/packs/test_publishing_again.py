@@ -1,0 +1,112 @@
+"""What was agreed to, and is carried out later: policy, approvers, the listing and the release count as they are by then."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from tests.packs.conftest import Packs
+from tests.packs.registry_support import ask, carried, policy, published, released
+from worka.kernel.errors import Conflict
+from worka.packs import service
+from worka.packs.registry import explain
+from worka.packs.registry.errors import NotPublishable
+from worka.packs.registry.service import publishing
+
+Row = dict[str, Any]
+
+
+@pytest.mark.capability("REG-5", part="approvers that policy names later are asked too, before anything is carried out")
+async def test_consent_under_fewer_approvers_than_policy_names_by_now_carries_nothing(place: Packs) -> None:
+    release = await released(place)
+    waiting, agreed = await ask(place, release, visibility="shared"), await ask(place, release)
+    await place.approve(agreed["approval_id"])
+    await policy(place, approvers=["approve:2"])
+    await place.approve(waiting["approval_id"])
+    assert (await publishing.get(place.ctx(), waiting["id"]))["reason"] == "publication_superseded"
+    failed = await carried(place, agreed)
+    assert (failed["state"], failed["reason"]) == ("failed", "publication_not_allowed")
+    with pytest.raises(NotPublishable) as again:
+        await publishing.retry(place.ctx(), agreed["id"])
+    assert again.value.problem_code == "approval_missing"
+    assert await place.world.rows("listing") == []
+    # Those who agreed are whom policy asks once more: their consent counts.
+    await policy(place)
+    assert (await carried(place, await publishing.retry(place.ctx(), agreed["id"])))["state"] == "published"
+
+
+@pytest.mark.capability("REG-6", part="what was withdrawn is listed again by nothing that was asked for before")
+async def test_a_listing_that_was_withdrawn_stays_so_whatever_was_asked_for_before(place: Packs) -> None:
+    release = await released(place)
+    await published(place, release)
+    before = await ask(place, release)
+    await place.approve(before["approval_id"])
+    await publishing.withdraw(place.ctx(), release["id"], "a flaw")
+    failed = await carried(place, before)
+    assert (failed["state"], failed["reason"]) == ("failed", "publication_withdrawn")
+    with pytest.raises(NotPublishable) as again:
+        await publishing.retry(place.ctx(), before["id"])
+    assert again.value.problem_code == "publication_withdrawn"
+    assert [row["state"] for row in await place.world.rows("listing")] == ["withdrawn"]
+    assert (await published(place, release))["state"] == "published", "asked for since then"
+    assert [row["state"] for row in await place.world.rows("listing")] == ["listed"]
+
+
+@pytest.mark.capability("REG-6", part="policy, release and listing are asked again in the commit that lists it")
+async def test_what_changed_while_it_was_carried_counts_in_the_commit_that_lists_it(place: Packs) -> None:
+    release = await released(place)
+    ending = publishing.__dict__["_end"]
+
+    async def meanwhile(change: Callable[[], Awaitable[Any]]) -> Row:
+        row = await ask(place, release)
+        await place.approve(row["approval_id"])
+
+        async def end(*given: Any) -> None:
+            assert (await publishing.get(place.ctx(), row["id"]))["state"] == "pushing"
+            await change()
+            await ending(*given)
+
+        with patch.object(publishing, "_end", end):
+            return await carried(place, row)
+
+    async def nothing() -> None:
+        pass
+
+    tightened = await meanwhile(lambda: policy(place, image_destinations=["elsewhere.example:443/x"]))
+    assert (tightened["state"], tightened["reason"]) == ("failed", "publication_not_allowed")
+    await policy(place)
+    assert await place.world.rows("listing") == []
+    assert (await meanwhile(nothing))["state"] == "published"
+    withdrawn = await meanwhile(lambda: publishing.withdraw(place.ctx(), release["id"], "a flaw"))
+    assert (withdrawn["state"], withdrawn["reason"]) == ("failed", "publication_withdrawn")
+    revoked = await meanwhile(lambda: service.revoke(place.ctx(), release["id"], "a flaw"))
+    assert (revoked["state"], revoked["reason"]) == ("failed", "release_not_publishable")
+    assert [row["state"] for row in await place.world.rows("listing")] == ["withdrawn"]
+
+
+@pytest.mark.capability("REG-10", part="a publication that nobody carries any more can be taken up again")
+async def test_a_publication_that_was_lost_on_the_way_is_taken_up_again_and_one_under_way_is_not(place: Packs) -> None:
+    release = await released(place)
+    row = await ask(place, release)
+    await place.approve(row["approval_id"])
+    with patch.object(publishing.oci, "load", side_effect=OSError("no such disk")):
+        failed = await carried(place, row)
+    assert (failed["state"], failed["reason"]) == ("failed", "publication_lost")
+    await publishing.retry(place.ctx(), row["id"])
+    with patch.object(publishing.oci, "load", side_effect=KeyboardInterrupt), contextlib.suppress(KeyboardInterrupt):
+        await carried(place, row)
+    assert (await publishing.get(place.ctx(), row["id"]))["state"] == "pushing"
+    with pytest.raises(Conflict):
+        await publishing.retry(place.ctx(), row["id"])
+    assert (await explain.explain_publication(place.ctx("owner"), row["id"])).next == []
+    with patch.object(publishing, "LOST", timedelta(0)):
+        told = await explain.explain_publication(place.ctx("owner"), row["id"])
+        assert [step.command for step in told.next] == [f"worka registry retry {row['id']}"]
+        again = await publishing.retry(place.ctx(), row["id"])
+    assert (again["state"], again["attempt"]) == ("queued", 3)
+    assert (await carried(place, again))["state"] == "published"
