@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from worka.cli import output, packs, starter
 from worka.cli.client import EXIT, Failed
 from worka.cli.shell import client, read_json, show
 from worka.kernel.errors import Problem
-from worka.packs import archive, checking, folder, rules
+from worka.packs import archive, checking, files, folder, rules
 from worka.packs.checking import Verdict
 from worka.packs.manifest import PLACE, Manifest
 
@@ -260,7 +261,8 @@ def tools(
     same = not value["differences"] and manifest.tools != "discover"
     if write and not dry_run and not same:
         document = source.document | {"tools": value["tools"]}
-        (path / source.place).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        with spoken():
+            files.write(path, source.place, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
     value |= {"written": write and not dry_run and not same, "same": same}
     if not show(value):
         for item in value["differences"]:
@@ -304,8 +306,7 @@ def build(
         data = archive.pack(source.files)
     target = out or path / "dist" / f"{manifest.pack}-{manifest.version}{archive.SUFFIX}"
     if not dry_run:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
+        _put(path, target, data)
     value = {
         "file": str(target), "sha256": archive.digest(data), "bytes": len(data), "files": sorted(source.files),
         "pack": manifest.pack, "version": manifest.version, "written": not dry_run,
@@ -314,6 +315,14 @@ def build(
         said = "dry run: would write" if dry_run else "[green]✓[/] wrote"
         output.talk.print(f"{said} {output.escape(str(target))}: {len(source.files)} files, {len(data)} bytes")
         output.text(f"sha256:{value['sha256']}")
+
+
+def _put(path: Path, target: Path, data: bytes) -> None:
+    """Writes the archive. Within the pack's folder no link is followed; elsewhere the caller's own way is taken, up to the file."""
+    whole, inside = Path(os.path.abspath(target)), Path(os.path.abspath(path))
+    base = inside if whole.is_relative_to(inside) else whole.parent
+    with spoken():
+        files.write(base, whole.relative_to(base).as_posix(), data)
 
 
 def release(path: Source, dry_run: DryRun = False) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +11,9 @@ import typer
 from worka.cli import output
 from worka.cli.client import Client, Failed
 from worka.cli.shell import client, show
-from worka.kernel.errors import Problem
+from worka.packs import files, trees
 from worka.packs import folder as folders
+from worka.packs import manifest as manifests
 from worka.packs.runtime.lock import resolve, resolve_npm
 
 pack = typer.Typer(no_args_is_help=True, help="Packs: releases and attachments.")
@@ -51,11 +51,11 @@ def register(api: Client, folder: Path, key: str | None = None) -> Any:
 
 
 def pack_body(folder: Path) -> dict[str, Any]:
-    """The registration request of a folder or an archive: manifest, lock, and the files of a pack that is its own source."""
-    try:
-        source = folders.read(folder)
-    except Problem as problem:
-        raise Failed(problem.body(), 2) from problem
+    """The registration request of a folder or an archive: manifest, lock, and the files of a pack that is its own source.
+    What would be refused is not sent. Raises Failed."""
+    from worka.cli import building
+
+    source, _ = building.read(folder)
     body: dict[str, Any] = {"manifest": source.document, "place": source.place, "lock": source.lock}
     if source.is_tree:
         body["files"] = {name: base64.b64encode(data).decode() for name, data in source.files.items()}
@@ -65,11 +65,16 @@ def pack_body(folder: Path) -> dict[str, Any]:
 @pack.command("lock")
 def pack_lock(
     folder: Annotated[Path, typer.Argument(help="folder with worka/aip.json", exists=True, file_okay=False)],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="resolve it, and write nothing")] = False,
 ) -> None:
     """Write the hashed lock of the package that the manifest names."""
-    value = lock(folder)
+    from worka.cli.building import spoken
+
+    with spoken():
+        value = lock(folder, dry_run=dry_run)
     if not show(value):
-        output.talk.print(f"[green]✓[/] {value['lock']}: {value['packages']} packages, by their hashes")
+        said = "dry run: would write" if dry_run else "[green]✓[/] wrote"
+        output.talk.print(f"{said} {output.escape(value['lock'])}: {value['packages']} packages, by their hashes")
 
 
 @pack.command("list")
@@ -125,43 +130,32 @@ def mounts_of(given: list[str] | None) -> dict[str, Path]:
     return {name: Path(path) for name, path in (item.split("=", 1) for item in given or [])}
 
 
-def lock(folder: Path) -> dict[str, Any]:
-    """Writes the lock that the manifest names; what stands in it is preferred. Returns {lock, packages}.
+def lock(folder: Path, *, dry_run: bool = False) -> dict[str, Any]:
+    """Writes the lock that the manifest names; what stands in it is preferred. Returns {lock, packages, written}.
 
-    Raises Failed when the manifest names no PyPI or npm package, BuildFailed when the package cannot be resolved.
+    Raises Failed when the manifest names no PyPI or npm package; ManifestInvalid, FolderUnreadable, LockInvalid, TargetRefused;
+    BuildFailed when the package cannot be resolved.
     """
-    package = manifest_of(folder).get("runtime", {}).get("package") or {}
-    ecosystem = package.get("ecosystem")
-    if ecosystem not in ("pypi", "npm") or not package.get("name") or not package.get("version"):
+    source = folders.read(folder)
+    manifest, _ = manifests.read(source.document, place=source.place)
+    package = manifest.runtime.package
+    if package is None or package.ecosystem not in ("pypi", "npm"):
         raise Failed(
             {
                 "code": "nothing_to_lock",
                 "title": "The manifest names no package to lock",
-                "detail": f"{folder}/worka/aip.json: runtime.package needs ecosystem pypi or npm, a name and a version",
+                "detail": f"{folder}/{source.place}: runtime.package needs ecosystem pypi or npm, a name and a version",
                 "remedy": "Name the package, or write requirements.lock yourself for a pack that is its own source.",
             },
             2,
         )
-    target = folder / str(package.get("lock") or "requirements.lock")
-    resolving = resolve_npm if ecosystem == "npm" else resolve
-    return {"lock": str(target), "packages": resolving(str(package["name"]), str(package["version"]), target)}
-
-
-def manifest_of(folder: Path) -> dict[str, Any]:
-    """The manifest of a pack's folder. Raises Failed when it cannot be read."""
-    path = folder / "worka" / "aip.json"
-    try:
-        manifest = json.loads(path.read_text())
-        if not isinstance(manifest, dict):
-            raise ValueError("it is not a JSON object")
-    except (OSError, ValueError) as error:
-        raise Failed(
-            {
-                "code": "manifest_unreadable",
-                "title": "The manifest cannot be read",
-                "detail": f"{path}: {error}",
-                "remedy": "Correct the file.",
-            },
-            2,
-        ) from error
-    return manifest
+    beside = str(Path(package.lock).parent / "constraints.txt")
+    narrowed = files.read(folder, beside, trees.MOST_BYTES) or b""
+    text, count = (
+        resolve_npm(package, source.lock)
+        if package.ecosystem == "npm"
+        else resolve(package, source.lock, narrowed.decode("utf-8", "replace"))
+    )
+    if not dry_run:
+        files.write(folder, package.lock, text.encode())
+    return {"lock": str(folder / package.lock), "packages": count, "written": not dry_run}

@@ -92,7 +92,14 @@ def _code(source: Source) -> list[Notice]:
             continue
         try:
             ast.parse(contents)
-        except (SyntaxError, ValueError) as error:
+        # The last two: nested deeper than the compiler goes, which is a stranger's doing as much as a wrong word.
+        except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
             where = f" in line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-            found.append(Notice("", f"{name} is not Python{where}: {str(error)[:120]}", "correct it, or leave it out"))
+            found.append(
+                Notice(
+                    "",
+                    f"{name} is not Python{where}: {str(error)[:120] or 'nested too deep'}",
+                    "correct it, or leave it out",
+                )
+            )
     return found

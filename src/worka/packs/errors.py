@@ -1,7 +1,8 @@
 """Problems of packs.
 
 Problem
-├── Invalid: ManifestInvalid, LockInvalid, InputInvalid, MountInvalid, KeyReused, ArchiveRefused, FolderUnreadable
+├── Invalid: ManifestInvalid, LockInvalid, InputInvalid, MountInvalid, KeyReused, ArchiveRefused, FolderUnreadable,
+│   TargetRefused
 ├── NotFound: ReleaseNotFound, AttachmentNotFound, InvocationNotFound, ToolNotFound
 ├── of moving from release to release: packs/moving/errors.py
 └── Conflict: VersionTaken, ReleaseNotUsable, AttachmentNotUsable, AlreadyAttached, ToolHeld, KeyInUse, OutcomeUnknown
@@ -43,6 +44,13 @@ class ArchiveRefused(errors.Invalid):
 class FolderUnreadable(errors.Invalid):
     code, title = "pack_folder_unreadable", "The pack's folder cannot be read"
     default_remedy = "Name a folder that holds worka/aip.json; `worka pack init` makes one."
+
+
+class TargetRefused(errors.Invalid):
+    code, title = "pack_target_refused", "The file cannot be written there"
+    default_remedy = (
+        "Remove the link, or what stands in the file's place; only plain files in plain folders are replaced."
+    )
 
 
 class InputInvalid(errors.Invalid):

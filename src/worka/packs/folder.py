@@ -6,9 +6,8 @@ platform's own copy goes along: what runs is in the release's digest, and nothin
 
 from __future__ import annotations
 
-import ast
 import os
-import stat
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import worka
 from worka.kernel import strict_json
 from worka.packs import archive, trees
+from worka.packs import files as plain
 from worka.packs.errors import ArchiveRefused, FolderUnreadable
 from worka.packs.manifest import OLDER_PLACE, PLACE
 
@@ -55,7 +55,7 @@ def read(path: Path, *, with_tests: bool = False) -> Source:
         files = archive.unpack(_contents(path))
     elif path.is_dir():
         # A folder that names a package may hold anything beside these: only what is sent is looked at.
-        files = {name: (path / name).read_bytes() for name in (PLACE, OLDER_PLACE) if (path / name).is_file()}
+        files = _plain(path, PLACE, OLDER_PLACE)
     else:
         raise FolderUnreadable(f"{path} is neither a folder nor an archive.")
     place = PLACE if PLACE in files else OLDER_PLACE
@@ -65,12 +65,14 @@ def read(path: Path, *, with_tests: bool = False) -> Source:
     lock = str(source.package.get("lock") or "requirements.lock")
     if path.is_dir():
         trees.check_name(lock)
-        if source.is_tree:
-            files = gather(path, with_tests=with_tests)
-        elif (path / lock).is_file():
-            files = {place: files[place], lock: (path / lock).read_bytes()}
+        files = gather(path, with_tests=with_tests) if source.is_tree else _plain(path, place, lock)
     source = replace(source, files=files, lock=files[lock].decode("utf-8", "replace") if lock in files else "")
     return replace(source, files=vendored(files)) if source.is_tree else source
+
+
+def _plain(folder: Path, *names: str) -> dict[str, bytes]:
+    found = {name: plain.read(folder, name) for name in names}
+    return {name: contents for name, contents in found.items() if contents is not None}
 
 
 def _manifest(raw: bytes, where: str) -> dict[str, Any]:
@@ -100,22 +102,13 @@ def gather(folder: Path, *, with_tests: bool = False) -> dict[str, bytes]:
         out = _LEFT_OUT - {"tests"} if with_tests else _LEFT_OUT
         folders[:] = sorted(name for name in kept if name not in out)
         for name in sorted(names):
-            path = here / name
             if name.startswith(".") or name.endswith((".pyc", archive.SUFFIX)):
                 continue
-            if not stat.S_ISREG(path.lstat().st_mode):
-                raise FolderUnreadable(
-                    f"{path} is not a plain file.", remedy="Put the file itself there, or remove it."
-                )
-            below = path.relative_to(folder).as_posix()
-            trees.check_name(below)
-            found[below] = path.read_bytes()
-            total += len(found[below])
-            if len(found) > trees.MOST_FILES or total > trees.MOST_BYTES:
-                most = f"{trees.MOST_FILES} files, {trees.MOST_BYTES} bytes"
-                raise FolderUnreadable(
-                    f"{folder} is larger than a pack may be ({most}).", remedy="Keep what the pack needs, and no more."
-                )
+            below = (here / name).relative_to(folder).as_posix()
+            contents = plain.read(folder, below, trees.MOST_BYTES - total if len(found) < trees.MOST_FILES else -1)
+            if contents is not None:
+                found[below] = contents
+                total += len(contents)
     return found
 
 
@@ -128,25 +121,23 @@ def vendored(files: Mapping[str, bytes]) -> dict[str, bytes]:
     return {**files, **sdk_files()}
 
 
+_FROM = re.compile(rf"from\s+{SDK}(\.\w+)*\s+import\b".encode())
+_IMPORT = re.compile(rf"{SDK}(\.\w+)*(\s+as\s+\w+)?".encode())
+
+
 def _imports_sdk(contents: bytes) -> bool:
+    """By its words alone: a compiler that is given a stranger's source runs out of depth or memory where he wants it to. That
+    a text may say it too costs nothing but a copy of the SDK."""
     if SDK.encode() not in contents:
         return False
-    try:
-        tree = ast.parse(contents)
-    except (SyntaxError, ValueError):
-        return False
-    names = [
-        name
-        for node in ast.walk(tree)
-        for name in (
-            [alias.name for alias in node.names]
-            if isinstance(node, ast.Import)
-            else [node.module or ""]
-            if isinstance(node, ast.ImportFrom)
-            else []
-        )
-    ]
-    return any(name == SDK or name.startswith(f"{SDK}.") for name in names)
+    for raw in re.split(rb"[;:\r\n]", re.sub(rb"\\\r?\n", b" ", contents)):
+        statement = raw.partition(b"#")[0].strip()
+        if _FROM.match(statement):
+            return True
+        word, *others = statement.split(None, 1) or [b""]
+        if word == b"import" and others and any(_IMPORT.fullmatch(name.strip()) for name in others[0].split(b",")):
+            return True
+    return False
 
 
 def sdk_folder() -> Path:

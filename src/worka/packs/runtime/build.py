@@ -364,19 +364,24 @@ class Builder:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def tool_environment(self) -> dict[str, str]:
-        """The installer's environment: registry settings by allow-list, pip's names under uv's, and nothing else."""
-        kept = {
-            key: value
-            for key, value in self._environ.items()
-            if key in _PASSED or (key.startswith("UV_INDEX_") and key.endswith(("_USERNAME", "_PASSWORD")))
-        }
-        for theirs, ours in _FROM_PIP.items():
-            value = self._environ.get(theirs)
-            if value and ours not in kept and ("://" in value or os.path.exists(value)):
-                kept[ours] = value
-        # The machine's own roots too: an operator's registry may stand behind a private CA.
-        kept.setdefault("UV_SYSTEM_CERTS", "1")
-        return kept | {"PATH": "/usr/bin:/bin", "HOME": str(self.home / "cache"), "LANG": "C.UTF-8"}
+        """The installer's whole environment."""
+        return tool_environment(self._environ, self.home / "cache")
+
+
+def tool_environment(environ: Mapping[str, str], home: Path) -> dict[str, str]:
+    """The installer's environment: registry settings by allow-list, pip's names under uv's, and nothing else."""
+    kept = {
+        key: value
+        for key, value in environ.items()
+        if key in _PASSED or (key.startswith("UV_INDEX_") and key.endswith(("_USERNAME", "_PASSWORD")))
+    }
+    for theirs, ours in _FROM_PIP.items():
+        value = environ.get(theirs)
+        if value and ours not in kept and ("://" in value or os.path.exists(value)):
+            kept[ours] = value
+    # The machine's own roots too: an operator's registry may stand behind a private CA.
+    kept.setdefault("UV_SYSTEM_CERTS", "1")
+    return kept | {"PATH": "/usr/bin:/bin", "HOME": str(home), "LANG": "C.UTF-8"}
 
 
 def uv() -> str:

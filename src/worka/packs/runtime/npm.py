@@ -63,9 +63,11 @@ class Lock:
         return self.packages.get(f"node_modules/{name}")
 
 
-def read_lock(text: str, name: str, version: str) -> Lock:
-    """The lock of exactly this package. Raises LockInvalid for everything but registry packages with a SHA-512: an address,
-    a git repository, a folder, a link or an archive of the sender's choice would be a stranger's command to our installer.
+def read_lock(text: str, name: str, version: str | None = None) -> Lock:
+    """The lock of exactly this package; without a version, of the one that it pins.
+
+    Raises LockInvalid for everything but registry packages with a SHA-512: an address, a git repository, a folder, a link
+    or an archive of the sender's choice would be a stranger's command to our installer.
     """
     try:
         raw = strict_json.loads(text.encode())
@@ -75,7 +77,7 @@ def read_lock(text: str, name: str, version: str) -> Lock:
     if not isinstance(found, dict) or len(found) > _MOST_ENTRIES:
         raise LockInvalid("This is no package-lock.json of version 2 or 3 with its `packages`.")
     packages: dict[str, Locked] = {}
-    kept: dict[str, Any] = {"": {"name": "worka-pack", "version": "1.0.0", "dependencies": {name: version}}}
+    kept: dict[str, Any] = {}
     for place, entry in sorted(found.items()):
         if place == "":
             continue
@@ -85,8 +87,9 @@ def read_lock(text: str, name: str, version: str) -> Lock:
     top = packages.get(f"node_modules/{name}")
     if top is None or top.name != name:
         raise LockInvalid(f"The lock does not pin {name} itself.")
-    if top.version != version:
+    if top.version != (version or top.version):
         raise LockInvalid(f"The lock pins {name} {top.version}, the manifest says {version}.")
+    kept[""] = {"name": "worka-pack", "version": "1.0.0", "dependencies": {name: top.version}}
     document = {
         "name": "worka-pack", "version": "1.0.0", "lockfileVersion": 3, "requires": True, "packages": kept,
     }  # fmt: skip
@@ -146,13 +149,28 @@ def npm() -> str:
 def prepare(env: Path, lock: Lock, name: str, version: str) -> list[str]:
     """Writes what npm reads into `env`, and returns the command that installs: no scripts, no audit, the archives kept in a
     cache of this installation alone until they were compared."""
+    (env / LOCK).write_text(lock.text)
+    return [npm(), "ci", *_wanted(env, name, version), "--no-bin-links", "--omit=dev", "--install-links=false"]
+
+
+def prepare_lock(env: Path, name: str, version: str, held: str) -> list[str]:
+    """Writes what npm reads into `env`, and returns the command that makes the lock alone; what stands in `held`, a lock as it
+    was understood or nothing, is preferred. Raises LockInvalid for a name or a version of no package."""
+    if not _NAME.match(name) or not _VERSION.match(version):
+        raise LockInvalid(f"{name} {version} is no version of a package of npm.", remedy="Name it as 1.2.3.")
+    if held:
+        (env / LOCK).write_text(held)
+    options = ["--package-lock-only", "--omit-lockfile-registry-resolved"]
+    return [npm(), "install", *options, *_wanted(env, name, version)]
+
+
+def _wanted(env: Path, name: str, version: str) -> list[str]:
+    """Writes the one package that is wanted, and returns the options that keep npm to it."""
     (env / "package.json").write_text(
         json.dumps({"name": "worka-pack", "version": "1.0.0", "private": True, "dependencies": {name: version}})
     )
-    (env / LOCK).write_text(lock.text)
-    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-bin-links", "--no-update-notifier", "--omit=dev"]
-    options += ["--userconfig=/dev/null", f"--cache={env / CACHE}", f"--prefix={env}", "--install-links=false"]
-    return [npm(), "ci", *options]
+    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
+    return [*options, "--userconfig=/dev/null", f"--cache={env / CACHE}", f"--prefix={env}"]
 
 
 def environment(environ: Mapping[str, str], env: Path) -> dict[str, str]:
