@@ -80,7 +80,8 @@ async def attachment(
     made = new_id("att")
     reason = {
         "attached": "attachment_in_service", "held": "tool_definition_changed", "suspended": "release_quarantined",
-        "awaiting_connection": "waiting_for_connection",
+        "awaiting_connection": "waiting_for_connection", "awaiting_dependency": "waiting_for_dependency",
+        "awaiting_approval": "waiting_for_approver", "updating": "attachment_updating",
     }[state]  # fmt: skip
     async with world.db.transaction(world.tenant_id) as conn:
         await conn.execute(

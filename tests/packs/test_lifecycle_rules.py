@@ -302,9 +302,9 @@ def test_what_is_declared_and_what_was_used_are_one_list_that_tells_them_apart()
     ]
     at = datetime(2026, 1, 1, tzinfo=UTC)
     went = [
-        {"host": "old.test", "port": 443, "count": 3, "last_at": at},
-        {"host": "api.test", "port": 443, "count": 2, "last_at": at},
-        {"host": "x.cdn.test", "port": 443, "count": 1, "last_at": at},
+        {"workspace_id": "ws_a", "host": "old.test", "port": 443, "count": 3, "last_at": at},
+        {"workspace_id": "ws_b", "host": "api.test", "port": 443, "count": 2, "last_at": at},
+        {"workspace_id": "ws_b", "host": "x.cdn.test", "port": 443, "count": 1, "last_at": at},
     ]
     found = {
         row["host"]: (row["port"], row["methods"], row["declared"], row["used"])
@@ -317,3 +317,25 @@ def test_what_is_declared_and_what_was_used_are_one_list_that_tells_them_apart()
         "x.cdn.test": (443, [], True, 1),
         "old.test": (443, [], False, 3),
     }
+
+
+@pytest.mark.capability("BEY-3", part="packs, as a list and a picture")
+def test_where_it_went_is_told_to_those_alone_in_whose_workspaces_it_went_there() -> None:
+    releases: list[Row] = [{"manifest": {"outbound_domains": ["api.test", "*.cdn.test"]}}]
+    early, late = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
+    went = [
+        {"workspace_id": "ws_a", "host": "api.test", "port": 443, "count": 3, "last_at": early},
+        {"workspace_id": "ws_b", "host": "api.test", "port": 443, "count": 2, "last_at": late},
+        {"workspace_id": "ws_b", "host": "x.cdn.test", "port": 443, "count": 1, "last_at": late},
+        {"workspace_id": "ws_b", "host": "old.test", "port": 443, "count": 1, "last_at": late},
+    ]
+    found = {"kind": "pack", "subject": "p", "name": "p", "workspaces": [], "reaches": reaching.reaches(releases, went)}
+
+    def seen(*places: str) -> Row:
+        return {row["host"]: (row["used"], row["last_at"]) for row in reaching.cut(found, set(places))["reaches"]}
+
+    assert seen("ws_a") == {"*.cdn.test": (0, None), "api.test": (3, early)}
+    assert seen() == {"*.cdn.test": (0, None), "api.test": (0, None)}
+    assert seen("ws_a", "ws_b") == {  # the control: who sees both sees all of it
+        "*.cdn.test": (0, None), "api.test": (5, late), "x.cdn.test": (1, late), "old.test": (1, late),
+    }  # fmt: skip

@@ -11,6 +11,7 @@ from tests.workspaces.world import World, refusal, world
 from worka import packs
 from worka.approvals import service as approvals
 from worka.kernel.errors import Denied
+from worka.packs.lifecycle import advisories
 from worka.packs.lifecycle.errors import FeedInvalid
 from worka.packs.service import vulnerabilities, withdrawing
 
@@ -133,16 +134,19 @@ async def test_nothing_of_a_feed_is_taken_that_holds_one_bad_document(world: Wor
 async def test_who_may_not_hands_nothing_in_and_other_workspaces_keep_their_releases_to_themselves(
     world: World,
 ) -> None:
-    place = await another_workspace(world)
+    # What is known is the tenant's, and so are the findings: who administers one of two workspaces hands nothing in.
+    place = await another_workspace(world, "owner")
     mine, theirs = await release(world), await release(world, "other.small", workspace_id=place)
-    for who in ("member", "viewer", "approver", "stranger"):
+    for who in ("admin", "member", "viewer", "approver", "stranger"):
         with pytest.raises(Denied):
             await take_in(world, osv(), who=who)
+        with pytest.raises(Denied):
+            await vulnerabilities.check_again(world.ctx(who), world.workspace_id)
     assert await world.rows("advisory") == []
     found = await take_in(world, osv())
-    assert (found["hits"], found["proposals"]) == (2, 1), "where the caller may not quarantine, nothing is proposed"
+    assert (found["hits"], found["proposals"]) == (2, 2)
     by_release = {row["release_id"]: row["state"] for row in await world.rows("finding")}
-    assert by_release == {mine: "proposed", theirs: "open"}
+    assert by_release == {mine: "proposed", theirs: "proposed"}
     listed = await vulnerabilities.listed(world.ctx("viewer"), world.workspace_id, None, 50)
     assert [row["release_id"] for row in listed] == [mine]
     with pytest.raises(Denied):
@@ -156,3 +160,77 @@ async def test_what_is_quarantined_already_is_found_and_not_proposed(world: Worl
     found = await take_in(world, osv())
     assert (found["hits"], found["proposals"]) == (1, 0)
     assert (await finding(world))["state"] == "open"
+
+
+@pytest.mark.capability("GOV-16", part="releases are checked again, also when an advisory is taken back or changes")
+async def test_a_proposal_ends_when_one_of_its_findings_goes_and_what_is_left_is_asked_anew(world: World) -> None:
+    await release(world)
+    await take_in(world, osv(), osv("OSV-2026-8"))
+    (first,) = {row["approval_id"] for row in await world.rows("finding")}
+    await vulnerabilities.check_again(world.ctx("owner"), world.workspace_id)
+    assert (await one(world, "approval", first))["state"] == "open", "the control: nothing changed, nothing ends"
+    await take_in(world, osv(modified="2026-02-01T00:00:00Z", withdrawn="2026-02-01T00:00:00Z"))
+    rows = {row["advisory_id"]: row for row in await world.rows("finding")}
+    assert (rows["OSV-2026-7"]["state"], rows["OSV-2026-8"]["state"]) == ("gone", "proposed")
+    assert (await one(world, "approval", first))["state"] == "superseded"
+    assert rows["OSV-2026-8"]["approval_id"] != first
+    card = await approvals.show(world.ctx("approver"), rows["OSV-2026-8"]["approval_id"])
+    assert "OSV-2026-7" not in str(card["card"])
+    # With the last one the question ends, and no other is asked.
+    await take_in(world, osv("OSV-2026-8", modified="2026-02-01T00:00:00Z", withdrawn="2026-02-01T00:00:00Z"))
+    assert (await one(world, "approval", rows["OSV-2026-8"]["approval_id"]))["state"] == "superseded"
+    assert {row["state"] for row in await world.rows("finding")} == {"gone"}
+
+
+@pytest.mark.capability("GOV-16", part="releases are checked again, also when an advisory is taken back or changes")
+async def test_what_was_kept_is_asked_again_when_its_advisory_says_something_else(world: World) -> None:
+    await release(world)
+    await take_in(world, osv())
+    await decide(world, (await finding(world))["approval_id"], "reject")
+    assert (await take_in(world, osv()))["proposals"] == 0, "the control: the same words ask nobody again"
+    assert (await finding(world))["state"] == "kept"
+    found = await take_in(world, osv(modified="2026-02-01T00:00:00Z", summary="It sends them away, too."))
+    assert (found["hits"], found["proposals"]) == (1, 1)
+    open_ = (await finding(world))["approval_id"]
+    assert "sends them away" in str((await approvals.show(world.ctx("approver"), open_))["card"])
+    await take_in(world, osv(modified="2026-03-01T00:00:00Z", summary="And deletes them."))
+    assert (await one(world, "approval", open_))["state"] == "superseded", "nobody agrees to words that are not read"
+    now = await approvals.show(world.ctx("approver"), (await finding(world))["approval_id"])
+    assert "deletes them" in str(now["card"])
+
+
+@pytest.mark.capability("GOV-16", part="a hit opens a quarantine proposal, which consent makes an act")
+async def test_what_is_lifted_has_its_findings_open_again(world: World) -> None:
+    made = await release(world)
+    await take_in(world, osv())
+    await decide(world, (await finding(world))["approval_id"], "approve")
+    assert (await finding(world))["state"] == "quarantined"
+    await withdrawing.release(world.ctx("owner"), "lift", made, "we need it today")
+    assert (await finding(world))["state"] == "open"
+    again = await vulnerabilities.check_again(world.ctx("owner"), world.workspace_id)
+    assert again["proposals"] == 1
+
+
+@pytest.mark.capability("GOV-16", part="a feed that is malformed is refused whole, by document and field")
+@pytest.mark.parametrize("when", ["2199-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_time_that_nobody_can_have_changed_an_advisory_at_is_refused(when: str) -> None:
+    with pytest.raises(FeedInvalid) as refused:
+        advisories.read([osv(), osv("OSV-2026-8", modified=when)])
+    assert refused.value.extra["field"] == "documents/1/modified"
+    assert [row["id"] for row in advisories.read([osv(), osv("OSV-2026-8")])] == ["OSV-2026-7", "OSV-2026-8"]
+
+
+@pytest.mark.capability("GOV-16", part="a feed that is malformed is refused whole, by document and field")
+def test_a_document_that_would_take_for_ever_to_compare_is_refused() -> None:
+    def wide(packages: int, ranges: int, events: int, versions: int = 0) -> Row:
+        one = {
+            "package": {"ecosystem": "PyPI", "name": "lib"}, "versions": ["1.0"] * versions,
+            "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "1"}] * events}] * ranges,
+        }  # fmt: skip
+        return {**osv(), "affected": [one] * packages}
+
+    for document in (wide(1001, 1, 1), wide(1, 51, 100), wide(51, 1, 100), wide(11, 1, 1, 5000)):
+        with pytest.raises(FeedInvalid):
+            advisories.read([document])
+    for document in (wide(1000, 1, 1), wide(1, 50, 100), wide(10, 1, 1, 5000)):
+        assert len(advisories.read([document])) == 1

@@ -24,7 +24,10 @@ UPDATE = Action(
 VIEW = Action("pack.view", "view", "pack", "Read releases, attachments and tools.", records=False)
 
 ADVISORY_IMPORT = Action(
-    "advisory.import", "administer", "workspace", "Hand in known vulnerabilities, and check releases against them."
+    "advisory.import",
+    "administer",
+    "tenant",
+    "Hand in known vulnerabilities, and check all releases of the tenant against them.",
 )
 register(
     ADVISORY_IMPORT, ATTACH, DETACH, FOLLOW, HOST_SERVICE, INVOCATION_VIEW, INVOKE, LIFT, PIN, QUARANTINE, REGISTER,

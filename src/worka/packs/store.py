@@ -306,10 +306,10 @@ async def serving(conn: Connection, workspace_id: str) -> list[Row]:
 
 
 async def awaiting_connection(conn: Connection, workspace_id: str) -> list[Row]:
-    """The attachments of a workspace that wait for a connection, locked, oldest first."""
+    """The attachments of a workspace that wait for a connection, oldest first. Whoever moves one locks its release before
+    it."""
     cursor = await conn.execute(
-        "select * from worka.attachment where workspace_id = %s and state = 'awaiting_connection' order by id for "
-        "update",
+        "select * from worka.attachment where workspace_id = %s and state = 'awaiting_connection' order by id",
         (workspace_id,),
     )
     return await cursor.fetchall()
@@ -361,11 +361,11 @@ async def lock_key(conn: Connection, tenant_id: str, key: str) -> None:
 
 
 async def insert_invocation(conn: Connection, row: Row) -> Row | None:
-    """The intent: a running invocation; None where its attachment serves no more. `attempt` counts the invocations of its
+    """The intent: a running invocation; None where its attachment serves this release no more. `attempt` counts the invocations of its
     idempotency key.
 
-    The attachment is looked at in this very statement, and stays as it is until the intent is committed: whoever takes it
-    away waits for that, and then sees the call."""
+    The release and the attachment are looked at in this very statement, and stay as they are until the intent is committed:
+    whoever takes one of them away, or moves the attachment, waits for that, and then sees the call."""
     cursor = await conn.execute(
         "insert into worka.invocation (tenant_id, id, workspace_id, attachment_id, release_id, release_digest, pack, "
         "tool,"
@@ -376,8 +376,10 @@ async def insert_invocation(conn: Connection, row: Row) -> Row | None:
         " %(tool)s, %(side_effect)s, %(initiator_kind)s, %(initiator_id)s, %(originating_person)s, %(decision_id)s,"
         " %(approval_id)s, %(task_id)s, %(step_id)s, %(idempotency_key)s,"
         " 1 + (select count(*) from worka.invocation where idempotency_key = %(idempotency_key)s), %(args_digest)s,"
-        " 'running', 'call_under_way', %(trace_id)s from worka.attachment a where a.id = %(attachment_id)s"
-        " and a.state in ('attached', 'held', 'updating') for share of a returning *",
+        " 'running', 'call_under_way', %(trace_id)s from worka.attachment a join worka.release r"
+        " on r.tenant_id = a.tenant_id and r.id = a.release_id where a.id = %(attachment_id)s"
+        " and a.release_id = %(release_id)s and r.state in ('released', 'revoked')"
+        " and a.state in ('attached', 'held', 'updating') for share of r, a returning *",
         row,
     )
     return await cursor.fetchone()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cmp_to_key, partial
 from typing import Any
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from worka.kernel.clock import now
 from worka.packs.lifecycle.errors import FeedInvalid
 
 Row = dict[str, Any]
@@ -19,6 +20,10 @@ ECOSYSTEMS = {"PyPI": "pypi", "npm": "npm"}
 MOST = 2000
 """Documents of one request."""
 MOST_RANGES, MOST_VERSIONS = 200, 5000
+MOST_AFFECTED, MOST_EVENTS, MOST_LISTED = 1000, 5000, 50_000
+"""Packages of one document, and the events and the versions of all of them: each is compared with what is installed."""
+AHEAD = timedelta(minutes=10)
+"""How far another clock may be ahead of ours."""
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,99}\Z")
 _SEMVER = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?\Z")
 
@@ -46,7 +51,17 @@ def _one(number: int, document: Any) -> Row | None:
     affected = document.get("affected", [])
     if not isinstance(affected, list):
         raise _bad(number, "affected", "is no list")
-    affects = [entry for item in affected if (entry := _affected(number, item)) is not None]
+    if len(affected) > MOST_AFFECTED:
+        raise _bad(number, "affected", f"names more than {MOST_AFFECTED} packages")
+    affects: list[Row] = []
+    events = listed = 0
+    for item in affected:
+        if (entry := _affected(number, item)) is not None:
+            affects.append(entry)
+            events += sum(map(len, entry["ranges"]))
+            listed += len(entry["versions"])
+        if events > MOST_EVENTS or listed > MOST_LISTED:
+            raise _bad(number, "affected", f"holds more than {MOST_EVENTS} events, or {MOST_LISTED} versions")
     if not affects:
         return None
     summary = document.get("summary") or document.get("details") or ""
@@ -71,9 +86,13 @@ def _bad(number: int, field: str, what: str) -> FeedInvalid:
 def _moment(number: int, value: Any) -> str:
     try:
         when = datetime.fromisoformat(str(value).replace("Z", "+00:00"))
-    except ValueError:
+        when = (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise _bad(number, "modified", "is no time") from None
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+    if when > now() + AHEAD:
+        # It would stand before every correction of the advisory until then.
+        raise _bad(number, "modified", "lies in the future")
+    return when.isoformat()
 
 
 def _severity(document: Mapping[str, Any]) -> str:

@@ -152,11 +152,12 @@ async def hanging_on(conn: Connection, attachments: Sequence[Row]) -> Row:
 
 
 async def reached_by(conn: Connection, attachment_ids: Sequence[str], since: datetime) -> list[Row]:
-    """Where these attachments went since then: {host, port, count, last_at}, most used first; 200 at most."""
+    """Where these attachments went since then: {workspace_id, host, port, count, last_at}, of the 200 places that were used most."""
     cursor = await conn.execute(
-        "select host, port, sum(count)::bigint as count, max(last_at) as last_at from worka.egress"
-        " where attachment_id = any(%s) and verdict = 'allowed' and kind <> 'dns' and at >= %s group by host, port"
-        " order by 3 desc, host, port limit 200",
+        "with used as (select workspace_id, host, port, sum(count)::bigint as count, max(last_at) as last_at from worka.egress"
+        " where attachment_id = any(%s) and verdict = 'allowed' and kind <> 'dns' and at >= %s group by workspace_id, host, port),"
+        " most as (select host, port, sum(count) as total from used group by host, port order by total desc, host, port"
+        " limit 200) select used.* from most join used using (host, port) order by total desc, host, port, workspace_id",
         (list(attachment_ids), since),
     )
     return await cursor.fetchall()

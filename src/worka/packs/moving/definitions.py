@@ -41,6 +41,11 @@ def decided(row: Row, tool: str, decision: str, by: str, why: str) -> Row:
     return {**(row.get("definitions") or {}), tool: {**entry(row, tool), "decision": decision, "by": by, "why": why}}
 
 
+def only_decided(row: Row) -> Row:
+    """The record without what nobody has decided on."""
+    return {name: kept for name, kept in (row.get("definitions") or {}).items() if kept.get("decision") is not None}
+
+
 def refused(row: Row, tool: str) -> bool:
     """Whether the tool, or all of the server, is off because somebody refused what it lists."""
     return any(entry(row, name).get("decision") == "refused" for name in (tool, WHOLE_SERVER))

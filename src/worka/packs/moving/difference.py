@@ -337,10 +337,11 @@ def _runtime(old: Row, new: Row) -> Iterator[Row]:
         yield _change("runtime", "package", "changed", "neutral", words, before=was.get("version"),
                       after=now.get("version"))  # fmt: skip
     for key, what in (("command", "It is started otherwise"), ("args", "It is started with other arguments"),
-                      ("env", "It is started with other variables"), ("image", "It comes from another image")):  # fmt: skip
+                      ("env", "It is started with other variables"), ("image", "It comes from another image"),
+                      ("transport", "It is spoken to otherwise")):  # fmt: skip
         if not subset.same(old.get(key), new.get(key)):
-            kind: Class = "widening" if key == "image" else "neutral"
-            yield _change("runtime", key, "changed", kind, f"{what}.", before=old.get(key), after=new.get(key))
+            # What is started decides what is done: nobody can tell from its words that it is no more.
+            yield _change("runtime", key, "changed", "widening", f"{what}.", before=old.get(key), after=new.get(key))
     known = {"package", "command", "args", "env", "image", "mounts", "limits", "transport"}
     for key in sorted((old.keys() | new.keys()) - known):
         if not subset.same(old.get(key), new.get(key)):

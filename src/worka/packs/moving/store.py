@@ -186,9 +186,9 @@ async def attached_tools(conn: Connection, workspace_id: str, packs: list[str]) 
 
 
 async def awaiting_dependency(conn: Connection, workspace_id: str) -> list[Row]:
-    """The attachments of a workspace that wait for a pack, locked, oldest first."""
+    """The attachments of a workspace that wait for a pack, oldest first. Whoever moves one locks its release before it."""
     cursor = await conn.execute(
-        "select * from worka.attachment where workspace_id = %s and state = 'awaiting_dependency' order by id for update",
+        "select * from worka.attachment where workspace_id = %s and state = 'awaiting_dependency' order by id",
         (workspace_id,),
     )
     return await cursor.fetchall()

@@ -15,6 +15,8 @@ _WORDS = frozenset(
 """Keywords that tell a reader something and refuse no value."""
 _FLOORS = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 _CEILINGS = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
+_INSTEAD = ("prefixItems", "patternProperties")
+"""Keywords whose values the general one (`items`, `additionalProperties`) is not asked about."""
 _TYPES = frozenset({"null", "boolean", "object", "array", "number", "string", "integer"})
 _DEEPEST = 24
 
@@ -74,6 +76,8 @@ def _within(after: Any, before: Any, depth: int) -> bool:
     values = [after["const"]] if "const" in after else after.get("enum")
     if isinstance(values, list):
         return _all_fit(before, values)
+    if any(key in after and not (key in before and same(after[key], before[key])) for key in _INSTEAD):
+        return False
     return all(_implied(key, value, after, before, depth + 1) for key, value in before.items())
 
 

@@ -27,9 +27,10 @@ from worka.packs import manifest as manifests
 from worka.packs.errors import AlreadyAttached, AttachmentNotFound, MountInvalid, ReleaseNotFound, ReleaseNotUsable
 from worka.packs.lifecycle import grade, names
 from worka.packs.lifecycle import store as lifecycle
-from worka.packs.lifecycle.errors import ToolShadowed
+from worka.packs.lifecycle.errors import PackWithdrawn, ToolShadowed
 from worka.packs.moving import definitions, dependencies, ending
 from worka.packs.moving import store as moves
+from worka.packs.moving.errors import NothingHeld
 from worka.packs.registry.service import vouching
 from worka.packs.runtime import clone
 from worka.packs.service import withdrawing
@@ -75,11 +76,16 @@ async def attach(ctx: Context, release_id: str, *, mode: str = "pinned", mounts:
         await ctx.require(actions.ATTACH.name, pack, **facts)  # nothing is cloned for who may not
     _usable(release)
     attachment_id = new_id("att")
+    following = Resource("attachment", attachment_id, ctx.workspace_id, {"pack": manifest.pack, "state": "requested"})
+    if mode == "tracking":
+        await ctx.require(actions.FOLLOW.name, following)
     bound = await _clone_all(ctx, attachment_id, manifest, mounts or {})
     try:
         async with ctx.transaction() as conn:
             # Cloning takes as long as the repository is large: what counts is the right to attach at its end.
             decision = await ctx.require(actions.ATTACH.name, pack, **facts)
+            if mode == "tracking":
+                await ctx.require(actions.FOLLOW.name, following)
             await store.lock_pack(conn, ctx.workspace_id, manifest.pack)
             if (other := await store.attachment_of(conn, ctx.workspace_id, manifest.pack)) is not None:
                 raise AlreadyAttached(f"{manifest.pack} is attached as {other['id']}.", attachment_id=other["id"])
@@ -291,23 +297,41 @@ async def _ask(ctx: Context, row: Row, release: Row, facts: Row, decision: Any) 
 
 
 async def approval_locking(ctx: Context, payload: dict[str, Any]) -> None:
-    """The attachment before its approval, as in detaching it."""
+    """What the decision goes by, before its approval."""
     if payload["subject_type"] == SUBJECT:
-        await store.attachment_for_update(ctx.conn, payload["subject_id"])
+        await _locked(ctx, payload["subject_id"])
+
+
+async def _locked(ctx: Context, attachment_id: str) -> tuple[Row, Row, bool] | None:
+    """(attachment, its release, whether that may begin to serve), all held until the end of the transaction, in the order
+    in which a withdrawal takes them. What waits is not moved, so its release is the one that it had before the lock."""
+    known = await store.attachment(ctx.conn, attachment_id)
+    if known is None:
+        return None
+    free = True
+    try:
+        await withdrawing.refuse_withdrawn(ctx, known["pack"])
+    except PackWithdrawn:
+        free = False
+    release = await store.release_for_update(ctx.conn, known["release_id"])
+    row = await store.attachment_for_update(ctx.conn, attachment_id)
+    assert release is not None
+    assert row is not None
+    return row, release, free and release["state"] == "released"
 
 
 async def approval_decided(ctx: Context, payload: dict[str, Any]) -> None:
     """In the transaction of the decision: the attachment goes on, or ends. Not ours: nothing happens."""
     if payload["subject_type"] != SUBJECT:
         return
-    conn = ctx.conn
-    row = await store.attachment_for_update(conn, payload["subject_id"])
-    if row is None or row["state"] != "awaiting_approval" or row["approval_id"] != payload["approval_id"]:
+    held = await _locked(ctx, payload["subject_id"])
+    if held is None:
+        return
+    row, release, usable = held
+    if row["state"] != "awaiting_approval" or row["approval_id"] != payload["approval_id"]:
         return
     cause = {"kind": "approval", "id": payload["approval_id"]}
-    release = await store.release(conn, row["release_id"])
-    assert release is not None
-    if payload["state"] != "approved" or release["state"] != "released":
+    if payload["state"] != "approved" or not usable:
         not_approved = "attachment_superseded" if payload["state"] == "superseded" else "attachment_rejected"
         reason = not_approved if payload["state"] != "approved" else "release_revoked"
         await _move(ctx, row, "detached", reason, cause, kind=events.ATTACHMENT_DETACHED)
@@ -331,6 +355,10 @@ async def _redeem(ctx: Context, row: Row, release: Row) -> bool:
     facts = rules.attach_facts(manifest, release["tools"], [mount["name"] for mount in row["mounts"]])
     facts |= {"release": release["id"], "mode": row["mode"]}
     resource = Resource("pack", row["pack"], row["workspace_id"], facts)
+    if row["mode"] == "tracking":
+        following = Resource("attachment", row["id"], row["workspace_id"], {"pack": row["pack"], "state": row["state"]})
+        if (await asker.decide(actions.FOLLOW.name, following)).verdict != "allow":
+            return False
     decision = await asker.decide(actions.ATTACH.name, resource, **facts)
     action = _action(row, release, f"{approval['requester_kind']}:{approval['requester_id']}", behind)
     redemption = await approvals.redeem(
@@ -344,10 +372,12 @@ async def connection_activated(ctx: Context, payload: dict[str, Any]) -> None:
     workspace = payload.get("workspace_id") or ctx.workspace_id
     if workspace is None:
         return
-    for row in await store.awaiting_connection(ctx.conn, workspace):
-        release = await store.release(ctx.conn, row["release_id"])
-        assert release is not None
-        if release["state"] == "released" and await vouching.attachable(ctx, release, workspace):
+    for known in await store.awaiting_connection(ctx.conn, workspace):
+        held = await _locked(ctx, known["id"])
+        if held is None or held[0]["state"] != "awaiting_connection":
+            continue
+        row, release, usable = held
+        if usable and await vouching.attachable(ctx, release, workspace):
             await _serve_or_wait(ctx, row, release, {"kind": "connection", "id": payload["connection_id"]})
 
 
@@ -396,11 +426,13 @@ async def _serve_or_wait(ctx: Context, row: Row, release: Row, cause: Row) -> No
 
 async def attachment_serves(ctx: Context, payload: dict[str, Any]) -> None:
     """In the transaction in which a pack began to serve: what waited for it goes on by itself."""
-    for row in await moves.awaiting_dependency(ctx.conn, payload["workspace_id"]):
-        release = await store.release(ctx.conn, row["release_id"])
-        assert release is not None
+    for known in await moves.awaiting_dependency(ctx.conn, payload["workspace_id"]):
+        held = await _locked(ctx, known["id"])
+        if held is None or held[0]["state"] != "awaiting_dependency":
+            continue
+        row, release, usable = held
         needed = {item["pack"] for item in release["manifest"].get("dependencies") or []}
-        if release["state"] == "released" and payload["pack"] in needed:
+        if usable and payload["pack"] in needed:
             await _serve_or_wait(ctx, row, release, {"kind": "attachment", "id": payload["attachment_id"]})
 
 
@@ -470,22 +502,27 @@ async def resolve_held(ctx: Context, attachment_id: str, why: str) -> Row:
     """The difference was looked at and is gone (the server lists the approved definition again): all tools serve again.
 
     If the server still lists another definition, the next call holds the attachment again. To accept or refuse what it
-    lists now: `moving.held`.
+    lists now: `moving.held`. What was decided on stays decided. Raises AttachmentNotFound, Denied, NothingHeld.
     """
     row = await _own(ctx, attachment_id)
-    await ctx.require(
-        actions.RELEASE_HELD.name,
-        Resource("attachment", attachment_id, row["workspace_id"], {"pack": row["pack"], "state": row["state"]}),
-    )
     async with ctx.transaction() as conn:
+        await ctx.require(
+            actions.RELEASE_HELD.name,
+            Resource("attachment", attachment_id, row["workspace_id"], {"pack": row["pack"], "state": row["state"]}),
+        )
         row = await store.attachment_for_update(conn, attachment_id) or row
-        model.ATTACHMENT.check(row["state"], "attached")
-        await moves.set_definitions(conn, attachment_id, {}, None)
+        # Other states lead to `attached` too, by an approval, a connection, a lift: this is none of these.
+        if row["state"] != "held":
+            raise NothingHeld(
+                f"{row['pack']} is {row['state']}: nothing of it is held.", attachment_id=row["id"], state=row["state"]
+            )
+        await moves.set_definitions(conn, attachment_id, definitions.only_decided(row), None)
         await _move(ctx, row, "attached", "attachment_in_service", None, why=why)
         ctx.failpoint("attachment.created.before_commit")
         found = await store.attachment(conn, attachment_id)
         assert found is not None
-    await drop_quietly(ctx, attachment_id)
+    if not ctx.undone:
+        await drop_quietly(ctx, attachment_id)
     return found
 
 

@@ -296,7 +296,10 @@ async def open_invocation(
     )
     if row is None:
         gone = await store.attachment(conn, prepared.attachment["id"]) or prepared.attachment
-        raise _not_usable(gone, gone["reason"], await withdrawing.because(conn, gone))
+        # Moved meanwhile, it serves, and the call was prepared for the release before.
+        moved = gone["release_id"] != prepared.release["id"] and gone["state"] in model.SERVING
+        reason = "attachment_updating" if moved else gone["reason"]
+        raise _not_usable(gone, reason, await withdrawing.because(conn, gone))
     ctx.record(
         events.invocation(
             events.INVOCATION_STARTED,

@@ -83,7 +83,8 @@ def places(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
 
 
 def reaches(releases: Sequence[Mapping[str, Any]], went: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """Declared destinations with what was used of them: [{host, port, methods, declared, used, last_at}]. Pure.
+    """Declared destinations with what was used of them: [{host, port, methods, declared, used, last_at, named, uses}].
+    Pure. `named`: a release names exactly this one; `uses`: [{workspace_id, count, last_at}], where it was used.
 
     What was used and is not declared any more stands there too: an earlier release went there."""
     found: dict[tuple[str, int], Row] = {}
@@ -93,8 +94,10 @@ def reaches(releases: Sequence[Mapping[str, Any]], went: Sequence[Mapping[str, A
             key = (rule["host"].lower(), int(rule.get("port") or 443))
             methods = sorted(rule.get("methods") or [])
             entry = found.setdefault(
-                key, {"host": key[0], "port": key[1], "methods": methods, "declared": True, "used": 0, "last_at": None}
-            )
+                key,
+                {"host": key[0], "port": key[1], "methods": methods, "declared": True, "used": 0, "last_at": None,
+                 "named": True, "uses": []},
+            )  # fmt: skip
             if not methods or not entry["methods"]:
                 entry["methods"] = []  # any of them
             else:
@@ -110,10 +113,13 @@ def reaches(releases: Sequence[Mapping[str, Any]], went: Sequence[Mapping[str, A
                 "declared": _covered(key, found),
                 "used": 0,
                 "last_at": None,
+                "named": False,
+                "uses": [],
             },
         )
         entry["used"] += int(row["count"])
-        entry["last_at"] = row["last_at"]
+        entry["last_at"] = max(filter(None, (entry["last_at"], row["last_at"])))
+        entry["uses"].append({key: row[key] for key in ("workspace_id", "count", "last_at")})
     return [found[key] for key in sorted(found)]
 
 
@@ -147,7 +153,20 @@ def cut(found: Mapping[str, Any], seen: set[str]) -> Row:
     """Of what was found, or of a receipt, what lies in these workspaces. Pure."""
     part = {name: [row for row in found.get(name, ()) if row["workspace_id"] in seen] for name in LISTS}
     return {
-        **{key: found[key] for key in ("kind", "subject", "name", "reaches")},
+        **{key: found[key] for key in ("kind", "subject", "name")},
+        "reaches": [row for entry in found["reaches"] if (row := _used_in(entry, seen)) is not None],
         "workspaces": [place for place in found["workspaces"] if place["id"] in seen],
         **part,
+    }
+
+
+def _used_in(entry: Mapping[str, Any], seen: set[str]) -> Row | None:
+    """A destination with what was used of it in these workspaces; None where nothing tells their people of it."""
+    uses = [use for use in entry.get("uses", ()) if use["workspace_id"] in seen]
+    if not uses and not entry.get("named", entry["declared"]):
+        return None
+    return {
+        **{key: entry[key] for key in ("host", "port", "methods", "declared")},
+        "used": sum(int(use["count"]) for use in uses),
+        "last_at": max((use["last_at"] for use in uses), default=None),
     }

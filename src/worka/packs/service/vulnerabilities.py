@@ -32,11 +32,11 @@ async def take_in(ctx: Context, workspace_id: str, documents: Sequence[Any]) -> 
     """Takes a feed of OSV documents in, whole or not at all, and checks every release: {read, taken, checked, hits,
     proposals}. Raises FeedInvalid, Denied."""
     async with ctx.transaction() as conn:
-        await ctx.require(actions.ADVISORY_IMPORT.name, Resource("workspace", workspace_id, workspace_id))
+        await _may(ctx)
         found = advisories.read(documents)
         rows = [{**row, "tenant_id": ctx.tenant_id, "imported_by": ctx.principal.id} for row in found]
         taken = await lifecycle.put_advisories(conn, rows)
-        checked = await _check(ctx)
+        checked = await _check(ctx, frozenset(taken))
         ctx.record(
             events.advisories(
                 workspace_id, ctx.principal.id, read=len(documents), taken=len(taken), hits=checked["hits"]
@@ -49,15 +49,21 @@ async def take_in(ctx: Context, workspace_id: str, documents: Sequence[Any]) -> 
 async def check_again(ctx: Context, workspace_id: str) -> Row:
     """Checks every release against what was handed in before: {checked, hits, proposals}. Raises Denied."""
     async with ctx.transaction():
-        await ctx.require(actions.ADVISORY_IMPORT.name, Resource("workspace", workspace_id, workspace_id))
+        await _may(ctx)
         found = await _check(ctx)
         ctx.failpoint("pack.advisories.before_commit")
         return found
 
 
-async def _check(ctx: Context) -> Row:
+async def _may(ctx: Context) -> None:
+    """What is known, and the releases that it is checked against, are the tenant's: it takes the right in all of it."""
+    await ctx.require(actions.ADVISORY_IMPORT.name, Resource("tenant", ctx.tenant_id or "", None))
+
+
+async def _check(ctx: Context, changed: frozenset[str] = frozenset()) -> Row:
     """In the caller's transaction: new hits, those that are none any more, and a proposal for each release that is hit
-    and that the caller may quarantine. Of others the hit stands, for whoever may."""
+    and that the caller may quarantine. Of others the hit stands, for whoever may. `changed`: the advisories that say
+    something else than before, on which nobody has decided yet."""
     conn = ctx.conn
     checked = hits = proposals = 0
     after: str | None = None
@@ -65,7 +71,7 @@ async def _check(ctx: Context) -> Row:
         after = rows[-1]["id"]
         for row in rows:
             checked += 1
-            made, fresh = await _check_one(ctx, row)
+            made, fresh = await _check_one(ctx, row, changed)
             hits += fresh
             proposals += made
     return {"checked": checked, "hits": hits, "proposals": proposals}
@@ -83,7 +89,7 @@ def hits_of(release: Row, known: Sequence[Row]) -> list[Row]:
     ]  # fmt: skip
 
 
-async def _check_one(ctx: Context, release: Row) -> tuple[int, int]:
+async def _check_one(ctx: Context, release: Row, changed: frozenset[str]) -> tuple[int, int]:
     """(proposals made, new hits) of one release."""
     conn = ctx.conn
     ecosystem = sbom.ecosystem_of(release)
@@ -94,6 +100,18 @@ async def _check_one(ctx: Context, release: Row) -> tuple[int, int]:
     found = hits_of(release, await lifecycle.advisories_for(conn, wanted)) if wanted else []
     before = await lifecycle.findings_of_release(conn, release["id"])
     there = {(hit["advisory"], hit["package"]) for hit in found}
+    other = [
+        row for row in before if row["advisory_id"] in changed or (row["advisory_id"], row["package"]) not in there
+    ]
+    if any(row["state"] == "proposed" for row in other):
+        # What was asked is not what is known any more: it ends, and what is left of it is asked anew.
+        here = ctx.acting(ctx.principal, workspace_id=release["workspace_id"])
+        await approvals.end_for(here, _subject(release["id"]), "superseded")
+        for row in before:
+            if row["state"] == "proposed":
+                await lifecycle.move_findings(conn, [row["id"]], "open")
+                ctx.record(events.finding({**row, "state": "open"}, "proposed"))
+        before = await lifecycle.findings_of_release(conn, release["id"])
     gone = [
         row
         for row in before
@@ -102,10 +120,15 @@ async def _check_one(ctx: Context, release: Row) -> tuple[int, int]:
     for row in gone:
         await lifecycle.move_findings(conn, [row["id"]], "gone")
         ctx.record(events.finding({**row, "state": "gone"}, row["state"]))
-    back = [row for row in before if row["state"] == "gone" and (row["advisory_id"], row["package"]) in there]
+    back = [
+        row
+        for row in before
+        if (row["state"] == "gone" or (row["state"] == "kept" and row["advisory_id"] in changed))
+        and (row["advisory_id"], row["package"]) in there
+    ]
     for row in back:
         await lifecycle.move_findings(conn, [row["id"]], "open")
-        ctx.record(events.finding({**row, "state": "open"}, "gone"))
+        ctx.record(events.finding({**row, "state": "open"}, row["state"]))
     fresh = 0
     for hit in found:
         made = await lifecycle.add_finding(
@@ -200,7 +223,8 @@ async def approval_decided(ctx: Context, payload: Row) -> None:
     if payload["subject_type"] != SUBJECT:
         return
     conn = ctx.conn
-    rows = await lifecycle.findings_of_approval(conn, payload["approval_id"])
+    found = await lifecycle.findings_of_approval(conn, payload["approval_id"])
+    rows = [row for row in found if row["state"] == "proposed"]
     release = await store.release(conn, payload["subject_id"].partition(":")[0])
     if not rows or release is None:
         return

@@ -168,11 +168,32 @@ async def _do(
         )  # fmt: skip
         if state == "suspended":
             ends.append(attachment["id"])
+    if act == "lift":
+        await _given_back(ctx, [row for row, _, _ in done], [attachment for _, (attachment, _, _) in moves])
     if ends:
         # Also by a job: whoever asked may be gone, or their process, before the calls are ended.
         await store.enqueue_ending(conn, made["tenant_id"], made["id"])
     ctx.failpoint("pack.withdrawn.before_commit")
     return {**made, "_ends": ends}
+
+
+async def _given_back(ctx: Context, releases: Sequence[Row], attachments: Sequence[Row]) -> None:
+    """What is known of a release is open again, since it runs again; what waits for a pack, and what follows newer releases,
+    is told that it serves."""
+    for release in releases:
+        for row in await store.findings_of_release(ctx.conn, release["id"]):
+            if row["state"] == "quarantined":
+                await store.move_findings(ctx.conn, [row["id"]], "open")
+                ctx.record(events.finding({**row, "state": "open"}, row["state"]))
+    for attachment in attachments:
+        inside = ctx.acting(ctx.principal, workspace_id=attachment["workspace_id"])
+        await inside.publish(
+            "attachment.attached",
+            {
+                key: attachment[name]
+                for key, name in (("attachment_id", "id"), ("pack", "pack"), ("workspace_id", "workspace_id"))
+            },
+        )
 
 
 async def _after(conn: Connection, act: str, kind: str, row: Row) -> tuple[str, str] | None:

@@ -54,16 +54,21 @@ async def show(ctx: Context, workspace_id: str) -> Row:
 
 
 async def set_policy(ctx: Context, workspace_id: str, *, scope: str, settings: Row, note: str) -> Row:
-    """A new version of the tenant's or the workspace's layer; what it leaves out says nothing. The tenant's takes the right
-    in every workspace that has a policy of its own to be undercut: it can only tighten, so the right here is enough.
+    """A new version of the tenant's or the workspace's layer; what it leaves out says nothing. The tenant's
+    replaces what holds in every workspace, so it takes the right in all of them.
 
     Raises Denied, PolicyInvalid."""
     checked = _checked(settings)
     assert ctx.tenant_id is not None
     place = workspace_id if scope == "workspace" else ""
     async with ctx.transaction() as conn:
-        subject = Resource("workspace", workspace_id, workspace_id, {"kind": scope})
-        await ctx.require(actions.REGISTRY_POLICY_SET, subject, kind=scope)
+        if scope == "workspace":
+            here = Resource("workspace", workspace_id, workspace_id, {"kind": scope})
+            await ctx.require(actions.REGISTRY_POLICY_SET, here, kind=scope)
+        else:
+            await ctx.require(
+                actions.REGISTRY_POLICY_SET_WIDE, Resource("tenant", ctx.tenant_id, None, {"kind": scope})
+            )
         await store.lock_policy(conn, ctx.tenant_id)
         there = {row["workspace_id"]: row for row in await store.policies(conn, workspace_id)}
         before = there.get(place)
