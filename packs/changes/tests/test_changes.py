@@ -6,6 +6,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
+from worka_sdk import ToolError
 from worka_sdk.testing import Harness
 
 from worka_changes import reading
@@ -75,6 +76,44 @@ class ChangesTest(unittest.TestCase):
         )
         self.assertEqual((found["since"], found["commits"]), ("v1.0.0", 4))
         self.assertIn("- **core:** a \\*fault\\* \\<b\\> (", found["markdown"])
+
+    def test_no_character_of_an_author_breaks_the_log(self) -> None:
+        self.commit("feat: first")
+        self.git("tag", "v1.0.0")
+        for odd in ("\x01", "\x1f", "\u2028", "\x85", "\x1e\n", "\\0"):
+            self.commit(f"fix: a{odd}b\n\nBody {odd} of it\n")
+        # What no `git commit` writes: a message with NUL, and one that is empty.
+        tree, parent = self.git("rev-parse", "HEAD^{tree}").strip(), self.git("rev-parse", "HEAD").strip()
+        who = "Ann <ann@example.org> 1700000000 +0000"
+        for message in (b"feat: nul\0fix: no\n", b""):
+            raw = f"tree {tree}\nparent {parent}\nauthor {who}\ncommitter {who}\n\n".encode() + message
+            made = subprocess.run(["git", "-C", str(self.root), "hash-object", "-t", "commit", "-w", "--stdin", "--literally"],
+                                  input=raw, capture_output=True, check=True)  # fmt: skip
+            parent = made.stdout.decode().strip()
+        self.git("update-ref", "HEAD", parent)
+        found = self.value("next_version")
+        self.assertEqual((found["next"], found["commits"]), ("1.1.0", 8))
+        sections = {one["title"]: one["changes"] for one in self.value("change_log")["sections"]}
+        self.assertEqual(
+            {title: len(changes) for title, changes in sections.items()}, {"Added": 1, "Fixed": 6, "Other changes": 1}
+        )
+        self.assertEqual(sections["Fixed"][-1]["subject"], "a\x01b")
+        self.assertEqual({len(change["commit"]) for changes in sections.values() for change in changes}, {40})
+
+    def test_no_tag_breaks_the_versions(self) -> None:
+        self.commit("feat: first")
+        sha = self.git("rev-parse", "HEAD").strip()
+        odd = ["a\u2028b", "v1\x85", f"v{'9' * 5000}.0.0", f"v1.0.0-{'9' * 5000}", "v1.0.0"]
+        (self.root / ".git" / "packed-refs").write_text("".join(f"{sha} refs/tags/{tag}\n" for tag in odd))
+        self.assertEqual([one["tag"] for one in self.value("list_versions")["versions"]], ["v1.0.0"])
+        for name in ("a\0b", "\ud800"):
+            with self.assertRaisesRegex(ToolError, "There is no commit"):
+                reading.commit_of(name)
+
+    def test_the_encoding_that_the_repository_asks_for_is_not_taken(self) -> None:
+        self.git("config", "i18n.logOutputEncoding", "UTF-16")
+        self.commit("feat: Zürich")
+        self.assertEqual(self.value("change_log")["sections"][0]["changes"][0]["subject"], "Zürich")
 
     def test_no_argument_is_an_option_of_git(self) -> None:
         self.commit("feat: first")

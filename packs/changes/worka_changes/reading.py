@@ -12,6 +12,7 @@ from worka_sdk import ToolError
 ROOT = Path("/repo")
 SECONDS = 30
 MOST_COMMITS = 20_000
+MOST_TAG = 200
 _FIELDS = ("%H", "%cI", "%an", "%s", "%b")
 _VERSION = re.compile(
     r"(?P<prefix>|v|release-|.*[/@-]v?)(?P<major>0|[1-9]\d*)\.(?P<minor>0|[1-9]\d*)\.(?P<patch>0|[1-9]\d*)"
@@ -55,9 +56,12 @@ class Commit:
 
 def git(*arguments: str) -> str:
     """What git answers. Raises ToolError with its last words."""
-    command = ["git", "-C", str(ROOT), "-c", "core.pager=cat", "-c", "log.showSignature=false", *arguments]
+    command = ["git", "-C", str(ROOT), "-c", "core.pager=cat", "-c", "log.showSignature=false"]
+    command += ["-c", "i18n.logOutputEncoding=UTF-8", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=SECONDS, check=False)
+    except ValueError as error:
+        raise ToolError("git takes no such name.") from error  # NUL, or half of a surrogate pair
     except subprocess.TimeoutExpired as error:
         raise ToolError(f"git took longer than {SECONDS} s.", "Name a later start.") from error
     if done.returncode:
@@ -68,7 +72,8 @@ def git(*arguments: str) -> str:
 
 def version_of(tag: str) -> Version | None:
     """The version that a tag names, or None."""
-    match = _VERSION.fullmatch(tag)
+    # Python reads no number of more than 4300 digits.
+    match = _VERSION.fullmatch(tag) if len(tag) <= MOST_TAG else None
     if match is None:
         return None
     return Version(tag, (int(match["major"]), int(match["minor"]), int(match["patch"])), match["pre"] or "")
@@ -77,9 +82,10 @@ def version_of(tag: str) -> Version | None:
 def versions(until: str = "HEAD") -> list[tuple[Version, str, str]]:
     """(version, commit, date) of every version that `until` holds, the newest first."""
     form = "%(refname:strip=2)%00%(objectname)%00%(*objectname)%00%(creatordate:iso-strict)"
-    lines = git("for-each-ref", f"--format={form}", f"--merged={commit_of(until)}", "refs/tags").splitlines()
+    lines = git("for-each-ref", f"--format={form}", f"--merged={commit_of(until)}", "refs/tags")
     found = []
-    for line in lines:
+    # By line ends alone: a tag may hold what `splitlines` takes for one.
+    for line in filter(None, lines.split("\n")):
         tag, sha, peeled, date = line.split("\0")
         if (version := version_of(tag)) is not None:
             found.append((version, peeled or sha, date))
@@ -99,13 +105,12 @@ def commit_of(name: str) -> str:
 def commits(since: str, until: str) -> list[Commit]:
     """The commits that `until` holds and `since` does not, the newest first; without `since`, all. Raises ToolError."""
     span = [commit_of(until), *([f"^{commit_of(since)}"] if since else [])]
-    form = "%x00".join(_FIELDS) + "%x01"
-    text = git("log", "--no-color", "--no-merges", f"--max-count={MOST_COMMITS}", f"--format={form}", *span, "--")
+    # An author may write any character but NUL, which ends a field here, and by -z a commit: so fields are counted.
+    form = "%x00".join(_FIELDS)
+    text = git("log", "-z", "--no-color", "--no-merges", f"--max-count={MOST_COMMITS}", f"--format={form}", *span, "--")
     found = []
-    for entry in text.split("\x01"):
-        if not entry.strip():
-            continue
-        sha, date, author, subject, body = entry.lstrip("\n").split("\0", 4)
+    fields = iter(text.split("\0"))
+    for sha, date, author, subject, body in zip(fields, fields, fields, fields, fields, strict=False):
         match = _SUBJECT.fullmatch(subject)
         told = _BREAKING.search(body)
         breaking = told[1].strip() if told else (match["text"] if match and match["mark"] else "")

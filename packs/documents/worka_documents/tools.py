@@ -25,10 +25,11 @@ class Listed:
 
 @dataclass
 class Documents:
-    """The documents, by path. `total` is how many there are."""
+    """The documents, by path. `total` is how many there are; `unreadable` says which of these cannot be read, and why."""
 
     documents: list[Listed]
     total: int
+    unreadable: list[str]
 
 
 @dataclass
@@ -72,10 +73,11 @@ class Hit:
 
 @dataclass
 class Hits:
-    """Where the words stand; `total` lines hold them."""
+    """Where the words stand; `total` lines hold them. `unreadable` says where was not looked, and why."""
 
     hits: list[Hit]
     total: int
+    unreadable: list[str]
 
 
 @dataclass
@@ -90,22 +92,33 @@ class Broken:
 
 @dataclass
 class Checked:
-    """Every link inside the folder was followed; links to the outside were not."""
+    """Every link inside the folder was followed; links to the outside were not. `unreadable` says which documents were not
+    looked at, and why."""
 
     documents: int
     links: int
     broken: list[Broken]
+    unreadable: list[str]
 
 
-@pack.tool(side_effect="read_only", idempotent=True, summary=lambda found: f"{found.total} documents")
+def _told(text: str, unreadable: list[str]) -> str:
+    return f"{text}; {len(unreadable)} documents cannot be read" if unreadable else text
+
+
+@pack.tool(
+    side_effect="read_only",
+    idempotent=True,
+    summary=lambda found: _told(f"{found.total} documents", found.unreadable),
+)
 def list_documents(
     limit: Annotated[int, Field("the most documents", least=1, most=1000)] = 200,
     offset: Annotated[int, Field("how many to leave out first", least=0, most=5000)] = 0,
 ) -> Documents:
     """Lists the Markdown documents of the mounted folder with their titles."""
     paths = reading.paths()
-    shown = [reading.read(path) for path in paths[offset : offset + limit]]
-    return Documents([Listed(one.path, one.title, len(one.lines)) for one in shown], len(paths))
+    unreadable: list[str] = []
+    shown = reading.each(paths[offset : offset + limit], unreadable)
+    return Documents([Listed(one.path, one.title, len(one.lines)) for one in shown], len(paths), unreadable)
 
 
 @pack.tool(side_effect="read_only", idempotent=True)
@@ -135,7 +148,9 @@ def read_section(
     return Part(found.path, section, text[:MOST_TEXT], cut)
 
 
-@pack.tool(side_effect="read_only", idempotent=True, summary=lambda found: f"{found.total} lines")
+@pack.tool(
+    side_effect="read_only", idempotent=True, summary=lambda found: _told(f"{found.total} lines", found.unreadable)
+)
 def search(
     words: Annotated[
         str, Field("words that a line must all hold, in any case and order", min_length=1, max_length=200)
@@ -146,27 +161,33 @@ def search(
     wanted = [word.casefold() for word in words.split()]
     if not wanted:
         raise ToolError("There is no word to look for.")
-    hits, total = [], 0
-    for path in reading.paths():
-        document = reading.read(path)
+    hits: list[Hit] = []
+    total = 0
+    unreadable: list[str] = []
+    for document in reading.each(reading.paths(), unreadable):
         for line in document.lines:
             text = line.text.casefold()
             if all(word in text for word in wanted):
                 total += 1
                 if len(hits) < limit:
                     hits.append(Hit(document.path, line.number, line.section, line.text.strip()[:400]))
-    return Hits(hits, total)
+    return Hits(hits, total, unreadable)
 
 
 @pack.tool(
-    side_effect="read_only", idempotent=True, summary=lambda found: f"{len(found.broken)} of {found.links} links"
+    side_effect="read_only",
+    idempotent=True,
+    summary=lambda found: _told(f"{len(found.broken)} of {found.links} links", found.unreadable),
 )
 def broken_links() -> Checked:
     """Follows every link inside the folder, to files and to headings, and says which lead nowhere."""
-    known = {document.path: document for document in map(reading.read, reading.paths())}
-    broken = [
-        Broken(document.path, line, target, why)
-        for document in known.values()
-        for line, target, why in reading.broken(document, known)
-    ]
-    return Checked(len(known), sum(sum(1 for _ in document.links()) for document in known.values()), broken[:500])
+    found = reading.paths()
+    unreadable: list[str] = []
+    # Read twice rather than held at once: first what a link may name, then the links.
+    known = {document.path: document.anchors() for document in reading.each(found, unreadable)}
+    broken: list[Broken] = []
+    links = 0
+    for document in reading.each(found, []):
+        links += sum(1 for _ in document.links())
+        broken += [Broken(document.path, line, target, why) for line, target, why in reading.broken(document, known)]
+    return Checked(len(known), links, broken[:500], unreadable)

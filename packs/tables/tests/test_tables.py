@@ -4,12 +4,14 @@ import json
 import os
 import sqlite3
 import tempfile
+import tracemalloc
 import unittest
 from pathlib import Path
 
+from worka_sdk import ToolError
 from worka_sdk.testing import Harness
 from worka_tables import sources
-from worka_tables.tools import pack
+from worka_tables.tools import Condition, pack, read_rows
 
 ORDERS = "id;customer;amount\n1;Ann;12.5\n2;Bob;7\n3;Ann;1e1\n4;;\n007;Zoë;3\n"
 
@@ -43,6 +45,73 @@ class TablesTest(unittest.TestCase):
             [("orders.csv", "orders"), ("people.json", "people"), ("shop.db", "doubled"), ("shop.db", 'odd "name')],
         )
         self.assertEqual(found["unreadable"], ["broken.csv: broken.csv: row 2 has 1 values, the head has 2."])
+
+    def unreadable(self) -> dict[str, str]:
+        """File -> why not, of the listing, which holds the three good ones all the same."""
+        found = self.harness.call("list_tables")
+        self.assertFalse(found.is_error, found.text)
+        self.assertEqual(
+            {"orders.csv", "people.json", "shop.db"} - {one["file"] for one in found.value["tables"]}, set()
+        )
+        return dict(line.split(": ", 1) for line in found.value["unreadable"])
+
+    def test_no_file_ends_the_listing_of_the_others(self) -> None:
+        (self.root / "zero.csv").write_text("a\0b,c\n1,2\n")
+        (self.root / "half.json").write_text('[{"a": "\\ud800"}]')
+        (self.root / "head.jsonl").write_text('{"\\ud800": 1}\n')
+        (self.root / "latin.csv").write_bytes(b"a,b\n\xff,2\n")
+        (self.root / "deep.jsonl").write_text("[" * 100_000)
+        Path(os.fsdecode(os.fsencode(self.root) + b"/\xff.csv")).write_text("a\n1\n")
+        os.symlink("circle.csv", self.root / "circle.csv")
+        found = self.unreadable()
+        self.assertEqual(set(found), {"zero.csv", "half.json", "head.jsonl", "latin.csv", "deep.jsonl", "?.csv"})
+        self.assertIn("not UTF-8", found["?.csv"])
+
+    def test_no_name_of_a_file_or_column_is_in_the_way(self) -> None:
+        (self.root / "sqlite_x.csv").write_text("a (3),a,a,A\n1,2,3,4\n")
+        (self.root / "sqlites.csv").write_text("a\n1\n")
+        self.assertEqual(self.unreadable(), {})
+        found = self.harness.call("read_rows", file="sqlite_x.csv").value
+        self.assertEqual((found["table"], found["columns"]), ("_sqlite_x", ["a (3)", "a", "a (4)", "A (5)"]))
+        self.assertEqual(found["rows"], [[1, 2, 3, 4]])
+        self.assertEqual(self.harness.call("read_rows", file="sqlites.csv").value["table"], "sqlites")
+
+    def test_a_number_of_any_length_is_read(self) -> None:
+        (self.root / "long.csv").write_text(f"a\n{'1' * 5000}\n{'1' * 15}\n")
+        (self.root / "endless.json").write_text('[{"a": 1e999}]')
+        self.assertIn("[5000 characters]", self.rows(file="long.csv")[0][0])
+        self.assertEqual(self.rows(file="long.csv")[1], [111111111111111], "the control")
+        self.assertEqual(self.rows(file="endless.json"), [["inf"]])
+        for value in (10**30, "\ud800"):
+            with self.assertRaisesRegex(ToolError, "cannot be read so|not UTF-8"):
+                read_rows("long.csv", where=[Condition("a", "=", value)])
+        with self.assertRaisesRegex(ToolError, "There is no file"):
+            read_rows("\ud800.csv")
+
+    def test_what_is_too_much_is_refused_while_it_is_read(self) -> None:
+        before, sources.MOST_ROWS = sources.MOST_ROWS, 2000
+        self.addCleanup(setattr, sources, "MOST_ROWS", before)
+        (self.root / "rows.csv").write_text("1\n" * 400_000)
+        (self.root / "cells.csv").write_text("," * 5_000_000)
+        (self.root / "quotes.csv").write_text('"\n",' * 1_000_000)
+        (self.root / "rows.jsonl").write_text("{}\n" * 2001)
+        (self.root / "big.json").write_text("[" + "{}," * 3_000_000 + "{}]")
+        (self.root / "wide.jsonl").write_text("\n".join(json.dumps({f"c{number}": 1}) for number in range(501)))
+        (self.root / "much.csv").write_text("n\n" + "1\n" * 2000)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        found = self.unreadable()
+        self.assertLess(tracemalloc.get_traced_memory()[1], 15_000_000, "bytes")
+        wanted = {
+            "rows.csv": "2000 rows",
+            "cells.csv": "1048576 characters",
+            "quotes.csv": "1048576 characters",
+            "rows.jsonl": "2000 rows",
+            "big.json": "8 MiB",
+            "wide.jsonl": "500 columns",
+        }
+        self.assertEqual({file: why for file, why in wanted.items() if why not in found.pop(file, "")}, {})
+        self.assertEqual(found, {}, "the control: as many rows as there may be")
 
     def test_rows_are_chosen_ordered_and_counted(self) -> None:
         where = [{"column": "customer", "operator": "=", "value": "Ann"}]

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
 import json
 import math
 import re
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from worka_sdk import ToolError
 
 ROOT = Path("/data")
 MOST_BYTES = 48 * 1024 * 1024
+# JSON is held whole while it is read, and takes some 35 times its size then.
+MOST_JSON = 8 * 1024 * 1024
 MOST_ROWS = 200_000
+MOST_ROW = 1024 * 1024
 MOST_COLUMNS = 500
 SECONDS = 20.0
 KINDS = {
@@ -35,6 +37,7 @@ KINDS = {
     ".sqlite3": "sqlite",
     ".db": "sqlite",
 }
+Row = TypeVar("Row")
 
 
 def files() -> Iterator[Path]:
@@ -47,7 +50,10 @@ def files() -> Iterator[Path]:
 
 def inside(path: Path) -> bool:
     """Whether a path, with its links followed, is a plain file below the mount."""
-    real = path.resolve()
+    try:
+        real = path.resolve()
+    except (OSError, ValueError, RuntimeError):
+        return False  # links in a circle, or no path at all
     return real.is_file() and ROOT.resolve() in real.parents
 
 
@@ -66,24 +72,26 @@ def named(file: str) -> Path:
 def opened(file: str) -> Iterator[sqlite3.Connection]:
     """The tables of a file, for reading. Raises ToolError for a file that cannot be read, and for a query that fails or
     takes too long."""
-    path = named(file)
-    conn = _database(path) if KINDS[path.suffix.lower()] == "sqlite" else _loaded(path)
-    until = time.monotonic() + SECONDS
-    conn.set_progress_handler(lambda: time.monotonic() > until, 10_000)
+    until = math.inf
     try:
-        yield conn
-    except sqlite3.Error as error:
-        late = time.monotonic() > until
+        path = named(file)
+        load = _database if KINDS[path.suffix.lower()] == "sqlite" else _loaded
+        with contextlib.closing(load(path)) as conn:
+            until = time.monotonic() + SECONDS
+            conn.set_progress_handler(lambda: time.monotonic() > until, 10_000)
+            yield conn
+    except UnicodeError as error:
+        raise ToolError(f"{file} holds, or is named by, what is not UTF-8.", "Convert or rename it.") from error
+    except (sqlite3.Error, OSError, ValueError, OverflowError, RecursionError) as error:
+        late = isinstance(error, sqlite3.Error) and time.monotonic() > until
         said = f"it took longer than {SECONDS:g} s" if late else str(error)
         raise ToolError(f"{file} cannot be read so: {said}.", "Ask for less." if late else "") from error
-    finally:
-        conn.close()
 
 
 def tables(conn: sqlite3.Connection) -> list[str]:
     """The names of the tables and views."""
-    found = conn.execute("select name from sqlite_master where type in ('table', 'view') and name not like 'sqlite_%'")
-    return sorted(str(row[0]) for row in found)
+    found = conn.execute("select name from sqlite_master where type in ('table', 'view')")
+    return sorted(str(row[0]) for row in found if not str(row[0]).lower().startswith("sqlite_"))
 
 
 def chosen(conn: sqlite3.Connection, file: str, table: str) -> str:
@@ -121,54 +129,96 @@ def _database(path: Path) -> sqlite3.Connection:
 
 
 def _loaded(path: Path) -> sqlite3.Connection:
-    if path.stat().st_size > MOST_BYTES:
-        raise ToolError(
-            f"{path.name} has more than {MOST_BYTES // 1024 // 1024} MiB.", "Split it, or make it a database."
-        )
-    try:
-        text = path.read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ToolError(f"{path.name} is not UTF-8.", "Convert it.") from error
-    head, rows = _csv(path, text) if KINDS[path.suffix.lower()] == "csv" else _json(path, text)
-    if len(head) > MOST_COLUMNS:
-        raise ToolError(f"{path.name} has more than {MOST_COLUMNS} columns.")
-    if len(rows) > MOST_ROWS:
-        raise ToolError(f"{path.name} has more than {MOST_ROWS} rows.", "Split it, or make it a database.")
+    kind = KINDS[path.suffix.lower()]
+    most = MOST_JSON if path.suffix.lower() == ".json" else MOST_BYTES
+    if path.stat().st_size > most:
+        remedy = "Make it JSON lines, or a database." if most == MOST_JSON else "Split it, or make it a database."
+        raise ToolError(f"{path.name} has more than {most // 1024 // 1024} MiB.", remedy)
+    head, rows = _csv(path) if kind == "csv" else _json(path)
     conn = sqlite3.connect(":memory:")
-    table = quoted(path.stem)
-    # Without a type: every value stays what it is, a number a number and a text a text.
-    conn.execute(f"create table {table} ({', '.join(quoted(name) for name in head)})")
-    conn.executemany(f"insert into {table} values ({', '.join('?' * len(head))})", rows)
-    conn.execute("pragma query_only = on")
+    try:
+        # SQLite keeps names that begin so for itself.
+        reserved = path.stem.lower().startswith("sqlite_")
+        table = quoted("_" + path.stem if reserved else path.stem)
+        # Without a type: every value stays what it is, a number a number and a text a text.
+        conn.execute(f"create table {table} ({', '.join(quoted(name) for name in head)})")
+        conn.executemany(f"insert into {table} values ({', '.join('?' * len(head))})", rows)
+        conn.execute("pragma query_only = on")
+    except BaseException:
+        conn.close()
+        raise
     return conn
 
 
-def _csv(path: Path, text: str) -> tuple[list[str], list[list[Any]]]:
-    first = text.split("\n", 1)[0]
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=first.count)
-    try:
-        found = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True) if row]
-    except csv.Error as error:
-        raise ToolError(f"{path.name} is not CSV: {error}.") from error
-    if not found:
+def _counted(path: Path, rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows, one at a time; so that too many are refused before they fill the memory."""
+    for number, row in enumerate(rows):
+        if number >= MOST_ROWS:
+            raise ToolError(f"{path.name} has more than {MOST_ROWS} rows.", "Split it, or make it a database.")
+        yield row
+
+
+def _csv(path: Path) -> tuple[list[str], Iterator[list[Any]]]:
+    read = _cells(path)
+    first = next(read, None)
+    if first is None:
         raise ToolError(f"{path.name} is empty.")
-    head = _head(found[0])
-    wrong = next((number for number, row in enumerate(found[1:], 2) if len(row) != len(head)), None)
-    if wrong is not None:
-        raise ToolError(f"{path.name}: row {wrong} has {len(found[wrong - 1])} values, the head has {len(head)}.")
-    return head, [[_value(cell) for cell in row] for row in found[1:]]
+    head = _head(path, first)
+
+    def rows() -> Iterator[list[Any]]:
+        for number, row in enumerate(_counted(path, read), 2):
+            if len(row) != len(head):
+                raise ToolError(f"{path.name}: row {number} has {len(row)} values, the head has {len(head)}.")
+            yield [_value(cell) for cell in row]
+
+    return head, rows()
 
 
-def _head(names: list[str]) -> list[str]:
-    """Names that are there and are told apart, as SQLite does: without regard to case."""
+def _cells(path: Path) -> Iterator[list[str]]:
+    """The rows that are not empty, as texts."""
+    taken = 0
+
+    def lines() -> Iterator[str]:
+        # A row may stand on many lines: what is bounded is the row.
+        nonlocal taken
+        while line := stream.readline(MOST_ROW - taken + 1):
+            taken += len(line)
+            if taken > MOST_ROW:
+                raise ToolError(f"{path.name} has a row of more than {MOST_ROW} characters.")
+            yield line
+
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        first = stream.readline(MOST_ROW)
+        stream.seek(0)
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=first.count)
+        try:
+            for row in csv.reader(lines(), delimiter=delimiter, strict=True):
+                taken = 0
+                if row:
+                    yield row
+        except csv.Error as error:
+            raise ToolError(f"{path.name} is not CSV: {error}.") from error
+
+
+def _head(path: Path, names: Collection[str]) -> list[str]:
+    """Names that are there and are told apart, as SQLite does: without regard to case. Raises ToolError."""
+    if len(names) > MOST_COLUMNS:
+        raise ToolError(f"{path.name} has more than {MOST_COLUMNS} columns.")
     head: list[str] = []
+    taken: set[str] = set()
     for number, raw in enumerate(names, 1):
-        name = " ".join(raw.split()) or f"column {number}"
-        taken = {other.casefold() for other in head}
-        head.append(name if name.casefold() not in taken else f"{name} ({number})")
+        plain = name = " ".join(raw.split()) or f"column {number}"
+        again = number
+        while name.casefold() in taken:
+            name = f"{plain} ({again})"
+            again += 1
+        taken.add(name.casefold())
+        head.append(name)
     return head
 
 
+# Python reads no number of more than 4300 digits, and no number of that many fits.
+MOST_DIGITS = 400
 _NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
@@ -176,31 +226,56 @@ def _value(cell: str) -> Any:
     """A number where it reads as one and nothing is lost by that (007 and a telephone number are texts); empty is null."""
     if not cell:
         return None
-    if not _NUMBER.fullmatch(cell):
+    if len(cell) > MOST_DIGITS or not _NUMBER.fullmatch(cell):
         return cell
     number = float(cell) if any(letter in cell for letter in ".eE") else int(cell)
     fits = math.isfinite(number) if isinstance(number, float) else abs(number) < 2**63
     return number if fits else cell
 
 
-def _json(path: Path, text: str) -> tuple[list[str], list[list[Any]]]:
-    try:
-        if path.suffix.lower() == ".json":
-            found = json.loads(text)
-        else:
-            found = [json.loads(line) for line in text.splitlines() if line.strip()]
-    except (ValueError, RecursionError) as error:
-        raise ToolError(f"{path.name} is not JSON: {error}.") from error
+def _json(path: Path) -> tuple[list[str], Iterator[list[Any]]]:
+    # Read twice rather than kept: which columns there are is known after the last row.
+    names: dict[str, None] = {}
+    for row in _counted(path, _objects(path)):
+        names.update(dict.fromkeys(row))
+        if len(names) > MOST_COLUMNS:
+            break
+    if not names:
+        raise ToolError(f"{path.name} is empty.")
+    return _head(path, names), ([_plain(row.get(name)) for name in names] for row in _objects(path))
+
+
+def _objects(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a file of JSON, or of JSON lines. Raises ToolError."""
+    for row in _documents(path) if path.suffix.lower() == ".json" else _json_lines(path):
+        if not isinstance(row, dict):
+            raise ToolError(f"{path.name} is not a list of objects.", "Only that is a table.")
+        yield row
+
+
+def _documents(path: Path) -> list[Any]:
+    found = _parsed(path, path.read_text("utf-8-sig"))
     if isinstance(found, dict):
         # {"items": [...]}: the one list of objects in it is the table.
         lists = [value for value in found.values() if isinstance(value, list)]
         found = lists[0] if len(lists) == 1 else [found]
-    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
-        raise ToolError(f"{path.name} is not a list of objects.", "Only that is a table.")
-    keys = list(dict.fromkeys(key for row in found for key in row))
-    if not keys:
-        raise ToolError(f"{path.name} is empty.")
-    return _head(keys), [[_plain(row.get(key)) for key in keys] for row in found]
+    return found if isinstance(found, list) else [found]
+
+
+def _json_lines(path: Path) -> Iterator[Any]:
+    with path.open(encoding="utf-8-sig") as stream:
+        while line := stream.readline(MOST_ROW + 1):
+            if len(line) > MOST_ROW:
+                raise ToolError(f"{path.name} has a row of more than {MOST_ROW} characters.")
+            if line.strip():
+                yield _parsed(path, line)
+
+
+def _parsed(path: Path, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ToolError(f"{path.name} is not JSON: {error}.") from error
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -232,4 +233,6 @@ def _shown(value: Any) -> Any:
         return f"[{len(value)} bytes]"
     if isinstance(value, str) and len(value) > MOST_CHARACTERS:
         return f"{value[:MOST_CHARACTERS]}… [{len(value)} characters]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no infinity
     return value
