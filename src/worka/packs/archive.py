@@ -11,6 +11,7 @@ import io
 import tarfile
 from collections.abc import Mapping
 
+from worka.kernel import tars
 from worka.packs import trees
 from worka.packs.errors import ArchiveRefused, LockInvalid
 
@@ -39,7 +40,7 @@ def unpack(data: bytes) -> dict[str, bytes]:
     folded: set[str] = set()
     total = 0
     try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:", tarinfo=tars.careful()) as tar:
             for entry in tar:
                 if not entry.isreg() or entry.issparse():
                     raise ArchiveRefused(f"{entry.name[:80]!r} is not a plain file.")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from worka.kernel import canonical, strict_json
+from worka.kernel import canonical, strict_json, tars
 from worka.kernel.errors import Problem
 from worka.packs import trees
 
@@ -177,7 +177,7 @@ def _untar(data: bytes) -> dict[str, bytes]:
     those say how large a file is without having its bytes. Together at most what a tree may have, counted before it is read."""
     found: dict[str, bytes] = {}
     total = 0
-    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:", tarinfo=tars.careful()) as tar:
         for entry in tar:
             total += entry.size
             plain = entry.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not entry.issparse() and not entry.pax_headers

@@ -279,7 +279,9 @@ class Builder:
         env.mkdir(parents=True)
         command = self.budget.limited(npm.prepare(env, lock, name, version))
         await self._run(command, watched=env, environment=npm.environment(self._environ, env))
-        installed = await asyncio.to_thread(npm.verify, env, lock, most_bytes=self.budget.most_bytes)
+        installed = await asyncio.to_thread(
+            npm.verify, env, lock, most_bytes=self.budget.most_bytes, most_files=self.budget.most_files
+        )
         return await asyncio.to_thread(_seal, env, npm.entry(env, name), installed, package, node)
 
     async def _install(self, env: Path, lock: record.Lock) -> None:

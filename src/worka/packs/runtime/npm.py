@@ -7,18 +7,21 @@ installed file must be a file of an archive, byte for byte, and nothing else may
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
+import io
 import json
 import os
 import re
 import shutil
 import tarfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from worka.kernel import strict_json
+from worka.kernel import strict_json, tars
 from worka.packs.errors import LockInvalid
 from worka.packs.runtime import digest
 from worka.packs.runtime.errors import BuildFailed, EntryPointMissing, RecordMismatch
@@ -33,7 +36,9 @@ _INTEGRITY = re.compile(r"sha512-[A-Za-z0-9+/]{86}==\Z")
 _PLACE = re.compile(r"node_modules/[^\0\\]+\Z")
 _RANGES = ("dependencies", "optionalDependencies", "peerDependencies")
 _KEPT = ("peerDependenciesMeta", "engines", "os", "cpu", "libc", "optional", "devOptional", "peer")
-_MOST_ENTRIES, _MOST_JSON = 5000, 4 * 1024 * 1024
+_MOST_ENTRIES, _MOST_JSON, _MOST_NAME = 5000, 4 * 1024 * 1024, 1024
+# Of an entry beside its contents: its header, its padding, a record of its own for a long name.
+_ROOM = 4096
 _SEARCH = "/usr/local/bin:/usr/bin:/bin"
 PASSED = {
     *("npm_config_registry", "NPM_CONFIG_REGISTRY", "npm_config_cafile", "NPM_CONFIG_CAFILE", "NODE_EXTRA_CA_CERTS"),
@@ -181,7 +186,7 @@ def environment(environ: Mapping[str, str], env: Path) -> dict[str, str]:
     return kept | {"PATH": _SEARCH, "HOME": str(env / CACHE), "LANG": "C.UTF-8", "NO_COLOR": "1"}
 
 
-def verify(env: Path, lock: Lock, *, most_bytes: int) -> list[Distribution]:
+def verify(env: Path, lock: Lock, *, most_bytes: int, most_files: int) -> list[Distribution]:
     """Compares, then takes away what only the installation needed. Returns what is installed, by name. Raises
     RecordMismatch."""
     expected: dict[str, str] = {}
@@ -189,8 +194,9 @@ def verify(env: Path, lock: Lock, *, most_bytes: int) -> list[Distribution]:
     for place, locked in lock.packages.items():
         if locked.optional and not (env / place).exists():
             continue
-        files = _archive(env / CACHE, locked, most_bytes)
+        files = _archive(env / CACHE, locked, most_bytes, most_files)
         most_bytes -= sum(size for _, size in files.values())
+        most_files -= len(files)
         expected |= {f"{place}/{path}": sha for path, (sha, _) in files.items()}
         _is_it(env / place, locked)
         installed.append(Distribution(locked.name, locked.version, env / place))
@@ -208,7 +214,7 @@ def verify(env: Path, lock: Lock, *, most_bytes: int) -> list[Distribution]:
     return installed
 
 
-def _archive(cache: Path, locked: Locked, most_bytes: int) -> dict[str, tuple[str, int]]:
+def _archive(cache: Path, locked: Locked, most_bytes: int, most_files: int) -> dict[str, tuple[str, int]]:
     """Path -> (SHA-256, size) of the files of a locked archive as npm unpacks it: without the first folder, plain files only.
     Raises RecordMismatch for one that is not the locked one, leaves its folder or unpacks to too much."""
     hashed = base64.b64decode(locked.integrity.removeprefix("sha512-")).hex()
@@ -220,22 +226,49 @@ def _archive(cache: Path, locked: Locked, most_bytes: int) -> dict[str, tuple[st
                 raise RecordMismatch(f"{what} is not the one that the lock names.")
         found: dict[str, tuple[str, int]] = {}
         ignored = False
-        with tarfile.open(kept, "r|gz") as archive:
-            for member in archive:
+        with (
+            gzip.open(kept) as unpacked,
+            tarfile.open(
+                # What is no file counts too: an entry that npm leaves out can be as long as it says.
+                fileobj=_Bounded(unpacked, most_bytes + most_files * _ROOM),
+                mode="r|",
+                tarinfo=tars.careful(),
+            ) as archive,
+        ):
+            for number, member in enumerate(archive):
+                archive.members.clear()  # type: ignore[attr-defined]  # it would keep every entry with its headers
+                if number >= most_files:
+                    raise RecordMismatch(f"{what} has more than {most_files} entries.")
                 path = member.name.partition("/")[2]
                 if not member.isfile() or not path:
                     continue  # npm unpacks neither links nor devices; what is there all the same is found as too much
-                if os.path.normpath(path) != path or path.startswith(("/", "..")) or member.size > most_bytes:
+                strays = os.path.normpath(path) != path or path.startswith(("/", ".."))
+                if strays or len(path) > _MOST_NAME or not 0 <= member.size <= most_bytes:
                     raise RecordMismatch(f"{what} holds {path[:120]!r}, which is too large or leads out of it.")
                 most_bytes -= member.size
                 content = archive.extractfile(member)
                 assert content is not None
                 ignored = ignored or path == ".npmignore"
                 found[path] = (hashlib.file_digest(content, "sha256").hexdigest(), member.size)  # type: ignore[arg-type]
-    except (OSError, tarfile.TarError, EOFError) as error:
+    except (OSError, tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError, zlib.error) as error:
         raise RecordMismatch(f"{what} cannot be read: {error}") from error
     # npm's own rule: a .gitignore is written as .npmignore, unless there is one.
     return {(_as_npm(path) if not ignored else path): value for path, value in found.items()}
+
+
+class _Bounded(io.BufferedIOBase):
+    """So much is read of it, and no more: a hundred gigabytes of nothing are a hundred megabytes compressed."""
+
+    def __init__(self, content: gzip.GzipFile, most: int) -> None:
+        self._content, self._left = content, most
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """The next bytes. Raises tarfile.ReadError beyond the bound."""
+        found = self._content.read(size)
+        self._left -= len(found)
+        if self._left < 0:
+            raise tarfile.ReadError("it unpacks to more than an environment may hold")
+        return found
 
 
 def _as_npm(path: str) -> str:
