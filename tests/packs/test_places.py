@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -16,6 +18,8 @@ from worka.packs import explain, service
 from worka.packs.runtime.client import HostClient
 from worka.packs.runtime.outcome import CallFailed, Ending
 from worka.packs.runtime.places import Places
+from worka.packs.runtime.pool import Pool
+from worka.packs.runtime.sessions import Session
 
 pytestmark = pytest.mark.timeout(300)
 Row = dict[str, Any]
@@ -100,6 +104,64 @@ async def test_a_call_whose_time_or_attachment_ends_leaves_the_line_and_takes_no
     assert line.served == ["b-0"]
     await asyncio.gather(*line.begin("t", "a", 2))
     assert (line.places.lines, line.places.inside) == ({}, set()), "nothing is counted twice"
+
+
+@pytest.mark.capability("RUN-7")
+async def test_a_call_that_is_turned_away_as_its_time_runs_out_does_not_go_on_without_a_place() -> None:
+    line = Line(per_attachment=1)
+
+    async def meanwhile(name: str, act: Callable[[], object]) -> asyncio.Task[None]:
+        """`act` in the very turn of the loop in which the call's time runs out, just before it does."""
+        task = asyncio.create_task(line.call("t", "a", name, timeout=0.01))
+        await asyncio.sleep(0)
+        time.sleep(0.02)  # blocks: nothing else may come in between
+        await asyncio.sleep(0)
+        act()
+        await asyncio.wait({task})
+        return task
+
+    async with line.places.place("t", "a", "first", 5):
+        away = await meanwhile("away", lambda: line.places.turn_away("a", Ending("session_dropped", "gone")))
+        with pytest.raises(CallFailed, match="gone"):
+            await away
+        assert (line.served, len(line.places.inside)) == ([], 1)
+    # The control: who is served in that moment goes on.
+    first = line.places.place("t", "a", "first", 5)
+    await first.__aenter__()
+
+    def leave() -> None:
+        line.places._leave(next(iter(line.places.inside)))
+        line.places._serve()
+
+    served = await meanwhile("served", leave)
+    await served
+    await first.__aexit__(None, None, None)
+    assert (line.served, line.places.inside, line.places.lines) == (["served"], set(), {})
+
+
+@pytest.mark.capability("GOV-11")
+async def test_dropping_an_attachment_waits_for_its_own_sessions_alone() -> None:
+    pool = Pool(per_attachment=2, per_tenant=3, idle_seconds=60)
+    released = {"mine": asyncio.Event(), "another": asyncio.Event()}
+
+    class Closing:
+        """As much of a session as closing takes."""
+
+        def __init__(self, attachment_id: str) -> None:
+            self.spec = SimpleNamespace(attachment_id=attachment_id, key=attachment_id)
+
+        async def close(self, _ending: Ending | None = None) -> None:
+            await released[self.spec.attachment_id].wait()
+
+    pool.discard(cast("Session", Closing("another")))
+    pool.sessions.add(cast("Session", Closing("mine")))
+    dropping = asyncio.create_task(pool.drop("mine"))
+    done, _ = await asyncio.wait({dropping}, timeout=0.05)
+    assert not done, "the control: it is gone when this returns, and it is not gone"
+    released["mine"].set()
+    assert await asyncio.wait_for(dropping, 5) == 1, "it waits for a session of somebody else"
+    released["another"].set()
+    await pool.close()
 
 
 @pytest.fixture(scope="module")

@@ -51,9 +51,11 @@ class Places:
                 async with asyncio.timeout(timeout):
                     await call.turn
             except TimeoutError:
-                # It may have been served in the moment in which its time ran out.
-                if not call.turn.done() or call.turn.cancelled():
-                    raise CallFailed(self._too_late(call, timeout)) from None
+                # In the moment in which its time ran out it may have been served, or turned away: who has no place goes no
+                # further.
+                if call not in self.inside:
+                    away = call.turn.exception() if call.turn.done() and not call.turn.cancelled() else None
+                    raise away or CallFailed(self._too_late(call, timeout)) from None
             yield
         finally:
             self._leave(call)

@@ -23,7 +23,8 @@ class Pool:
         self.sessions: set[Session] = set()
         self._idle: dict[str, list[Session]] = {}
         self._current: dict[str, str] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        # Of which attachment each is.
+        self._closing: dict[asyncio.Task[None], str | None] = {}
         self._sweep: asyncio.TimerHandle | None = None
 
     def slot(
@@ -75,8 +76,8 @@ class Pool:
             if not self._idle[key]:
                 del self._idle[key]
         task = asyncio.create_task(session.close(ending))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        self._closing[task] = session.spec.attachment_id
+        task.add_done_callback(self._closing.pop)
 
     async def drop(self, attachment_id: str) -> int:
         """Closes every session of an attachment, a busy one too, and turns away who waits for one; returns how many sessions.
@@ -87,7 +88,8 @@ class Pool:
         mine = [session for session in self.sessions if session.spec.attachment_id == attachment_id]
         for session in mine:
             self.discard(session, Ending("pack_signalled", "The session was dropped: its attachment changed.", None, 9))
-        await asyncio.gather(*self._closing, return_exceptions=True)
+        closing = [task for task, owner in self._closing.items() if owner == attachment_id]
+        await asyncio.gather(*closing, return_exceptions=True)
         return len(mine)
 
     def retire(self, attachment_id: str, digest: str) -> int:
