@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any, ClassVar
 
 import pytest
 
 from tests.packs.conftest import Packs
 from tests.packs.test_registration import lock, small, tree
+from worka.kernel.ipc import PeerUnavailable
+from worka.kernel.paths import Paths
 from worka.packs import service
 from worka.packs.errors import AttachmentNotUsable
+from worka.packs.runtime.client import HostClient
 from worka.packs.service import hosting, tracing, withdrawing
 
 pytestmark = pytest.mark.timeout(300)
@@ -78,6 +82,67 @@ async def test_what_a_crash_left_running_after_a_quarantine_the_job_ends(place: 
     await service.run_ending(place.platform(), receipt["id"])
     done, _ = await asyncio.wait({running}, timeout=15)
     assert done
+    assert (await running)[1]["reason"] == "release_quarantined"
+
+
+class Away(HostClient):
+    """The real host, whose answer to `drop` is lost for some attachments, or for all; `asked` is who it was asked for."""
+
+    lost: ClassVar[set[str]] = set()
+    all_lost: ClassVar[bool] = False
+    asked: ClassVar[list[str]] = []
+
+    async def drop(self, *, attachment_id: str) -> dict[str, Any]:
+        self.asked.append(attachment_id)
+        if self.all_lost or attachment_id in self.lost:
+            raise PeerUnavailable("It is away.")
+        return await super().drop(attachment_id=attachment_id)
+
+
+@pytest.fixture
+def away(place: Packs, monkeypatch: pytest.MonkeyPatch) -> type[Away]:
+    """What the service calls the host by; a fresh one."""
+    mine = type("Mine", (Away,), {"lost": set(), "all_lost": False, "asked": []})
+    monkeypatch.setattr(hosting, "client", lambda ctx: mine(Paths(ctx.settings.home).run))
+    monkeypatch.setattr(withdrawing, "SECONDS", 0.2)
+    return mine
+
+
+@pytest.mark.capability("GOV-11")
+async def test_an_attachment_that_cannot_be_dropped_keeps_no_other_from_being_ended(
+    place: Packs, away: type[Away]
+) -> None:
+    away.lost = {"att_a"}
+    assert await withdrawing.end_calls(place.platform(), ["att_a", "att_b", "att_c"]) == ["att_a"]
+    assert {"att_b", "att_c"} <= set(away.asked), "who comes after it was forgotten"
+    away.lost = set()
+    assert await withdrawing.end_calls(place.platform(), ["att_a", "att_b", "att_c"]) == [], "the control"
+
+
+@pytest.mark.capability("GOV-11")
+async def test_the_job_goes_on_while_the_host_is_away_and_has_failed_if_it_stays_so(
+    place: Packs, away: type[Away], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await place.register(small(tools=TOOLS), lock(), tree(SLOW))
+    await service.attach(place.ctx(), made["id"])
+    running = asyncio.ensure_future(service.call(place.ctx("member"), "acme.small.say", {"text": "60"}, None))
+    async with asyncio.timeout(20):
+        while not await place.world.rows("invocation", "state = 'running'"):  # noqa: ASYNC110 - a row, no event
+            await asyncio.sleep(0.02)
+    away.all_lost = True
+    await withdrawing.quarantine(place.ctx(), made["id"], "why")
+    (receipt,) = await place.world.rows("withdrawal")
+    with monkeypatch.context() as patience:
+        patience.setattr(withdrawing, "JOB_SECONDS", 0.0)
+        with pytest.raises(TimeoutError, match="1 attachments"):
+            await service.run_ending(place.platform(), receipt["id"])
+    job = asyncio.ensure_future(service.run_ending(place.platform(), receipt["id"]))
+    done, _ = await asyncio.wait({job, running}, timeout=0.6)
+    assert not done, "it counts as done, and the call runs on"
+    away.all_lost = False
+    await asyncio.wait_for(job, 15)
+    done, _ = await asyncio.wait({running}, timeout=15)
+    assert done, "the control: once the host is back the call is ended"
     assert (await running)[1]["reason"] == "release_quarantined"
 
 

@@ -30,6 +30,8 @@ ACTS = {"revoke": actions.REVOKE.name, "quarantine": actions.QUARANTINE.name, "l
 STATES = {"revoke": ("revoked", "release_revoked"), "quarantine": ("quarantined", "release_quarantined")}
 SECONDS = 5.0
 """How long the end of calls under way is waited for: the host ends them at once, if it is there."""
+JOB_SECONDS = 900.0
+"""How long the worker goes on ending them: longer than a host takes to come back."""
 
 
 async def release(ctx: Context, act: str, release_id: str, why: str, *, approval: Row | None = None) -> Row:
@@ -234,39 +236,59 @@ async def _attachments(conn: Connection, row: Row, act: str) -> list[tuple[Row, 
     ]
 
 
-async def end_calls(ctx: Context, attachment_ids: Sequence[str]) -> None:
+async def end_calls(ctx: Context, attachment_ids: Sequence[str]) -> list[str]:
     """Ends what runs of these attachments, until nothing does. A call whose intent was committed first may reach the host
     after its sessions were dropped, so they are dropped as long as calls of them run; no new one is begun any more, since
-    an intent asks for a serving attachment in its own statement."""
+    an intent asks for a serving attachment in its own statement.
+
+    Returns the attachments of which something runs still after a while, or whose sessions the host did not drop: the job of
+    the withdrawal goes on with them."""
     if ctx.undone or ctx.tx is not None or not attachment_ids:
-        return
+        return []
     until = asyncio.get_running_loop().time() + SECONDS
     left = list(attachment_ids)
-    while left:
-        for attachment_id in left:
-            try:
-                await hosting.client(ctx).drop(attachment_id=attachment_id)
-            except Problem:
-                log.warning("the sessions of %s could not be dropped", attachment_id)
-                return
+    while True:
+        # All at once: one that fails or takes its time keeps no other from being ended.
+        dropped = await asyncio.gather(*(_dropped(ctx, attachment_id) for attachment_id in left))
+        kept = {attachment_id for attachment_id, done in zip(left, dropped, strict=True) if not done}
         async with ctx.transaction() as conn:
-            left = sorted({row["attachment_id"] for row in await store.running_of(conn, attachment_ids)})
-        if not left or asyncio.get_running_loop().time() > until:
-            return
+            left = sorted(kept | {row["attachment_id"] for row in await store.running_of(conn, attachment_ids)})
+        if not left:
+            return []
+        if asyncio.get_running_loop().time() > until:
+            log.warning("not ended yet: the calls or sessions of %s", ", ".join(left))
+            return left
         await asyncio.sleep(0.05)
 
 
+async def _dropped(ctx: Context, attachment_id: str) -> bool:
+    try:
+        await hosting.client(ctx).drop(attachment_id=attachment_id)
+    except Problem:
+        return False
+    return True
+
+
 async def run_ending(ctx: Context, withdrawal_id: str) -> None:
-    """The same by the worker, for a withdrawal that was committed: of those attachments that are suspended still."""
+    """The same by the worker, for a withdrawal that was committed, until nothing is left. Raises TimeoutError when something
+    runs on after `JOB_SECONDS`: the job has failed then, and says so."""
+    until = asyncio.get_running_loop().time() + JOB_SECONDS
+    while left := await end_calls(ctx, await _suspended(ctx, withdrawal_id)):
+        if asyncio.get_running_loop().time() > until:
+            raise TimeoutError(f"{len(left)} attachments of {withdrawal_id} have calls or sessions still")
+        await asyncio.sleep(1)
+
+
+async def _suspended(ctx: Context, withdrawal_id: str) -> list[str]:
+    """Of the attachments that the withdrawal moved, those that are suspended still."""
     async with ctx.transaction() as conn:
         row = await store.withdrawal(conn, withdrawal_id)
         moved = [item["id"] for item in row["receipt"]["moved"]] if row else []
-        suspended = [
+        return [
             found["id"]
             for key in moved
             if (found := await packs.attachment(conn, key)) and found["state"] == "suspended"
         ]
-    await end_calls(ctx, suspended)
 
 
 async def detached(ctx: Context, row: Row, why: str) -> None:
