@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,8 @@ from tests.packs.conftest import Packs
 from tests.packs.running import Instance
 from tests.packs.test_places import attached
 from worka.packs import explain, service
+from worka.packs.sandbox import gvisor
+from worka.packs.sandbox.spec import LaunchSpec, Limits
 from worka.packs.sandbox.tiers import allowed, meets, stricter, tier_of
 from worka.packs.service import exposure
 from worka.workspaces.errors import LimitTooHigh
@@ -53,6 +57,68 @@ def test_a_tier_is_what_is_in_force_and_every_missing_part_lowers_it() -> None:
     assert not meets("separate", "strong")
 
 
+def in_force(packs: Instance, outcome: Row) -> tuple[list[str], bool]:
+    """(namespaces, whether a filter of system calls) of the process of the host that is this session's pack."""
+    names = {
+        "user": "user",
+        "pid": "pid",
+        "network": "net",
+        "mount": "mnt",
+        "ipc": "ipc",
+        "uts": "uts",
+        "cgroup": "cgroup",
+    }
+    mine = f"Uid:\t{outcome['isolation']['uid']}\t"
+    started = next(
+        one for one in below(packs.processes["launcher"].pid) if mine in Path(f"/proc/{one}/status").read_text()
+    )
+    # The last of them: bubblewrap's own are before the pack, and gVisor's helpers before the pack's kernel.
+    pack = below(started)[-1]
+    spaces = [
+        name
+        for name, kind in names.items()
+        if os.readlink(f"/proc/{pack}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}")
+    ]
+    return spaces, "Seccomp:\t2" in Path(f"/proc/{pack}/status").read_text()
+
+
+def below(pid: int) -> list[int]:
+    """The process and everything that it started, parents first."""
+    found = [pid]
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        found += [one for child in children.read_text().split() for one in below(int(child))]
+    return found
+
+
+def test_what_gvisor_gives_the_pack_as_files_of_its_own_is_bounded() -> None:
+    spec = LaunchSpec("s", "", 200_000, ["x"], {}, "/x", [], Limits(disk_mb=7), network=False, isolation="strong")
+    sizes = {
+        mount["destination"]: [option for option in mount.get("options", ()) if option.startswith("size=")]
+        for mount in gvisor.config(spec, [], "/root")["mounts"]
+        if mount["type"] == "tmpfs"
+    }
+    assert sizes == {"/dev": ["size=1048576"], "/tmp": [f"size={7 << 20}"]}
+
+
+@pytest.mark.capability("RUN-6")
+async def test_a_kernel_of_its_own_that_cannot_be_started_is_no_start() -> None:
+    flags = ["-m"] if os.geteuid() == 0 else ["-Urm"]
+    # Executable, and nothing that a kernel can execute.
+    breaks = 'mount --bind "$0" "$(command -v runsc)" && exec "$@"'
+    with tempfile.NamedTemporaryFile(dir="/usr/local", prefix="worka-test-") as broken:
+        os.write(broken.fileno(), b"\x7fno program")
+        os.fchmod(broken.fileno(), 0o755)
+        os.fsync(broken.fileno())
+        with running.instance(wrapper=["unshare", *flags, "sh", "-c", breaks, broken.name]) as here:
+            session = await here.session()
+            refused = await here.run(session | {"isolation": "strong"}, KERNEL)
+            usual = await here.run(session, KERNEL)
+    assert (refused["reason"], refused["isolation"]) == ("sandbox_unavailable", {}), (
+        "it is told as one that was started"
+    )
+    assert usual["status"] == "ok", "the control: the other way starts"
+
+
 @pytest.mark.capability("RUN-6")
 @pytest.mark.capability("RUN-8", part="gVisor beside bubblewrap")
 async def test_a_pack_that_requires_it_runs_on_a_kernel_of_its_own_within_the_same_limits(packs: Instance) -> None:
@@ -65,6 +131,11 @@ async def test_a_pack_that_requires_it_runs_on_a_kernel_of_its_own_within_the_sa
     told = second["isolation"]
     assert (told["driver"], told["tier"], told["kernel"], told["uid"]) == ("runsc", "strong", "gvisor", strong["uid"])
     assert (first["isolation"]["driver"], first["isolation"]["tier"]) == ("bwrap", "separate")
+    for row in (first, second):
+        assert in_force(packs, row) == (row["isolation"]["namespaces"], True), (
+            "what is recorded is not what is in force"
+        )
+    assert [row["isolation"]["filter"] for row in (first, second)] == ["worka", "gvisor"]
     look = (
         "import os\nvalue = [os.getuid(), sorted(os.listdir('/')), [os.path.exists(p) for p in ('/var/log', '/home', '/root', '/mnt/config.json')]]\n"
         "for path in ('/usr/x', '/etc/x', '/x'):\n    try: open(path, 'w'); value.append(path)\n    except OSError: pass"

@@ -122,12 +122,10 @@ class Session:
                 raise CallFailed(Ending("broker_unavailable", problem.detail, remedy=problem.remedy)) from problem
             self._on_broker = True
             token, bundle = str(opened["token"]), str(opened["ca_bundle_path"])
-        broker_socket = self.paths.sessions / self.id / "broker.sock"
         request = self.spec.sandbox_request(
             self.id,
             token=token,
             ca_bundle_path=bundle,
-            broker_socket=str(broker_socket) if broker_socket.exists() else None,
             runtime_roots=stamp.runtime_roots,
         )
         try:

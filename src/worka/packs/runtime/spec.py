@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from worka.kernel import canonical
 from worka.packs.runtime.errors import SpecInvalid
-from worka.packs.sandbox.spec import BROKER_INSIDE, CA_INSIDE
+from worka.packs.sandbox.spec import CA_INSIDE
 from worka.packs.sandbox.tiers import Tier
 
 _CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS")
@@ -87,7 +87,6 @@ class SessionSpec(BaseModel):
         *,
         token: str,
         ca_bundle_path: str | None,
-        broker_socket: str | None,
         runtime_roots: list[str],
     ) -> dict[str, Any]:
         """What the launcher is sent."""
@@ -96,18 +95,17 @@ class SessionSpec(BaseModel):
             "token": token,
             "uid": self.uid,
             "command": self.command,
-            "env": self.environment(session_id, ca=ca_bundle_path is not None, broker=broker_socket is not None),
+            "env": self.environment(session_id, ca=ca_bundle_path is not None),
             "env_path": self.env_path,
             "mounts": [mount.model_dump() for mount in self.mounts],
             "limits": self.limits.model_dump(exclude={"timeout_seconds", "output_bytes"}),
             "network": self.network,
             "isolation": self.isolation,
             "ca_bundle_path": ca_bundle_path,
-            "broker_socket": broker_socket,
             "runtime_roots": runtime_roots,
         }
 
-    def environment(self, session_id: str, *, ca: bool, broker: bool) -> dict[str, str]:
+    def environment(self, session_id: str, *, ca: bool) -> dict[str, str]:
         """The pack's whole environment: nothing of the host's, the manifest's, then ours, which it cannot replace."""
         ours = {
             "WORKA_PACK_SESSION_ID": session_id,
@@ -118,8 +116,6 @@ class SessionSpec(BaseModel):
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONNOUSERSITE": "1",
         }
-        if broker:
-            ours["WORKA_BROKER_SOCKET"] = BROKER_INSIDE
         if ca:
             ours |= dict.fromkeys(_CA_VARIABLES, CA_INSIDE)
         theirs = {key: value for key, value in self.env.items() if not key.startswith("WORKA_")}

@@ -213,9 +213,7 @@ class Workshop:
         """Runs the environment's Python with these arguments in the sandbox. Raises SandboxUnavailable."""
         spec = self._spec(built, [f"{built.env_path}/bin/python", *arguments], [])
         stamp = build.read_stamp(Path(built.env_path))
-        asked = spec.sandbox_request(
-            new_id("ses"), token="", ca_bundle_path=None, broker_socket=None, runtime_roots=stamp.runtime_roots
-        )
+        asked = spec.sandbox_request(new_id("ses"), token="", ca_bundle_path=None, runtime_roots=stamp.runtime_roots)
         try:
             sandbox = await launching.start(self.paths.launcher_socket, asked)
         except launching.Refused as refused:

@@ -83,7 +83,7 @@ def config(spec: LaunchSpec, binds: list[tuple[str, str]], root: str) -> dict[st
         "hostname": "pack",
         "mounts": [
             {"destination": "/proc", "type": "proc", "source": "proc"},
-            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["size=1048576", "mode=755"]},
             {
                 "destination": "/tmp",  # noqa: S108
                 "type": "tmpfs",

@@ -43,7 +43,12 @@ _BURY_SECONDS = 0.05
 _INSTALL = "apt-get install -y bubblewrap"
 _KERNEL = "apt-get install -y runsc"
 WEAK = "isolation_too_weak"
-NAMESPACES = ["user", "pid", "network", "mount", "ipc", "uts", "cgroup"]
+# Of the host's kernel, by driver. gVisor's own kernel numbers processes and shows no group; its platform cannot be in a pid
+# namespace of its own.
+NAMESPACES = {
+    tiers.FILTERED: ["user", "pid", "network", "mount", "ipc", "uts", "cgroup"],
+    tiers.KERNEL: ["user", "network", "mount", "ipc", "uts"],
+}
 
 
 @dataclass(eq=False)
@@ -58,7 +63,6 @@ class Session:
     spec: LaunchSpec | None = None
     said: bytes = b""
     started: bool = False
-    failed: bool = False
     killed: bool = False
     driver: str = tiers.FILTERED
 
@@ -105,8 +109,10 @@ class Launcher:
             "driver": driver if installed else "none",
             "cgroup": self.cgroups.describe,
             "uid_separated": self.box.separate_uid,
-            "seccomp": bool(self.box.filter_program),
-            "namespaces": NAMESPACES,
+            # Ours lies over the pack itself; gVisor lays its own over the process that is the pack's kernel.
+            "seccomp": bool(self.box.filter_program) if driver == tiers.FILTERED else bool(installed),
+            "filter": "worka" if driver == tiers.FILTERED else "gvisor",
+            "namespaces": NAMESPACES[driver],
             "kernel": "gvisor" if driver == tiers.KERNEL else "host",
         }
         return {**found, "tier": tiers.tier_of(found)}
@@ -354,20 +360,26 @@ class Launcher:
             chunk = b""
         if not chunk:
             self._unwatch(session.status)
+            self._begun(session)
             return
         session.said = (session.said + chunk)[-16_384:]
-        if b'"failed"' in session.said and not session.failed:
-            session.failed = True
-        elif b'"child-pid"' in session.said and not session.started:
-            session.started = True
-            assert session.spec is not None
-            limits = session.spec.limits.as_dict()
-            uid = session.spec.uid if self.box.separate_uid else os.geteuid()
-            own = {"limits": limits, "uid": uid, "network": "broker" if session.spec.network else "none"}
-            self._tell(session, {"started": session.pid, "isolation": self.isolation(session.driver) | own})
-            # The rest is read at the end: bubblewrap writes word by word, and each would wake this process.
-            self._unwatch(session.status)
-            self.refill = True
+        # gVisor's runtime cannot say that it is there: this pipe's end does, and a failure comes before it.
+        if session.driver == tiers.FILTERED:
+            self._begun(session)
+
+    def _begun(self, session: Session) -> None:
+        """Tells the start, once, if the child has said that there was one and no failure came after it."""
+        if session.started or b'"child-pid"' not in session.said or status.failure(session.said) is not None:
+            return
+        session.started = True
+        assert session.spec is not None
+        limits = session.spec.limits.as_dict()
+        uid = session.spec.uid if self.box.separate_uid else os.geteuid()
+        own = {"limits": limits, "uid": uid, "network": "broker" if session.spec.network else "none"}
+        self._tell(session, {"started": session.pid, "isolation": self.isolation(session.driver) | own})
+        # The rest is read at the end: bubblewrap writes word by word, and each would wake this process.
+        self._unwatch(session.status)
+        self.refill = True
 
     def _ended(self, session: Session) -> None:
         self._unwatch(session.pidfd)
@@ -381,6 +393,8 @@ class Launcher:
         if failure is not None:
             self._refuse(session, failure["failed"], str(failure.get("message")), str(failure.get("remedy")))
             return
+        if session.driver == tiers.KERNEL:
+            self._begun(session)  # the end may be seen before the pipe's
         killed = session.killed or oom
         strong = session.driver == tiers.KERNEL
         told = status.ending(code, session.said, started=session.started, killed=killed, strong=strong)

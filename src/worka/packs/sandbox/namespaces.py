@@ -171,15 +171,18 @@ def _become_gvisor(spec: LaunchSpec, runsc: str, etc: Path, standard: list[int],
     """Replaces this process by runsc, whose exit code is the pack's. Raises OSError before that."""
     where = gvisor.place(spec, (runsc, str(etc)))
     gvisor.bundle(spec, etc, where)
-    # In bubblewrap's words, so that there is one reader of them; runsc says no more than its exit code.
-    os.write(status, json.dumps({"child-pid": os.getpid()}).encode() + b"\n")
     for number, fd in enumerate([_above(fd) for fd in standard]):
         os.dup2(fd, number, inheritable=True)
-    os.closerange(3, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-    os.closerange(3, 65_536)
+    # The way to say that runsc cannot be started: starting it closes it, which says that it could.
+    os.set_inheritable(status, False)
+    os.closerange(3, status)
+    os.closerange(status + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    os.closerange(status + 1, 65_536)
     # Files, processes and the size of a file are the pack's own kernel's to bound; it needs more of them itself.
     resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
     resource.setrlimit(resource.RLIMIT_CPU, (spec.limits.cpu_seconds, spec.limits.cpu_seconds))
+    # In bubblewrap's words, so that there is one reader of them; runsc says no more than its exit code.
+    os.write(status, json.dumps({"child-pid": os.getpid()}).encode() + b"\n")
     environ = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(where)}
     os.execve(runsc, gvisor.arguments(where, network=spec.network), environ)  # noqa: S606
 

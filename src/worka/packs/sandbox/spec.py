@@ -19,7 +19,6 @@ from worka.packs.sandbox.tiers import TIERS
 UID_RANGE = 65_536
 INSIDE_UID = 1000  # who the pack thinks it is
 CA_INSIDE = "/run/worka/ca.pem"
-BROKER_INSIDE = "/run/worka/broker.sock"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _SYSTEM = (
     "/usr",
@@ -154,8 +153,6 @@ def read(raw: Any, allowed: Allowed) -> LaunchSpec:
     binds = [_mount(item, (home / "clones", *allowed.mount_roots)) for item in raw.get("mounts") or []]
     if raw.get("ca_bundle_path"):
         binds.append(Bind(inside(raw["ca_bundle_path"], (home / "sessions",), "ca_bundle_path"), CA_INSIDE))
-    if raw.get("broker_socket"):
-        binds.append(Bind(inside(raw["broker_socket"], (home / "sessions",), "broker_socket"), BROKER_INSIDE))
     for root in raw.get("runtime_roots") or []:
         path = inside(root, allowed.runtime_roots, "runtime_roots", itself=True)
         binds.append(Bind(path, path))
