@@ -67,6 +67,13 @@ def script(path: Path, text: str) -> Path:
     return path
 
 
+def locked(pack: Path) -> bool:
+    try:
+        return bool(packs.lock(pack)["written"])
+    except BuildFailed:
+        return False
+
+
 def ran(pack: Path, tmp_path: Path) -> Iterator[str]:
     """What a stranger put where a resolver would look for its tools and its settings."""
     script(pack / ".venv" / "bin" / "python", f"touch {tmp_path}/python; exit 1")
@@ -84,9 +91,11 @@ def test_locking_a_hostile_folder_runs_nothing_of_it_and_hands_the_resolver_noth
 ) -> None:
     marks = list(ran(pack, tmp_path))
     target = pack / "requirements.lock"
+    assert locked(pack), "the control: an honest manifest in the same folder is locked"
+    target.unlink()
     assert packs.lock(pack, dry_run=True) == {"lock": str(target), "packages": 1, "written": False}
     assert not target.exists()
-    assert packs.lock(pack)["written"], "the control: an honest manifest in the same folder is locked"
+    assert packs.lock(pack)["written"]
     assert target.read_text().startswith(f"{NAME}==1.0")
     for name in ("-e ./x\nfoo", "./x", "foo @ file:///x", "foo\n--index-url=https://x.test", "@a/b"):
         named(pack, name=name)
@@ -162,7 +171,7 @@ def test_npm_sees_a_lock_that_was_understood_and_no_other(tmp_path: Path, monkey
     text, count = locking.resolve_npm(package, held)
     assert count == len(json.loads(held)["packages"]) - 1, "the control: what stands in an honest lock is kept"
     assert npm.read_lock(text, package.name, package.version)
-    asked = script(tmp_path / "npm", f"touch {tmp_path}/ran; exit 1")
+    asked = script(tmp_path / "npm", f"touch {tmp_path}/ran")
     monkeypatch.setattr(npm, "npm", lambda: str(asked))
     hostile = json.loads(held)
     first = next(place for place in hostile["packages"] if place and not place.endswith(package.name))
@@ -175,7 +184,7 @@ def test_npm_sees_a_lock_that_was_understood_and_no_other(tmp_path: Path, monkey
             locking.resolve_npm(package.model_copy(update={"version": version}), held)
     assert not (tmp_path / "ran").exists()
     older = package.model_copy(update={"version": "1.0.0"})
-    with pytest.raises(BuildFailed):
+    with pytest.raises(LockInvalid, match=r"the manifest says 1\.0\.0"):
         locking.resolve_npm(older, held)
     assert (tmp_path / "ran").exists(), "the control: an honest lock of another version is handed over"
 
