@@ -309,8 +309,11 @@ async def fill(db: Database, a: SimpleNamespace) -> None:
         await worka.treasury.store.add_grant(conn, r["grant"])
         await tasks.insert_definition(conn, r["definition"])
         await _tasks(conn, a, r)
+        # A call begins only with a release that runs; what is registered stays a draft for the others.
+        await packs.move_release(conn, a.release, "released", "release_in_service")
         for name in ("running", "failed"):
             await packs.insert_invocation(conn, r[name])
+        await packs.move_release(conn, a.release, "draft", "waiting_for_build")
         await packs.finish_invocation(conn, a.failed, r["outcome"])
         await worka.treasury.store.add_lease(conn, r["lease"], 60)
         await worka.broker.store.insert_exception(conn, a.tenant, r["exception"])

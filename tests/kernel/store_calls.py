@@ -116,6 +116,11 @@ async def _lacking(store: Any, conn: Any, a: SimpleNamespace) -> Any:
     return await store.awaiting_dependency(conn, a.ws)
 
 
+async def _begun(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    await store.move_release(conn, a.release, "released", "release_in_service")
+    return await store.insert_invocation(conn, new(a, "running"))
+
+
 async def _released(store: Any, conn: Any, a: SimpleNamespace) -> Any:
     """Nor was it released."""
     await conn.execute("update worka.release set state = 'released' where id = %s", (a.release,))
@@ -617,7 +622,7 @@ CALLS: dict[str, Entry] = {
     "packs.set_attachment_approval": writes(lambda s, c, a: s.set_attachment_approval(c, a.attached, a.asked)),
     "packs.active_connection": reads(lambda s, c, a: s.active_connection(c, a.ws, "tracker", "example.org", 443)),
     "packs.lock_key": deployment(LOCK, lambda s, c, a: s.lock_key(c, a.tenant, a.key)),
-    "packs.insert_invocation": writes(lambda s, c, a: s.insert_invocation(c, new(a, "running"))),
+    "packs.insert_invocation": writes(_begun),
     "packs.lose_invocations": writes(lambda s, c, a: s.lose_invocations(c, a.key)),
     "packs.invocation": reads(lambda s, c, a: s.invocation(c, a.running)),
     "packs.invocation_for_update": reads(lambda s, c, a: s.invocation_for_update(c, a.running)),
