@@ -170,6 +170,7 @@ def rows(a: SimpleNamespace) -> dict[str, dict[str, Any]]:
         },
         "attestation": {
             **base, "id": a.attestation, "release_id": a.release, "digest": DIGEST, "key_id": "k", "envelope": {},
+            "verified": False,
         },
         "review": {**base, "id": a.review, "release_id": a.release, "digest": DIGEST, "note": "n"},
         "registry_policy": {**base, "version": 1, "settings": {"most": "shared"}, "note": ""},

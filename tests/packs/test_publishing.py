@@ -351,12 +351,15 @@ async def test_another_tenant_reaches_no_record_of_the_registry(place: Packs, db
         assert await store.listing_of(conn, release["id"]) is None
     with pytest.raises(Exception, match="another tenant"):
         async with other.ctx().transaction() as conn:
-            await store.market(conn, place.world.tenant_id)
+            await store.market(conn, place.world.tenant_id, [release["id"]])
+    with pytest.raises(Exception, match="another tenant"):
+        async with other.ctx().transaction() as conn:
+            await store.market_search(conn, place.world.tenant_id, [])
     async with place.ctx().transaction() as conn:
         assert await store.publication(conn, row["id"]) is not None
         mine = [
             row["release_id"]
-            for row in await store.market(conn, place.world.tenant_id)
+            for row in await store.market_search(conn, place.world.tenant_id, [])
             if row["tenant_id"] == place.world.tenant_id
         ]
         assert mine == [release["id"]]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -12,11 +14,13 @@ import pytest
 
 from tests.packs.conftest import Packs
 from tests.packs.registry_support import ask, carried, policy, published, released
+from tests.packs.test_publishing import neighbour
+from worka.kernel.db import Database
 from worka.kernel.errors import Conflict
 from worka.packs import service
-from worka.packs.registry import explain
+from worka.packs.registry import explain, store
 from worka.packs.registry.errors import NotPublishable
-from worka.packs.registry.service import publishing
+from worka.packs.registry.service import market, publishing
 
 Row = dict[str, Any]
 
@@ -110,3 +114,23 @@ async def test_a_publication_that_was_lost_on_the_way_is_taken_up_again_and_one_
         again = await publishing.retry(place.ctx(), row["id"])
     assert (again["state"], again["attempt"]) == ("queued", 3)
     assert (await carried(place, again))["state"] == "published"
+
+
+@pytest.mark.capability(
+    "REG-8", part="a search reads a bounded part of the market: words, the newest version, its own first"
+)
+async def test_a_search_reads_what_has_its_words_of_each_pack_the_newest_and_its_own_first(
+    place: Packs, db: Database, home: Path
+) -> None:
+    other, word = await neighbour(place, db, home), f"badger{secrets.token_hex(4)}"
+    ours, newer = await released(place, description=word), await released(place, description=word, version="1.1.0")
+    theirs = await released(other, description=word)
+    await policy(other, most="public")
+    await published(other, theirs, visibility="public")
+    rows, _ = await market.search(place.ctx("viewer"), place.world.workspace_id, word, None, 10)
+    assert {row["release_id"] for row in rows} == {newer["id"], theirs["id"]}
+    assert (await market.listing(place.ctx("viewer"), place.world.workspace_id, ours["id"]))["version"] == "1.0.0"
+    async with place.ctx().transaction() as conn:
+        (first,) = await store.market_search(conn, place.world.tenant_id, [word], 1)
+        assert (first["release_id"], set(first["manifest"])) == (newer["id"], {"display_name", "description"})
+        assert await store.market_search(conn, place.world.tenant_id, [f"{word}x"]) == []

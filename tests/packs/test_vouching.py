@@ -190,6 +190,40 @@ async def test_an_envelope_from_elsewhere_is_taken_only_for_the_artifact_it_is_a
     assert (found["trust"]["state"], found["signatures"][0]["trusted"]) == ("trusted", True)
 
 
+@pytest.mark.capability("LIF-7", part="a key that an envelope only claims takes no place and has signed nothing")
+async def test_an_envelope_that_claims_the_publishers_key_takes_no_place_and_is_no_signature(place: Packs) -> None:
+    release, name = await released(place), "registry.release.signed"
+    ours = await public_key(place)
+    await trust(place, await operator(place), acme=([ours], 1))
+    digest = (await vouching.of_release(place.ctx(), release["id"]))["digest"]
+    stranger = key()
+    for number in range(vouching.MOST_ENVELOPES):
+        forged = dsse.envelope(
+            dsse.statement(
+                name=f"acme.small@{number}", digest=digest, contents="0" * 64, repository="", revision="", builder="x"
+            ),
+            [(ours[2], envelope(digest, stranger)["signatures"][0]["sig"])],
+        )
+        found = await vouching.attest(place.ctx(), release["id"], forged)
+    assert (found["trust"]["state"], [row["trusted"] for row in found["signatures"]]) == ("untrusted", [False] * 16)
+    with pytest.raises(EnvelopeInvalid):
+        await vouching.attest(place.ctx(), release["id"], envelope(digest, stranger))
+    assert await place.world.events(name) == []
+    assert len(await place.world.events("registry.envelope.kept")) == vouching.MOST_ENVELOPES
+
+    signed = await vouching.sign(place.ctx(), release["id"])
+    assert (signed["trust"]["state"], [row["trusted"] for row in signed["signatures"]]) == (
+        "trusted",
+        [True] + [False] * 16,
+    )
+    assert [event["after"]["key"] for event in await place.world.events(name)] == [ours[2]]
+    # And from elsewhere, by a key that the root names.
+    builder = key()
+    await trust(place, await operator(place), acme=([ours, builder], 2))
+    both = await vouching.attest(place.ctx(), release["id"], envelope(digest, builder))
+    assert (both["trust"]["state"], sum(row["trusted"] for row in both["signatures"])) == ("trusted", 2)
+
+
 @pytest.mark.capability("LIF-7", part="trust roots are the operator's")
 async def test_only_the_operator_sets_a_root_and_an_old_one_is_never_taken_again(place: Packs) -> None:
     ours = await public_key(place)

@@ -94,6 +94,7 @@ SAID: Final[dict[str, str]] = {
     "policy.version.saved": "{who} put into force:{name}",
     "registry.artifact.kept": "{who} kept the artifact of{name}",
     "registry.destination.moved": "{who} moved the destination{name}",
+    "registry.envelope.kept": "{who} kept an unverified envelope about{name}",
     "registry.key.made": "{who} made a signing key of{name}",
     "registry.listing.moved": "{who} moved the listing of{name}",
     "registry.policy.set": "{who} set the{name}",

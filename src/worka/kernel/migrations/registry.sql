@@ -110,12 +110,14 @@ create table worka.attestation (
   workspace_id text not null,
   release_id text not null,
   digest text not null,                -- of the artifact that it is about
-  key_id text not null,
+  key_id text not null,                -- of the key whose signature held when it came; else what the envelope claims
+  verified boolean not null,           -- whether any key that was known then signed it
   envelope jsonb not null,             -- DSSE over an in-toto statement
+  envelope_hash text not null,         -- SHA-256 of its canonical form: a claimed key takes nobody's place
   created_by text not null,
   created_at timestamptz not null default now(),
   primary key (tenant_id, id),
-  unique (tenant_id, release_id, digest, key_id),
+  unique (tenant_id, release_id, digest, envelope_hash),
   foreign key (tenant_id, release_id) references worka.release (tenant_id, id)
 );
 create table worka.release_review (
@@ -156,8 +158,17 @@ begin
   return found;
 end $$;
 
--- What a tenant may see: its own releases that can be attached, and what others listed for it or for everybody.
-create function worka.market(reader text)
+-- Whether a tenant sees a release, with its listing or null: the one place that says so. Its own that can be attached or was
+-- listed; of others what is listed for it or for everybody, and can be attached.
+create function worka.market_shows(reader text, owner text, release_state text, l worka.listing) returns boolean
+language sql immutable as $$
+  select case when owner = reader then l.id is not null or release_state = 'released'
+    else coalesce(l.state = 'listed' and release_state = 'released'
+      and (l.visibility = 'public' or (l.visibility = 'shared' and l.shared_with ? reader)), false) end
+$$;
+
+-- What a tenant may see of these releases: its own that can be attached, and what others listed for it or for everybody.
+create function worka.market(reader text, wanted text[])
 returns table (listing_id text, tenant_id text, workspace_id text, release_id text, publisher text, name text, version text,
   visibility text, state text, release_state text, digest text, manifest jsonb, tools jsonb, envelopes jsonb, reviewed boolean,
   since timestamptz)
@@ -167,7 +178,7 @@ begin
   return query
   select l.id, r.tenant_id, r.workspace_id, r.id, r.publisher, r.name, r.version,
     coalesce(l.visibility, 'private'), coalesce(l.state, 'unlisted'), r.state, coalesce(l.digest, a.digest), r.manifest, r.tools,
-    (select coalesce(jsonb_agg(t.envelope order by t.id), '[]') from worka.attestation t
+    (select coalesce(jsonb_agg(t.envelope order by t.verified desc, t.id), '[]') from worka.attestation t
       where t.tenant_id = r.tenant_id and t.release_id = r.id),
     exists (select 1 from worka.release_review v where v.tenant_id = r.tenant_id and v.release_id = r.id
       and v.digest = coalesce(l.digest, a.digest)),
@@ -176,9 +187,36 @@ begin
   left join worka.listing l on l.tenant_id = r.tenant_id and l.release_id = r.id
   left join lateral (select x.digest from worka.artifact x where x.tenant_id = r.tenant_id and x.release_id = r.id
     order by x.id desc limit 1) a on true
-  where (r.tenant_id = reader and (l.id is not null or r.state = 'released'))
-    or (l.state = 'listed' and r.state = 'released'
-      and (l.visibility = 'public' or (l.visibility = 'shared' and l.shared_with ? reader)));
+  where r.id = any (wanted) and worka.market_shows(reader, r.tenant_id, r.state, l);
+end $$;
+
+-- What of that has any of these words (none: everything), with the columns that are searched alone: of each pack the newest
+-- version that can be had, the tenant's own first, then every other tenant's newest before anybody's second.
+create function worka.market_search(reader text, words text[], most integer)
+returns table (release_id text, tenant_id text, publisher text, name text, version text, visibility text, manifest jsonb,
+  tools jsonb)
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform worka.need_tenant(reader);
+  return query
+  with seen as (
+    select distinct on (r.tenant_id, r.publisher, r.name) r.id, r.tenant_id as whose, r.publisher as by_whom, r.name as called,
+      r.version as number, coalesce(l.visibility, 'private') as wide,
+      jsonb_build_object('display_name', r.manifest->>'display_name', 'description', r.manifest->>'description') as about,
+      (select coalesce(jsonb_agg(jsonb_build_object('name', t.tool->>'name', 'description', left(t.tool->>'description', 400))
+          order by t.nth), '[]')
+        from jsonb_array_elements(r.tools) with ordinality as t (tool, nth) where t.nth <= 100) as has
+    from worka.release r
+    left join worka.listing l on l.tenant_id = r.tenant_id and l.release_id = r.id
+    where worka.market_shows(reader, r.tenant_id, r.state, l)
+    order by r.tenant_id, r.publisher, r.name, (r.state = 'released') desc, r.id desc
+  )
+  select s.id, s.whose, s.by_whom, s.called, s.number, s.wide, s.about, s.has
+  from seen s
+  where cardinality(words) = 0 or exists (select 1 from unnest(words) as w (word)
+    where strpos(lower(concat_ws(' ', s.by_whom, s.called, s.about::text, s.has::text)), w.word) > 0)
+  order by s.whose = reader desc, row_number() over (partition by s.whose order by s.id desc), s.id desc
+  limit most;
 end $$;
 
 alter table worka.platform_rule drop constraint platform_rule_purpose_check;

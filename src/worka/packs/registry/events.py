@@ -41,9 +41,17 @@ def listing_moved(row: Row, name: str, before: Row | None, why: str) -> Event:
 
 
 def signed(row: Row, name: str) -> Event:
-    """registry.release.signed: somebody vouched for an artifact; whether that counts, the trust root says."""
+    """registry.release.signed: a known key vouched for an artifact; whether that counts, the trust root says."""
     return _event(
         "registry.release.signed", row, name, after={"digest": row["digest"], "key": row["key_id"]},
+        cause={"kind": "release", "id": row["release_id"]},
+    )  # fmt: skip
+
+
+def envelope_kept(row: Row, name: str) -> Event:
+    """registry.envelope.kept: what came with an artifact was kept, and no key that is known here signed it."""
+    return _event(
+        "registry.envelope.kept", row, name, after={"digest": row["digest"], "claims": row["key_id"]},
         cause={"kind": "release", "id": row["release_id"]},
     )  # fmt: skip
 

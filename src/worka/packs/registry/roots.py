@@ -133,6 +133,16 @@ def _enough(document: Mapping[str, Any], role: Role, keys: Mapping[str, str], wh
         raise RootProblem("root_below_threshold", f"{count} of {role.threshold} signatures by keys of {whose} hold")
 
 
+def keys_of(document: Mapping[str, Any] | None, publisher: str) -> dict[str, str]:
+    """id -> public key of those keys that a root names for a publisher; none without a root. Whether it holds still, and how
+    many are needed, `verdict` says."""
+    if document is None:
+        return {}
+    root = read(document)
+    role = root.publishers.get(publisher)
+    return {key: root.keys[key] for key in role.keys} if role is not None else {}
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Whether a release's signatures are trusted: the state, the reason code, a sentence, and which keys vouch."""

@@ -3,11 +3,12 @@ listed is read through the one function that knows for whom (`worka.market`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from worka.kernel import canonical
 from worka.kernel.db import Connection
 from worka.kernel.events import WORK_CHANNEL
 from worka.packs.registry import model
@@ -179,13 +180,28 @@ async def put_listing(conn: Connection, row: Mapping[str, Any]) -> Row:
     return found
 
 
-async def market(conn: Connection, tenant_id: str, release_id: str | None = None, most: int = 2000) -> list[Row]:
-    """What this tenant may see, newest first: its own releases that can be attached, and what others listed for it."""
-    cursor = await conn.execute(
-        "select * from worka.market(%s) where (%s::text is null or release_id = %s) order by release_id desc limit %s",
-        (tenant_id, release_id, release_id, most),
-    )
+async def market(conn: Connection, tenant_id: str, release_ids: Sequence[str]) -> list[Row]:
+    """What this tenant may see of these releases, in full: its own that can be attached, and what others listed for it."""
+    cursor = await conn.execute("select * from worka.market(%s, %s)", (tenant_id, list(release_ids)))
     return await cursor.fetchall()
+
+
+async def market_search(conn: Connection, tenant_id: str, words: Sequence[str], most: int = 1000) -> list[Row]:
+    """What this tenant may see that has any of these words (none: everything), with the columns that are searched alone: of
+    each pack the newest version, its own first."""
+    cursor = await conn.execute("select * from worka.market_search(%s, %s::text[], %s)", (tenant_id, list(words), most))
+    return await cursor.fetchall()
+
+
+async def newest_like(conn: Connection, release_id: str) -> Row | None:
+    """{release_id, version} of the newest release of the same pack that can be attached."""
+    cursor = await conn.execute(
+        "select r.id as release_id, r.version from worka.release o join worka.release r on r.tenant_id = o.tenant_id"
+        " and r.publisher = o.publisher and r.name = o.name where o.id = %s and r.state = 'released'"
+        " order by r.id desc limit 1",
+        (release_id,),
+    )
+    return await cursor.fetchone()
 
 
 # who vouches --------------------------------------------------------------------------------------------------------
@@ -211,19 +227,22 @@ async def keys(conn: Connection, workspace_id: str, publisher: str | None, after
 
 
 async def add_attestation(conn: Connection, row: Mapping[str, Any]) -> Row | None:
-    """An envelope about an artifact; None when this key has vouched for it already."""
+    """An envelope about an artifact; None when it is there."""
     cursor = await conn.execute(
-        "insert into worka.attestation (tenant_id, id, workspace_id, release_id, digest, key_id, envelope, created_by)"
-        " values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(release_id)s, %(digest)s, %(key_id)s, %(envelope)s,"
-        " %(created_by)s) on conflict (tenant_id, release_id, digest, key_id) do nothing returning *",
-        {**row, "envelope": Jsonb(row["envelope"])},
+        "insert into worka.attestation (tenant_id, id, workspace_id, release_id, digest, key_id, verified, envelope,"
+        " envelope_hash, created_by) values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(release_id)s, %(digest)s, %(key_id)s,"
+        " %(verified)s, %(envelope)s, %(envelope_hash)s, %(created_by)s)"
+        " on conflict (tenant_id, release_id, digest, envelope_hash) do nothing returning *",
+        {**row, "envelope": Jsonb(row["envelope"]), "envelope_hash": canonical.sha256_hex(row["envelope"])},
     )
     return await cursor.fetchone()
 
 
 async def attestations(conn: Connection, release_id: str) -> list[Row]:
-    """What was said of a release's artifacts, oldest first."""
-    cursor = await conn.execute("select * from worka.attestation where release_id = %s order by id", (release_id,))
+    """What was said of a release's artifacts: what a known key signed before what merely came, each oldest first."""
+    cursor = await conn.execute(
+        "select * from worka.attestation where release_id = %s order by verified desc, id", (release_id,)
+    )
     return await cursor.fetchall()
 
 

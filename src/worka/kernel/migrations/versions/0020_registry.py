@@ -40,7 +40,12 @@ def upgrade() -> None:
         run(f'create policy lookup on worka.{table} for select to "{owner}" using (true)')
         run(f'grant select, {rights} on worka.{table} to "{app}"')
     run(f'grant select on worka.trust_root to "{app}"')
-    for function in ("trust_root_add(integer, jsonb, text)", "market(text)"):
+    run("revoke execute on function worka.market_shows(text, text, text, worka.listing) from public")
+    for function in (
+        "trust_root_add(integer, jsonb, text)",
+        "market(text, text[])",
+        "market_search(text, text[], integer)",
+    ):
         run(f"revoke execute on function worka.{function} from public")
         run(f'grant execute on function worka.{function} to "{app}"')
 

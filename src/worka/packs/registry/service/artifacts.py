@@ -24,7 +24,7 @@ async def similar(conn: Connection, tenant_id: str, manifest: Row) -> list[Row]:
     named = [tool["name"] for tool in tools[:50]] if isinstance(tools, list) else []
     wanted = rules.words(manifest["name"], manifest.get("display_name"), manifest.get("description"), *named)
     found: dict[str, Row] = {}
-    for row in await store.market(conn, tenant_id):
+    for row in await store.market_search(conn, tenant_id, wanted) if wanted else ():
         pack = f"{row['publisher']}.{row['name']}"
         if (row["publisher"], row["name"]) == (manifest["publisher"], manifest["name"]) or pack in found:
             continue

@@ -29,15 +29,16 @@ PACK_TOOLS = 100
 async def search(
     ctx: Context, workspace_id: str, words: str, after: str | None, limit: int
 ) -> tuple[list[Row], str | None]:
-    """What this tenant may have, that fits these words: the best first; without words the newest. And the release after which
-    the next page goes on. Raises Denied."""
+    """What this tenant may have, that fits these words: the best first; without words the newest. Of each pack the newest
+    version. And the release after which the next page goes on. Raises Denied."""
     assert ctx.tenant_id is not None
     async with ctx.transaction() as conn:
         await ctx.require(pack_actions.VIEW.name, Resource("pack", "*", workspace_id))
-        rows = await store.market(conn, ctx.tenant_id)
         wanted = rules.words(words)
         if words.strip() and not wanted:
             return [], None
+        rows = await store.market_search(conn, ctx.tenant_id, wanted)
+        rows.sort(key=lambda row: row["release_id"], reverse=True)
         if wanted:
             scored = [(rules.score(row, wanted), row) for row in rows]
             rows = [row for points, row in sorted(scored, key=lambda pair: -pair[0]) if points]
@@ -45,7 +46,9 @@ async def search(
         if after is not None:
             rows = rows[ids.index(after) + 1 :] if after in ids else []
         more = rows[limit - 1]["release_id"] if len(rows) > limit else None
-        return [await _shown(ctx, conn, row) for row in rows[:limit]], more
+        page = [row["release_id"] for row in rows[:limit]]
+        full = {row["release_id"]: row for row in await store.market(conn, ctx.tenant_id, page)}
+        return [await _shown(ctx, conn, full[found]) for found in page if found in full], more
 
 
 async def listing(ctx: Context, workspace_id: str, release_id: str) -> Row:
@@ -58,7 +61,7 @@ async def listing(ctx: Context, workspace_id: str, release_id: str) -> Row:
 
 async def _market_row(ctx: Context, conn: Connection, release_id: str) -> Row:
     assert ctx.tenant_id is not None
-    rows = await store.market(conn, ctx.tenant_id, release_id)
+    rows = await store.market(conn, ctx.tenant_id, [release_id])
     if not rows:
         raise ListingNotFound(f"There is no release {release_id} for you.")
     return rows[0]
@@ -123,8 +126,8 @@ async def answers(ctx: Context, release_id: str) -> Row:
         source = await store.source(conn, release_id, release["source"]["contents"])
         published = await store.publications(conn, release["workspace_id"], None, 50, None, release_id)
         reviews = await store.reviews(conn, release_id)
-        rows = await store.market(conn, ctx.tenant_id, release_id)
-        installable = await _installable(conn, ctx.tenant_id, release)
+        rows = await store.market(conn, ctx.tenant_id, [release_id])
+        installable = await store.newest_like(conn, release_id)
     repository, revision = rules.source_of(release["manifest"])
     signed = await vouching.of_release(ctx, release_id)
     return {
@@ -152,15 +155,6 @@ async def answers(ctx: Context, release_id: str) -> Row:
         "signatures": signed["signatures"],
         "reviews": [{key: row[key] for key in ("id", "release_id", "digest", "note", "created_by", "created_at")} for row in reviews],
     }  # fmt: skip
-
-
-async def _installable(conn: Connection, tenant_id: str, release: Row) -> Row | None:
-    """The newest release of the same pack that can be attached."""
-    for row in await store.market(conn, tenant_id):
-        same = (row["publisher"], row["name"], row["tenant_id"]) == (release["publisher"], release["name"], tenant_id)
-        if same and row["release_state"] == "released":
-            return {"release_id": row["release_id"], "version": row["version"]}
-    return None
 
 
 # taking what is there -----------------------------------------------------------------------------------------------

@@ -30,6 +30,9 @@ from worka.treasury import signing
 Row = dict[str, Any]
 BUILDER = "https://worka.dev/builder/host/v1"
 MOST_ENVELOPES = 16
+"""Kept of a release where no known key signed them."""
+MOST_VERIFIED = 64
+"""Kept of a release where one did."""
 
 
 # the trust root -----------------------------------------------------------------------------------------------------
@@ -205,9 +208,7 @@ async def sign(ctx: Context, release_id: str) -> Row:
         await ctx.require(actions.SIGN, Resource("pack", _pack(release), release["workspace_id"], facts), **facts)
         payload = _statement(release, artifact)
         signature = await signing.sign(ctx, key["secret_id"], dsse.pae(dsse.PAYLOAD_TYPE, payload))
-        await _attest(
-            ctx, release, artifact["digest"], dsse.envelope(payload, [(key["key_id"], signature)]), key["key_id"]
-        )
+        await _attest(ctx, release, artifact["digest"], dsse.envelope(payload, [(key["key_id"], signature)]))
     return await of_release(ctx, release_id)
 
 
@@ -218,7 +219,7 @@ async def attest(ctx: Context, release_id: str, envelope: Row) -> Row:
     facts = {"pack": _pack(release), "publisher": release["publisher"], "release": release_id}
     await ctx.require(actions.SIGN, Resource("pack", _pack(release), release["workspace_id"], facts), **facts)
     artifact = await _artifact(ctx, release)
-    async with ctx.transaction() as conn:
+    async with ctx.transaction():
         await ctx.require(actions.SIGN, Resource("pack", _pack(release), release["workspace_id"], facts), **facts)
         try:
             payload, pairs = dsse.read(envelope)
@@ -229,34 +230,55 @@ async def attest(ctx: Context, release_id: str, envelope: Row) -> Row:
             raise EnvelopeInvalid(
                 f"It is about {about.digest}, this release is {artifact['digest']}.", reason="signature_of_another"
             )
-        if len(await store.attestations(conn, release_id)) >= MOST_ENVELOPES:
-            raise EnvelopeInvalid(f"A release has {MOST_ENVELOPES} envelopes at most.")
-        await _attest(ctx, release, artifact["digest"], dsse.envelope(payload, pairs), pairs[0][0])
+        if not await _attest(ctx, release, artifact["digest"], dsse.envelope(payload, pairs)):
+            raise EnvelopeInvalid(
+                f"A release has {MOST_VERIFIED} envelopes at most, and {MOST_ENVELOPES} that no known key signed."
+            )
     return await of_release(ctx, release_id)
 
 
 async def carry_over(ctx: Context, release: Row, digest: str, envelopes: list[Row]) -> None:
     """In the transaction of an installation: what was said of the artifact where it came from is kept with it here."""
-    for given in envelopes[:MOST_ENVELOPES]:
+    for given in envelopes[:MOST_VERIFIED]:
         try:
             payload, pairs = dsse.read(given)
             about = dsse.said(payload).digest
         except dsse.EnvelopeProblem:
             continue
         if about == digest:
-            await _attest(ctx, release, digest, dsse.envelope(payload, pairs), pairs[0][0])
+            await _attest(ctx, release, digest, dsse.envelope(payload, pairs))
 
 
-async def _attest(ctx: Context, release: Row, digest: str, envelope: Row, key_id: str) -> None:
+async def _known_keys(ctx: Context, release: Row) -> dict[str, str]:
+    """id -> public key of those keys whose signature is one of this publisher's, as far as is known here: the trust root's, and
+    the workspace's own that still sign."""
+    held = await store.trust_root(ctx.conn)
+    own = await store.keys(ctx.conn, release["workspace_id"], release["publisher"], None, 50)
+    mine = {row["key_id"]: row["public_key"] for row in own if row["state"] in treasury_rules.LEASABLE}
+    return mine | roots.keys_of(held and held["document"], release["publisher"])
+
+
+async def _attest(ctx: Context, release: Row, digest: str, envelope: Row) -> bool:
+    """Keeps an envelope, and says that a key signed if one did. What no known key signed is kept too, since a later root may
+    know its key; but of it there are a few alone, and it takes no place of what is signed. False: there are too many."""
+    verified = dsse.signers(envelope, await _known_keys(ctx, release))
+    there = await store.attestations(ctx.conn, release["id"])
+    same = [row for row in there if row["verified"] == bool(verified)]
+    if len(same) >= (MOST_VERIFIED if verified else MOST_ENVELOPES) and all(
+        row["envelope"] != envelope for row in same
+    ):
+        return False
     row = {
         "tenant_id": ctx.tenant_id, "id": new_id("atn"), "workspace_id": release["workspace_id"],
-        "release_id": release["id"], "digest": digest, "key_id": key_id, "envelope": envelope,
-        "created_by": ctx.principal.id,
+        "release_id": release["id"], "digest": digest, "envelope": envelope, "verified": bool(verified),
+        "key_id": min(verified) if verified else dsse.read(envelope)[1][0][0], "created_by": ctx.principal.id,
     }  # fmt: skip
     made = await store.add_attestation(ctx.conn, row)
     if made is not None:
-        ctx.record(events.signed(made, f"{_pack(release)} {release['version']}"))
+        told = events.signed if verified else events.envelope_kept
+        ctx.record(told(made, f"{_pack(release)} {release['version']}"))
         ctx.failpoint("registry.changed.before_commit")
+    return True
 
 
 def _statement(release: Row, artifact: Row) -> bytes:
@@ -275,13 +297,16 @@ async def of_release(ctx: Context, release_id: str) -> Row:
         rows = await store.attestations(conn, release_id)
         digest = artifact["digest"] if artifact else None
         found = await verdict(conn, release["publisher"], digest, [row["envelope"] for row in rows])
+        held = await store.trust_root(conn)
+    named = roots.keys_of(held and held["document"], release["publisher"])
+    counted = {key: public for key, public in named.items() if key in found.keys}
     return {
         "release_id": release_id,
         "digest": digest,
         "trust": trust_shown(found),
         "signatures": [
             {**{key: row[key] for key in ("id", "key_id", "digest", "envelope", "created_by", "created_at")},
-             "trusted": row["key_id"] in found.keys}
+             "trusted": row["digest"] == digest and bool(dsse.signers(row["envelope"], counted))}
             for row in rows
         ],
     }  # fmt: skip
