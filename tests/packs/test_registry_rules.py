@@ -137,18 +137,22 @@ def sparse(name: str, size: int) -> bytes:
     return bytes(block) + b"\0" * 1024
 
 
+SPARSE = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "64000000"}
+
+
 def extended(name: str, data: bytes, **headers: str) -> bytes:
     """An archive of one file with an extended header."""
     made = entry(name)
     made.size, made.pax_headers = len(data), headers
-    return made.tobuf(tarfile.PAX_FORMAT) + data.ljust(512, b"\0") + b"\0" * 1024
+    return made.tobuf(tarfile.PAX_FORMAT) + data.ljust(-len(data) % 512 + len(data), b"\0") + b"\0" * 1024
 
 
 @pytest.mark.parametrize(
     "archive",
     [
         sparse("bomb", 64 * 1024 * 1024),
-        extended("bomb", b"x", **{"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "64000000"}),
+        extended("bomb", b"1\n0\n1\n".ljust(512, b"\0") + b"x", **SPARSE),
+        extended("less than nothing", b"x", size="-512"),
         extended("other", b"x", path="renamed"),
         tar(entry("one"), entry("two"), entry("three"), data=b"x" * (oci.trees.MOST_BYTES // 3 + 1)),
         tar(entry(".git/config"), data=b"x"),
@@ -165,6 +169,7 @@ def extended(name: str, data: bytes, **headers: str) -> bytes:
     ids=[
         "sparse",
         "sparse by header",
+        "less than nothing",
         "renamed by header",
         "too much together",
         "git's own",
