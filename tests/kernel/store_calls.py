@@ -132,6 +132,11 @@ async def _proposed(store: Any, conn: Any, a: SimpleNamespace) -> Any:
     return await store.findings_of_approval(conn, a.asked)
 
 
+async def _newest(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    await conn.execute("update worka.release set state = 'released' where id = %s", (a.release,))
+    return await store.newest_like(conn, a.release)
+
+
 async def _stale(store: Any, conn: Any, a: SimpleNamespace) -> Any:
     """The filled release is public and attached: here it is neither."""
     await conn.execute("update worka.listing set visibility = 'private' where release_id = %s", (a.release,))
@@ -564,7 +569,7 @@ CALLS: dict[str, Entry] = {
     "packs.registry.put_listing": refused(lambda s, c, a: s.put_listing(c, new(a, "listing"))),
     "packs.registry.market": refused(lambda s, c, a: s.market(c, a.tenant, [a.release])),
     "packs.registry.market_search": refused(lambda s, c, a: s.market_search(c, a.tenant, [])),
-    "packs.registry.newest_like": reads(lambda s, c, a: s.newest_like(c, a.release)),
+    "packs.registry.newest_like": reads(_newest),
     "packs.registry.add_key": refused(lambda s, c, a: s.add_key(c, new(a, "key_pair", key_id=new_id("k")))),
     "packs.registry.keys": reads(lambda s, c, a: s.keys(c, a.ws, None, None, 50)),
     "packs.registry.add_attestation": refused(lambda s, c, a: s.add_attestation(c, new(a, "attestation", envelope={"another": True}))),
