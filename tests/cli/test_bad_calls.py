@@ -6,6 +6,7 @@ import http.server
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -165,8 +166,7 @@ def all_of(calls: dict[str, tuple[list[str], dict[str, str]]], folder: Path, cod
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A home of its own, with a pack's folder."""
-    (tmp_path / "worka").mkdir()
-    (tmp_path / "worka" / "aip.json").write_text("{}")
+    shutil.copytree(Path(__file__).resolve().parents[2] / "packs" / "git", tmp_path, dirs_exist_ok=True)
     (tmp_path / "osv.json").write_text('{"id": "OSV-1", "modified": "2026-01-01T00:00:00Z"}')
     (tmp_path / "tenant").mkdir()
     for text in (tmp_path / "access.cedar", tmp_path / "tenant" / "access.cedar"):

@@ -106,14 +106,19 @@ def test_the_card_on_the_command_line_shows_the_call_who_may_and_why_this_reader
     [
         ({"ecosystem": "pypi", "name": "mcp-server-time", "version": "2026.10.19"}, 0, "packages, by their hashes"),
         ({"ecosystem": "pypi", "name": "mcp-server-time", "version": "0.0.0.1"}, 1, "mcp-server-time==0.0.0.1"),
-        ({"ecosystem": "path", "name": "own"}, 2, "names no package to lock"),
+        ({"ecosystem": "path", "name": "own", "version": "1.0.0"}, 2, "names no package to lock"),
     ],
 )
 def test_pack_lock_pins_by_hash_and_says_what_it_cannot_resolve(
     instance: Instance, tmp_path: Path, package: dict[str, str], code: int, said: str
 ) -> None:
     (tmp_path / "worka").mkdir()
-    (tmp_path / "worka" / "aip.json").write_text(json.dumps({"runtime": {"package": package}}))
+    runtime = {"transport": "stdio", "package": package} | ({"command": ["own"]} if code == 2 else {})
+    manifest = {
+        "schema_version": "worka.aip.v1", "publisher": "acme", "name": "own", "version": "1.0.0", "display_name": "Own",
+        "description": "For tests.", "runtime": runtime, "tools": "discover",
+    }  # fmt: skip
+    (tmp_path / "worka" / "aip.json").write_text(json.dumps(manifest))
     done = instance.worka("pack", "lock", str(tmp_path))
     assert done.returncode == code, done.stderr
     assert said in done.stderr

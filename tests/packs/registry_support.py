@@ -67,18 +67,24 @@ async def carried(place: Packs, row: Row) -> Row:
 _OPERATOR: dict[str, Key] = {}
 
 
+def operator_key() -> Key:
+    """The one key that signs every trust root of these tests: the next root needs it, whichever test set the last one."""
+    from tests.packs import test_registry_rules as made
+
+    return _OPERATOR.setdefault("key", made.key())
+
+
 async def trust(place: Packs, operator: Any, **publishers: tuple[list[Key], int]) -> Row:
     """Sets the next trust root, with these keys for these publishers; `operator` is a Context of one."""
     from tests.packs import test_registry_rules as made
     from worka.kernel.clock import now
 
-    if "key" not in _OPERATOR:
-        _OPERATOR["key"] = made.key()
+    signer = operator_key()
     async with place.world.db.transaction(None) as conn:
         held = await store.trust_root(conn)
     version = held["version"] + 1 if held else 1
     document = root(
-        _OPERATOR["key"], keys=[_OPERATOR["key"]], version=version, publishers=publishers,
+        signer, keys=[signer], version=version, publishers=publishers,
         days=(now() - made.NOW).days + 30,
     )  # fmt: skip
     return await vouching.set_root(operator, document)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.packs.conftest import Packs
-from tests.packs.registry_support import released
+from tests.packs.registry_support import operator_key, released
 from tests.packs.test_registration import lock, small, tree
-from tests.packs.test_registry_rules import NOW, key, root
+from tests.packs.test_registry_rules import NOW, root
 from tests.packs.test_vouching import operator
 from tests.packs.test_vulnerabilities import osv
 from tests.support import processes
@@ -89,7 +89,7 @@ async def test_a_process_killed_at_a_commit_of_governing_leaves_nothing_and_once
         assert await processes.ran(PROGRAM, told) == 0
         assert await seen() != before, f"{do}: the control"
 
-    signer = key()
+    signer = operator_key()
     document = root(signer, keys=[signer], version=await roots() + 1, days=(now() + timedelta(days=30) - NOW).days)
     await killed_then_done("artifact", "registry.artifact.before_commit", lambda: count("artifact"))
     await killed_then_done("advisories", "pack.advisories.before_commit", lambda: count("advisory"))
