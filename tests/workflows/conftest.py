@@ -1,14 +1,21 @@
-"""A world per test; the database cluster is the session's."""
+"""A world per test, on a database cluster of this folder's own: its workers take up whatever waits in the queues."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
-from tests.support.database import Cluster
+from tests.support.database import Cluster, migrated
 from tests.workflows.world import World, make_world
+
+
+@pytest.fixture(scope="package")
+def cluster() -> Iterator[Cluster]:
+    """What tests of other folders have put into a queue and never wanted done would keep these workers busy."""
+    yield from migrated("test-workflows-")
 
 
 @pytest_asyncio.fixture
