@@ -180,7 +180,7 @@ CALLS: dict[str, Entry] = {
     "approvals.set_reason": writes(lambda s, c, a: s.set_reason(c, a.asked, "nobody_can_decide")),
     "approvals.consume": writes(lambda s, c, a: s.consume(c, a.agreed, "key")),
     "approvals.see": refused(lambda s, c, a: s.see(c, a.tenant, a.asked, new_id("per"))),
-    "approvals.standing": reads(lambda s, c, a: _standing(s.standing(c, a.ws, a.at - timedelta(minutes=1)))),
+    "approvals.standing": reads(lambda s, c, a: _groups_and_delegations(s.standing(c, a.ws, a.at - timedelta(minutes=1)))),
     "approvals.lock_people": deployment(LOCK, lambda s, c, a: s.lock_people(c, a.ws)),
     "approvals.add_group": refused(lambda s, c, a: s.add_group(c, new(a, "group", name=new_id("x")))),
     "approvals.group": reads(lambda s, c, a: s.group(c, a.group)),
@@ -793,7 +793,7 @@ CALLS: dict[str, Entry] = {
 }  # fmt: skip
 
 
-async def _standing(found: Any) -> Any:
+async def _groups_and_delegations(found: Any) -> Any:
     """Nothing, where there are neither groups nor delegations to be seen."""
     row = await found
     return [*row["groups"], *row["delegations"]]
