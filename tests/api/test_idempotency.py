@@ -8,10 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.api.world import ASKS_FOR_POLICY
 from tests.identity.test_http import token_of
 from tests.workspaces.world import World
 from worka.api import idempotency
 from worka.kernel.db import DatabaseUnavailable
+from worka.kernel.ids import new_id
 from worka.workspaces import service as members
 
 SECRET = {"name": "tracker", "purpose": "for tests", "kind": "api_token", "value": "trk-0123456789"}
@@ -168,3 +170,39 @@ async def test_a_key_that_a_living_process_answers_is_not_taken_over(door: httpx
         )
     again = await post(door, world, "/secrets", SECRET)
     assert (again.status_code, again.json()["code"]) == (409, "idempotency_key_in_flight")
+
+
+@pytest.mark.capability("TSK-13", part="a request answered 202")
+async def test_what_waits_for_a_second_person_is_asked_for_once_however_often_it_is_sent(
+    door: httpx.AsyncClient, world: World
+) -> None:
+    made = await post(door, world, "/workspace-policies", {"kind": "governance", "text": ASKS_FOR_POLICY, "note": "n"})
+    assert made.status_code == 201, made.text
+    other = {"kind": "governance", "text": "", "note": "no more"}
+    asked = [await post(door, world, "/workspace-policies", other, "k2") for _ in range(2)]
+    assert [answer.status_code for answer in asked] == [202, 202], asked[1].text
+    assert asked[0].json() == asked[1].json()
+    assert asked[1].headers["Idempotency-Replayed"] == "true"
+    assert len(await world.rows("approval")) == 1
+    # The control: under another key it is another request.
+    await post(door, world, "/workspace-policies", other, "k3")
+    assert len(await world.rows("approval")) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "subject", "read"),
+    [
+        ("workspaces/ws_1/publications", "pub", "/v1/publications/{}"),
+        ("publications/pub_1/retry", "pub", "/v1/publications/pub_1"),
+        ("releases/rel_1/signatures", "atn", "/v1/releases/rel_1/signatures"),
+        ("attachments/att_1/moves", "mov", "/v1/moves/{}"),
+        ("releases/rel_1/lift", "wdr", "/v1/withdrawals/{}"),
+        ("workspaces/ws_1/packs/acme.small/quarantine", "wdr", "/v1/withdrawals/{}"),
+    ],
+)
+def test_the_lost_answer_of_what_packs_are_governed_by_is_read_where_it_lies(
+    path: str, subject: str, read: str
+) -> None:
+    made = new_id(subject)
+    assert idempotency._made(f"/v1/{path}", [new_id("apr"), made])[0] == read.format(made)
+    assert idempotency._made("/v1/workspaces/ws_1/invitations", [made]) == ("", 0), "the control"

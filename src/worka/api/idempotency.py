@@ -2,7 +2,8 @@
 
 The key is marked in the very transaction that changes something, so a request that was done and whose answer was lost
 (its process died, the database went away) is never done again: its repeat is answered from what it made. Answers are
-kept sealed under the tenant's key (some hold a token that is shown once). 5xx and 202 answers are not kept.
+kept sealed under the tenant's key (some hold a token that is shown once). 5xx answers are not kept; what was answered with
+202 was done as well, and what came of it since is read where the answer says.
 """
 
 from __future__ import annotations
@@ -29,17 +30,31 @@ _REPLAYED = {"Idempotency-Replayed": "true"}
 # Here the key is only bound to the request, in the transaction of the call's intent.
 _OWN_RECORD = re.compile(r"^/v1/workspaces/[^/]+/tools/[^/]+/call$")
 _ON_A_THING = re.compile(
-    r"^(/v1/[a-z-]+/[a-z]+_[0-9a-z]+)/(?:cancel|decisions|quarantine|resolve|revoke|rotate|withdraw)$"
+    r"^(/v1/[a-z-]+/[a-z]+_[0-9a-z]+)/(cancel|decisions|quarantine|resolve|retry|revoke|rotate|withdraw)$"
 )
-_COLLECTION = re.compile(r"^/v1/workspaces/[^/]+/([a-z-]+)$")
-# What a POST to these made can be read at /v1/<collection>/<id>, in the same words as the lost answer.
-_MADE = {
-    "tasks": "task",
-    "connections": "conn",
-    "attachments": "att",
-    "releases": "rel",
-    "secrets": "sec",
+# A GET of the same path answers in the same words.
+_ON_ITSELF = {
+    re.compile(r"^/v1/releases/[^/]+/signatures$"): 201,
+    re.compile(r"^/v1/workspaces/[^/]+/registry/policy$"): 201,
+    re.compile(r"^/v1/attachments/[^/]+/definitions$"): 200,
 }
+# What a POST to these made can be read at /v1/<collection>/<id>, in the same words as the lost answer: (the path, what the
+# id begins with, the collection, the status of its answer).
+_WORKSPACE, _PACK = r"^/v1/workspaces/[^/]+", r"/packs/[^/]+/(?:revoke|quarantine|lift)"
+_MADE = [
+    (re.compile(pattern), prefix, collection, status)
+    for pattern, prefix, collection, status in (
+        (f"{_WORKSPACE}/tasks$", "task", "tasks", 201),
+        (f"{_WORKSPACE}/connections$", "conn", "connections", 201),
+        (f"{_WORKSPACE}/attachments$", "att", "attachments", 201),
+        (f"{_WORKSPACE}/releases$", "rel", "releases", 202),
+        (f"{_WORKSPACE}/secrets$", "sec", "secrets", 201),
+        (f"{_WORKSPACE}/publications$", "pub", "publications", 202),
+        (f"{_WORKSPACE}{_PACK}$", "wdr", "withdrawals", 200),
+        (r"^/v1/releases/[^/]+/lift$", "wdr", "withdrawals", 200),
+        (r"^/v1/attachments/[^/]+/(?:moves|back)$", "mov", "moves", 202),
+    )
+]
 
 _answering: Counter[tuple[str, str, str]] = Counter()
 """How many requests with a key (tenant, principal, key) this process is at now. Counted before the row is looked at, so
@@ -183,7 +198,7 @@ def _once(body: bytes, receive: Receive) -> Receive:
 
 async def _settle(ctx: Context, key: str, status: int, kind: str, body: bytes) -> None:
     # 405: nobody was asked, and its Allow header is not kept.
-    again = status in (202, 401, 405, 429)
+    again = status in (401, 405, 429)
     if status >= 500 or again:
         with contextlib.suppress(Problem):
             await _release(ctx, key, again=again)
@@ -226,21 +241,22 @@ async def _repeat(
         return
     if found != 200:
         raise AnswerLost("The process that did this ended before it answered.", subjects=subjects)
-    if status != 202:
-        await _keep(ctx, key, status, kind, content)
+    await _keep(ctx, key, status, kind, content)
     await Response(content, status, _REPLAYED, kind)(scope, receive, send)
 
 
 def _made(path: str, subjects: list[str]) -> tuple[str, int]:
     """(where what the request made or changed is read, the status its answer had); an empty path when nowhere."""
     if on := _ON_A_THING.match(path):
-        return on[1], 200
-    into = _COLLECTION.match(path)
-    prefix = _MADE.get(into[1]) if into else None
-    made = next((subject for subject in subjects if prefix and check(subject, prefix)), None)
-    if into is None or made is None:
-        return "", 0
-    return f"/v1/{into[1]}/{made}", 202 if into[1] == "releases" else 201
+        return on[1], 202 if on[2] == "retry" else 200
+    for itself, status in _ON_ITSELF.items():
+        if itself.match(path):
+            return path, status
+    for into, prefix, collection, status in _MADE:
+        made = next((subject for subject in subjects if check(subject, prefix)), None)
+        if made is not None and into.match(path):
+            return f"/v1/{collection}/{made}", status
+    return "", 0
 
 
 async def _read(app: ASGIApp, scope: Scope, path: str) -> tuple[int, str, bytes]:
