@@ -30,6 +30,18 @@ def _hits() -> Iterator[tuple[Finding, str]]:
                 yield Finding(path, node.lineno, node.args[0].value), node.args[0].value
 
 
+def _commit_points() -> Iterator[str]:
+    """Each `commit_points("name")` with a literal name: it stands for two failpoints."""
+    for tree in modules().values():
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr == "commit_points"
+            ):
+                yield from (item.value for item in node.args if isinstance(item, ast.Constant))
+
+
 def _catalogue() -> dict[str, str]:
     return importlib.import_module("worka.kernel.failpoints").CATALOGUE if CATALOGUE in modules() else {}
 
@@ -41,6 +53,7 @@ def test_every_failpoint_in_the_code_is_in_the_catalogue() -> None:
 
 def test_every_failpoint_of_the_catalogue_is_in_the_code() -> None:
     used = {text for path, tree in modules().items() if path != CATALOGUE for _, text in strings(tree)}
+    used |= {f"{name}.{side}_commit" for name in _commit_points() for side in ("before", "after")}
     assert sorted(set(_catalogue()) - used) == []
 
 

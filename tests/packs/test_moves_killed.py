@@ -64,7 +64,9 @@ async def test_a_process_killed_at_any_point_of_a_move_leaves_one_release_or_the
     assert await moves(place, row["id"]) == [], "nothing of it was committed"
     assert (await the(place, row["id"]))["state"] == "attached"
 
-    move = await moving.update(place.ctx(), row["id"])
+    await killed("update", "attachment.move.after_commit")
+    (move,) = await moves(place, row["id"])
+    assert (move["state"], move["to_release"]) == ("trying", new["id"])
     for failpoint in ("attachment.move.tried", "attachment.move.before_commit"):
         await killed("run", failpoint, move=move["id"])
         now = await the(place, row["id"])
@@ -87,7 +89,8 @@ async def test_a_process_killed_at_any_point_of_a_move_leaves_one_release_or_the
     newer = await release(place, "1.0.2")
     await killed("follow", "attachment.mode.before_commit")
     assert (await the(place, row["id"]))["mode"] == "pinned"
-    await moving.set_mode(place.ctx(), row["id"], "tracking")
+    await killed("follow", "attachment.mode.after_commit")
+    assert (await the(place, row["id"]))["mode"] == "tracking"
     await work(place)
     assert (await the(place, row["id"]))["release_id"] == newer["id"], "the control"
 
@@ -99,5 +102,6 @@ async def test_a_process_killed_at_any_point_of_a_move_leaves_one_release_or_the
     now = await the(place, row["id"])
     assert (now["state"], now["definitions"]["say"]["decision"]) == ("held", None)
     assert await world.events("pack.definition.accepted") == []
-    now = await moving.accept(place.ctx(), row["id"], "say", "a" * 64, "looked at it")
+    await killed("accept", "attachment.definition.after_commit", pin="a" * 64)
+    now = await the(place, row["id"])
     assert (now["state"], now["definitions"]["say"]["decision"]) == ("attached", "accepted"), "the control"

@@ -385,7 +385,9 @@ asyncio.run(main())
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("failpoint", ["registry.publication.before_commit", "registry.publication.after_push"])
+@pytest.mark.parametrize(
+    "failpoint", [f"registry.publication.{point}" for point in ("before_commit", "after_commit", "after_push")]
+)
 @pytest.mark.capability(
     "LIF-1", part="source, publication, release and attachment fail and are tried again by themselves"
 )
@@ -401,7 +403,7 @@ async def test_a_publication_goes_on_after_its_worker_was_killed_at_any_stage(
     }  # fmt: skip
     assert await ran(CRASHED, told, failpoint) == -signal.SIGKILL
     between = await publishing.get(place.ctx(), row["id"])
-    assert between["state"] == ("queued" if failpoint.endswith("commit") else "pushing")
+    assert between["state"] == ("queued" if failpoint.endswith("before_commit") else "pushing")
     assert await place.world.rows("listing") == []
     assert await ran(CRASHED, told) == 0
     assert (await publishing.get(place.ctx(), row["id"]))["state"] == "published"

@@ -283,6 +283,11 @@ class Context:
         else:
             self.tx.before_commit.append(name)
 
+    def commit_points(self, name: str) -> None:
+        """The failpoints on both sides of this transaction's COMMIT: `name.before_commit` and `name.after_commit`."""
+        self.failpoint(f"{name}.before_commit")
+        self.failpoint(f"{name}.after_commit")
+
     def acting(
         self,
         principal: Principal,

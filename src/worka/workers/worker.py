@@ -29,6 +29,7 @@ from worka.observability.heartbeat import Heartbeat
 from worka.packs import jobs as pack_jobs
 from worka.packs import service as packs
 from worka.packs.registry.service import publishing
+from worka.packs.service import leftovers
 from worka.views import service as views
 from worka.workers.wiring import Runtime, build_id, database_url
 from worka.workflows.adapters.dbos_engine import DbosEngine
@@ -39,6 +40,7 @@ log = logging.getLogger("worka.worker")
 SWEEP_SECONDS = 1.0
 EXPIRY_SECONDS = 5.0
 DELIVERY_SECONDS = 0.5
+LEFTOVER_SECONDS = 900.0
 BROKER_SECONDS = 40.0
 """For a whole call of the platform's: its rows, resolving, and the broker's own deadline for the rest."""
 
@@ -91,6 +93,7 @@ class Worker:
             asyncio.create_task(_every(EXPIRY_SECONDS, "remind of approvals", self._remind)),
             asyncio.create_task(_every(DELIVERY_SECONDS, "turn messages into deliveries", self._fan_out)),
             asyncio.create_task(_every(DELIVERY_SECONDS, "send deliveries", self._send)),
+            asyncio.create_task(_every(LEFTOVER_SECONDS, "clear clones away", self._clear_away)),
         ]
         log.info("the worker takes tasks")
 
@@ -128,6 +131,9 @@ class Worker:
 
     async def _move_attachment(self, tenant_id: str, move_id: str) -> None:
         await pack_jobs.run_move(self.runtime.platform_context(tenant_id), move_id)
+
+    async def _clear_away(self) -> None:
+        await leftovers.sweep(self.runtime.platform_context, self.runtime.settings.home)
 
     async def _expire(self) -> None:
         await approvals.expire_due(self.runtime.platform_context())

@@ -29,5 +29,5 @@ async def step(ctx: Context, row: Row, state: str, reason: str, error: Row | Non
     model.MOVE.check(row["state"], state)
     await store.set_state(ctx.conn, row["id"], state, reason, error)
     ctx.record(events.move(events.MOVE_CHANGED, row, row["state"], state, reason, **data))
-    ctx.failpoint("attachment.move.before_commit")
+    ctx.commit_points("attachment.move")
     return {**row, "state": state, "reason": reason}

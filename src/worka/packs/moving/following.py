@@ -151,7 +151,7 @@ async def set_mode(ctx: Context, attachment_id: str, mode: str, why: str = "") -
         )  # fmt: skip
         if not follows and row["state"] != "updating":
             await end_open(inside, attachment_id, "attachment_pinned", only="followed")
-        ctx.failpoint("attachment.mode.before_commit")
+        ctx.commit_points("attachment.mode")
         now = await rows.attachment_for_update(conn, attachment_id)
         assert now is not None
         if follows and now["state"] in ("attached", "held"):

@@ -95,7 +95,7 @@ async def _decide(ctx: Context, attachment_id: str, tool: str, pin: str, decisio
                     events.ATTACHMENT_MOVED, row, "held", "attached", "attachment_in_service", None, why=why
                 )
             )
-        ctx.failpoint("attachment.definition.before_commit")
+        ctx.commit_points("attachment.definition")
         now = await rows.attachment(conn, attachment_id)
         assert now is not None
     if not ctx.undone:

@@ -108,7 +108,7 @@ async def plan(
             redefines=told["redefines"], why=why,
         )
     )  # fmt: skip
-    ctx.failpoint("attachment.move.before_commit")
+    ctx.commit_points("attachment.move")
     return made
 
 

@@ -33,7 +33,7 @@ from worka.packs.moving import store as moves
 from worka.packs.moving.errors import NothingHeld
 from worka.packs.registry.service import vouching
 from worka.packs.runtime import clone
-from worka.packs.service import withdrawing
+from worka.packs.service import leftovers, withdrawing
 from worka.packs.service.releases import drop_quietly
 from worka.treasury import service as treasury
 from worka.workspaces.limits import rules as limit_rules
@@ -80,6 +80,7 @@ async def attach(ctx: Context, release_id: str, *, mode: str = "pinned", mounts:
     if mode == "tracking":
         await ctx.require(actions.FOLLOW.name, following)
     bound = await _clone_all(ctx, attachment_id, manifest, mounts or {})
+    written = False
     try:
         async with ctx.transaction() as conn:
             # Cloning takes as long as the repository is large: what counts is the right to attach at its end.
@@ -140,11 +141,14 @@ async def attach(ctx: Context, release_id: str, *, mode: str = "pinned", mounts:
                 await _serve_or_wait(
                     ctx, {**row, "state": "requested"}, release, {"kind": "decision", "id": decision.id}
                 )
-            ctx.failpoint("attachment.created.before_commit")
+            ctx.commit_points("attachment.created")
             found = await store.attachment(conn, attachment_id)
             assert found is not None
+            written = True
     except BaseException:
-        await asyncio.to_thread(_discard, ctx, attachment_id, bound)
+        # A COMMIT that was not answered may stand, and what serves then reads these; `leftovers` finds out.
+        if not written:
+            await asyncio.to_thread(_discard, ctx, attachment_id, bound)
         raise
     if ctx.undone:
         await asyncio.to_thread(_discard, ctx, attachment_id, bound)
@@ -216,6 +220,7 @@ async def _clone_all(
             target = Paths(ctx.settings.home).clones / attachment_id / (name + beside)
             # `resolved` may lead elsewhere by the time git reads it: what must not be read, git does not see.
             made = await asyncio.to_thread(clone.make, resolved, target, hidden=home)
+            await asyncio.to_thread(leftovers.sign, target.parent, ctx.tenant_id or "")
         except clone.CloneFailed as failure:
             await asyncio.to_thread(_discard, ctx, attachment_id, bound, whole=not beside)
             raise MountInvalid(f"{name}: {failure}.", mount=name, reason=failure.reason) from failure
@@ -466,7 +471,7 @@ async def detach(ctx: Context, attachment_id: str, why: str) -> Row:
         await treasury.revoke_grants_of_attachment(ctx, attachment_id, row["workspace_id"])
         await approvals.end_for(ctx, attachment_id, "withdrawn")
         await ending.end_open(ctx, attachment_id, "attachment_removed")
-        ctx.failpoint("attachment.created.before_commit")
+        ctx.commit_points("attachment.created")
         found = await store.attachment(conn, attachment_id)
         assert found is not None
     if not ctx.undone:
@@ -518,7 +523,7 @@ async def resolve_held(ctx: Context, attachment_id: str, why: str) -> Row:
             )
         await moves.set_definitions(conn, attachment_id, definitions.only_decided(row), None)
         await _move(ctx, row, "attached", "attachment_in_service", None, why=why)
-        ctx.failpoint("attachment.created.before_commit")
+        ctx.commit_points("attachment.created")
         found = await store.attachment(conn, attachment_id)
         assert found is not None
     if not ctx.undone:

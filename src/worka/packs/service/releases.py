@@ -33,6 +33,8 @@ from worka.packs.service import exposure, hosting
 
 Row = dict[str, Any]
 log = logging.getLogger("worka.packs")
+AWAY = ("database_unavailable", "disk_full")
+"""What keeps the platform from writing anything down, a failure too."""
 HOST_PATIENCE = 15
 """Seconds for which a registration waits for a host that does not answer, before it fails."""
 
@@ -163,7 +165,7 @@ async def register(
                 contents=contents,
             )
         )
-        ctx.failpoint("release.stage.before_commit")
+        ctx.commit_points("release.stage")
         return row
 
 
@@ -196,8 +198,9 @@ async def run_registration(ctx: Context, release_id: str, *, stages: int = len(m
     """Takes a release through its stages, each committed by itself, at most so many of them. Run by the worker as the
     platform. Returns the release.
 
-    Safe to run twice and after a crash: every stage is decided by the committed state. Never raises for a release that
-    fails; it becomes `failed` with the stage, the reason, a message and the redacted output tail.
+    Safe to run twice and after a crash: every stage is decided by the committed state. Raises Unavailable while nothing
+    can be written down. Never raises for a release that fails; it becomes `failed` with the stage, the reason, a message
+    and the redacted output tail.
     """
     waited = 0
     while True:
@@ -222,6 +225,9 @@ async def run_registration(ctx: Context, release_id: str, *, stages: int = len(m
                 error=_error(failure.reason, str(failure), failure.more),
             )
         except Problem as problem:
+            if problem.problem_code in AWAY:
+                # It says nothing about the release: the job waits, and takes this stage again.
+                raise
             if problem.problem_code == "process_unavailable" and waited < HOST_PATIENCE:
                 # The host may be starting: a registration survives that.
                 waited += 1
@@ -348,7 +354,7 @@ async def _move(ctx: Context, row: Row, state: str, reason: str, **columns: Any)
         ctx.record(events.release(events.RELEASE_MOVED, row, row["state"], state, reason))
         if state == "released":
             await ctx.publish("release.released", {"release_id": row["id"]})
-        ctx.failpoint("release.stage.before_commit")
+        ctx.commit_points("release.stage")
 
 
 async def drop_quietly(ctx: Context, attachment_id: str) -> None:

@@ -42,7 +42,7 @@ async def take_in(ctx: Context, workspace_id: str, documents: Sequence[Any]) -> 
                 workspace_id, ctx.principal.id, read=len(documents), taken=len(taken), hits=checked["hits"]
             )
         )
-        ctx.failpoint("pack.advisories.before_commit")
+        ctx.commit_points("pack.advisories")
         return {"read": len(documents), "taken": len(taken), **checked}
 
 
@@ -51,7 +51,7 @@ async def check_again(ctx: Context, workspace_id: str) -> Row:
     async with ctx.transaction():
         await _may(ctx)
         found = await _check(ctx)
-        ctx.failpoint("pack.advisories.before_commit")
+        ctx.commit_points("pack.advisories")
         return found
 
 

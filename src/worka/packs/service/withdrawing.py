@@ -22,7 +22,7 @@ from worka.packs import store as packs
 from worka.packs.errors import ReleaseNotFound
 from worka.packs.lifecycle import store
 from worka.packs.lifecycle.errors import NotWithdrawn, PackNotFound, PackWithdrawn, ReasonMissing, WithdrawalNotFound
-from worka.packs.service import hosting, reaching
+from worka.packs.service import hosting, leftovers, reaching
 
 Row = dict[str, Any]
 log = logging.getLogger("worka.packs")
@@ -175,7 +175,7 @@ async def _do(
     if ends:
         # Also by a job: whoever asked may be gone, or their process, before the calls are ended.
         await store.enqueue_ending(conn, made["tenant_id"], made["id"])
-    ctx.failpoint("pack.withdrawn.before_commit")
+    ctx.commit_points("pack.withdrawn")
     return {**made, "_ends": ends}
 
 
@@ -277,12 +277,15 @@ async def run_ending(ctx: Context, withdrawal_id: str) -> None:
         if asyncio.get_running_loop().time() > until:
             raise TimeoutError(f"{len(left)} attachments of {withdrawal_id} have calls or sessions still")
         await asyncio.sleep(1)
+    await leftovers.of_withdrawal(ctx, withdrawal_id)
 
 
 async def _suspended(ctx: Context, withdrawal_id: str) -> list[str]:
-    """Of the attachments that the withdrawal moved, those that are suspended still."""
+    """Of the attachments that the withdrawal moved, those that are suspended still; the one that it detached."""
     async with ctx.transaction() as conn:
         row = await store.withdrawal(conn, withdrawal_id)
+        if row is not None and row["act"] == "detach":
+            return [row["subject"]]
         moved = [item["id"] for item in row["receipt"]["moved"]] if row else []
         return [
             found["id"]
@@ -306,6 +309,8 @@ async def detached(ctx: Context, row: Row, why: str) -> None:
         },
     )  # fmt: skip
     ctx.record(events.withdrawn(made, None))
+    # Also by a job: whoever asked may be gone, or their process, before its sessions are dropped and its clones removed.
+    await store.enqueue_ending(ctx.conn, made["tenant_id"], made["id"])
 
 
 async def refuse_withdrawn(ctx: Context, pack: str) -> None:

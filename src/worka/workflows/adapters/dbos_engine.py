@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
 
 from worka.kernel.db import IDLE_IN_TRANSACTION_SECONDS
+from worka.kernel.errors import Unavailable
 from worka.workflows.adapters.bell import Bell
 from worka.workflows.segment import Work
 from worka.workflows.steps import Claim
@@ -29,6 +30,8 @@ APP_VERSION = "worka"
 # How soon the engine reacts. While nothing is put there, the bell keeps it from asking the database.
 TASKS_POLLING_SECONDS = 0.06
 JOBS_POLLING_SECONDS = 0.25
+JOB_PAUSE_SECONDS = 0.5
+MOST_JOB_PAUSE_SECONDS = 15.0
 
 
 class EngineFault(Exception):
@@ -139,8 +142,18 @@ class DbosEngine:
     def _job_function(self, job: Job) -> Callable[[str, str], str]:
         def run(tenant_id: str, subject: str) -> str:
             async def once() -> str:
-                await job(tenant_id, subject)
-                return "done"
+                pause = JOB_PAUSE_SECONDS
+                while True:
+                    try:
+                        await job(tenant_id, subject)
+                    except Unavailable as away:
+                        # Every job reads where its subject stands: begun again, it goes on. Ended here, nobody would carry
+                        # on what it is about once the database is back.
+                        log.warning("a job waits for what is away: %s", away.problem_code, extra={"subject": subject})
+                        await asyncio.sleep(pause)
+                        pause = min(2 * pause, MOST_JOB_PAUSE_SECONDS)
+                        continue
+                    return "done"
 
             return DBOS.run_step({"name": "job"}, lambda: self._call(once()))
 

@@ -88,7 +88,7 @@ async def keep(ctx: Context, release: Row) -> Row:
             assert there is not None
             return there
         ctx.record(events.artifact_kept(made, _name(release)))
-        ctx.failpoint("registry.artifact.before_commit")
+        ctx.commit_points("registry.artifact")
         return made
 
 

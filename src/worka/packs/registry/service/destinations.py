@@ -62,7 +62,7 @@ async def create(
              "method": METHODS, "path": f"/v2/{repository}/*"},
         )  # fmt: skip
         ctx.record(events.destination_moved(row, "active"))
-        ctx.failpoint("registry.changed.before_commit")
+        ctx.commit_points("registry.changed")
         return shown(row)
 
 
@@ -82,7 +82,7 @@ async def remove(ctx: Context, destination_id: str) -> Row:
         await store.remove_destination(conn, destination_id)
         await broker_rows.end_platform_rules(conn, PURPOSE, destination_id)
         ctx.record(events.destination_moved(row, "removed"))
-        ctx.failpoint("registry.changed.before_commit")
+        ctx.commit_points("registry.changed")
         return {**shown(row), "state": "removed", "credential": False}
 
 

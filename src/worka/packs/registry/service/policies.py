@@ -78,7 +78,7 @@ async def set_policy(ctx: Context, workspace_id: str, *, scope: str, settings: R
         }  # fmt: skip
         await store.add_policy(conn, row)
         ctx.record(events.policy_set(row, before, place or ctx.tenant_id, f"registry policy of the {scope}"))
-        ctx.failpoint("registry.changed.before_commit")
+        ctx.commit_points("registry.changed")
         return await show(ctx, workspace_id)
 
 

@@ -28,6 +28,7 @@ from worka.packs.registry.model import PUBLICATION
 from worka.packs.registry.remote import Remote, RemoteProblem, through_broker
 from worka.packs.registry.service import artifacts, destinations, policies
 from worka.packs.service import reading
+from worka.packs.service.releases import AWAY
 
 Row = dict[str, Any]
 SUBJECT = "publication"
@@ -75,7 +76,7 @@ async def publish(
             await store.move_publication(conn, row["id"], state, reason, approval_id=approval["id"])
         else:
             await store.enqueue_publication(conn, ctx.tenant_id, row["id"], 1)
-        ctx.failpoint("registry.publication.before_commit")
+        ctx.commit_points("registry.publication")
         found = await store.publication(conn, row["id"])
         assert found is not None
         return found
@@ -192,7 +193,7 @@ async def approval_decided(ctx: Context, payload: Row) -> None:
     else:
         over = payload["state"] in ("approved", "superseded")
         await _move(ctx, row, "refused", "publication_superseded" if over else "publication_rejected")
-    ctx.failpoint("registry.publication.before_commit")
+    ctx.commit_points("registry.publication")
 
 
 async def _redeemed(ctx: Context, row: Row, release: Row) -> bool:
@@ -251,7 +252,7 @@ async def _hindrance(ctx: Context, row: Row, release: Row) -> tuple[str, str] | 
 # carrying it out ----------------------------------------------------------------------------------------------------
 async def run_publication(ctx: Context, publication_id: str) -> None:
     """Carries a publication out, as the platform; run by the worker. Never raises for one that fails: it is `failed` then,
-    with the reason, and can be tried again."""
+    with the reason, and can be tried again. Raises Unavailable while nothing can be written down: the job waits."""
     begun = await _begin(ctx, publication_id)
     if begun is None:
         return
@@ -270,6 +271,8 @@ async def run_publication(ctx: Context, publication_id: str) -> None:
         await _fail(ctx, row, reason, str(problem), getattr(problem, "more", {}))
         return
     except (Problem, OSError, ValueError) as error:
+        if isinstance(error, Problem) and error.problem_code in AWAY:
+            raise
         # Whatever else was in the way: it ends as failed, since a publication that stays under way is in nobody's hands.
         log.exception("publication %s was not carried out", publication_id)
         await _fail(ctx, row, "publication_lost", f"It was not carried out: {type(error).__name__}.", {})
@@ -288,12 +291,12 @@ async def _begin(ctx: Context, publication_id: str) -> tuple[Row, Row | None, li
         why = await _hindrance(ctx, row, release)
         if why is not None:
             await _move(ctx, row, "failed", why[0], error={"code": why[0], "message": why[1]})
-            ctx.failpoint("registry.publication.before_commit")
+            ctx.commit_points("registry.publication")
             return None
         target = await store.destination(conn, row["destination_id"]) if row["destination_id"] else None
         if row["state"] == "queued":
             await _move(ctx, row, "pushing", "publication_under_way")
-            ctx.failpoint("registry.publication.before_commit")
+            ctx.commit_points("registry.publication")
         said = [
             item["envelope"]
             for item in await store.attestations(conn, row["release_id"])
@@ -313,7 +316,7 @@ async def _end(ctx: Context, row: Row, location: str) -> None:
         why = await _hindrance(ctx, now, release)
         if why is not None:
             await _move(ctx, now, "failed", why[0], error={"code": why[0], "message": why[1]})
-            ctx.failpoint("registry.publication.before_commit")
+            ctx.commit_points("registry.publication")
             return
         await _move(ctx, now, "published", "publication_done", location=location)
         before = await store.listing_of(conn, row["release_id"])
@@ -327,7 +330,7 @@ async def _end(ctx: Context, row: Row, location: str) -> None:
             },
         )  # fmt: skip
         ctx.record(events.listing_moved(listing, _name(release), before, "published"))
-        ctx.failpoint("registry.publication.before_commit")
+        ctx.commit_points("registry.publication")
 
 
 async def _fail(ctx: Context, row: Row, reason: str, message: str, more: Row) -> None:
@@ -337,7 +340,7 @@ async def _fail(ctx: Context, row: Row, reason: str, message: str, more: Row) ->
             return
         error = {"code": reason, "message": text(message)[:2000], **more}
         await _move(ctx, now, "failed", reason, error=error)
-        ctx.failpoint("registry.publication.before_commit")
+        ctx.commit_points("registry.publication")
 
 
 async def retry(ctx: Context, publication_id: str) -> Row:
@@ -366,7 +369,7 @@ async def retry(ctx: Context, publication_id: str) -> Row:
             raise NotPublishable(why[1], code=why[0], remedy="Ask for it again with `worka pack publish`.")
         await _move(ctx, row, "queued", "publication_waiting", again=True)
         await store.enqueue_publication(conn, ctx.tenant_id, publication_id, row["attempt"] + 1)
-        ctx.failpoint("registry.publication.before_commit")
+        ctx.commit_points("registry.publication")
         return await _visible(ctx, publication_id)
 
 
@@ -386,7 +389,7 @@ async def withdraw(ctx: Context, release_id: str, why: str) -> Row:
             raise NotListed(f"{_name(release)} is not listed.")
         after = await store.put_listing(conn, {**before, "state": "withdrawn", "why": why})
         ctx.record(events.listing_moved(after, _name(release), before, why))
-        ctx.failpoint("registry.changed.before_commit")
+        ctx.commit_points("registry.changed")
         return {key: after[key] for key in ("id", "release_id", "digest", "visibility", "state", "why", "since")}
 
 

@@ -51,7 +51,7 @@ async def set_root(ctx: Context, document: Row) -> Row:
         if not await store.add_trust_root(conn, new.version, document, ctx.principal.id):
             raise RootInvalid("Another version was set just now.", reason="root_replayed")
         platform.record(events.root_set(new.version, new.expires.isoformat(), sorted(new.publishers)))
-        platform.failpoint("registry.trust_root.before_commit")
+        platform.commit_points("registry.trust_root")
         row = await store.trust_root(conn)
         assert row is not None
         return root_shown(row)
@@ -158,7 +158,7 @@ async def make_key(ctx: Context, workspace_id: str, publisher: str) -> Row:
         }  # fmt: skip
         await store.add_key(conn, row)
         ctx.record(events.key_made(row))
-        ctx.failpoint("registry.changed.before_commit")
+        ctx.commit_points("registry.changed")
         made = await store.keys(conn, workspace_id, publisher, None, 1)
         return key_shown(made[0])
 
@@ -277,7 +277,7 @@ async def _attest(ctx: Context, release: Row, digest: str, envelope: Row) -> boo
     if made is not None:
         told = events.signed if verified else events.envelope_kept
         ctx.record(told(made, f"{_pack(release)} {release['version']}"))
-        ctx.failpoint("registry.changed.before_commit")
+        ctx.commit_points("registry.changed")
     return True
 
 
@@ -332,7 +332,7 @@ async def review(ctx: Context, release_id: str, note: str) -> Row:
         }  # fmt: skip
         await store.add_review(conn, row)
         ctx.record(events.reviewed(row, f"{_pack(release)} {release['version']}"))
-        ctx.failpoint("registry.changed.before_commit")
+        ctx.commit_points("registry.changed")
         made = (await store.reviews(conn, release_id))[0]
     return {key: made[key] for key in ("id", "release_id", "digest", "note", "created_by", "created_at")}
 
