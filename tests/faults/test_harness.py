@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import ssl
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.faults.harness import judge, report, run
 from tests.faults.harness.load import Job, Try
+from tests.faults.harness.outside import HOST, Outside
 from tests.support.commands import run_to_its_end
+from worka.packs.registry import oci
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -84,3 +89,43 @@ def test_a_broken_seed_stays_in_the_table_when_a_later_run_of_it_held(tmp_path: 
     page = (tmp_path / "README.md").read_text()
     assert "| `r` | 1 | 1 | none | 3 |" in page
     assert "- `r` seed 3, a: lost one" in page
+
+
+def test_the_judge_sees_what_a_registry_lacks_and_that_it_lies(tmp_path: Path) -> None:
+    made = oci.build({"publisher": "acme", "name": "x", "version": "1.0.0"}, "", {"a": b"1"})
+    outside = Outside(tmp_path)
+    there = {
+        "base_url": f"https://127.0.0.1:{outside.port}",
+        "headers": {"Host": HOST},
+        "timeout": 5,
+        "trust_env": False,
+    }
+    trusting = ssl.create_default_context(cadata=outside.ca_pem)
+    with contextlib.closing(outside), httpx.Client(verify=trusting, **there) as http:  # type: ignore[arg-type]
+
+        def ask(method: str, path: str, content: bytes = b"", kind: str = "application/octet-stream") -> httpx.Response:
+            headers, named = {"Content-Type": kind}, {"sni_hostname": HOST}
+            return http.request(method, path, content=content, headers=headers, extensions=named)
+
+        def put() -> None:
+            place = f"/v2/ada/packs/manifests/{made.digest}"
+            assert ask("PUT", place, made.manifest, oci.MANIFEST_TYPE).status_code == 201
+
+        for digest, data in made.blobs.items():
+            place = ask("POST", "/v2/ada/packs/blobs/uploads/").headers["location"]
+            assert ask("PUT", f"{place}&digest={digest}", data).status_code == 201
+        assert outside.lacks("ada/packs", made.digest) == "its manifest is not in the repository"
+        outside.mode = "takes and forgets"
+        put()
+        assert outside.lacks("ada/packs", made.digest), "what it says is not what it has"
+        outside.mode = ""
+        put()
+        assert outside.lacks("ada/packs", made.digest) == ""
+        assert outside.lacks("bob/packs", made.digest), "another's repository is another"
+        digest, data = next(iter(made.blobs.items()))
+        assert ask("GET", f"/v2/ada/packs/blobs/{digest}").content == data
+        outside.mode = "another digest"
+        assert ask("GET", f"/v2/ada/packs/blobs/{digest}").content != data
+        name = digest.removeprefix("sha256:")
+        (tmp_path / f"data/docker/registry/v2/blobs/sha256/{name[:2]}/{name}/data").write_bytes(b"other")
+        assert outside.lacks("ada/packs", made.digest) == f"1 of its {len(made.blobs)} parts are not there, or damaged"

@@ -41,6 +41,7 @@ class Job:
     effect_id: str | None = None
     steps: list[dict[str, Any]] = field(default_factory=list)
     gave_up: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -187,6 +188,27 @@ class Load:
                 raise GaveUp(f"the task did not end within {PATIENCE:g} s: {task['state']} {task['reason']}")
             time.sleep(POLL)
         job.effect_id = next((step["effect_id"] for step in task["steps"] if step["name"] == "effect"), None)
+
+    def once(self, job: Job, op: str, call: Callable[[], Any], read: Callable[[list[str]], Any]) -> Any:
+        """Like `insist`; where it was done and its answer is gone, what it made is read: `read` gets the subjects' ids."""
+        try:
+            return self.insist(job, op, call)
+        except GaveUp as error:
+            said = error.__cause__.body if isinstance(error.__cause__, Failed) else {}
+            if said.get("code") != "answer_lost":
+                raise
+            return read([str(subject) for subject in said.get("subjects", [])])
+
+    def until(self, job: Job, op: str, path: str, client: Client, rests: Callable[[Any], bool]) -> Any:
+        """Reads something again and again until it rests. Raises GaveUp."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            found = self.insist(job, op, lambda: client.get(path))
+            if rests(found):
+                return found
+            if time.monotonic() > deadline:
+                raise GaveUp(f"{op} did not rest within {PATIENCE:g} s: {found.get('state')} {found.get('reason')}")
+            time.sleep(POLL)
 
     def _approve(self, job: Job, approver: Client, approval: str) -> None:
         card = self.insist(job, "card", lambda: approver.get(f"/v1/approvals/{approval}"))

@@ -64,6 +64,7 @@ class Harm(Row):
     environment = {"WORKA_PACKS__IDLE_SECONDS": str(IDLE_SECONDS)}  # noqa: RUF012
     reasons: tuple[str, ...] = ("pack_timeout",)
     resume = None
+    calls, at_once = CALLS, CALLS
     promise = "only that pack dies, group reaped, reason in the activity; no zombie or descriptor leak"
 
     def build(self) -> Stage:
@@ -84,7 +85,8 @@ class Harm(Row):
         }
         answers: list[dict[str, Any]] = []
         hit.at = time.time()
-        threads = [threading.Thread(target=self._call, args=(victim, answers)) for _ in range(CALLS)]
+        share = self.calls // self.at_once
+        threads = [threading.Thread(target=self._call, args=(victim, answers, share)) for _ in range(self.at_once)]
         for thread in threads:
             thread.start()
         most = 0
@@ -98,18 +100,19 @@ class Harm(Row):
         hit.facts |= {"most_processes": most, "written_mb": flooded >> 20}
         hit.facts["answers"] = dict(Counter(f"{answer.get('status')}:{answer.get('reason')}" for answer in answers))
         hit.facts["uid"] = uid
-        if len(answers) == CALLS and self.seen(answers, most, flooded):
+        if len(answers) == self.calls and self.seen(answers, most, flooded):
             hit.proof.append(
-                f"{CALLS} calls ended as {hit.facts['answers']}; {most} processes, {flooded >> 20} MiB written"
+                f"{self.calls} calls ended as {hit.facts['answers']}; {most} processes, {flooded >> 20} MiB written"
             )
         return hit
 
-    def _call(self, victim: Tenant, answers: list[dict[str, Any]]) -> None:
-        try:
-            path = victim.owner.ws("/tools/worka.faults.misbehave/call")
-            answers.append(victim.client().call("POST", path, {"arguments": {"how": self.how}}))
-        except Failed as failure:
-            answers.append({"status": "refused", "reason": failure.body.get("code"), **failure.body})
+    def _call(self, victim: Tenant, answers: list[dict[str, Any]], times: int) -> None:
+        path, client = victim.owner.ws("/tools/worka.faults.misbehave/call"), victim.client()
+        for _ in range(times):
+            try:
+                answers.append(client.call("POST", path, {"arguments": {"how": self.how}}))
+            except Failed as failure:
+                answers.append({"status": "refused", "reason": failure.body.get("code"), **failure.body})
 
     def seen(self, answers: list[dict[str, Any]], most: int, flooded: int) -> bool:
         """Whether the harm was really done."""
@@ -156,7 +159,7 @@ class Harm(Row):
         tenant = next(tenant for tenant in stage.tenants if tenant.name == victim)
         owner = tenant.client()
         items = owner.get(owner.ws("/invocations"), limit=200)["items"]
-        harmed = [item for item in items if item["tool"].endswith("misbehave")][:CALLS]
+        harmed = [item for item in items if item["tool"].endswith("misbehave")][: self.calls]
         told = {item["reason"] for item in harmed}
         verdict.say(harmed and told <= set(self.reasons), f"the activity gives {told} as the reason")
         if harmed:
@@ -208,3 +211,12 @@ class DiskFill(Harm):
     def seen(self, answers: list[dict[str, Any]], most: int, flooded: int) -> bool:
         written = [re.search(r"disk full after (\d+) bytes", str(answer.get("message"))) for answer in answers]
         return all(found and 1 << 20 <= int(found[1]) <= 2 * DISK_BYTES for found in written)
+
+
+class Crashing(Harm):
+    """Fifty crashes a seed on one instance, a thousand over twenty: what each leaves adds up, and is measured against rest."""
+
+    name = "pack-crashes"
+    how = "crash"
+    calls, at_once = 51, 3
+    reasons = ("pack_crashed", "pack_signalled")

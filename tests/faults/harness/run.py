@@ -17,13 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.harness import report
+from tests.faults.harness.attaching import AttachmentKill
+from tests.faults.harness.changing import ToolChanged
 from tests.faults.harness.claims import TwoClaims
 from tests.faults.harness.clock import Clock
 from tests.faults.harness.database import AuditUnwritable, PostgresKill, PostgresRestarts, PostgresStorm
 from tests.faults.harness.disk import DiskFull
 from tests.faults.harness.judge import Verdict, judge
 from tests.faults.harness.killing import ServerKill, WorkerKill
-from tests.faults.harness.packing import DiskFill, ForkBomb, Hung, LogFlood, OutOfMemory
+from tests.faults.harness.load import Load
+from tests.faults.harness.packing import Crashing, DiskFill, ForkBomb, Hung, LogFlood, OutOfMemory
+from tests.faults.harness.publishing import PublicationKill, RegistryFaults
 from tests.faults.harness.rows import Hit, Row
 from tests.faults.harness.stage import Stage
 from tests.faults.harness.watch import Prober, Reader
@@ -42,6 +46,11 @@ ROWS: dict[str, type[Row]] = {
         ForkBomb,
         LogFlood,
         DiskFill,
+        Crashing,
+        ToolChanged,
+        PublicationKill,
+        RegistryFaults,
+        AttachmentKill,
         DiskFull,
         Clock,
         AuditUnwritable,
@@ -86,9 +95,10 @@ def one(row: Row, stage: Stage, seed: int, of: str, folder: Path) -> dict[str, A
     verdict, hit = Verdict(), Hit()
     readers = [Reader(tenant) for tenant in stage.tenants]
     prober = Prober(stage)
-    # A seed may be run again on the same instance: its markers must not meet those of the first run.
-    load = row.load(stage, f"{seed}.{int(began) % 100000}", folder / "journal.jsonl", rng)
+    load: Load | None = None
     try:
+        # A seed may be run again on the same instance: its markers must not meet those of the first run.
+        load = row.load(stage, f"{seed}.{int(began) % 100000}", folder / "journal.jsonl", rng)
         prober.start()
         for reader in readers:
             reader.start()
@@ -115,7 +125,8 @@ def one(row: Row, stage: Stage, seed: int, of: str, folder: Path) -> dict[str, A
     except Exception as error:
         verdict.broken.append(f"the harness broke off: {type(error).__name__}: {error}")
         traceback.print_exc()
-        load.over.set()
+        if load is not None:
+            load.over.set()
     finally:
         prober.stop()
         stage.disarm()

@@ -65,6 +65,7 @@ class Tenant(Demo):
         self.name = name
         self.home, self.url = instance.home, instance.url
         self.worker_member = ""
+        self.publisher = ""
         self.attachment: dict[str, Any] = {}
 
     def repository_name(self) -> str:
@@ -123,8 +124,9 @@ class Tenant(Demo):
 
     def requests(self) -> list[dict[str, Any]]:
         """The tracker's own record, from its file: requests and effects, as it wrote them before it answered."""
-        lines = Path(self.facts["record"]).read_text().splitlines()
-        return [json.loads(line) for line in lines]
+        record = Path(self.facts["record"])
+        # It is made with the first request: a seed without tasks has none.
+        return [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
 
     def ledger(self, folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """(the verdict of the export's own verifier, the bodies of its rows)."""

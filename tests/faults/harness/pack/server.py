@@ -63,6 +63,8 @@ def misbehave(how):
     if how == "hang":
         while True:
             time.sleep(60)
+    if how == "crash":
+        os._exit(3)
     if how == "memory":
         kept = []
         while True:
