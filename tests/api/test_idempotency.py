@@ -8,7 +8,6 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.world import ASKS_FOR_POLICY
 from tests.identity.test_http import token_of
 from tests.workspaces.world import World
 from worka.api import idempotency
@@ -173,20 +172,23 @@ async def test_a_key_that_a_living_process_answers_is_not_taken_over(door: httpx
 
 
 @pytest.mark.capability("TSK-13", part="a request answered 202")
-async def test_what_waits_for_a_second_person_is_asked_for_once_however_often_it_is_sent(
+async def test_what_is_answered_with_202_is_done_once_however_often_it_is_sent(
     door: httpx.AsyncClient, world: World
 ) -> None:
-    made = await post(door, world, "/workspace-policies", {"kind": "governance", "text": ASKS_FOR_POLICY, "note": "n"})
-    assert made.status_code == 201, made.text
-    other = {"kind": "governance", "text": "", "note": "no more"}
-    asked = [await post(door, world, "/workspace-policies", other, "k2") for _ in range(2)]
+    hook = await post(door, world, "/webhooks", {"url": "https://hears.example.org/in", "types": ["approval.expired"]})
+    assert hook.status_code == 201, hook.text
+
+    async def sent(key: str) -> httpx.Response:
+        return await door.post(f"/v1/webhooks/{hook.json()['id']}/test", headers={"Idempotency-Key": key})
+
+    asked = [await sent("k2"), await sent("k2")]
     assert [answer.status_code for answer in asked] == [202, 202], asked[1].text
+    assert len(await world.rows("delivery")) == 1
     assert asked[0].json() == asked[1].json()
     assert asked[1].headers["Idempotency-Replayed"] == "true"
-    assert len(await world.rows("approval")) == 1
     # The control: under another key it is another request.
-    await post(door, world, "/workspace-policies", other, "k3")
-    assert len(await world.rows("approval")) == 2
+    assert (await sent("k3")).status_code == 202
+    assert len(await world.rows("delivery")) == 2
 
 
 @pytest.mark.parametrize(
