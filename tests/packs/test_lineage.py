@@ -86,6 +86,30 @@ async def test_a_tool_an_attachment_and_a_call_lead_back_to_the_source_in_one_st
         assert (await store.lineage(conn, world.workspace_id, "acme.other.say") or {})["attachment"]["id"] == other
 
 
+@pytest.mark.capability("LIF-6", part="the consent that a release came by")
+async def test_after_a_move_the_consent_is_the_one_that_this_release_came_by(world: World) -> None:
+    first, second = await release(world), await release(world, version="1.1.0")
+    att = await attachment(world, first)
+    attached_by = await approved(world, att)
+    moved_by = await approved(world, att)
+    async with world.db.transaction(world.tenant_id) as conn:
+        await conn.execute("update worka.attachment set approval_id = %s where id = %s", (attached_by, att))
+        await conn.execute(
+            "insert into worka.attachment_move (tenant_id, id, workspace_id, attachment_id, pack, kind, from_release, to_release,"
+            " state, reason, difference, widens, redefines, requester_kind, requester_id, approval_id, ended_at)"
+            " values (%s, %s, %s, %s, 'acme.small', 'asked', %s, %s, 'moved', 'move_done', '{}', true, false, 'person', %s, %s,"
+            " clock_timestamp())",
+            (world.tenant_id, new_id("mov"), world.workspace_id, att, first, second, world.ids["admin"], moved_by),
+        )
+    # The control: while the first release runs, its consent is the one to the attachment.
+    before = await tracing.lineage(world.ctx("viewer"), world.workspace_id, att)
+    assert before["approval"]["id"] == attached_by
+    async with world.db.transaction(world.tenant_id) as conn:
+        await conn.execute("update worka.attachment set release_id = %s where id = %s", (second, att))
+    after = await tracing.lineage(world.ctx("viewer"), world.workspace_id, att)
+    assert (after["release"]["id"], after["approval"]["id"]) == (second, moved_by)
+
+
 @pytest.mark.capability("LIF-6", "GOV-13")
 async def test_a_call_keeps_the_release_that_it_went_to_when_its_attachment_moves_on(world: World) -> None:
     before, after = await release(world), await release(world, version="2.0.0")

@@ -31,12 +31,15 @@ def lineage(
         str, typer.Argument(help="publisher.pack.tool of an attached pack, an attachment or an invocation")
     ],
 ) -> None:
-    """From a running tool back to its source: build, release, attachment, and who approved."""
+    """Of a running tool: whose, from which source, which release, attached and approved by whom, what it may do, who uses
+    it, what breaks without it; then the records behind that."""
     api = client()
     value = api.get(api.ws("/lineage"), subject=subject)
     if show(value):
         return
-    output.text(value["sentence"])
+    output.text(value["sentence"] + "\n")
+    for item in value["answers"]:
+        output.text(f"{item['question']}\n  {item['answer']}")
     for name in ("source", "build", "release", "attachment", "approval", "invocation", "withdrawal"):
         output.text(f"\n{name}")
         if value[name]:

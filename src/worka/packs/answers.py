@@ -88,6 +88,7 @@ class ListedAttachment(Answer):
     created_at: datetime
     version: str
     release_state: str
+    display_name: str
 
 
 class Attachment(Answer):

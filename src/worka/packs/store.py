@@ -281,11 +281,11 @@ async def _release_at(conn: Connection, tenant_id: str, release_id: str, version
 
 
 async def attachments(conn: Connection, workspace_id: str, after: str | None, limit: int) -> list[Row]:
-    """A workspace's attachments, newest first, with the release's version and state."""
+    """A workspace's attachments, newest first, with the release's version, state and name for people."""
     cursor = await conn.execute(
         "select a.id, a.workspace_id, a.release_id, a.pack, a.mode, a.state, a.reason, a.since, a.mounts, a.held,"
-        " a.approval_id, a.digest, a.created_by, a.created_at, r.version, r.state as release_state"
-        " from worka.attachment a join worka.release r on r.id = a.release_id"
+        " a.approval_id, a.digest, a.created_by, a.created_at, r.version, r.state as release_state,"
+        " r.manifest ->> 'display_name' as display_name from worka.attachment a join worka.release r on r.id = a.release_id"
         " where a.workspace_id = %s and (%s::text is null or a.id < %s) order by a.id desc limit %s",
         (workspace_id, after, after, limit),
     )

@@ -22,6 +22,24 @@ class AdvisoryFeed(Body):
     documents: list[dict[str, Any]] = Field(min_length=1, max_length=2000)
 
 
+class NamedThing(Answer):
+    """Something that an answer is about."""
+
+    id: str
+    name: str
+    workspace_id: str
+
+
+class ToldOfTool(Answer):
+    """One question about a running tool with its answer: `key` is owner, source, release, attached, approved, may, users or
+    breaks, in this order."""
+
+    key: str
+    question: str
+    answer: str
+    refs: list[NamedThing]
+
+
 class Lineage(Answer):
     """A running tool, an attachment or an invocation, back to its source."""
 
@@ -36,6 +54,7 @@ class Lineage(Answer):
     invocation: dict[str, Any] | None
     withdrawal: dict[str, Any] | None
     """What was taken away of it last, if anything: who, when, why."""
+    answers: list[ToldOfTool]
 
 
 class PackUser(Answer):

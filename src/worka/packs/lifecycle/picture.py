@@ -61,9 +61,18 @@ _SIDES = (
 
 def said(reach: Mapping[str, Any]) -> str:
     """The same in a sentence."""
-    counts = [f"{len(reach[key])} {key}" for key, _ in _SIDES if reach[key]]
-    outside = f"{len(reach['reaches'])} destinations" if reach["reaches"] else "nothing outside"
-    return f"{reach['name']} can reach {outside}; without it {', '.join(counts) or 'nothing'} would break."
+    outside = counted("destinations", len(reach["reaches"])) if reach["reaches"] else "nothing outside"
+    return f"{reach['name']} can reach {outside}; without it {', '.join(counts(reach)) or 'nothing'} would break."
+
+
+def counts(reach: Mapping[str, Any]) -> list[str]:
+    """How much breaks, kind by kind: `1 attachment`, `3 tasks`."""
+    return [counted(key, len(reach[key])) for key, _ in _SIDES if reach[key]]
+
+
+def counted(things: str, number: int) -> str:
+    """`1 attachment`, `2 attachments`, of the plural."""
+    return f"{number} {things.removesuffix('s') if number == 1 else things}"
 
 
 def _cut(lines: Sequence[str]) -> list[str]:

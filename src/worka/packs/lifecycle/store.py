@@ -55,7 +55,9 @@ from start s
 join worka.attachment a on a.tenant_id = s.tenant_id and a.id = s.attachment_id
 join worka.release r on r.tenant_id = s.tenant_id and r.id = s.release_id
 left join worka.workspace w on w.tenant_id = a.tenant_id and w.id = a.workspace_id
-left join worka.approval ap on ap.tenant_id = a.tenant_id and ap.id = a.approval_id
+left join worka.approval ap on ap.tenant_id = a.tenant_id and ap.id = coalesce(
+  (select m.approval_id from worka.attachment_move m where m.tenant_id = a.tenant_id and m.attachment_id = a.id
+   and m.to_release = s.release_id and m.state = 'moved' and m.approval_id is not null order by m.id desc limit 1), a.approval_id)
 left join worka.invocation i on i.tenant_id = s.tenant_id and i.id = s.invocation_id
 limit 1
 """  # noqa: S608 - our own constants

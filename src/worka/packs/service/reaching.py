@@ -43,6 +43,11 @@ async def of(ctx: Context, kind: Kind, subject: str) -> Row:
     return {**part, "sentence": picture.said(part)}
 
 
+async def of_row(ctx: Context, release: Row) -> Row:
+    """The same of a release whose reader is known to see it, in the open transaction."""
+    return await _part(ctx, await whole(ctx.conn, "release", release["id"], [release]), release)
+
+
 async def visible_pack(ctx: Context, pack: str) -> list[Row]:
     """The releases of a pack, oldest first, for who may see packs in the workspace of the request. Raises PackNotFound."""
     assert ctx.workspace_id is not None

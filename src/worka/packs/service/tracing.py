@@ -10,16 +10,19 @@ from worka.kernel.clock import now
 from worka.kernel.context import Context, Resource
 from worka.packs import actions, model, rules
 from worka.packs import manifest as manifests
-from worka.packs.lifecycle import grade, sbom, store
-from worka.packs.lifecycle.errors import NothingThere
+from worka.packs import store as packs
+from worka.packs.lifecycle import grade, picture, sbom, store, told
+from worka.packs.lifecycle.errors import NothingThere, WithdrawalNotFound
 from worka.packs.service import reaching, reading, withdrawing
 
 Row = dict[str, Any]
+USERS = 50
+"""How many attachments of its pack the answer about a tool names."""
 
 
 async def lineage(ctx: Context, workspace_id: str, subject: str) -> Row:
     """From a tool, an attachment or an invocation back to the source, read in one statement; with what was taken away of
-    it. Raises NothingThere."""
+    it, and what an operator asks of it answered one by one. Raises NothingThere."""
     missing = NothingThere(f"Nothing is traced from {subject[:140]} here.")
     async with ctx.transaction() as conn:
         found = await store.lineage(conn, workspace_id, subject)
@@ -30,23 +33,24 @@ async def lineage(ctx: Context, workspace_id: str, subject: str) -> Row:
         if decision.verdict == "deny":
             raise missing
         gone = await store.last_withdrawal(conn, [found["attachment"]["id"], found["release"]["id"], pack])
+        release = await packs.release(conn, found["release"]["id"])
+        assert release is not None
+        seen = await reaching.seen_by(ctx, await store.places_of(conn, pack))
+        using = await store.users_of(conn, pack, sorted(seen), None, USERS)
+        reach = await reaching.of_row(ctx, release)
     return {
         "subject": subject,
         **found,
         "withdrawal": None if gone is None else {key: gone[key] for key in ("id", "act", "why", "by_name", "at")},
         "sentence": _line(found),
+        "answers": told.answers(found, release, using, reach),
     }
 
 
 def _line(found: Row) -> str:
     """The whole line in a sentence. Pure."""
     release, attachment, approval = found["release"], found["attachment"], found["approval"]
-    declared = found["source"]["declared"]
-    where = (
-        ", ".join(f"{key} {value}" for key, value in sorted(declared.items()))
-        if isinstance(declared, dict)
-        else declared
-    )
+    where = told.declared(found["source"]["declared"])
     agreed = [vote["name"] for vote in approval["votes"] if vote["decision"] == "approve"] if approval else []
     consent = (
         f"approved by {', '.join(agreed)}"
@@ -68,6 +72,17 @@ async def users(ctx: Context, pack: str, after: str | None, limit: int) -> list[
         await reaching.visible_pack(ctx, pack)
         seen = await reaching.seen_by(ctx, await store.places_of(conn, pack))
         return await store.users_of(conn, pack, sorted(seen), after, limit)
+
+
+async def taken(ctx: Context, *subjects: str, acts: tuple[str, ...] = ()) -> Row | None:
+    """The newest withdrawal of one of these (of these acts, where any are named), as its reader sees it; None where there is
+    none that they see."""
+    async with ctx.transaction() as conn:
+        row = await store.last_withdrawal(conn, subjects, *acts)
+    try:
+        return await withdrawing.show(ctx, row["id"]) if row else None
+    except WithdrawalNotFound:
+        return None
 
 
 async def graded(ctx: Context, release_id: str) -> Row:
@@ -189,8 +204,13 @@ def _review_gate(row: Row) -> Row:
         return _gate("review", "missing", "there is nothing to look at before it was probed")
     manifest, _notices = manifests.read(row["manifest"])
     facts = rules.attach_facts(manifest, row["tools"], [mount.name for mount in manifest.runtime.mounts])
+    graded = grade.of(row)
     words = rules.attach_effect(facts, [need for need in rules.connection_needs(row["manifest"]) if need["endpoint"]])
-    return _gate("review", "satisfied", f"risk {facts['risk']}; {words}; grade {grade.in_words(grade.of(row))}")
+    return _gate(
+        "review",
+        "satisfied",
+        f"risk {facts['risk']}; {words}; grade {graded['grade']}, {graded['passed']} of {graded['of']} checks hold",
+    )
 
 
 def _approval_gates(row: Row, asked: list[tuple[Row, Any]], given: list[Row]) -> list[Row]:
@@ -212,7 +232,7 @@ def _approval_gates(row: Row, asked: list[tuple[Row, Any]], given: list[Row]) ->
             _gate(
                 "approvals",
                 "satisfied",
-                f"attaching it was approved in {len(agreed)} places",
+                f"attaching it was approved in {picture.counted('workspaces', len(agreed))}",
                 ref=agreed[0]["approval_id"],
             )
         ]
