@@ -50,6 +50,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
         "attachment.resolve",
     ),
     "/w/{workspace_id}/releases/{release_id}/review": ("pack.attach",),
+    "/w/{workspace_id}/withdraw/{act}/{thing}": ("pack.quarantine",),
     "/w/{workspace_id}/tasks/{task_id}": ("task.cancel", "task.resolve"),
     "/w/{workspace_id}/approvals/{approval_id}": ("approval.decide", "approval.confirm", "approval.decide_for"),
     "/w/{workspace_id}/deciding": ("approval.decide", "approval.confirm", "approval.decide_for"),
@@ -100,7 +101,13 @@ def forms() -> list[APIRoute]:
 
 def pages(doors: Doors) -> list[str]:
     """The address of every page in a workspace, with our ids in its places."""
-    known = {**parameters(doors, ""), "scope": "workspace", "kind": "governance"}
+    known = {
+        **parameters(doors, ""),
+        "scope": "workspace",
+        "kind": "governance",
+        "act": "quarantine",
+        "thing": "worka.notes",
+    }
     return [
         route.path_format.format(**{name: known.get(name, "x") for name in route.param_convertors})
         for route in routes()

@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -239,3 +240,37 @@ def guarded(app: ASGIApp, places: Callable[[], Places], scope: Scope, ctx: Conte
             ctx.guard = None
 
     return held
+
+
+# Of our own pages, which change things by the use cases and not by a request to the API.
+async def tag_of(app: ASGIApp, scope: Scope, ctx: Context, path: str) -> str:
+    """The ETag that the API tells of what is at `path`; empty where it cannot be read."""
+    status, body = await _as_program(app, scope, ctx, path, "")._shown(ctx)
+    return etag(body) if status == 200 else ""
+
+
+@asynccontextmanager
+async def as_shown(app: ASGIApp, scope: Scope, ctx: Context, path: str, tag: str) -> AsyncIterator[None]:
+    """What is changed within happens to the thing at `path` as its reader was shown it (`tag`), or not at all: `If-Match` for
+    a form. Raises PreconditionFailed."""
+    ctx.guard = _as_program(app, scope, ctx, path, tag)
+    try:
+        yield
+    finally:
+        ctx.guard = None
+
+
+def _as_program(app: ASGIApp, scope: Scope, ctx: Context, path: str, tag: str) -> Guard:
+    kept = {key: scope[key] for key in ("type", "asgi", "http_version", "server", "client", "scheme") if key in scope}
+    headers = [(name, value) for name, value in scope["headers"] if name == b"host"]
+    asked = {
+        **kept,
+        "method": "GET",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": [*headers, (b"accept", b"application/json")],
+        "state": {**scope["state"], "ctx": ctx},
+    }
+    return Guard(app, asked, [tag], makes=False)

@@ -35,7 +35,7 @@ OPEN = re.compile(
 # What goes on when the disk is full: signing in and out, and taking rights away.
 _ALWAYS = re.compile(
     r"^(POST /(sign-in|v1/sessions|v1/(secrets|releases)/[^/]+/(revoke|quarantine)|v1/tasks/[^/]+/cancel)"
-    r"|POST /v1/workspaces/[^/]+/packs/[^/]+/(revoke|quarantine)"
+    r"|POST /v1/workspaces/[^/]+/packs/[^/]+/(revoke|quarantine)|POST /w/[^/]+/withdraw/(revoke|quarantine)/[^/]+"
     r"|DELETE /v1/(sessions|tokens|grants)/[^/]+|DELETE /v1/workspaces/[^/]+/members/[^/]+)$"
 )
 # What a limit on requests does not hold up, so that whoever may raise it can: setting a limit (which has a small bucket of

@@ -74,6 +74,8 @@ async def explain_release(ctx: Context, release_id: str) -> Explanation:
             following.append(NextAction(label="See how it is attached", command=command, permission="view"))
         else:
             following.append(await offer(ctx, label, command, action, pack))
+        if state == "quarantined":
+            following.append(await offer(ctx, "Let it serve again", _lifting(release_id), actions.LIFT.name, pack))
     return Explanation(
         subject=release_id,
         headline=headline.rstrip(": "),
@@ -165,9 +167,14 @@ async def explain_attachment(ctx: Context, attachment_id: str) -> Explanation:
     if newer:
         headline = f"{headline.rstrip(':. ')}.{newer}"
     evidence, following = [*evidence, *seen], [*following, *moving]
+    if state == "suspended" and release["state"] == "quarantined":
+        pack = Resource("pack", row["pack"], release["workspace_id"])
+        following.append(
+            await offer(ctx, "Let its release serve again", _lifting(release["id"]), actions.LIFT.name, pack)
+        )
     if state in ("attached", "held", "suspended", "updating"):
         following.append(
-            await offer(ctx, "Detach it", f"DELETE /v1/attachments/{attachment_id}", actions.DETACH.name, own)
+            await offer(ctx, "Detach it", f"worka pack detach {attachment_id} --reason WHY", actions.DETACH.name, own)
         )
     return Explanation(
         subject=attachment_id,
@@ -196,6 +203,10 @@ _STAGE_WORDS = {
     "registered": "probing in the sandbox",
     "probed": "releasing",
 }
+
+
+def _lifting(release_id: str) -> str:
+    return f"worka release lift {release_id} --reason WHY"
 
 
 def _last_error(reason: str, error: Row, attempt: int) -> LastError:

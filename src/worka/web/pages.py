@@ -27,6 +27,7 @@ from worka.web import (
     registry,
     releases,
     webhooks,
+    withdrawing,
     words,
 )
 from worka.web import approvers as who_approves
@@ -46,6 +47,7 @@ router.include_router(accounts.router)
 router.include_router(releases.router)
 router.include_router(registry.router)
 router.include_router(moving.router)
+router.include_router(withdrawing.router)
 Reader = Annotated[Context, Depends(context)]
 Cursor = Annotated[str | None, Query(max_length=400)]
 

@@ -78,6 +78,7 @@ _PAGES: Final = {
     "whk": "webhooks",
     "dlv": "deliveries",
     "att": "attachments",
+    "wdr": "withdrawals",
 }
 KIND_OF_ID: Final = {
     "task": "task", "apr": "approval", "byp": "bypass", "inv": "invocation", "view": "view", "dec": "decision", "att": "attachment",

@@ -86,6 +86,7 @@ async def explain_publication(ctx: Context, publication_id: str) -> Explanation:
         if state == "failed" else None,
         changed_just_before=changes,
         evidence=[
+            Evidence(kind="release", ref=row["release_id"], label=name),
             Evidence(kind="digest", ref=row["digest"], label="artifact"),
             *([Evidence(kind="location", ref=row["location"], label="where it lies")] if row["location"] else []),
             *([Evidence(kind="egress", ref=error["egress_id"], label="the call")] if error.get("egress_id") else []),

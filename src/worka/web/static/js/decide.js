@@ -13,7 +13,7 @@ on("submit", (event) => {
   yes.textContent = button.dataset.yes;
   yes.className = button.className;
   yes.onclick = () => { sure = true; ask.close(); form.requestSubmit(button); };
-  const comment = $("textarea[name=comment]", form)?.value.trim() || "", shown = $("[data-comment]", ask);
+  const comment = $("textarea[name=comment], textarea[name=reason]", form)?.value.trim() || "", shown = $("[data-comment]", ask);
   shown.hidden = !comment;
   $("q", shown).textContent = comment;
   ask.showModal();
