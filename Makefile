@@ -40,7 +40,7 @@ docs: ## Renew docs/reference from the code and from the last full run of the te
 
 screenshots: ## Renew docs/screenshots from the running product, seeded with a bad day
 	@rm -f docs/screenshots/*.png
-	@SCREENSHOTS=$(CURDIR)/docs/screenshots $(SETUP) --tests -- python -m pytest tests/console -q -k "with_data or while_loading or test_empty or stale_is_said or failed_says or it_is_accessible or new_rows or sign_in_to_a_done or gallery"
+	@SCREENSHOTS=$(CURDIR)/docs/screenshots $(SETUP) --tests -- python -m pytest tests/console -q -k "with_data or while_loading or test_empty or stale_is_said or failed_says or it_is_accessible or new_rows or sign_in_to_a_done or gallery or says_its_gates or reviewed or quarantined_from_its_page or eight_questions"
 
 clean: ## Remove what was made in this checkout (not the shared environments)
 	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

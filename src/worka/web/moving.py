@@ -16,7 +16,7 @@ from worka.packs import actions
 from worka.packs import routes as packs
 from worka.packs import service as attaching
 from worka.packs.moving import held, service
-from worka.packs.service import reading
+from worka.packs.service import reading, tracing
 from worka.web import auth, data, words
 from worka.web.render import page, redirect
 
@@ -72,9 +72,18 @@ async def _attachment(request: Request, ctx: Context, attachment_id: str, proble
     return await _page(
         request, ctx, "attachment.html", problem.status if problem else 200, **found, difference=told,
         moves=await service.history(ctx, attachment_id, None, 20), definitions=await held.waiting(ctx, attachment_id),
-        why=await data.why(ctx, attachment_id), problem=problem.body(ctx.trace_id) if problem else None,
+        taken=await _taken(ctx, found), why=await data.why(ctx, attachment_id), problem=problem.body(ctx.trace_id) if problem else None,
         settle=f"/w/{ctx.workspace_id}/attachments/{attachment_id}",
     )  # fmt: skip
+
+
+async def _taken(ctx: Context, found: Row) -> Row | None:
+    """Who took it away and why, where that is why it does not serve."""
+    row, release = found["attachment"], found["release"]
+    if row["state"] not in ("suspended", "detached") and release["state"] == "released":
+        return None
+    told = await tracing.taken(ctx, row["id"], release["id"], row["pack"])
+    return told if told and told["act"] != "lift" else None
 
 
 @router.post("/w/{workspace_id}/attachments/{attachment_id}", dependencies=[Depends(auth.same_origin)])

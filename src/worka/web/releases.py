@@ -1,7 +1,5 @@
-"""Releases: which there are, the gates of one, what hangs on it, where it comes from, and what fails by which reason.
-
-Nothing is changed here: what takes a release away is a command that is shown with what it would touch.
-"""
+"""Packs and releases: which there are, the gates of one, what hangs on it, where it comes from, and what fails by which
+reason. Nothing is changed here: what takes one away is `withdrawing`."""
 
 from __future__ import annotations
 
@@ -12,10 +10,12 @@ from markupsafe import Markup
 from starlette.responses import Response
 
 from worka.kernel.context import Context
-from worka.kernel.errors import NotFound
+from worka.kernel.errors import Denied, NotFound
 from worka.kernel.http import Page, context
 from worka.packs import routes as packs
 from worka.packs.lifecycle import picture
+from worka.packs.moving import service as moving
+from worka.packs.registry.service import publishing
 from worka.packs.service import reaching, tracing, vulnerabilities, withdrawing
 from worka.web import data, words
 from worka.web.render import page, redirect
@@ -57,7 +57,34 @@ async def release(request: Request, workspace_id: str, release_id: str, ctx: Rea
     return await _page(
         request, ctx, "release.html", "releases", release=found, why=why, gates=await tracing.gates(ctx, release_id),
         grade=await tracing.graded(ctx, release_id), reach=reach, drawn=Markup(picture.svg(reach)), users=users,  # noqa: S704
-        names=await data.names_of(ctx),
+        names=await data.names_of(ctx), taken=await tracing.taken(ctx, release_id, found["pack"]),
+        publications=[row for row in await publishing.listing(ctx, workspace_id, None, 5, None, release_id)],
+    )  # fmt: skip
+
+
+@router.get("/w/{workspace_id}/packs/{pack}")
+async def pack(request: Request, workspace_id: str, pack: str, ctx: Reader) -> Response:
+    """One pack: what an operator asks of it, its releases, who uses it, what fails of it, and what breaks without it."""
+    async with ctx.transaction():
+        releases = (await reaching.visible_pack(ctx, pack))[::-1]
+    users = await tracing.users(ctx, pack, None, 50)
+    here = next((row for row in reversed(users) if row["workspace_id"] == workspace_id), None)
+    try:
+        failures = await tracing.failures(ctx, workspace_id, 7, pack)
+    except Denied:
+        failures = []
+    known = {row["id"] for row in releases}
+    found = await vulnerabilities.listed(ctx, workspace_id, None, 200)
+    standing = await tracing.taken(ctx, pack)
+    return await _page(
+        request, ctx, "pack.html", "packs", pack=pack, releases=releases, users=users, failures=failures,
+        newest={**releases[0], **{key: releases[0]["manifest"].get(key) for key in ("display_name", "description")}},
+        offered=next((row["tools"] for row in releases if here and row["id"] == here["release_id"]), releases[0]["tools"]),
+        mine=here, lineage=await tracing.lineage(ctx, workspace_id, here["id"]) if here else None,
+        attachable=next((row for row in releases if row["state"] == "released"), None),
+        reach=await reaching.of(ctx, "pack", pack), findings=[row for row in found if row["release_id"] in known],
+        move=(await moving.standing(ctx, here["id"]))["move"] if here else None,
+        standing=standing if standing and standing["act"] != "lift" else None,
     )  # fmt: skip
 
 
@@ -75,7 +102,7 @@ async def lineage(
             problem = missing.body(ctx.trace_id)
     tools = (await packs.list_tools(workspace_id, ctx))["items"]
     return await _page(
-        request, ctx, "lineage.html", "releases", lineage=found, subject=subject, problem=problem, tools=tools
+        request, ctx, "lineage.html", "packs", lineage=found, subject=subject, problem=problem, tools=tools
     )
 
 
@@ -85,4 +112,4 @@ async def failures(
 ) -> Response:
     """What failed, calls and registrations, by reason."""
     rows = await tracing.failures(ctx, workspace_id, days, None)
-    return await _page(request, ctx, "failures.html", "releases", failures=rows, days=days)
+    return await _page(request, ctx, "failures.html", "packs", failures=rows, days=days)
