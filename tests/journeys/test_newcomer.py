@@ -1,4 +1,4 @@
-"""README, the tutorial and the how-to, as a newcomer types them: a fresh clone, a new HOME, no environment, empty data."""
+"""README, the tutorial and two how-to pages, as a newcomer types them: a fresh clone, a new HOME, no environment, empty data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.database import reachable_directory
 
 ROOT = Path(__file__).resolve().parents[2]
 README, TUTORIAL = "README.md", "docs/tutorials/first-governed-task.md"
-HOW_TO = "docs/how-to/attach-a-third-party-server.md"
+HOW_TO, GOVERNANCE = "docs/how-to/attach-a-third-party-server.md", "docs/how-to/pack-governance.md"
 STAGES = ("people", "packs", "outside system", "approvals", "task", "refused road", "evidence")
 PLACEHOLDER = re.compile(r"\b([a-z]+)_…")
 REFUSED = re.compile(r"\s+# exit code (\d+)$")
@@ -144,6 +144,9 @@ def test_the_tutorial_runs_as_it_is_written_and_the_how_to_after_it(newcomer: Sh
     attached = newcomer.follow(HOW_TO)
     assert "Europe/Berlin" in attached
     assert "tool_error" in attached
+    governed = newcomer.follow(GOVERNANCE)
+    assert "What breaks if it is revoked?" in governed
+    assert "harbour.time was quarantined by Olga Owner" in governed
     code, output = newcomer.type("worka down")
     assert (code, "stopped" in output) == (0, True), output
     deadline = time.monotonic() + 20  # the tracker looks each second whether its instance is gone
