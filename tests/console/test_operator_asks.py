@@ -64,6 +64,7 @@ def test_eight_questions_about_a_tool_are_answered_in_two_clicks_by_one_command_
     began, clicks = time.monotonic(), 0
     page.get_by_role("navigation", name="Console").get_by_role("link", name="Packs").click()
     clicks += 1
+    expect(page.get_by_role("heading", name="Packs", exact=True)).to_be_visible()
     page.locator("main a[href$='/packs/worka.notes']", has_text="Release notes").click()
     clicks += 1
     asked = page.get_by_role("region", name="What an operator asks")
@@ -71,9 +72,14 @@ def test_eight_questions_about_a_tool_are_answered_in_two_clicks_by_one_command_
     for item in of_pack:
         expect(asked).to_contain_text(item["question"])
         expect(asked).to_contain_text(item["answer"])
-    assert (clicks <= CLICKS, time.monotonic() - began < SECONDS) == (True, True)
+    spent = time.monotonic() - began
+    assert (clicks <= CLICKS, spent < SECONDS) == (True, True)
     by_keyboard(page)
     kept(eyes, "pack")
+    page.go_back()
+    by_keyboard(page)
+    kept(eyes, "packs")
+    page.go_forward()
     # From the pack's page its tool, and from there what each answer stands on, is a click away.
     page.get_by_role("link", name="publish_notes", exact=True).click()
     for item in told:
