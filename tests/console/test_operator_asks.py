@@ -74,18 +74,22 @@ def test_eight_questions_about_a_tool_are_answered_in_two_clicks_by_one_command_
         expect(asked).to_contain_text(item["answer"])
     spent = time.monotonic() - began
     assert (clicks <= CLICKS, spent < SECONDS) == (True, True)
-    by_keyboard(page)
     kept(eyes, "pack")
-    page.go_back()
     by_keyboard(page)
+    page.go_back()
     kept(eyes, "packs")
+    by_keyboard(page)
     page.go_forward()
     # From the pack's page its tool, and from there what each answer stands on, is a click away.
     page.get_by_role("link", name="publish_notes", exact=True).click()
     for item in told:
         expect(asked).to_contain_text(item["answer"])
-    by_keyboard(page)
     kept(eyes, "lineage")
+    by_keyboard(page)
+    page.get_by_role("link", name="See what a quarantine would stop").click()
+    expect(page.get_by_role("region", name="What it would stop")).to_contain_text("1 attachment stops")
+    kept(eyes, "withdraw")
+    page.go_back()
     asked.get_by_role("link", name="the approval", exact=True).click()
     expect(page.get_by_role("main")).to_contain_text("Arno Approver")
     assert eyes.complaints == []

@@ -99,8 +99,8 @@ def test_a_release_is_quarantined_from_its_page_by_keyboard_alone_and_lifted_fro
     expect(page.get_by_role("main")).to_contain_text(reach["sentence"])
     tops = page.evaluate("['reach', 'do'].map(id => document.getElementById(id).getBoundingClientRect().top)")
     assert tops[0] < tops[1], "what hangs on it stands above the button"
+    kept(eyes, "withdraw-small")
     by_keyboard(page)
-    kept(eyes, "withdraw")
     # Without a reason the browser sends nothing, and no look has done anything.
     button = page.get_by_role("form", name="Quarantine it").get_by_role("button", name="Quarantine it")
     button.click()
@@ -127,8 +127,8 @@ def test_a_release_is_quarantined_from_its_page_by_keyboard_alone_and_lifted_fro
     (receipt,) = held.receipts()
     assert page.url.endswith(f"/withdrawals/{receipt}")
     expect(page.get_by_role("region", name="What it did")).to_contain_text("became Suspended")
-    by_keyboard(page)
     kept(eyes, "withdrawal")
+    by_keyboard(page)
     assert (held.state(), held.call()) == ("suspended", "release_quarantined")
     page.goto(standing.page("attachments", held.attachment))
     expect(page.get_by_role("status").filter(has_text="its key was stolen")).to_be_visible()

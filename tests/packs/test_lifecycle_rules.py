@@ -287,7 +287,7 @@ def test_the_picture_says_what_the_list_says_and_no_name_gets_out_of_its_text() 
     assert not [key for node in tree.iter() for key in node.attrib if key.startswith("on") or key == "style"]
     words = [node.text or "" for node in tree.iter() if node.tag.endswith("text")]
     assert "and 29 more" in words
-    assert "1 destinations; without it 40 tasks" in picture.said(reach)
+    assert "1 destination; without it 40 tasks" in picture.said(reach)
 
 
 @pytest.mark.capability("BEY-3", part="packs, as a list and a picture")
