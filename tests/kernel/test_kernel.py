@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import time
+from typing import Any
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,6 +86,34 @@ def test_token_shaped_text_is_masked_and_plain_words_are_not() -> None:
 def test_canonical_json_is_the_same_for_the_same_value(value: object) -> None:
     once = canonical.dumps(value)
     assert canonical.dumps(json.loads(once)) == once
+
+
+_NAMES = st.text() | st.sampled_from(["\U0001f600", "\ufb33", "a", "A", "\x7f", "\u20ac"])
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.text() | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
+        lambda inner: st.lists(inner) | st.dictionaries(_NAMES, inner) | st.tuples(inner),
+    )
+)
+def test_canonical_json_is_that_of_the_reference_whichever_way_it_is_written(value: Any) -> None:
+    try:
+        wanted = rfc8785.dumps(value)
+    except ValueError:
+        with pytest.raises(ValueError, match=r"."):
+            canonical.dumps(value)
+    else:
+        assert canonical.dumps(value) == wanted
+
+
+def test_canonical_json_holds_no_half_characters_and_no_circles() -> None:
+    circle: list[Any] = []
+    circle.append(circle)
+    for wrong, error in (("\ud800", ValueError), ({"a": ["\udfff"]}, ValueError), (circle, RecursionError)):
+        with pytest.raises(error):
+            canonical.dumps(wrong)
+    assert canonical.dumps({"b": 1, "a": "\u20ac\x01"}) == '{"a":"\u20ac\\u0001","b":1}'.encode(), "the control"
 
 
 def test_a_move_that_a_machine_does_not_have_is_refused() -> None:
