@@ -81,6 +81,29 @@ async def test_a_committed_event_arrives_and_a_reader_that_returns_misses_and_re
     await again.close()
 
 
+@pytest.mark.capability("OBS-6")
+async def test_whoever_listens_is_told_of_a_commit_and_of_nothing_that_was_undone(world: World) -> None:
+    """Told, not found by looking: a stream's own look comes after CHECK_SECONDS."""
+    hub = hub_of(world.runtime.db)
+    told = hub.join(world.tenant_id)
+    try:
+        async with asyncio.timeout(5):
+            await told.wait()  # it listens
+        told.clear()
+        dry = replace(world.ctx(world.owner), undone=True)
+        await views.publish(dry, name="undone", title="undone", text="x")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(CHECK_SECONDS / 2):
+                await told.wait()
+        for name in ("one", "two", "three"):
+            told.clear()
+            await publish(world, name)
+            async with asyncio.timeout(CHECK_SECONDS / 2):
+                await told.wait()
+    finally:
+        hub.leave(world.tenant_id, told)
+
+
 async def test_an_event_waits_for_older_transactions_and_is_not_lost(world: World, cluster: Cluster) -> None:
     reader = await Reader(world, world.owner).open()
     with psycopg.connect(cluster.urls.migrator) as older:

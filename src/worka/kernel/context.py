@@ -198,9 +198,11 @@ class Context:
                     await self._undo(self.tx)
                 await self._flush(self.tx)
             finally:
-                after, self.tx = self.tx.after_commit, None
+                after, told, self.tx = self.tx.after_commit, self.tx.tenants(), None
                 if self.undone:
-                    after = []
+                    after, told = [], set()
+        for tenant in told:
+            self.db.announce(event_rows.CHANNEL, tenant)
         for point in after:
             failpoints.hit(point)
 
@@ -323,3 +325,7 @@ class Transaction:
     at_the_end: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     before_commit: list[str] = field(default_factory=list)
     after_commit: list[str] = field(default_factory=list)
+
+    def tenants(self) -> set[str]:
+        """Whose readers have something new once it is committed."""
+        return {source.tenant_id for source, _ in self.events if source.tenant_id is not None}

@@ -61,7 +61,7 @@ class Subscribers:
 
 
 async def store(conn: Connection, ctx: Context, events: list[Event]) -> None:
-    """Writes event rows and wakes the readers at commit."""
+    """Writes event rows; whoever commits them tells the readers (`Database.announce`)."""
     if ctx.tenant_id is None:
         return
     for start in range(0, len(events), AT_ONCE):
@@ -69,13 +69,13 @@ async def store(conn: Connection, ctx: Context, events: list[Event]) -> None:
 
 
 def statement(ctx: Context, events: list[Event]) -> Statement:
-    """Inserts at most AT_ONCE rows of a tenant and sends word of them (the same word twice in a transaction is sent
-    once), in one exchange. Not `executemany`, which opens a pipeline: see `Database.transaction`."""
+    """Inserts at most AT_ONCE rows of a tenant in one exchange. Not `executemany`, which opens a pipeline: see
+    `Database.transaction`."""
     return (
         "insert into worka.event (tenant_id, workspace_id, type, lane, subject, subject_name, actor_kind, actor_id,"  # noqa: S608
         f" actor_name, on_behalf_of, before, after, cause, data, trace_id) values {', '.join([_ROW] * len(events))}"
-        " returning pg_notify(%s, tenant_id)",
-        [*(value for event in events for value in _row(ctx, event)), CHANNEL],
+        " returning 1",
+        [value for event in events for value in _row(ctx, event)],
     )
 
 
