@@ -149,6 +149,7 @@ async def test_dropping_an_attachment_waits_for_its_own_sessions_alone() -> None
 
         def __init__(self, attachment_id: str) -> None:
             self.spec = SimpleNamespace(attachment_id=attachment_id, key=attachment_id)
+            self.calls = 0
 
         async def close(self, _ending: Ending | None = None) -> None:
             await released[self.spec.attachment_id].wait()

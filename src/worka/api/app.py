@@ -24,6 +24,7 @@ from worka.api.errors import MethodNotAllowed, NoSuchRoute
 from worka.api.openapi import document
 from worka.api.reading import exact, methods_of
 from worka.api.schema import Alive, Platform, Ready
+from worka.api.straight import Straight
 from worka.approvals.routes import router as approvals
 from worka.audit.routes import router as audit
 from worka.broker.routes import router as broker
@@ -108,6 +109,7 @@ def create(runtime: Runtime, console: Console | None = None) -> Any:
         docs_url=None,
         redoc_url=None,
     )
+    app.router.routes.append(Straight())
     for router in ROUTERS:
         app.include_router(router, dependencies=[Depends(exact)])
     app.openapi = lambda: document(app)  # type: ignore[method-assign]

@@ -8,7 +8,7 @@ from fastapi import Depends, Header, Response
 
 from worka.kernel.context import Context, Resource
 from worka.kernel.explanation import Explanation
-from worka.kernel.http import Items, Page, context, gives, routes, trying
+from worka.kernel.http import Items, Json, Page, context, gives, routes, trying
 from worka.packs import actions, answers, explain, schema, service, store
 from worka.packs.moving import routes as moving
 from worka.packs.service import reading
@@ -125,14 +125,11 @@ async def call(
     tool: str,
     body: schema.ToolCall,
     ctx: Caller,
-    response: Response,
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
-) -> dict[str, Any]:
+) -> Response:
     """Calls a tool: 200 with how it ended, or 202 with the approval that it waits for."""
-    response.status_code, answer = await service.call(ctx, tool, body.arguments, idempotency_key)
-    if answer.get("replayed"):
-        response.headers["Idempotency-Replayed"] = "true"
-    return answer
+    status, answer = await service.call(ctx, tool, body.arguments, idempotency_key)
+    return Json(answer, status, {"Idempotency-Replayed": "true"} if answer.get("replayed") else None)
 
 
 @router.get("/workspaces/{workspace_id}/invocations", **gives(Items[answers.ListedInvocation]))

@@ -75,7 +75,7 @@ class HostClient:
         return place
 
     async def status(self) -> dict[str, Any]:
-        """{sessions: […], isolation: {driver, cgroup, uid_separated, seccomp}}."""
+        """{sessions: […], calls, isolation: {driver, cgroup, uid_separated, seccomp}}."""
         return await self._call("status", {}, _SHORT_SECONDS, None)
 
     async def verify(self, *, env_path: str, tree_digest: str) -> dict[str, Any]:

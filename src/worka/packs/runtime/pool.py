@@ -21,6 +21,7 @@ class Pool:
         self.places = Places(per_attachment=per_attachment, per_tenant=per_tenant, total=total)
         self.idle_seconds = idle_seconds
         self.sessions: set[Session] = set()
+        self._calls_before = 0
         self._idle: dict[str, list[Session]] = {}
         self._current: dict[str, str] = {}
         # Of which attachment each is.
@@ -69,6 +70,8 @@ class Pool:
 
     def discard(self, session: Session, ending: Ending | None = None) -> None:
         """Closes it in the background; it is nobody's any more at once."""
+        if session in self.sessions:
+            self._calls_before += session.calls
         self.sessions.discard(session)
         key = session.spec.key
         if session in self._idle.get(key, []):
@@ -119,6 +122,11 @@ class Pool:
             session.describe() | {"state": "idle" if session in idle else "busy"}
             for session in sorted(self.sessions, key=lambda session: session.started_at)
         ]
+
+    @property
+    def calls(self) -> int:
+        """Calls that went to a pack, by every session there was."""
+        return self._calls_before + sum(session.calls for session in self.sessions)
 
     def _all_idle(self) -> list[Session]:
         return [session for sessions in self._idle.values() for session in sessions]
