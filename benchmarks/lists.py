@@ -124,7 +124,7 @@ class Lists:
         self.targets[FORGE] = self.forge
         for number in range(TASKS):
             tool = {"name": f"bench-{number}", "url": f"{upstream.url}/{number}", "integration_type": "REST"}
-            self.forge._ask("/tools", {"tool": {**tool, "request_type": "GET", "description": f"Task number {number}"}})
+            self.forge.ask("/tools", {"tool": {**tool, "request_type": "GET", "description": f"Task number {number}"}})
         self.peers[FORGE] = f"`GET /tools?limit={ROWS}` over {TASKS} tools: {self.forge.words}"
 
     async def close(self) -> None:
