@@ -201,7 +201,8 @@ def _convert(kind: Any, value: Any, pointer: str) -> Any:
         return kind(_one_of([member.value for member in kind], value, pointer))
     if origin in (Union, types.UnionType):
         problems = []
-        for one in given:
+        # Whose own type the value has comes first: a whole number stays one, whatever `float | int` names first.
+        for one in sorted(given, key=lambda one: _parts(one)[0] is not type(value)):
             try:
                 return convert(one, value, pointer)
             except Wrong as wrong:

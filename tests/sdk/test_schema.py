@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from worka_sdk import Field, Wrong
 from worka_sdk.schema import convert, dump, schema_of
 
@@ -78,6 +80,14 @@ def test_what_does_not_fit_is_told_with_its_place_as_the_schema_would() -> None:
 @dataclass
 class Endless:
     inner: list[Endless]
+
+
+@given(st.integers() | st.floats(allow_nan=False) | st.text() | st.booleans() | st.none())
+def test_a_value_of_a_union_keeps_its_own_type_whatever_is_named_first(value: Any) -> None:
+    for kind in (str | float | int | bool | None, float | Annotated[int, Field("n")] | bool | str | None):
+        found = convert(kind, value)
+        assert (found, type(found)) == (value, type(value))
+    assert convert(float | str, 2) == 2.0, "the control: a whole number is a number where nothing nearer is named"
 
 
 def test_a_type_without_a_schema_is_refused_where_it_is_defined() -> None:

@@ -81,12 +81,41 @@ class TablesTest(unittest.TestCase):
         (self.root / "endless.json").write_text('[{"a": 1e999}]')
         self.assertIn("[5000 characters]", self.rows(file="long.csv")[0][0])
         self.assertEqual(self.rows(file="long.csv")[1], [111111111111111], "the control")
-        self.assertEqual(self.rows(file="endless.json"), [["inf"]])
+        self.assertEqual(self.rows(file="endless.json"), [["1e999"]])
         for value in (10**30, "\ud800"):
             with self.assertRaisesRegex(ToolError, "cannot be read so|not UTF-8"):
                 read_rows("long.csv", where=[Condition("a", "=", value)])
         with self.assertRaisesRegex(ToolError, "There is no file"):
             read_rows("\ud800.csv")
+
+    def test_no_digit_of_a_number_is_lost_in_reading_showing_or_comparing_it(self) -> None:
+        large = 2**53 + 1
+        (self.root / "ids.csv").write_text(f"id,x\n{large - 1},0.1\n{large},12345678901234567.5\n-0,-0.0\n{2**63},1e400\n")
+        (self.root / "ids.json").write_text(f'[{{"id": {large}}}, {{"id": "{large}"}}, {{"id": NaN}}, {{"id": -Infinity}}]')
+        shown = [[str(large - 1), 0.1], [str(large), "12345678901234567.5"], [0, 0.0], [str(2**63), "1e400"]]
+        self.assertEqual(self.rows(file="ids.csv"), shown)
+        self.assertEqual(self.rows(file="ids.json"), [[str(large)], [str(large)], ["NaN"], ["-Infinity"]])
+
+        def found(file: str, operator: str, value: object) -> object:
+            return self.rows(file=file, columns=["id"], where=[{"column": "id", "operator": operator, "value": value}])
+
+        for value in (large, str(large)):
+            self.assertEqual(found("ids.csv", "=", value), [[str(large)]])
+        self.assertEqual(found("ids.csv", "<", str(large)), [[str(large - 1)], [0]])
+        self.assertEqual(found("ids.json", "=", str(large)), [[str(large)], [str(large)]], "a text of digits too")
+        self.assertEqual(found("ids.csv", "contains", 74099), [[str(large - 1)], [str(large)]], "7 is not 7.0")
+
+    def test_dates_and_bytes_are_what_they_are(self) -> None:
+        with sqlite3.connect(self.root / "days.db") as conn:
+            conn.execute("create table days (day date, at timestamp, raw blob, big integer)")
+            conn.execute("insert into days values ('2026-01-02', '2026-01-02 03:04:05', x'00', ?)", (2**62,))
+        conn.close()
+        day = ["2026-01-02", "2026-01-02 03:04:05", "[1 bytes]", str(2**62)]
+        self.assertEqual(self.rows(file="days.db"), [day])
+        where = [{"column": "big", "operator": ">=", "value": str(2**62)}]
+        self.assertEqual(self.rows(file="days.db", where=where), [day])
+        where[0]["operator"] = ">"
+        self.assertEqual(self.rows(file="days.db", where=where), [], "the control")
 
     def test_what_is_too_much_is_refused_while_it_is_read(self) -> None:
         before, sources.MOST_ROWS = sources.MOST_ROWS, 2000

@@ -14,6 +14,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Collection, Iterable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -219,6 +220,8 @@ def _head(path: Path, names: Collection[str]) -> list[str]:
 
 # Python reads no number of more than 4300 digits, and no number of that many fits.
 MOST_DIGITS = 400
+SAFE = 2**53 - 1
+"""The largest whole number that every reader of JSON holds (RFC 7493)."""
 _NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
@@ -229,8 +232,16 @@ def _value(cell: str) -> Any:
     if len(cell) > MOST_DIGITS or not _NUMBER.fullmatch(cell):
         return cell
     number = float(cell) if any(letter in cell for letter in ".eE") else int(cell)
-    fits = math.isfinite(number) if isinstance(number, float) else abs(number) < 2**63
-    return number if fits else cell
+    if isinstance(number, int):
+        return number if abs(number) < 2**63 else cell
+    # Twenty digits do not fit into a double, nor does what is too large or too small for one.
+    return number if math.isfinite(number) and Decimal(repr(number)) == Decimal(cell) else cell
+
+
+def as_number(text: Any) -> int | None:
+    """The whole number that SQLite holds and JSON does not, of its digits; None for any other value."""
+    number = _value(text) if isinstance(text, str) else None
+    return number if isinstance(number, int) and abs(number) > SAFE else None
 
 
 def _json(path: Path) -> tuple[list[str], Iterator[list[Any]]]:
@@ -273,7 +284,8 @@ def _json_lines(path: Path) -> Iterator[Any]:
 
 def _parsed(path: Path, text: str) -> Any:
     try:
-        return json.loads(text)
+        # What is no number that SQLite holds stays the text that stands in the file, `NaN` too.
+        return json.loads(text, parse_int=_value, parse_float=_value, parse_constant=str)
     except (ValueError, RecursionError) as error:
         raise ToolError(f"{path.name} is not JSON: {error}.") from error
 
@@ -281,6 +293,4 @@ def _parsed(path: Path, text: str) -> Any:
 def _plain(value: Any) -> Any:
     if isinstance(value, list | dict):
         return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 2**63 - 1:
-        return str(value)
     return value

@@ -222,8 +222,18 @@ def _where(conn: sqlite3.Connection, table: str, conditions: list[Condition]) ->
             parts.append(f"{name} is {'not ' if condition.operator == '!=' else ''}null")
             continue
         operator = OPERATORS[condition.operator]
-        parts.append(f"instr(lower({name}), lower(?)) > 0" if operator == "instr" else f"{name} {operator} ?")
-        values.append(str(condition.value) if operator == "instr" else condition.value)
+        if operator == "instr":
+            parts.append(f"instr(lower({name}), lower(?)) > 0")
+            values.append(str(condition.value))
+        elif (number := sources.as_number(condition.value)) is not None:
+            # As it was shown: a number that JSON does not hold is named by its digits, and a text of digits stays one.
+            parts.append(
+                f"case when typeof({name}) in ('integer', 'real') then {name} {operator} ? else {name} {operator} ? end"
+            )
+            values += [number, condition.value]
+        else:
+            parts.append(f"{name} {operator} ?")
+            values.append(condition.value)
     return (f" where {' and '.join(parts)}" if parts else ""), values
 
 
@@ -235,4 +245,6 @@ def _shown(value: Any) -> Any:
         return f"{value[:MOST_CHARACTERS]}… [{len(value)} characters]"
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)  # JSON has no infinity
+    if isinstance(value, int) and abs(value) > sources.SAFE:
+        return str(value)  # a reader that has doubles only would change its last digits
     return value
