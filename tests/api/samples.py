@@ -237,6 +237,7 @@ SAMPLES: dict[str, Sample] = {
     "GET /v1/moves/{move_id}/why": PLAIN,
     "GET /v1/releases/{release_id}/difference": Sample(query=lambda w: {"since": w.ids["release_notes"]}),
     f"GET {WS}/releases/{{release_id}}/review": Sample(query=lambda w: {"mode": "tracking"}),
+    f"GET {WS}/releases/{{release_id}}/recorded-calls": Sample(query=lambda w: {"days": 30}),
     "GET /v1/connections/{connection_id}": PLAIN,
     "GET /v1/connections/{connection_id}/why": PLAIN,
     "GET /v1/decisions/{decision_id}": PLAIN,

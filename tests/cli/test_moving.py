@@ -44,12 +44,18 @@ def test_an_operator_looks_attaches_compares_moves_and_goes_back(stage: Demo, to
     first = register(stage.owner, packed(tmp_path / "one", name, "1.0.0", SERVER))
     assert first["state"] == "released", first["error"]
     assert told("pack", "review", f"{pack}@1.0.0")["waits"] == []
+    told("pack", "recorded", f"{pack}@9.9.9", code=3)
     assert told("pack", "attach", first["id"], "--dry-run")["state"] == "attached"
     assert [a for a in told("pack", "list")["attachments"] if a["pack"] == pack] == []
     row = told("pack", "attach", first["id"])
     assert row["state"] == "attached"
 
     second = register(stage.owner, packed(tmp_path / "two", name, "1.1.0", WIDER, tools=[SAY, LOUD]))
+    stage.owner.post(stage.owner.ws(f"/tools/{pack}.say/call"), {"arguments": {"text": "x"}})
+    would = told("pack", "recorded", f"{pack}@1.1.0", "--limit", "1")
+    assert (would["counts"]["served"], would["next"] is None) == (1, True), would
+    assert would["items"][0]["would_be"] == f"{pack}.say"
+    assert "1 would have been served" in told("pack", "recorded", second["id"], text=True)
     found = told("pack", "diff", f"{pack}@1.0.0", f"{pack}@1.1.0")
     assert (found["widens"], found["counts"]["widening"]) == (True, 1)
     assert "+ widening  The tool shout is new: it reads only." in told(

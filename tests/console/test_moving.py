@@ -51,6 +51,7 @@ def settled(api: Client, attachment_id: str) -> dict[str, Any]:
 @pytest.mark.capability("GOV-4", part="in the console")
 @pytest.mark.capability("LIF-4", part="the difference in the console, from the review to the way back")
 @pytest.mark.capability("GOV-8", part="in the console")
+@pytest.mark.capability("BEY-2", part="which recorded calls an attached pack would have served, in the console")
 def test_a_pack_is_reviewed_attached_compared_moved_and_taken_back(
     browser: Browser, stage: Demo, standing: Road, tmp_path: Path
 ) -> None:
@@ -69,7 +70,13 @@ def test_a_pack_is_reviewed_attached_compared_moved_and_taken_back(
     attachment_id = page.url.rsplit("/", 1)[1]
 
     second = register(owner, packed(tmp_path / "two", name, "1.1.0", WIDER, tools=[SAY, LOUD]))
-    page.reload()
+    owner.post(owner.ws(f"/tools/p{name}.{name}.say/call"), {"arguments": {"text": "x"}})
+    here = page.url
+    page.goto(f"{here.rsplit('/attachments/', 1)[0]}/releases/{second['id']}/review")
+    expect(page.get_by_role("heading", name="Calls made here, had it been attached")).to_be_visible()
+    expect(page.get_by_text("1 would have been served")).to_be_visible()
+    kept(eyes, "review-recorded")
+    page.goto(here)
     expect(page.get_by_text("The tool shout is new: it reads only.")).to_be_visible()
     page.get_by_role("link", name="what differs in 1.1.0").click()
     expect(page.get_by_role("heading", name="1 widening", exact=False)).to_be_visible()

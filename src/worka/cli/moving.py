@@ -80,6 +80,24 @@ def review(
         say_review(value)
 
 
+def recorded(
+    release_id: Annotated[str, typer.Argument(help="its id, or publisher.name@version")],
+    days: Annotated[int, typer.Option(min=1, max=90, help="how far back")] = 7,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
+    cursor: Annotated[str | None, typer.Option(help="the `next` of the page before")] = None,
+) -> None:
+    """Which calls that were made here a release would have served, and which not, if it had been attached."""
+    api = client()
+    path = api.ws(f"/releases/{named_release(api, release_id)}/recorded-calls")
+    value = api.get(path, days=days, limit=limit, cursor=cursor)
+    if show(value):
+        return
+    output.text(value["sentence"])
+    output.table(value["items"], ["at", "tool", "state", "verdict", "because", "id"], "")
+    if value["next"]:
+        output.text(f"more: worka pack recorded {release_id} --days {days} --cursor {value['next']}")
+
+
 def say_review(value: dict[str, Any]) -> None:
     """A review, as a person reads it."""
     release, escape = value["release"], output.escape
@@ -274,5 +292,6 @@ def onto(pack: typer.Typer) -> None:
     """Adds these to `worka pack`."""
     pack.command("diff")(diff)
     pack.command("review")(review)
+    pack.command("recorded")(recorded)
     pack.add_typer(attachment, name="attachment")
     pack.add_typer(held, name="held")

@@ -11,11 +11,11 @@ from starlette.responses import Response
 from worka.authorization.explain import reader_may
 from worka.kernel.context import Context, Resource
 from worka.kernel.errors import Conflict, Denied, Invalid, NotFound, Problem
-from worka.kernel.http import Page, context
+from worka.kernel.http import NamePage, Page, context
 from worka.packs import actions
 from worka.packs import routes as packs
 from worka.packs import service as attaching
-from worka.packs.moving import held, service
+from worka.packs.moving import held, recorded, service
 from worka.packs.service import reading, tracing
 from worka.web import auth, data, words
 from worka.web.render import page, redirect
@@ -24,6 +24,8 @@ router = APIRouter(include_in_schema=False)
 Reader = Annotated[Context, Depends(context)]
 Cursor = Annotated[str | None, Query(max_length=400)]
 Row = dict[str, Any]
+CALL_DAYS = 7
+"""How far back the review looks for calls that the release would have served."""
 OFFERED = (actions.UPDATE, actions.PIN, actions.FOLLOW, actions.RELEASE_HELD, actions.ATTACH)
 """What the pages offer to do: a form that its reader could not use is not shown."""
 
@@ -139,18 +141,31 @@ async def review(
     release_id: str,
     ctx: Reader,
     mode: Annotated[Literal["pinned", "tracking"], Query()] = "pinned",
+    calls: Cursor = None,
 ) -> Response:
-    """What to look at before a release is attached here, and what that would meet."""
-    return await _review(request, ctx, release_id, mode)
+    """What to look at before a release is attached here, and what that would meet; `calls` is a page of recorded ones."""
+    return await _review(request, ctx, release_id, mode, calls=calls)
+
+
+async def _recorded(ctx: Context, workspace_id: str, release_id: str, cursor: str | None) -> Row | None:
+    """A page of the calls made here, and what would have come of them; None for who does not see calls."""
+    if not (await reader_may(ctx, actions.INVOCATION_VIEW.name, Resource("invocation", "*", workspace_id)))[0]:
+        return None
+    shown = NamePage(limit=20, cursor=cursor)
+    rows = await recorded.page(ctx, workspace_id, release_id, CALL_DAYS, shown.after, shown.limit + 1)
+    found = shown.answer(rows)
+    return {**found, **recorded.summed(found["items"], CALL_DAYS), "cursor": cursor}
 
 
 async def _review(
-    request: Request, ctx: Context, release_id: str, mode: str, problem: Problem | None = None, given: Row | None = None
-) -> Response:
+    request: Request, ctx: Context, release_id: str, mode: str, problem: Problem | None = None,
+    given: Row | None = None, calls: str | None = None,
+) -> Response:  # fmt: skip
     assert ctx.workspace_id is not None
     return await _page(
         request, ctx, "review.html", problem.status if problem else 200,
         review=await service.review(ctx, ctx.workspace_id, release_id, mode), mode=mode, given=given or {},
+        recorded=await _recorded(ctx, ctx.workspace_id, release_id, calls),
         problem=problem.body(ctx.trace_id) if problem else None,
         settle=f"/w/{ctx.workspace_id}/releases/{release_id}/review",
     )  # fmt: skip

@@ -203,6 +203,30 @@ class AttachmentReview(Answer):
     waits: list[dict[str, Any]]
 
 
+class RecordedCall(Answer):
+    """A call that was made, or refused (then `id` is the decision's), and what would have come of it: `would_be` is the tool
+    that would have served it, None where there is none of that shape."""
+
+    id: str
+    tool: str
+    state: str
+    initiator_kind: str
+    initiator_id: str
+    at: datetime
+    would_be: str | None
+    verdict: Literal["served", "asked", "refused", "reshaped", "unknown"]
+    because: str
+
+
+class RecordedCalls(Answer):
+    """A page of them, newest first, and how many of the page are what."""
+
+    items: list[RecordedCall]
+    counts: dict[str, int]
+    sentence: str
+    next: str | None
+
+
 _HIDDEN = frozenset({"tenant_id", "runs", "difference", "mounts"})
 
 

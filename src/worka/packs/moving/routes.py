@@ -8,10 +8,10 @@ from fastapi import Depends, Query
 
 from worka.kernel.context import Context
 from worka.kernel.explanation import Explanation
-from worka.kernel.http import Items, Page, context, gives, routes, trying
+from worka.kernel.http import Items, NamePage, Page, context, gives, routes, trying
 from worka.packs import schema
 from worka.packs.answers import Attachment
-from worka.packs.moving import answers, explain, held, service
+from worka.packs.moving import answers, explain, held, recorded, service
 
 router = routes()
 Caller = Annotated[Context, Depends(context)]
@@ -30,6 +30,21 @@ async def review(
 ) -> dict[str, Any]:
     """What to look at before the release is attached here, and what that would meet: approval, connections, packs."""
     return await service.review(ctx, workspace_id, release_id, mode)
+
+
+@router.get("/workspaces/{workspace_id}/releases/{release_id}/recorded-calls", **gives(answers.RecordedCalls))
+async def recorded_calls(
+    workspace_id: str,
+    release_id: str,
+    ctx: Caller,
+    page: Annotated[NamePage, Depends()],
+    days: Annotated[int, Query(ge=1, le=90, description="how far back")] = 7,
+) -> dict[str, Any]:
+    """Which of the calls made here the release would have served if it had been attached, which policy would have refused,
+    and which have another shape there. Nothing is done."""
+    rows = await recorded.page(ctx, workspace_id, release_id, days, page.after, page.limit + 1)
+    found = page.answer(rows)
+    return {**found, **recorded.summed(found["items"], days)}
 
 
 @router.get("/attachments/{attachment_id}/standing", **gives(answers.AttachmentStanding))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -30,6 +31,29 @@ async def releases_of(conn: Connection, pack: str) -> list[Row]:
         "select id, version, digest, created_at from worka.release where publisher = %s and name = %s"
         " and state = 'released' order by id desc limit 1000",
         (publisher, name),
+    )
+    return await cursor.fetchall()
+
+
+async def recorded_calls(
+    conn: Connection, workspace_id: str, pack: str, names: list[str], since: datetime, after: str | None, limit: int
+) -> list[Row]:
+    """Calls of a workspace since then, and refusals of calls, of this pack or of a tool with one of these names; newest first:
+    {cursor, id, tool, pack, state, initiator_kind, initiator_id, at, decision, definition}. `definition` is the tool as its
+    release had it, None where that is not known."""
+    cursor = await conn.execute(
+        "select 'after.' || split_part(x.id, '_', 2) as cursor, x.*, to_jsonb(d) as decision, (select t from worka.release r,"
+        " jsonb_array_elements(r.tools) t where r.id = x.release_id and x.pack || '.' || (t ->> 'name') = x.tool limit 1) as"
+        " definition from (select i.id, i.tool, i.pack, i.release_id, i.decision_id, i.state, i.initiator_kind,"
+        " i.initiator_id, i.started_at as at from worka.invocation i where i.workspace_id = %(place)s"
+        " and i.started_at >= %(since)s union all select c.id, c.resource_id, c.context -> 'facts' ->> 'pack',"
+        " c.context -> 'facts' ->> 'release', c.id, 'refused', c.principal_kind, c.principal_id, c.at from worka.decision c"
+        " where c.workspace_id = %(place)s and c.at >= %(since)s and c.action = 'tool.invoke' and c.verdict = 'deny'"
+        " and c.asked_by is null and c.context -> 'facts' ? 'pack') x left join worka.decision d on d.id = x.decision_id"
+        " where (x.pack = %(pack)s or substr(x.tool, length(x.pack) + 2) = any(%(names)s))"
+        " and (%(after)s::text is null or split_part(x.id, '_', 2) < %(after)s)"
+        " order by split_part(x.id, '_', 2) desc limit %(limit)s",
+        {"place": workspace_id, "since": since, "pack": pack, "names": names, "after": after, "limit": limit},
     )
     return await cursor.fetchall()
 
