@@ -149,6 +149,69 @@ def test_why_did_this_pack_fail_to_invoke(browser: Browser, bad_day: BadDay, kin
     context.close()
 
 
+def told(page: Page, started: float) -> None:
+    """The answer is read within the time, and within the clicks."""
+    assert time.monotonic() - started <= SECONDS
+    assert int(page.evaluate("sessionStorage.steps")) <= CLICKS
+
+
+@pytest.mark.capability("DOR-4", "OBS-5", part="what changed")
+@pytest.mark.parametrize("hand", ["mouse", "keyboard"])
+def test_what_changed(browser: Browser, bad_day: BadDay, hand: str) -> None:
+    context, eyes = home(browser, bad_day)
+    page, started = eyes.page, time.monotonic()
+    if hand == "mouse":
+        page.get_by_role("navigation").get_by_role("link", name="Changes").click()
+        page.get_by_label("What", exact=True).fill("acme.payroll")
+        page.get_by_role("button", name="Filter").click()
+        page.wait_for_url("**/changes?*payroll*")
+    else:
+        page.keyboard.press("Control+k")
+        page.keyboard.type("what changed")
+        expect(page.locator("#palette [role=option][aria-selected=true]")).to_contain_text("changed in the last hour")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/changes?since=1h")
+    line = page.locator("#live .change-line")
+    expect(line.first).to_contain_text("Olga Owner" if hand == "mouse" else re.compile(r"\w"))
+    told(page, started)
+    # What it says is what the record holds, of the pack that was asked about, and who did it.
+    shown = {row.get_attribute("data-change") for row in page.locator("#live [data-change]").all()}
+    query = {"subject": "acme.payroll"} if hand == "mouse" else {"since": "1h"}
+    held = bad_day.approver.get(bad_day.approver.ws("/changes"), limit=200, **query)["items"]
+    assert shown
+    assert shown <= {str(item["id"]) for item in held}
+    if hand == "mouse":
+        assert all("acme.payroll" in text for text in line.locator("strong").all_inner_texts())
+    eyes.check()
+    context.close()
+
+
+@pytest.mark.capability("OBS-5", part="why packs fail, by reason, from the home")
+def test_why_packs_fail_by_reason(browser: Browser, bad_day: BadDay) -> None:
+    context, eyes = home(browser, bad_day)
+    page, started = eyes.page, time.monotonic()
+    page.get_by_role("navigation").get_by_role("link", name="Releases").click()
+    page.get_by_role("link", name="Failures by reason").click()
+    row = page.locator("tr", has_text="undeclared destination").first
+    expect(row).to_contain_text("fetch_rates")
+    told(page, started)
+    counted = bad_day.approver.get(bad_day.approver.ws("/failures"), days=7)["items"]
+    of = {(item["what"], item["reason"]): item["count"] for item in counted}
+    assert of["invocation", "undeclared_destination"] >= 3, "two calls and a task"
+    expect(row.locator(".num")).to_have_text(str(of["invocation", "undeclared_destination"]))
+    expect(page.locator("main")).to_contain_text("Registrations")
+    # Of one pack, from its own page: the others' failures are not among them.
+    page.goto(f"{bad_day.url}/w/{bad_day.ids['workspace']}/attachments/{bad_day.found['unconnected']}")
+    page.get_by_role("link", name="Its failures by reason").click()
+    page.wait_for_url("**/failures?pack=acme.payroll")
+    expect(page.locator("main")).to_contain_text("acme.payroll")
+    expect(page.locator("main")).not_to_contain_text("undeclared destination")
+    page.get_by_role("link", name="30 days").click()
+    page.wait_for_url("**/failures?pack=acme.payroll&days=30")
+    eyes.check()
+    context.close()
+
+
 def test_the_home_tells_apart_what_needs_a_decision_what_is_stuck_and_what_merely_waits(
     browser: Browser, bad_day: BadDay
 ) -> None:

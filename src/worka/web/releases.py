@@ -108,8 +108,12 @@ async def lineage(
 
 @router.get("/w/{workspace_id}/failures")
 async def failures(
-    request: Request, workspace_id: str, ctx: Reader, days: Annotated[int, Query(ge=1, le=90)] = 7
+    request: Request,
+    workspace_id: str,
+    ctx: Reader,
+    days: Annotated[int, Query(ge=1, le=90)] = 7,
+    pack: Annotated[str | None, Query(max_length=130)] = None,
 ) -> Response:
-    """What failed, calls and registrations, by reason."""
-    rows = await tracing.failures(ctx, workspace_id, days, None)
-    return await _page(request, ctx, "failures.html", "packs", failures=rows, days=days)
+    """What failed, calls and registrations, by reason; of one pack, where one is named."""
+    rows = await tracing.failures(ctx, workspace_id, days, pack or None)
+    return await _page(request, ctx, "failures.html", "packs", failures=rows, days=days, pack=pack)
