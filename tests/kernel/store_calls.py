@@ -353,6 +353,7 @@ CALLS: dict[str, Entry] = {
     "governance.hanging": reads(lambda s, c, a: s.hanging(c, a.person, None)),
     "governance.webhooks_of": reads(lambda s, c, a: s.webhooks_of(c, a.ws)),
     "governance.touched_calls": reads(lambda s, c, a: s.touched_calls(c, "member", a.person, None, [])),
+    "governance.stopped_calls": reads(lambda s, c, a: s.stopped_calls(c, "tenant", a.tenant, None)),
     "governance.recorded_calls": reads(
         lambda s, c, a: s.recorded_calls(c, "release", a.release, None, a.at - timedelta(days=1), 5)
     ),
@@ -491,6 +492,9 @@ CALLS: dict[str, Entry] = {
     "packs.attached_counted": reads(lambda s, c, a: s.attached_counted(c)),
     "packs.moving.releases_of": reads(_offered),
     "packs.moving.followers": reads(_followed),
+    "packs.moving.recorded_calls": reads(
+        lambda s, c, a: s.recorded_calls(c, a.ws, "acme.notes", ["write"], a.at - timedelta(days=9), None, 5)
+    ),
     "packs.moving.insert_move": refused(_another_move),
     "packs.moving.move": reads(lambda s, c, a: s.move(c, a.move)),
     "packs.moving.move_for_update": reads(lambda s, c, a: s.move_for_update(c, a.move)),
@@ -528,6 +532,7 @@ CALLS: dict[str, Entry] = {
         lambda s, c, a: s.set_standing(c, a.tenant, "acme.notes", a.ws, "revoked", a.withdrawn)
     ),
     "packs.lifecycle.running_of": reads(lambda s, c, a: s.running_of(c, [a.attached])),
+    "packs.lifecycle.enqueue_killing": refused(lambda s, c, a: s.enqueue_killing(c, a.tenant, new_id("kill"))),
     "packs.lifecycle.enqueue_ending": refused(lambda s, c, a: s.enqueue_ending(c, a.tenant, new_id("wdr"))),
     "packs.lifecycle.packs_of_tenant": reads(lambda s, c, a: s.packs_of_tenant(c)),
     "packs.lifecycle.attached_tools": reads(_attached_tools),

@@ -66,6 +66,36 @@ async def test_a_call_reads_the_mounted_clone_and_leaves_who_what_and_how(place:
     }
 
 
+NUMBERS = """
+from typing import Any
+from mcp.server.mcpserver import MCPServer
+
+server = MCPServer("small", version="1.0.0")
+
+
+@server.tool(description="Says what it is given.")
+def say(text: str) -> dict[str, Any]:
+    return {"n": int(text)}
+
+
+if __name__ == "__main__":
+    server.run("stdio")
+"""
+
+
+@pytest.mark.capability("TOL-2", part="a result that not every reader of JSON reads alike")
+async def test_an_answer_with_a_number_that_not_every_reader_holds_is_an_end_of_the_call(place: Packs) -> None:
+    tools = [{"name": "say", "description": "Says what it is given.", "side_effect": "read_only"}]
+    made = await place.register(small(tools=tools), lock(), tree(NUMBERS))
+    await service.attach(place.ctx(), made["id"])
+    _, good = await service.call(place.ctx(), "acme.small.say", {"text": str(2**53 - 1)}, None)
+    assert (good["status"], good["structured"]) == ("succeeded", {"n": 2**53 - 1}), "the control"
+    _, answer = await service.call(place.ctx(), "acme.small.say", {"text": str(2**53)}, None)
+    assert (answer["status"], answer["reason"]) == ("failed", "output_invalid")
+    assert str(2**53) in answer["message"]
+    assert (await the(place, answer["invocation_id"]))["result_sealed"] is None
+
+
 async def test_the_same_key_gives_the_same_answer_and_another_call_is_refused(place: Packs) -> None:
     await place.attach("git")
     _, first = await service.call(place.ctx(), "mcp.git.git_log", LOG, "k")

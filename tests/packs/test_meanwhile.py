@@ -171,6 +171,35 @@ async def test_what_waited_for_a_connection_does_not_serve_while_all_of_its_pack
     assert await activated() == "attached"
 
 
+@pytest.mark.capability("LIF-5", "LIF-3")
+@pytest.mark.parametrize("what", [_waits_for_a_connection, _waits_for_a_pack])
+@pytest.mark.parametrize("whole", [True, False])
+async def test_what_came_during_a_quarantine_is_found_by_what_waits_for_it_once_that_is_lifted(
+    world: World, what: Callable[[World], Any], whole: bool
+) -> None:
+    packs.subscribe(world.subscribers)
+    made, att, comes = await what(world)
+    need = {"provider": "tracker", "access": "read", "required": True, "inject": {"host": "t.test", "header": "X",
+            "template": "{{connection.access_token}}"}}  # fmt: skip
+    lacking = await release(world, version="1.0.1", connections=[need], outbound_domains=["t.test"])
+    there = await another_workspace(world, "owner")
+    still = await attachment(world, lacking, workspace_id=there, state="awaiting_connection")
+
+    async def act(verb: str) -> None:
+        if whole:
+            await withdrawing.pack(world.ctx("owner"), verb, "acme.small", "why")
+        else:
+            for one_of_them in (made, lacking):
+                await withdrawing.release(world.ctx("owner"), verb, one_of_them, "why")
+
+    await act("quarantine")
+    await comes()
+    assert (await one(world, "attachment", att))["state"].startswith("awaiting_"), "the control: nothing goes on now"
+    await act("lift")
+    assert (await one(world, "attachment", att))["state"] == "attached"
+    assert (await one(world, "attachment", still))["state"] == "awaiting_connection", "the control: nothing came for it"
+
+
 # whose policy it is -------------------------------------------------------------------------------------------------
 @pytest.mark.capability("REG-5", part="who may set it, and what is refused as no policy")
 async def test_the_registry_policy_of_the_tenant_takes_the_right_in_all_of_its_workspaces(world: World) -> None:

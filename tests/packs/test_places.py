@@ -96,7 +96,7 @@ async def test_a_call_whose_time_or_attachment_ends_leaves_the_line_and_takes_no
         await asyncio.sleep(0)
         given_up[0].cancel()
         await asyncio.sleep(0)
-        assert line.places.turn_away("a", Ending("session_dropped", "gone")) == 2
+        assert line.places.turn_away("a", Ending("session_dropped", "gone")) == ["a-0", "a-1"]
         for task in dropped:
             with pytest.raises(CallFailed, match="gone"):
                 await task
@@ -150,6 +150,7 @@ async def test_dropping_an_attachment_waits_for_its_own_sessions_alone() -> None
         def __init__(self, attachment_id: str) -> None:
             self.spec = SimpleNamespace(attachment_id=attachment_id, key=attachment_id)
             self.calls = 0
+            self.serving = ""
 
         async def close(self, _ending: Ending | None = None) -> None:
             await released[self.spec.attachment_id].wait()
@@ -160,7 +161,7 @@ async def test_dropping_an_attachment_waits_for_its_own_sessions_alone() -> None
     done, _ = await asyncio.wait({dropping}, timeout=0.05)
     assert not done, "the control: it is gone when this returns, and it is not gone"
     released["mine"].set()
-    assert await asyncio.wait_for(dropping, 5) == 1, "it waits for a session of somebody else"
+    assert (await asyncio.wait_for(dropping, 5)).dropped == 1, "it waits for a session of somebody else"
     released["another"].set()
     await pool.close()
 

@@ -174,7 +174,7 @@ def detach(attachment_id: str, reason: Reason = "", yes: Yes = False, dry_run: D
 
 @pack.command("revoke")
 def revoke(name: Name, reason: Reason = "", yes: Yes = False, dry_run: DryRun = False) -> None:
-    """Let no release of a pack be attached any more, nor one that comes later; what runs goes on."""
+    """Let no release of a pack be attached any more, nor one that comes later; what is attached serves on, in new sandboxes."""
     api = client()
     _take(api, "revoke", name, api.ws(f"/packs/{name}/revoke"), "POST", reason, yes, dry_run)
 

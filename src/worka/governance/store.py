@@ -392,6 +392,16 @@ async def touched_calls(
     return [row["id"] for row in await cursor.fetchall()]
 
 
+async def stopped_calls(conn: Connection, kind: str, subject: str, workspace_id: str | None) -> list[str]:
+    """The ids of the calls under way that a kill switch stops: of the very release that runs, of whoever makes them."""
+    cursor = await conn.execute(
+        f"select i.id from worka.invocation i where i.state = 'running' and {_CALLED[kind]}"  # noqa: S608 - our own constants
+        " and (%(workspace)s::text is null or i.workspace_id = %(workspace)s) order by i.id",
+        {"subject": subject, "workspace": workspace_id},
+    )
+    return [row["id"] for row in await cursor.fetchall()]
+
+
 async def calls_of(conn: Connection, workspace_id: str, calls: list[str]) -> list[str]:
     """Which of these calls are a workspace's."""
     if not calls:

@@ -86,6 +86,7 @@ SAID: Final[dict[str, str]] = {
     "pack.move.planned": "{who} planned a move of pack{name} to another release",
     "pack.release.moved": "{who} moved release{name}",
     "pack.release.registered": "{who} registered release{name}",
+    "pack.sessions.ended": "{who} ended what ran because of{name}",
     "pack.withdrawn": "{who} took away or gave back{name}",
     "policy.break_glass.ended": "{who} ended the{name}",
     "policy.break_glass.opened": "{who} opened the{name}",

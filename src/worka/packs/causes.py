@@ -353,6 +353,13 @@ RUNTIME_REASONS = (
         "`worka why att_…` says what became of the attachment; call again if it serves.",
     ),
     _pack(
+        "ended_by_revocation",
+        "publication",
+        "The release was revoked while the call ran: sessions that were started before that end, with the calls in them.",
+        "Somebody revoked the release; the message says who, when and why.",
+        "Call again: the attachment serves on, in a new session. Better, move it to a release that is not revoked.",
+    ),
+    _pack(
         "isolation_too_weak",
         "sandbox",
         "More isolation is required than this machine can give, so the pack was not started.",

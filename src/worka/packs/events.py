@@ -6,6 +6,9 @@ from typing import Any
 
 from worka.kernel.events import Event
 
+MOST_NAMED = 200
+"""Calls that one event names; it counts all."""
+
 RELEASE_REGISTERED = "pack.release.registered"
 """A registration was asked for: the release is a draft."""
 RELEASE_MOVED = "pack.release.moved"
@@ -26,6 +29,8 @@ DEFINITION_REFUSED = "pack.definition.refused"
 ATTACHMENT_DETACHED = "pack.attachment.detached"
 WITHDRAWN = "pack.withdrawn"
 """A release, a pack or an attachment was taken away, or given back: the receipt holds what that touched."""
+SESSIONS_ENDED = "pack.sessions.ended"
+"""Sandboxes were ended because of a withdrawal or a kill switch: how many, and the calls that ended with them."""
 ADVISORIES_IMPORTED = "pack.advisories.imported"
 """Known vulnerabilities were handed in."""
 FINDING_MOVED = "pack.finding.moved"
@@ -48,6 +53,7 @@ ALL = (
     ATTACHMENT_PINNED,
     ATTACHMENT_DETACHED,
     WITHDRAWN,
+    SESSIONS_ENDED,
     ADVISORIES_IMPORTED,
     FINDING_MOVED,
     DEFINITION_ACCEPTED,
@@ -130,6 +136,20 @@ def withdrawn(row: dict[str, Any], cause: dict[str, Any] | None) -> Event:
         },
         lane="capability",
         workspace_id=row["workspace_id"],
+    )
+
+
+def sessions_ended(subject: str, name: str, workspace_id: str | None, sessions: int, calls: list[str]) -> Event:
+    """What a withdrawal or a kill switch ended: sandboxes, and calls that ran in them or waited for one."""
+    return Event(
+        type=SESSIONS_ENDED,
+        subject=subject,
+        subject_name=name,
+        before=None,
+        after={"sessions": sessions, "calls": len(calls)},
+        data={"calls": calls[:MOST_NAMED]},
+        lane="capability",
+        workspace_id=workspace_id,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from worka.kernel.events import Subscribers
 from worka.packs.moving import service as moving
 from worka.packs.registry.service import publishing
-from worka.packs.service import attachments, releases, vulnerabilities
+from worka.packs.service import attachments, releases, stopping, vulnerabilities
 
 REGISTER = "pack.register"
 """The engine's name of the registration job; positional arguments: tenant id, release id."""
@@ -13,7 +13,11 @@ REGISTER = "pack.register"
 MOVE = "pack.move"
 """The engine's name of the job that decides, tries and makes a move; positional arguments: tenant id, move id."""
 
+KILLED = "pack.end_killed"
+"""The engine's name of the job that ends what a kill switch stops; positional arguments: tenant id, kill id."""
+
 run_move = moving.run_move
+run_killing = stopping.run_killing
 run_registration = releases.run_registration
 
 
@@ -27,4 +31,6 @@ def subscribe(subscribers: Subscribers) -> None:
     subscribers.on("approval.locking", vulnerabilities.approval_locking)
     subscribers.on("approval.decided", vulnerabilities.approval_decided)
     subscribers.on("attachment.attached", attachments.attachment_serves)
+    subscribers.on("release.lifted", attachments.release_lifted)
+    subscribers.on("kill.set", stopping.kill_set)
     moving.subscribe(subscribers)

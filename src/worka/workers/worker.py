@@ -77,6 +77,7 @@ class Worker:
                 "pack.register": self._register_pack,
                 "pack.end_calls": self._end_calls,
                 "registry.publish": self._publish,
+                pack_jobs.KILLED: self._end_killed,
                 pack_jobs.MOVE: self._move_attachment,
             },
             concurrency=config.workflows.concurrency,
@@ -125,6 +126,9 @@ class Worker:
 
     async def _end_calls(self, tenant_id: str, withdrawal_id: str) -> None:
         await packs.run_ending(self.runtime.platform_context(tenant_id), withdrawal_id)
+
+    async def _end_killed(self, tenant_id: str, kill_id: str) -> None:
+        await pack_jobs.run_killing(self.runtime.platform_context(tenant_id), kill_id)
 
     async def _publish(self, tenant_id: str, publication_id: str) -> None:
         await publishing.run_publication(self.runtime.platform_context(tenant_id), publication_id)

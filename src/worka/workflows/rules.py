@@ -32,6 +32,7 @@ BROKEN: Final = frozenset(
         "broker_lost",
         "broker_unavailable",
         "egress_not_recorded",
+        "ended_by_revocation",
         "handshake_failed",
         "host_unavailable",
         "pack_crashed",

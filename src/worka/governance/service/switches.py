@@ -216,6 +216,7 @@ async def _set(
     if made is None:
         raise AlreadyKilled(f"A kill switch on the {kind} {subject} is on already.")
     ctx.record(events.kill_set(made))
+    await ctx.publish("kill.set", {"kill_id": made["id"], "kind": kind})
     ctx.failpoint("kill.moved.before_commit")
     return shown(made)
 

@@ -187,6 +187,14 @@ async def enqueue_ending(conn: Connection, tenant_id: str, withdrawal_id: str) -
     )
 
 
+async def enqueue_killing(conn: Connection, tenant_id: str, kill_id: str) -> None:
+    """The same for what a kill switch stops."""
+    await conn.execute(
+        "select worka.enqueue_job('pack.end_killed', %s, %s, %s), pg_notify(%s, 'jobs')",
+        (tenant_id, kill_id, f"pack.end_killed:{kill_id}", WORK_CHANNEL),
+    )
+
+
 async def withdrawals(conn: Connection, workspace_id: str, after: str | None, limit: int) -> list[Row]:
     """What was taken away, or given back, of packs registered or attached here, newest first."""
     cursor = await conn.execute(

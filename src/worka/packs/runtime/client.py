@@ -61,8 +61,29 @@ class HostClient:
         )
 
     async def drop(self, *, attachment_id: str) -> dict[str, Any]:
-        """{dropped}: how many sessions were ended."""
+        """{dropped: how many were ended, calls: the invocations that they served, or that waited for one}."""
         return await self._call("drop", {"attachment_id": attachment_id}, _SHORT_SECONDS, None)
+
+    async def renew(self, *, release_id: str, because: dict[str, str]) -> dict[str, Any]:
+        """The release was revoked: ends its sessions that were started before. As `drop`."""
+        return await self._call("renew", {"release_id": release_id, "because": because}, _SHORT_SECONDS, None)
+
+    async def stop(
+        self,
+        *,
+        tenant_id: str,
+        invocation_ids: list[str],
+        release_id: str | None,
+        workspace_id: str | None,
+        idle: bool,
+        because: dict[str, str],
+    ) -> dict[str, Any]:
+        """Ends these calls, and what is kept warm of the release or workspace (`Host.stop`). As `drop`."""
+        args = {
+            "tenant_id": tenant_id, "invocation_ids": invocation_ids, "release_id": release_id,
+            "workspace_id": workspace_id, "idle": idle, "because": because,
+        }  # fmt: skip
+        return await self._call("stop", args, _SHORT_SECONDS, None)
 
     async def retire(self, *, attachment_id: str, digest: str) -> dict[str, Any]:
         """{retired}: how many idle sessions of other releases were ended; those that are busy end after their call."""

@@ -1,6 +1,6 @@
 """The `host` role: `python -m worka.packs.runtime.host` serves `run/host.sock`. No database, no way out, no root.
 
-Ops: `build`, `probe`, `invoke`, `drop`, `retire`, `status`, `verify`, `waiting`. An invocation never raises for what goes wrong
+Ops: `build`, `probe`, `invoke`, `drop`, `renew`, `stop`, `retire`, `status`, `verify`, `waiting`. An invocation never raises for what goes wrong
 with the pack: every failure is an outcome with its reason.
 """
 
@@ -61,6 +61,8 @@ class Host:
             "probe": self.probe,
             "invoke": self.invoke,
             "drop": self.drop,
+            "renew": self.renew,
+            "stop": self.stop,
             "retire": self.retire,
             "status": self.status,
             "verify": self.verify,
@@ -122,6 +124,8 @@ class Host:
             async with self.pool.slot(spec, timeout_seconds, str(meta.get("invocation_id") or "")):
                 waited = time.monotonic() + _BROKER_SECONDS
                 while True:
+                    if spec.release_id in self.pool.revoked:
+                        spec = self._required(session)  # it may have been revoked while the call waited
                     found = await self._invoke(spec, tool, arguments, timeout_seconds, meta)
                     # Nothing was sent yet: a broker that is being started again is waited for.
                     if found["reason"] != "broker_unavailable" or time.monotonic() > waited:
@@ -140,7 +144,10 @@ class Host:
         its key differs, so a warm one is never taken for it."""
         spec = SessionSpec.read(session)
         required = stricter(spec.isolation, self.isolation)
-        return spec if required == spec.isolation else SessionSpec.read(session | {"isolation": required})
+        revoked = spec.revoked or spec.release_id in self.pool.revoked
+        if (required, revoked) == (spec.isolation, spec.revoked):
+            return spec
+        return SessionSpec.read(session | {"isolation": required, "revoked": revoked})
 
     async def _invoke(
         self, spec: SessionSpec, tool: str, arguments: dict[str, Any], timeout: float, meta: dict[str, Any]
@@ -150,6 +157,7 @@ class Host:
         session = self.pool.take(spec)
         temperature = "warm"
         if session is not None:
+            session.serving = invocation_id
             try:
                 await session.begin(invocation_id, meta.get("traceparent"))
             except Problem:
@@ -159,6 +167,7 @@ class Host:
         if session is None:
             temperature = "cold"
             session = Session(spec, self.paths, self.pins)
+            session.serving = invocation_id
             self.pool.admit(session)
             try:
                 stamp = await self._intact(spec, cold=True)
@@ -212,7 +221,7 @@ class Host:
         broken = left.pop("broken", None)
         more = self._seen(session, temperature) | left | {"call_ms": call_ms}
         self.pool.give_back(session)
-        if not closed and (failure is not None or result.is_error):
+        if not closed and not session.dropped and (failure is not None or result.is_error):
             # The pack met a network that broke under it: its own error would hide whose fault it was.
             lost = "The broker ended while the call ran; what it had let out may have reached the outside."
             return outcome.failed(Ending("broker_lost", lost), **more)
@@ -276,8 +285,32 @@ class Host:
         return {"intact": True, "message": ""}
 
     async def drop(self, *, attachment_id: str) -> dict[str, Any]:
-        """Ends the attachment's sessions: {dropped}."""
-        return {"dropped": await self.pool.drop(attachment_id)}
+        """Ends the attachment's sessions: {dropped: how many, calls: the invocations that they served, or that waited}."""
+        return (await self.pool.drop(attachment_id)).as_dict()
+
+    async def renew(self, *, release_id: str, because: dict[str, Any]) -> dict[str, Any]:
+        """The release was revoked: what was started of it before ends, as `drop` says. `because`: {reason, message, remedy}
+        of the calls."""
+        return (await self.pool.renew(release_id, Ending(**because))).as_dict()
+
+    async def stop(
+        self,
+        *,
+        tenant_id: str,
+        invocation_ids: list[str],
+        release_id: str | None,
+        workspace_id: str | None,
+        idle: bool,
+        because: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Ends these calls of a tenant, running or waiting, with their sessions; `idle`: and what is kept warm of the release,
+        in the workspace (None: of any). As `drop`."""
+
+        def kept(spec: SessionSpec) -> bool:
+            here = spec.tenant_id == tenant_id and workspace_id in (None, spec.workspace_id)
+            return idle and here and release_id in (None, spec.release_id)
+
+        return (await self.pool.stop(tenant_id, invocation_ids, kept, Ending(**because))).as_dict()
 
     async def retire(self, *, attachment_id: str, digest: str) -> dict[str, Any]:
         """Ends the attachment's idle sessions of other releases than this one, and busy ones after their call: {retired}."""

@@ -19,6 +19,8 @@ LAYERS = {
     "secret_unavailable": "broker",
     "no_free_session": "capacity",
     "session_dropped": "capacity",
+    "ended_by_revocation": "publication",
+    "killed": "governance",
 }
 
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,14 +107,22 @@ class Places:
             if not line:
                 del self.lines[call.tenant_id]
 
-    def turn_away(self, owner: str, ending: Ending) -> int:
-        """Ends the wait of every call to this attachment; returns how many waited."""
-        waiting = [call for line in self.lines.values() for call in line if call.owner == owner]
+    def turn_away(self, owner: str, ending: Ending) -> list[str]:
+        """Ends the wait of every call to this attachment; returns the invocations that waited."""
+        return self._away([call for line in self.lines.values() for call in line if call.owner == owner], ending)
+
+    def turn_away_calls(self, tenant_id: str, invocation_ids: Collection[str], ending: Ending) -> list[str]:
+        """The same for these calls of a tenant."""
+        return self._away(
+            [call for call in self.lines.get(tenant_id, []) if call.invocation_id in invocation_ids], ending
+        )
+
+    def _away(self, waiting: list[Call], ending: Ending) -> list[str]:
         for call in waiting:
             self._leave(call)
             if not call.turn.done():
                 call.turn.set_exception(CallFailed(ending))
-        return len(waiting)
+        return [call.invocation_id for call in waiting]
 
     def of(self, tenant_id: str, invocation_id: str) -> dict[str, Any] | None:
         """Where a waiting call of this tenant stands: {limit, most, ahead, tenants, holders, waited_seconds}; None when it

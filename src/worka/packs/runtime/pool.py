@@ -6,12 +6,26 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from worka.packs.runtime.outcome import Ending
 from worka.packs.runtime.places import Places
 from worka.packs.runtime.sessions import Session
 from worka.packs.runtime.spec import SessionSpec
+
+
+@dataclass
+class Ended:
+    """How many sessions were ended, and the calls that they served or that waited for one."""
+
+    dropped: int = 0
+    calls: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the host's answer."""
+        return asdict(self)
 
 
 class Pool:
@@ -22,6 +36,8 @@ class Pool:
         self.idle_seconds = idle_seconds
         self.sessions: set[Session] = set()
         self._calls_before = 0
+        self.revoked: set[str] = set()
+        """Releases of which nothing is left that was started before their revocation."""
         self._idle: dict[str, list[Session]] = {}
         self._current: dict[str, str] = {}
         # Of which attachment each is.
@@ -68,7 +84,7 @@ class Pool:
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(self.idle_seconds, self._evict)
 
-    def discard(self, session: Session, ending: Ending | None = None) -> None:
+    def discard(self, session: Session, ending: Ending | None = None) -> asyncio.Task[None]:
         """Closes it in the background; it is nobody's any more at once."""
         if session in self.sessions:
             self._calls_before += session.calls
@@ -81,19 +97,49 @@ class Pool:
         task = asyncio.create_task(session.close(ending))
         self._closing[task] = session.spec.attachment_id
         task.add_done_callback(self._closing.pop)
+        return task
 
-    async def drop(self, attachment_id: str) -> int:
-        """Closes every session of an attachment, a busy one too, and turns away who waits for one; returns how many sessions.
-        They are gone when this returns."""
-        self.places.turn_away(
+    async def drop(self, attachment_id: str) -> Ended:
+        """Closes every session of an attachment, a busy one too, and turns away who waits for one. They are gone when this
+        returns."""
+        away = self.places.turn_away(
             attachment_id, Ending("session_dropped", "The attachment changed while the call waited; nothing was sent.")
         )
         mine = [session for session in self.sessions if session.spec.attachment_id == attachment_id]
-        for session in mine:
-            self.discard(session, Ending("pack_signalled", "The session was dropped: its attachment changed.", None, 9))
         closing = [task for task, owner in self._closing.items() if owner == attachment_id]
-        await asyncio.gather(*closing, return_exceptions=True)
-        return len(mine)
+        ending = Ending("pack_signalled", "The session was dropped: its attachment changed.", None, 9)
+        return await self._end(mine, ending, away, closing)
+
+    async def renew(self, release_id: str, ending: Ending) -> Ended:
+        """The release was revoked: closes every session of it that was started before, a busy one too. Whoever waits, or
+        comes later, is served by a new one."""
+        self.revoked.add(release_id)
+        older = [s for s in self.sessions if s.spec.release_id == release_id and not s.spec.revoked]
+        return await self._end(older, ending)
+
+    async def stop(
+        self, tenant_id: str, invocation_ids: Collection[str], kept: Callable[[SessionSpec], bool], ending: Ending
+    ) -> Ended:
+        """Closes the sessions that serve these calls of a tenant, turns those away that wait, and lets go what is kept warm of
+        `kept`."""
+        ids, idle = set(invocation_ids), set(self._all_idle())
+        away = self.places.turn_away_calls(tenant_id, ids, ending)
+        busy = [s for s in self.sessions - idle if s.spec.tenant_id == tenant_id and s.serving in ids]
+        return await self._end([*busy, *(s for s in idle if kept(s.spec))], ending, away)
+
+    async def _end(
+        self,
+        sessions: list[Session],
+        ending: Ending,
+        away: Iterable[str] = (),
+        closing: Iterable[asyncio.Task[None]] = (),
+    ) -> Ended:
+        """Closes these and waits for their end, and for that of `closing`."""
+        idle = set(self._all_idle())
+        calls = {*away, *(session.serving for session in sessions if session not in idle)} - {""}
+        tasks = [*closing, *(self.discard(session, ending) for session in sessions)]
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return Ended(len(sessions), sorted(calls))
 
     def retire(self, attachment_id: str, digest: str) -> int:
         """The attachment is of the release with this digest now: its idle sessions of another one are closed, and a busy one

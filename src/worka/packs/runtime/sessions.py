@@ -48,6 +48,8 @@ class Session:
         self.differences = Differences()
         self.handshake_ms: float | None = None
         self.calls = 0
+        self.serving = ""
+        """The invocation that it was taken or started for."""
         self.busy_seconds = 0.0
         self.started_at = self.used_at = time.monotonic()
         self.pid = 0
@@ -62,6 +64,8 @@ class Session:
         self._on_broker = False
         self._forgotten = False
         self._stale = False
+        self.dropped = False
+        """Whether somebody ended it on purpose: then it is no fault of the broker's that a call in it has no end there."""
 
     @property
     def alive(self) -> bool:
@@ -360,6 +364,7 @@ class Session:
     async def kill(self, ending: Ending | None = None) -> None:
         """Kills the sandbox and waits for its end. The broker still knows the session. Never raises."""
         if ending is not None:
+            self.dropped = True
             self._over(ending)
         first = not self._closing.is_set()
         self._closing.set()

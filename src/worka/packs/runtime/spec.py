@@ -61,6 +61,8 @@ class SessionSpec(BaseModel):
     network: bool = False
     isolation: Tier = "shared"
     """The tier that whoever attached it requires; the host's own requirement comes on top."""
+    revoked: bool = False
+    """Whether its release was revoked when the call was decided on. What was started before that ends with the revocation."""
     publisher: str = ""
     pack: str = ""
     pins: dict[str, str] = Field(default_factory=dict)

@@ -386,6 +386,20 @@ async def connection_activated(ctx: Context, payload: dict[str, Any]) -> None:
             await _serve_or_wait(ctx, row, release, {"kind": "connection", "id": payload["connection_id"]})
 
 
+async def release_lifted(ctx: Context, payload: dict[str, Any]) -> None:
+    """In the transaction in which a release, or its whole pack, is given back: what waits for a connection or a pack looks
+    again, since that may have come while nothing of the release was let through."""
+    waiting = ["awaiting_connection", "awaiting_dependency"]
+    for known in await store.attachments_of_release(ctx.conn, payload["release_id"], waiting):
+        held = await _locked(ctx, known["id"])
+        if held is None or held[0]["state"] not in waiting:
+            continue
+        row, release, usable = held
+        inside = ctx.acting(ctx.principal, workspace_id=row["workspace_id"])
+        if usable and await vouching.attachable(inside, release, row["workspace_id"]):
+            await _serve_or_wait(inside, row, release, {"kind": "release", "id": release["id"]})
+
+
 async def _serve_or_wait(ctx: Context, row: Row, release: Row, cause: Row) -> None:
     """Grants what is there; serves if nothing required is missing."""
     missing: list[Row] = []

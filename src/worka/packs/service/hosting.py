@@ -65,6 +65,7 @@ def session(ctx: Context, release: Row, attachment: Row | None) -> Row:
         "workspace_id": release["workspace_id"] if attachment is None else attachment["workspace_id"],
         "attachment_id": None if attachment is None else attachment["id"],
         "release_id": release["id"],
+        "revoked": release["state"] == "revoked",
         "digest": release["digest"],
         "tree_digest": release["tree_digest"],
         "env_path": release["env_path"],

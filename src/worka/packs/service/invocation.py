@@ -444,6 +444,12 @@ def answer_of(outcome: Row) -> Row:
 async def _outcome_columns(ctx: Context, row: Row, definition: Row | None, outcome: Row, egress: list[Row]) -> Row:
     status = outcome.get("status")
     result = answer_of(outcome)
+    digest: str | None = None
+    if status in ("ok", "tool_error"):
+        try:
+            digest = canonical.sha256_hex(result)
+        except ValueError as error:
+            status, outcome = "failed", _unreadable(outcome, error)
     layer: str | None = None
     reason, message = "call_succeeded", ""
     state = "succeeded"
@@ -474,9 +480,7 @@ async def _outcome_columns(ctx: Context, row: Row, definition: Row | None, outco
     if outcome.get("reason") in ("pack_crashed", "pack_signalled"):
         message = rules.with_last_words(message, tail)
     sealed: bytes | None = None
-    digest: str | None = None
-    if status in ("ok", "tool_error"):
-        digest = canonical.sha256_hex(result)
+    if digest is not None:
         sealed = await ctx.sealer.seal(ctx, f"{RESULT}:{row['id']}", json.dumps(result, ensure_ascii=False).encode())
     structured = result["structured"] if isinstance(result["structured"], dict) else {}
     effect = structured.get("effect_id") if row["side_effect"] != "read_only" and state == "succeeded" else None
@@ -500,6 +504,13 @@ async def _outcome_columns(ctx: Context, row: Row, definition: Row | None, outco
         "validated": validated,
         "effect_id": effect if isinstance(effect, str) and len(effect) <= 200 and "\0" not in effect else None,
     }
+
+
+def _unreadable(outcome: Row, error: ValueError) -> Row:
+    """An answer with a number, or half of a character, that not every reader of JSON holds (RFC 7493): whoever read it next
+    would read something else, so nobody does."""
+    told = f"The answer is not JSON that every reader reads alike: {error}."
+    return {**outcome, "status": "failed", "layer": "pack", "reason": "output_invalid", "message": told}
 
 
 def _kept(said: Any) -> str:

@@ -1,7 +1,7 @@
 """Taking a release or a whole pack away, and giving it back. Each is decided inside the commit that does it, needs a
 reason that people read, and leaves a receipt of what it touched in that moment (GOV-9 to GOV-14, LIF-5).
 
-Revoke: nothing new is attached, what runs runs. Quarantine: nothing runs; calls under way are ended. Lift: what a
+Revoke: nothing new is attached, what is attached serves on in new sessions. Quarantine: nothing runs; calls under way are ended. Lift: what a
 quarantine suspended serves again; what was revoked stays revoked. A whole pack stands for its future releases too.
 """
 
@@ -22,7 +22,7 @@ from worka.packs import store as packs
 from worka.packs.errors import ReleaseNotFound
 from worka.packs.lifecycle import store
 from worka.packs.lifecycle.errors import NotWithdrawn, PackNotFound, PackWithdrawn, ReasonMissing, WithdrawalNotFound
-from worka.packs.service import hosting, leftovers, reaching
+from worka.packs.service import hosting, leftovers, reaching, stopping
 
 Row = dict[str, Any]
 log = logging.getLogger("worka.packs")
@@ -55,7 +55,7 @@ async def release(ctx: Context, act: str, release_id: str, why: str, *, approval
             await _may_be_lifted(conn, row, pack)
         found = await _do(ctx, act, "release", release_id, row["workspace_id"], why, [row], approval)
         found["_release"] = await packs.release(conn, release_id)
-    await end_calls(ctx, found.pop("_ends"))
+    await _end(ctx, found)
     return found
 
 
@@ -89,8 +89,19 @@ async def pack(ctx: Context, act: str, name: str, why: str) -> Row:
         found = await _do(ctx, act, "pack", name, home, why, releases, None)
         state = {"revoke": "revoked", "quarantine": "quarantined", "lift": "free"}[act]
         await store.set_standing(conn, releases[0]["tenant_id"], name, home, state, found["id"])
-    await end_calls(ctx, found.pop("_ends"))
+        if act == "lift":
+            # Only now: what was registered meanwhile waits as well, and while the pack is taken away nothing goes on.
+            for row in releases:
+                await ctx.publish("release.lifted", {"release_id": row["id"]})
+    await _end(ctx, found)
     return found
+
+
+async def _end(ctx: Context, made: Row) -> None:
+    """After the commit: what computes of it ends."""
+    await end_calls(ctx, made.pop("_ends"), made)
+    if made["act"] == "revoke":
+        await stopping.renew(ctx, made, said(made))
 
 
 def _plain(receipt: Row) -> Row:
@@ -172,7 +183,7 @@ async def _do(
             ends.append(attachment["id"])
     if act == "lift":
         await _given_back(ctx, [row for row, _, _ in done], [attachment for _, (attachment, _, _) in moves])
-    if ends:
+    if ends or act == "revoke":
         # Also by a job: whoever asked may be gone, or their process, before the calls are ended.
         await store.enqueue_ending(conn, made["tenant_id"], made["id"])
     ctx.commit_points("pack.withdrawn")
@@ -181,7 +192,7 @@ async def _do(
 
 async def _given_back(ctx: Context, releases: Sequence[Row], attachments: Sequence[Row]) -> None:
     """What is known of a release is open again, since it runs again; what waits for a pack, and what follows newer releases,
-    is told that it serves."""
+    is told that it serves. What waited of the release itself looks again: what it waits for may have come meanwhile."""
     for release in releases:
         for row in await store.findings_of_release(ctx.conn, release["id"]):
             if row["state"] == "quarantined":
@@ -196,6 +207,8 @@ async def _given_back(ctx: Context, releases: Sequence[Row], attachments: Sequen
                 for key, name in (("attachment_id", "id"), ("pack", "pack"), ("workspace_id", "workspace_id"))
             },
         )
+    for release in releases:
+        await ctx.publish("release.lifted", {"release_id": release["id"]})
 
 
 async def _after(conn: Connection, act: str, kind: str, row: Row) -> tuple[str, str] | None:
@@ -236,10 +249,10 @@ async def _attachments(conn: Connection, row: Row, act: str) -> list[tuple[Row, 
     ]
 
 
-async def end_calls(ctx: Context, attachment_ids: Sequence[str]) -> list[str]:
+async def end_calls(ctx: Context, attachment_ids: Sequence[str], made: Row | None = None) -> list[str]:
     """Ends what runs of these attachments, until nothing does. A call whose intent was committed first may reach the host
     after its sessions were dropped, so they are dropped as long as calls of them run; no new one is begun any more, since
-    an intent asks for a serving attachment in its own statement.
+    an intent asks for a serving attachment in its own statement. `made`: the withdrawal that what was ended is recorded of.
 
     Returns the attachments of which something runs still after a while, or whose sessions the host did not drop: the job of
     the withdrawal goes on with them."""
@@ -247,33 +260,40 @@ async def end_calls(ctx: Context, attachment_ids: Sequence[str]) -> list[str]:
         return []
     until = asyncio.get_running_loop().time() + SECONDS
     left = list(attachment_ids)
+    ended: list[Row | None] = []
     while True:
         # All at once: one that fails or takes its time keeps no other from being ended.
         dropped = await asyncio.gather(*(_dropped(ctx, attachment_id) for attachment_id in left))
-        kept = {attachment_id for attachment_id, done in zip(left, dropped, strict=True) if not done}
+        kept = {attachment_id for attachment_id, done in zip(left, dropped, strict=True) if done is None}
+        ended += dropped
         async with ctx.transaction() as conn:
             left = sorted(kept | {row["attachment_id"] for row in await store.running_of(conn, attachment_ids)})
-        if not left:
-            return []
-        if asyncio.get_running_loop().time() > until:
-            log.warning("not ended yet: the calls or sessions of %s", ", ".join(left))
-            return left
+        if not left or asyncio.get_running_loop().time() > until:
+            break
         await asyncio.sleep(0.05)
+    if left:
+        log.warning("not ended yet: the calls or sessions of %s", ", ".join(left))
+    if made is not None:
+        await stopping.told(ctx, made["id"], made["name"], made["workspace_id"], ended)
+    return left
 
 
-async def _dropped(ctx: Context, attachment_id: str) -> bool:
+async def _dropped(ctx: Context, attachment_id: str) -> Row | None:
     try:
-        await hosting.client(ctx).drop(attachment_id=attachment_id)
+        return await hosting.client(ctx).drop(attachment_id=attachment_id)
     except Problem:
-        return False
-    return True
+        return None
 
 
 async def run_ending(ctx: Context, withdrawal_id: str) -> None:
     """The same by the worker, for a withdrawal that was committed, until nothing is left. Raises TimeoutError when something
     runs on after `JOB_SECONDS`: the job has failed then, and says so."""
+    async with ctx.transaction() as conn:
+        made = await store.withdrawal(conn, withdrawal_id)
+    if made is not None and made["act"] == "revoke":
+        await stopping.run_renewing(ctx, made, said(made))
     until = asyncio.get_running_loop().time() + JOB_SECONDS
-    while left := await end_calls(ctx, await _suspended(ctx, withdrawal_id)):
+    while left := await end_calls(ctx, await _suspended(ctx, withdrawal_id), made):
         if asyncio.get_running_loop().time() > until:
             raise TimeoutError(f"{len(left)} attachments of {withdrawal_id} have calls or sessions still")
         await asyncio.sleep(1)
