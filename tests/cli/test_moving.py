@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import pytest
 
 from tests.console.test_moving import packed
 from tests.packs.moving import LOUD, SAY, WIDER
+from tests.packs.test_ended_at_once import COMPUTES
+from tests.packs.test_quarantine_running import TOOLS
 from tests.packs.test_registration import SERVER
 from tests.support.instance import Instance
 from worka.cli.demo import Demo
@@ -82,3 +86,34 @@ def test_an_operator_looks_attaches_compares_moves_and_goes_back(stage: Demo, to
     assert "as it was approved" in told("pack", "held", "show", row["id"], text=True)
     told("pack", "held", "accept", row["id"], "say", code=7)
     stage.owner.call("DELETE", f"/v1/attachments/{row['id']}", {"reason": "the test is over"})
+
+
+@pytest.mark.capability("GOV-15", part="a sandbox that computes when the switch is set")
+def test_the_worker_of_a_running_instance_ends_what_computes_under_a_kill_switch(
+    stage: Demo, told: Told, tmp_path: Path
+) -> None:
+    name, owner = f"small{secrets.token_hex(3)}", stage.owner
+    tool = f"p{name}.{name}.say"
+    release = register(owner, packed(tmp_path / "one", name, "1.0.0", COMPUTES, tools=TOOLS))
+    row = told("pack", "attach", release["id"])
+    assert owner.post(owner.ws(f"/tools/{tool}/call"), {"arguments": {"text": "0"}})["status"] == "succeeded"
+    with ThreadPoolExecutor(1) as beside:
+        running = beside.submit(owner.post, owner.ws(f"/tools/{tool}/call"), {"arguments": {"text": "60"}})
+        until = time.monotonic() + 20
+        while not any(call["tool"] == tool for call in owner.get(owner.ws("/invocations"), state="running")["items"]):
+            assert time.monotonic() < until, "the control: it runs"
+            time.sleep(0.05)
+        kill = told("kill", "on", "release", release["id"], "--reason", "a stolen key", "--yes")
+        set_at = time.monotonic()
+        answer = running.result(30)
+        took = time.monotonic() - set_at
+    assert (answer["status"], answer["reason"], "a stolen key" in answer["message"]) == ("failed", "killed", True)
+    assert took < 10, "at once; this machine may be busy"
+    until = time.monotonic() + 20
+    while not (ended := owner.get(owner.ws("/changes"), subject=kill["id"], lane="capability")["items"]):
+        assert time.monotonic() < until, "the changes say nothing of what was ended"
+        time.sleep(0.1)
+    assert ended[0]["type"] == "pack.sessions.ended"
+    assert ended[0]["data"]["calls"] == [answer["invocation_id"]]
+    told("kill", "lift", kill["id"], "--skip-trial", "--reason", "another key")
+    owner.call("DELETE", f"/v1/attachments/{row['id']}", {"reason": "the test is over"})
