@@ -56,7 +56,7 @@ def test_every_mutation_applies_removes_code_and_expects_a_test_that_is_there() 
         assert mutation.expects, f"{name} names no test that has to fail"
         targets = [line[6:] for line in mutation.path.read_text().splitlines() if line.startswith("+++ b/")]
         assert targets, f"{name} changes nothing"
-        assert all(target.startswith(("src/", "packs/")) for target in targets), f"{name} changes {targets}"
+        assert all(target.startswith(("src/", "packs/", "sdk/")) for target in targets), f"{name} changes {targets}"
         command = ["git", "-c", "core.autocrlf=false", "apply", "--check", str(mutation.path)]
         applied = subprocess.run(command, cwd=catalogue.CHECKOUT, capture_output=True, text=True)
         assert applied.returncode == 0, f"{name} does not apply: {applied.stderr}"

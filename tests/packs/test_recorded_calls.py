@@ -84,9 +84,12 @@ async def test_recorded_calls_are_told_as_served_asked_refused_or_of_another_sha
     assert (await told(world, wider))[said][0] == "served", "the control: what takes more takes these"
 
     # What policy says of it, as that is now.
-    harsh = await offers(world, "1.6.0", say={"output_schema": NUMBER, "side_effect": "destructive"}, hush={})
+    harsh = await offers(
+        world, "1.6.0", say={"output_schema": NUMBER, "side_effect": "external_side_effect"},
+        hush={"side_effect": "destructive"},
+    )  # fmt: skip
     found = await told(world, harsh)
-    assert (found[said][0], found[hushed][0]) == ("asked", "served")
+    assert (found[said][0], found[hushed][0]) == ("asked", "refused"), "a member asks to act, and may not destroy"
     await governance.kill(world.ctx("owner"), world.workspace_id, "release", same, "a stolen key", False)
     found = await told(world, same)
     assert (found[said][0], "a stolen key" in found[said][2]) == ("refused", True)
