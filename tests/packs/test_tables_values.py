@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "packs" / "tables"))
@@ -47,6 +47,7 @@ def same(shown: Any, written: str) -> bool:
 @pytest.mark.capability("TOL-2", part="a pack of the SDK, input and output")
 @settings(max_examples=60, deadline=None)
 @given(st.lists(CELLS, min_size=1, max_size=6))
+@example([str(2**53 + 1), str(2**53), str(-(2**63) + 1), str(2**63), "0.1", "1e400"])
 def test_a_cell_of_a_csv_file_is_shown_to_its_last_digit_and_found_by_what_was_shown(cells: list[str]) -> None:
     with tempfile.TemporaryDirectory() as place:
         before, sources.ROOT = sources.ROOT, Path(place)
