@@ -203,7 +203,7 @@ class AttachmentReview(Answer):
     waits: list[dict[str, Any]]
 
 
-class RecordedCall(Answer):
+class RecalledCall(Answer):
     """A call that was made, or refused (then `id` is the decision's), and what would have come of it: `would_be` is the tool
     that would have served it, None where there is none of that shape."""
 
@@ -218,10 +218,10 @@ class RecordedCall(Answer):
     because: str
 
 
-class RecordedCalls(Answer):
+class RecalledCalls(Answer):
     """A page of them, newest first, and how many of the page are what."""
 
-    items: list[RecordedCall]
+    items: list[RecalledCall]
     counts: dict[str, int]
     sentence: str
     next: str | None

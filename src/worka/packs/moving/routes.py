@@ -32,7 +32,7 @@ async def review(
     return await service.review(ctx, workspace_id, release_id, mode)
 
 
-@router.get("/workspaces/{workspace_id}/releases/{release_id}/recorded-calls", **gives(answers.RecordedCalls))
+@router.get("/workspaces/{workspace_id}/releases/{release_id}/recorded-calls", **gives(answers.RecalledCalls))
 async def recorded_calls(
     workspace_id: str,
     release_id: str,
