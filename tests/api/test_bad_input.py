@@ -197,6 +197,23 @@ def test_a_body_over_the_limit_is_refused_whether_or_not_it_says_its_length(door
     assert told.headers["connection"] == "close"
 
 
+@pytest.mark.capability("DOR-1", part="bad input is a problem that names the field, on every route")
+def test_of_somebody_who_is_nobody_only_little_is_read(doors: Doors) -> None:
+    name = "a" * 70_000
+    body = json.dumps({"email": f"{name}@example.org", "password": "wrong, and long enough"}).encode()
+    kind = {"Content-Type": "application/json"}
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    with doors.http() as nobody, doors.http() as page, doors.http(doors.a.token) as known:
+        assert fault_of(nobody.post("/v1/sessions", content=body, headers=kind), status=413) == ""
+        assert page.post("/sign-in", content=b"a&" * 40_000, headers=form).status_code == 413
+        # Who has signed in is read, and told what is wrong with it.
+        read = known.post(doors.a.ws("/secrets"), content=body, headers=kind)
+    assert fault_of(read, status=422) == ""
+    with doors.http() as nobody:
+        less = json.dumps({"email": f"{name[:60]}@example.org", "password": "wrong, and long enough"}).encode()
+        assert nobody.post("/v1/sessions", content=less, headers=kind).status_code == 401
+
+
 @pytest.mark.capability("DOR-1", part="unknown ids and unknown parameters")
 def test_every_place_of_every_path_with_an_unknown_or_impossible_id_is_not_found(
     doors: Doors, clients: dict[str, httpx.Client]

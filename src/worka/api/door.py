@@ -48,6 +48,8 @@ _BY_ID = re.compile(r"^/(v1/[a-z-]+/[a-z]+_[0-9a-z]+(/|$)|access/v1/)")
 # AuthZEN's requests: a question and no change, with the asker's own name for it (`X-Request-ID`), which the answer repeats.
 _ASKS = "/access/v1/"
 _REQUEST_ID = re.compile(r"[ -~]{1,200}")
+# What is read of somebody who has not said who they are: names, a password, a code. Reading more would be work for nobody.
+STRANGERS_BODY = 64 * 1024
 # Asked by address by whoever watches the machine; they say nothing about it.
 PROBES = ("/livez", "/readyz")
 _HEADERS = [
@@ -137,6 +139,7 @@ class Door:
         if OPEN.match(path) or (path == "/v1/sessions" and method == "POST"):
             scope["state"]["ctx_anonymous"] = self.runtime.platform_context(trace_id=trace_id)
             if path in ("/sign-in", "/invitation") or not _token(request):
+                receive = _limited(receive, min(limit, STRANGERS_BODY), "Send less, or sign in first.")
                 await self.app(scope, await self._read(request, receive), send)
                 return
         ctx, credential = await self.context(request, trace_id, span)
@@ -265,7 +268,7 @@ def _token(request: Request) -> str | None:
     return cookie
 
 
-def _limited(receive: Receive, limit: int) -> Receive:
+def _limited(receive: Receive, limit: int, remedy: str | None = None) -> Receive:
     seen = 0
 
     async def bounded() -> Message:
@@ -273,7 +276,7 @@ def _limited(receive: Receive, limit: int) -> Receive:
         message = await receive()
         seen += len(message.get("body", b""))
         if seen > limit:
-            raise TooLarge(f"The body may hold {limit} bytes at most.")
+            raise TooLarge(f"The body may hold {limit} bytes at most.", remedy=remedy)
         return message
 
     return bounded

@@ -3,9 +3,11 @@ it holds nothing that its route does not take."""
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import ipaddress
 import re
+from collections import Counter
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 
@@ -21,6 +23,7 @@ from worka.kernel.errors import BadRequest, NotFound
 from worka.kernel.settings import HttpSettings
 
 _HOST = re.compile(r"^(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?$")
+_SHORT = 64 * 1024
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
@@ -96,7 +99,9 @@ async def json_body(request: Request, receive: Receive, limit: int) -> tuple[Rec
             raise UnsupportedBody(f"The body is {request.headers.get('content-type', 'of no named type')[:80]!r}.")
         if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
             raise UnsupportedBody("The body is encoded (Content-Encoding).")
-        value = strict_json.loads(body)
+        # A long one is read beside the others who are served meanwhile, not before them.
+        short = len(body) <= _SHORT
+        value = strict_json.loads(body) if short else await asyncio.to_thread(strict_json.loads, body)
     told = False
 
     async def again() -> Message:
@@ -116,8 +121,8 @@ async def exact(request: Request) -> None:
     if not isinstance(route, APIRoute):
         return
     known, lists = _parameters(route)
-    given = [name for name, _ in request.query_params.multi_items()]
-    for name in given:
+    given = Counter(name for name, _ in request.query_params.multi_items())
+    for name, times in given.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             raise UnknownParameter(
@@ -125,7 +130,7 @@ async def exact(request: Request) -> None:
                 field=f"/query/{name[:60]}",
                 known=sorted(known),
             )
-        if given.count(name) > 1 and name not in lists:
+        if times > 1 and name not in lists:
             raise UnknownParameter(f"{name!r} stands twice in the query.", field=f"/query/{name}", known=sorted(known))
     body = getattr(request.state, "json", None)
     if route.body_field is None and body not in (None, {}):

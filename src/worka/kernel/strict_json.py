@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from typing import Any
 
 from worka.kernel.errors import BadRequest
@@ -42,16 +41,18 @@ def loads(raw: bytes) -> Any:
         ) from error
     except ValueError as error:  # an integer of thousands of digits
         raise Unreadable("A number in the body has too many digits.", field="/body") from error
-    for pointer, problem in _faults(value, "/body", 0):
-        raise Unreadable(f"{pointer or '/'}: {problem}", field=pointer)
+    if (fault := _fault(value, 0)) is not None:
+        steps, problem = fault
+        pointer = "/".join(["/body", *reversed(steps)])[:200]
+        raise Unreadable(f"{pointer}: {problem}", field=pointer)
     return value
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in found if names.count(name) > 1)
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         raise Unreadable(f"The name {twice[:80]!r} stands twice in one object.", field=twice[:80])
     return found
 
@@ -60,25 +61,28 @@ def _constant(name: str) -> Any:
     raise Unreadable(f"{name} is not JSON.", field="/body")
 
 
-def _faults(value: Any, pointer: str, depth: int) -> Iterator[tuple[str, str]]:
+def _fault(value: Any, depth: int) -> tuple[list[str], str] | None:
+    """The first fault: the steps to it, the innermost first, and what it is. The way is put together only where there is
+    one: a long name above a long list would be copied for every item."""
     if isinstance(value, str):
-        if (problem := _text(value)) is not None:
-            yield pointer, problem
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            yield pointer, "the number is too large"
-    elif isinstance(value, int):
+        problem = _text(value)
+        return None if problem is None else ([], problem)
+    if isinstance(value, float):
+        return None if math.isfinite(value) else ([], "the number is too large")
+    if isinstance(value, int):
         if abs(value) > SAFE_INTEGER:
-            yield pointer, "an integer beyond 2^53 - 1 is not read alike everywhere: send it as a string"
-    elif isinstance(value, (dict, list)):
+            return [], "an integer beyond 2^53 - 1 is not read alike everywhere: send it as a string"
+        return None
+    if isinstance(value, (dict, list)):
         if depth >= DEPTH:
-            yield pointer[:200], f"nested deeper than {DEPTH} levels"
-            return
+            return [], f"nested deeper than {DEPTH} levels"
         for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
             if isinstance(name, str) and (problem := _text(name)) is not None:
-                yield pointer, f"in a name: {problem}"
-                return
-            yield from _faults(inner, f"{pointer}/{name}", depth + 1)
+                return [], f"in a name: {problem}"
+            if (fault := _fault(inner, depth + 1)) is not None:
+                fault[0].append(str(name))
+                return fault
+    return None
 
 
 def _text(text: str) -> str | None:
