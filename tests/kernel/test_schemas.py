@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 from worka.kernel import schemas
 
 SLOW = "^(a+)+$"
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 DEEP: dict[str, Any] = {
     "$defs": {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(40)} | {"d40": {"type": "string"}},
     "$ref": "#/$defs/d0",
@@ -40,13 +41,24 @@ def took(schema: dict[str, Any], value: Any) -> float:
     ("schema", "value"),
     [
         ({"properties": {"x": {"pattern": SLOW}}}, {"x": "a" * 40 + "!"}),
+        ({"properties": {"x": {"$schema": DIALECT, "pattern": SLOW}}}, {"x": "a" * 40 + "!"}),
+        ({"allOf": [{"$schema": "http://json-schema.org/draft-07/schema#", "pattern": SLOW}]}, "a" * 40 + "!"),
         ({"patternProperties": {SLOW: {}}, "additionalProperties": False}, {"a" * 40 + "!": 1}),
         ({"items": {"pattern": "^(([a-z])+.)+[A-Z]([a-z])+$"}}, ["a" * 5000] * 50),
         (DEEP, "x"),
         ({"uniqueItems": True}, [{"n": n} for n in range(20_000)]),
         ({"anyOf": [{"items": {"anyOf": [{"const": n} for n in range(300)]}}] * 20}, list(range(-3000, 0))),
     ],
-    ids=["pattern", "names", "long texts", "references that double", "unique objects", "alternatives"],
+    ids=[
+        "pattern",
+        "dialect",
+        "another dialect",
+        "names",
+        "long texts",
+        "references that double",
+        "unique objects",
+        "alternatives",
+    ],
 )
 def test_a_costly_schema_is_over_in_a_moment(schema: dict[str, Any], value: Any) -> None:
     assert took(schema, value) < 1.0
@@ -89,3 +101,26 @@ def test_the_verdict_is_that_of_json_schema(schema: Any, value: Any) -> None:
     ours = {error.json_path for error in schemas.errors(schema, value)}
     theirs = {error.json_path for error in Draft202012Validator(schema).iter_errors(value)}
     assert ours == theirs
+
+
+def test_checking_a_schema_is_over_in_a_moment_however_long_it_is() -> None:
+    wide = {"properties": {f"p{number}": {"type": "string"} for number in range(20_000)}}
+    kinds = {"type": [1, *map(str, range(9000))]}
+    patterns = {"anyOf": [{"pattern": f"a{number}"} for number in range(10_000)]}
+    for schema in (wide, kinds, patterns):
+        began = time.thread_time()
+        with schemas.allowance(20_000):
+            assert "steps" in schemas.check(schema)[0]
+        assert time.thread_time() - began < 2
+    assert schemas.check({"properties": {f"p{number}": {"type": "string"} for number in range(500)}}) == []
+    assert "not a JSON Schema" in schemas.check({"type": "text"})[0]
+    assert "RE2" in schemas.check({"pattern": "(?=a)"})[0]
+
+
+def test_the_schemas_of_one_document_share_what_checking_may_take() -> None:
+    one, two = ({"properties": {f"{name}{number}": {} for number in range(40)}} for name in "ab")
+    with schemas.allowance(1500):
+        assert schemas.check(one) == []
+        assert "steps" in schemas.check(two)[0]
+        assert schemas.check(one) == [], "what was found sound is not looked at again"
+    assert schemas.check(two) == [], "the control: by itself"

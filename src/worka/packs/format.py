@@ -9,7 +9,6 @@ from functools import cache
 from importlib import resources
 from typing import Annotated, Any, Literal
 
-import jsonschema
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from worka.broker.templates import TemplateError, roots
@@ -66,13 +65,8 @@ _NOT_FOR_INJECTION = frozenset(
 
 def _checked_schema(value: dict[str, Any] | None) -> dict[str, Any] | None:
     """The schema, if it is one that can be applied. Raises ValueError."""
-    if value is not None:
-        try:
-            jsonschema.Draft202012Validator.check_schema(value)
-        except jsonschema.SchemaError as error:
-            raise ValueError(f"not a JSON Schema: {error.message}") from error
-        if faults := schemas.faults(value):
-            raise ValueError("; ".join(faults[:3]))
+    if value is not None and (faults := schemas.check(value)):
+        raise ValueError("; ".join(faults[:3]))
     return value
 
 
