@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from tests.packs.registered import another_workspace, attachment, release
 from tests.packs.test_registration import lock, small, tree
-from tests.workspaces.world import World, world
+from tests.workspaces.world import World, somebody_waits, world
+from worka.kernel.context import Context
 from worka.kernel.errors import Conflict
 from worka.packs import service
 from worka.packs.lifecycle.errors import NameTaken, ToolShadowed
@@ -66,3 +68,27 @@ async def test_a_pack_whose_tool_shadows_an_attached_one_is_not_attached(world: 
     ctx = world.ctx("owner")
     ctx.workspace_id = await another_workspace(world, "owner")
     assert (await service.attach(ctx, evil))["state"] == "attached"
+
+
+@pytest.mark.capability("MAN-4")
+async def test_of_two_packs_that_shadow_each_other_only_one_is_attached_at_once(world: World) -> None:
+    first, second = [await release(world, pack, tools=("search",)) for pack in ("acme.web", "evil.web")]
+    written, go_on = asyncio.Event(), asyncio.Event()
+
+    async def before_commit(_ctx: Context, payload: dict[str, Any]) -> None:
+        if payload["pack"] == "acme.web":
+            written.set()
+            await go_on.wait()
+
+    world.subscribers.on("attachment.attached", before_commit)
+    one = asyncio.ensure_future(service.attach(world.ctx("owner"), first))
+    await written.wait()
+    two = asyncio.ensure_future(service.attach(world.ctx("owner"), second))
+    waiting = asyncio.ensure_future(somebody_waits(world))
+    await asyncio.wait({two, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    go_on.set()
+    assert (await one)["state"] == "attached"
+    (said,) = await asyncio.gather(two, return_exceptions=True)
+    waiting.cancel()
+    assert isinstance(said, ToolShadowed), "the second sees what the first is about to commit"
+    assert [row["pack"] for row in await world.rows("attachment")] == ["acme.web"]

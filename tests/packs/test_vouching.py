@@ -9,6 +9,7 @@ import pytest
 
 from tests.packs.conftest import Packs
 from tests.packs.registry_support import ask, policy, public_key, published, released, trust
+from tests.packs.test_registration import SERVER, lock, small, tree
 from tests.packs.test_registry_rules import envelope, key, root
 from worka.governance import service as governance
 from worka.kernel.context import Context
@@ -102,6 +103,37 @@ async def test_an_attachment_that_waits_for_approval_is_checked_again_when_it_is
     await place.approve(two["approval_id"])
     (row,) = await place.world.rows("attachment", "id = %s", two["id"])
     assert (row["state"], row["reason"]) == ("detached", "attachment_superseded")
+
+
+@pytest.mark.capability(
+    "LIF-7", part="a release is signed with the publisher's key, and policy can demand that it is trusted"
+)
+async def test_an_attachment_that_waits_for_a_pack_is_checked_again_when_that_pack_serves(place: Packs) -> None:
+    found = [{"name": "find", "description": "Says what it is given.", "side_effect": "read_only"}]
+    needed = await place.register(
+        small(publisher="umbra", name="maps", tools=found), lock(), tree(SERVER.replace("def say", "def find"))
+    )
+    assert needed["state"] == "released", needed["error"]
+    release = await released(place, dependencies=[{"pack": "umbra.maps", "tools": ["find"]}])
+    ours, theirs = await public_key(place), await public_key(place, "umbra")
+    for one in (needed, release):
+        await vouching.sign(place.ctx(), one["id"])
+    await policy(place, require_signature=True)
+    await trust(place, await operator(place), acme=([ours], 1), umbra=([theirs], 1))
+    waiting = await service.attach(place.ctx(), release["id"])
+    assert waiting["state"] == "awaiting_dependency"
+
+    await trust(place, await operator(place), acme=([key()], 1), umbra=([theirs], 1))
+    there = await service.attach(place.ctx(), needed["id"])
+    assert there["state"] == "attached"
+    (row,) = await place.world.rows("attachment", "id = %s", waiting["id"])
+    assert row["state"] == "awaiting_dependency", "its key is trusted no more"
+
+    await service.detach(place.ctx(), there["id"], "test")
+    await trust(place, await operator(place), acme=([ours], 1), umbra=([theirs], 1))
+    assert (await service.attach(place.ctx(), needed["id"]))["state"] == "attached"
+    (row,) = await place.world.rows("attachment", "id = %s", waiting["id"])
+    assert row["state"] == "attached", "the control: trusted, it goes on by itself"
 
 
 @pytest.mark.capability("LIF-7", part="an attachment moves to a trusted release alone, where policy demands that")

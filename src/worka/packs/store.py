@@ -168,6 +168,11 @@ async def lock_pack(conn: Connection, workspace_id: str, pack: str) -> None:
     await conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 13))", (f"{workspace_id}/{pack}",))
 
 
+async def lock_tools(conn: Connection, workspace_id: str) -> None:
+    """The tools of a workspace change one attachment at a time: comparing them and adding to them belong together."""
+    await conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 23))", (workspace_id,))
+
+
 async def insert_attachment(conn: Connection, row: Row) -> None:
     """A new attachment, requested."""
     await conn.execute(

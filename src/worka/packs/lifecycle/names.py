@@ -68,15 +68,16 @@ def shadowing(
     `tool_shadowed`: another publisher's pack offers a tool of this very name. `tool_confusable`: one of a name that reads
     like it, whoever offers it: nobody needs `search` beside `se_arch`."""
     found = []
-    there = list(attached)
+    there: dict[str, list[Mapping[str, Any]]] = {}
+    for other in attached:
+        if other["pack"] != pack:
+            there.setdefault(skeleton(other["tool"]), []).append(other)
     for tool in tools:
-        for other in there:
-            if other["pack"] == pack:
-                continue
+        for other in there.get(skeleton(tool), ()):
             named = f"{other['pack']}.{other['tool']}"
             if tool == other["tool"]:
                 if other["publisher"] != publisher:
                     found.append({"tool": tool, "other": named, "code": "tool_shadowed"})
-            elif skeleton(tool) == skeleton(other["tool"]):
+            else:
                 found.append({"tool": tool, "other": named, "code": "tool_confusable"})
     return found

@@ -156,8 +156,10 @@ async def attach(ctx: Context, release_id: str, *, mode: str = "pinned", mounts:
 
 
 async def _refuse_shadows(ctx: Context, release: Row) -> None:
-    """Raises ToolShadowed where a tool of this release may be taken for one that is attached here."""
+    """Raises ToolShadowed where a tool of this release may be taken for one that is attached here. Holds whoever else compares
+    tools here until the end of the transaction: of two that shadow each other the second sees the first."""
     assert ctx.workspace_id is not None
+    await store.lock_tools(ctx.conn, ctx.workspace_id)
     pack, tools = f"{release['publisher']}.{release['name']}", [tool["name"] for tool in release["tools"]]
     there = await lifecycle.attached_tools(ctx.conn, ctx.workspace_id)
     if found := names.shadowing(pack, release["publisher"], tools, there):
@@ -382,7 +384,7 @@ async def connection_activated(ctx: Context, payload: dict[str, Any]) -> None:
         if held is None or held[0]["state"] != "awaiting_connection":
             continue
         row, release, usable = held
-        if usable and await vouching.attachable(ctx, release, workspace):
+        if usable:
             await _serve_or_wait(ctx, row, release, {"kind": "connection", "id": payload["connection_id"]})
 
 
@@ -401,7 +403,11 @@ async def release_lifted(ctx: Context, payload: dict[str, Any]) -> None:
 
 
 async def _serve_or_wait(ctx: Context, row: Row, release: Row, cause: Row) -> None:
-    """Grants what is there; serves if nothing required is missing."""
+    """Grants what is there; serves if nothing required is missing. What waited and would not be attached by now waits on: the
+    policy and the trust root of the moment count."""
+    waited = row["state"] in ("awaiting_connection", "awaiting_dependency")
+    if waited and not await vouching.attachable(ctx, release, row["workspace_id"]):
+        return
     missing: list[Row] = []
     for need in rules.connection_needs(release["manifest"]):
         found = await store.active_connection(
