@@ -15,7 +15,7 @@ from tests.packs.test_manifest import changed, good
 from tests.packs.test_registration import lock, small, tree
 from worka.cli import starter
 from worka.packs import checking, later, manifest, schema, service
-from worka.packs.errors import ManifestInvalid
+from worka.packs.errors import LockInvalid, ManifestInvalid
 from worka.packs.folder import Source
 
 LATER: dict[str, Any] = {
@@ -57,6 +57,8 @@ def test_a_new_pack_has_nothing_wrong_and_each_thing_that_is_broken_in_it_is_tol
         assert error.pointer == pointer
         assert error.message
         assert error.fix
+    both = replace(source, files={**source.files, manifest.OLDER_PLACE: source.files[manifest.PLACE]})
+    assert [error.message for error in checking.check(both).errors] == ["the files hold worka/aip.json and aip.json"]
     files = {name: data for name, data in source.files.items() if name != "requirements.lock"}
     told = checking.check(replace(source, files={**files, "x.py": b"def ("}))
     assert told.ok
@@ -154,6 +156,44 @@ async def test_a_manifest_among_the_files_that_says_something_else_is_refused(pl
     assert row["state"] == "draft", "the control: the same document, laid out otherwise"
     again = await service.register(place.ctx(), row["manifest"], lock_text=lock(), files=encoded)
     assert again["id"] == row["id"], "the document as it was understood, as an artifact carries it, is the same"
+
+
+@pytest.mark.capability("MAN-1", part="one manifest, in the request and among the files")
+async def test_a_manifest_in_its_other_place_and_a_lock_among_the_files_say_the_same_or_are_refused(
+    place: Packs,
+) -> None:
+    said, harmless = small(), json.dumps(small(description="harmless")).encode()
+    same = json.dumps(said).encode()
+    older = {key: value for key, value in said.items() if key not in ("schema_version", "publisher")} | {
+        "tenant": "acme"
+    }
+    refused: tuple[tuple[dict[str, bytes], str], ...] = (
+        ({"worka/aip.json": harmless}, manifest.OLDER_PLACE),
+        ({"aip.json": harmless}, manifest.PLACE),
+        ({"worka/aip.json": same, "aip.json": same}, manifest.PLACE),
+    )
+    for files, where in refused:
+        with pytest.raises(ManifestInvalid, match="the files hold"):
+            await _register(place, said, {**tree(), **files}, place=where)
+    for other in (b"", b"six==1.17.0", b"\xff", lock().encode().replace(b"sha256:", b"sha256:0", 1)):
+        with pytest.raises(LockInvalid, match=r"another requirements\.lock"):
+            await _register(place, said, {**tree(), "requirements.lock": other})
+    assert await place.world.rows("release") == []
+    laid_out = b"# a comment\n\n" + lock().encode()
+    both = {**tree(), "aip.json": json.dumps(older).encode(), "requirements.lock": laid_out}
+    row = await _register(place, older, both, place=manifest.OLDER_PLACE)
+    assert row["state"] == "draft", (
+        "the control: the older form in its older place, and the same lock laid out otherwise"
+    )
+    again = await _register(place, row["manifest"], both)
+    assert again["id"] == row["id"], "as an artifact carries it"
+
+
+async def _register(
+    packs: Packs, document: dict[str, Any], files: dict[str, bytes], place: str = manifest.PLACE
+) -> dict[str, Any]:
+    encoded = {name: base64.b64encode(data).decode() for name, data in files.items()}
+    return await service.register(packs.ctx(), document, lock_text=lock(), files=encoded, place=place)
 
 
 def test_an_older_manifest_without_tools_discovers_them_and_says_so() -> None:

@@ -5,6 +5,7 @@ That arguments and environment reach a server as they are written: tests/hostile
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ def test_the_name_and_version_of_a_package_are_names_and_never_options(name: str
             manifest.read(of(**change))
 
 
+HASH = " --hash=sha256:" + "0" * 64
 PIN = "a==1 --hash=sha256:" + "0" * 64
 
 
@@ -46,3 +48,23 @@ def test_a_lock_holds_no_option_no_address_and_no_weaker_hash() -> None:
     for line in LINES:
         with pytest.raises(LockInvalid):
             read_lock(f"{PIN}\n{line}\n")
+
+
+LONG = (
+    "a==1" + " " * 300_000 + "x", "a==1" + HASH + " " * 300_000 + "x", "a==1" + HASH * 4000 + " x", "a==1 ;" + HASH * 4000 + "x",
+    "a==1 ; " + "(" * 3000 + HASH, "a==1 ; python_version" + " " * 300_000 + HASH, "a" * 300_000 + "!" + HASH,
+    "a[" + ", " * 100_000 + HASH, "a==1 ; " + "python_version>'3' and " * 5000 + "python_version>'3'" + HASH,
+)  # fmt: skip
+
+
+@pytest.mark.capability("RUN-5", part="archives")
+def test_a_long_line_of_a_lock_is_refused_at_once() -> None:
+    began = time.thread_time()
+    for line in LONG:
+        with pytest.raises(LockInvalid):
+            read_lock(f"{PIN}\n{line}\n")
+    assert time.thread_time() - began < 5
+    marked = "a[x, y]  ==  1 ;  python_version > '3'" + HASH * 200
+    assert read_lock(marked.replace(" --hash", " \\\n    --hash")).text == f"{' '.join(marked.split())}\n", (
+        "the control"
+    )

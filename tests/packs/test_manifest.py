@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,35 @@ def test_unknown_fields_are_told_with_the_nearest_name_and_not_read() -> None:
     assert [str(item) for item in found.outbound_domains] == ["api.acme.test"]
     # What was not said counts as the worst.
     assert found.declared_tools["now"].side_effect == "destructive"
+
+
+@pytest.mark.capability("MAN-3")
+def test_of_very_many_unknown_fields_some_are_told_and_the_rest_are_counted() -> None:
+    _, notices = manifest.read(good() | {f"unknown_{number}": 1 for number in range(120)})
+    assert len(notices) == manifest.MOST_TOLD + 1
+    assert "and 70 more fields" in notices[-1].message
+    _, one = manifest.read(good() | {"unknown_0": 1})
+    assert len(one) == 1, "the control"
+    began = time.thread_time()
+    with pytest.raises(ManifestInvalid, match="100000 fields are none of") as refused:
+        manifest.read(good() | {f"unknown_{number}": 1 for number in range(100_000)})
+    assert time.thread_time() - began < 10
+    assert len(refused.value.extra["warnings"]) <= manifest.MOST_TOLD
+
+
+@pytest.mark.capability("MAN-1")
+def test_of_very_many_errors_the_first_are_told() -> None:
+    document = good()
+    document["dependencies"] = ["acme/maps"] * 100_000
+    document["runtime"]["env"] = {f"not a name {number}": "x" for number in range(100_000)}
+    began = time.thread_time()
+    with pytest.raises(ManifestInvalid) as refused:
+        manifest.read(document, place=manifest.OLDER_PLACE)
+    assert time.thread_time() - began < 10
+    told = refused.value.extra
+    assert len(told["errors"]) == manifest.MOST_TOLD + 1
+    assert told["errors"][-1]["message"] == "there are more errors"
+    assert len(told["warnings"]) < 200
 
 
 def test_the_older_root_level_form_is_mapped_and_says_what_to_rename() -> None:

@@ -94,6 +94,19 @@ async def test_a_wrong_manifest_or_lock_leaves_nothing_behind(place: Packs) -> N
     assert await place.world.rows("release") == []
 
 
+@pytest.mark.capability("IDN-8")
+async def test_of_who_may_not_register_nothing_but_the_manifest_is_read(place: Packs) -> None:
+    unread: tuple[dict[str, Any], ...] = (
+        {"lock_text": "no lock"}, {"lock_text": lock(), "files": {"server.py": "no base64!"}}
+    )  # fmt: skip
+    for given in unread:
+        with pytest.raises(Denied):
+            await service.register(place.ctx("viewer"), small(), **given)
+        with pytest.raises(LockInvalid):
+            await service.register(place.ctx(), small(), **given)
+    assert await place.world.rows("release") == []
+
+
 @pytest.mark.capability("MAN-4")
 @pytest.mark.timeout(300)
 async def test_a_version_never_changes_its_contents(place: Packs) -> None:

@@ -39,7 +39,7 @@ def check(source: Source) -> Verdict:
     warnings = [warning for warning in warnings if warning.pointer not in {error.pointer for error in errors}]
     errors += _lock(manifest, source)
     if source.is_tree:
-        errors += manifests.absent_files(manifest, source.files)
+        errors += manifests.absent_files(manifest, source.files) + manifests.two_places(source.files)
         errors += _start(manifest, source)
         warnings += _code(source)
         if (package := manifest.runtime.package) and package.lock not in source.files:

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from worka.broker.rules import RuleProblem, declared, parse_rules
-from worka.kernel import strict_json
+from worka.kernel import schemas, strict_json
 from worka.packs import format as models
 from worka.packs import later
 from worka.packs.errors import ManifestInvalid
@@ -34,12 +34,16 @@ __all__ = [
     "published_schema",
     "read",
     "schema",
+    "two_places",
     "understood",
     "unserved",
 ]
 
 PLACE = "worka/aip.json"
 OLDER_PLACE = "aip.json"
+MOST_TOLD = 50
+"""Unknown fields that are told one by one, and errors that are; of more it is said that there are more."""
+MOST_UNKNOWN = 200
 
 
 @dataclass(frozen=True)
@@ -58,13 +62,19 @@ class Notice:
 def read(raw: Any, *, place: str = PLACE) -> tuple[Manifest, list[Notice]]:
     """The manifest and its warnings. `place` is where it stood: at the root, the older names are mapped.
 
-    Raises ManifestInvalid with `errors` (pointer, message, fix), all of them at once.
+    Raises ManifestInvalid with `errors` (pointer, message, fix), all of them at once up to MOST_TOLD.
     """
+    with schemas.allowance():
+        return _read(raw, place)
+
+
+def _read(raw: Any, place: str) -> tuple[Manifest, list[Notice]]:
     if not isinstance(raw, dict):
         raise ManifestInvalid(errors=[Notice("", "the manifest is not a JSON object", "write one JSON object").body()])
     data: dict[str, Any] = copy.deepcopy(raw)
     notices = _map_older(data) if place == OLDER_PLACE else []
     errors: list[Notice] = []
+    unknown: list[list[int | str]] = []
     manifest: Manifest | None = None
     # Unknown fields are taken out and told; the second round then sees only what is known.
     for _round in range(2):
@@ -73,15 +83,26 @@ def read(raw: Any, *, place: str = PLACE) -> tuple[Manifest, list[Notice]]:
             errors = []
             break
         except ValidationError as problem:
-            unknown = [
-                e for e in problem.errors(include_input=False, include_url=False) if e["type"] == "extra_forbidden"
+            forbidden = [
+                e["loc"]
+                for e in problem.errors(include_input=False, include_url=False)
+                if e["type"] == "extra_forbidden"
             ]
             errors = _errors(problem, data)
-            for error in unknown:
-                notices.append(_unknown(_loc(error["loc"], data)))
-                _remove(data, _loc(error["loc"], data))
-            if not unknown:
+            if len(unknown) + len(forbidden) > MOST_UNKNOWN:
+                many = f"{len(unknown) + len(forbidden)} fields are none of {SCHEMA_VERSION}"
+                errors.insert(0, Notice("", many, f"remove them; more than {MOST_UNKNOWN} are not looked at"))
                 break
+            for loc in forbidden:
+                unknown.append(path := _loc(loc, data))
+                _remove(data, path)
+            if not forbidden:
+                break
+    notices += [_unknown(path) for path in unknown[:MOST_TOLD]]
+    if (more := len(unknown) - MOST_TOLD) > 0:
+        notices.append(
+            Notice("", f"and {more} more fields are none of {SCHEMA_VERSION}; they were not read", "remove them")
+        )
     if manifest is not None:
         errors = _across(manifest)
     if errors or manifest is None:
@@ -114,6 +135,13 @@ def absent_files(manifest: Manifest, names: Collection[str]) -> list[Notice]:
             step = key.replace("~", "~0").replace("/", "~1")
             found.append(Notice(f"/views/{step}/path", f"there is no file {view.path}", "add it, or correct the path"))
     return found
+
+
+def two_places(names: Collection[str]) -> list[Notice]:
+    """What is the matter where the files hold the manifest in both its places: readers would differ in which one they read."""
+    if PLACE not in names or OLDER_PLACE not in names:
+        return []
+    return [Notice("", f"the files hold {PLACE} and {OLDER_PLACE}", f"keep {PLACE} alone")]
 
 
 def other_document(contents: bytes, manifest: Manifest, place: str) -> list[Notice]:
@@ -152,7 +180,7 @@ def _map_older(data: dict[str, Any]) -> list[Notice]:
     dependencies = data.get("dependencies")
     if not isinstance(dependencies, list):
         return notices
-    for index, item in enumerate(dependencies):
+    for index, item in enumerate(dependencies[: 2 * MOST_TOLD]):
         if isinstance(item, str) and item.count("/") == 1:
             dependencies[index] = {"pack": item.replace("/", "."), "tools": []}
             notices.append(
@@ -257,7 +285,7 @@ def _other_member(kind: str, loc: tuple[int | str, ...], value: Any) -> bool:
 
 
 def _pointer(path: list[int | str]) -> str:
-    return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path)
+    return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path)[:300]
 
 
 def _remove(data: Any, path: list[int | str]) -> None:
@@ -267,10 +295,11 @@ def _remove(data: Any, path: list[int | str]) -> None:
 
 
 def _unknown(path: list[int | str]) -> Notice:
-    near = difflib.get_close_matches(str(path[-1]), _known_names(), n=1)
+    name = str(path[-1])[:80]
+    near = difflib.get_close_matches(name, _known_names(), n=1)
     return Notice(
         _pointer(path),
-        f"{path[-1]} is not a field of {SCHEMA_VERSION}; it was not read",
+        f"{name} is not a field of {SCHEMA_VERSION}; it was not read",
         f"did you mean {near[0]}? Otherwise remove it" if near else "remove it",
     )
 
@@ -320,6 +349,9 @@ def _errors(problem: ValidationError, data: dict[str, Any]) -> list[Notice]:
             fix = _PATTERN_FIXES.get(str(path[-1]) if path else "", f"match {context.get('pattern')}")
         else:
             fix = _FIXES.get(kind, message)
+        if len(found) >= MOST_TOLD and _pointer(path) not in found:
+            found[""] = Notice("", "there are more errors", "correct these first")
+            break
         # A union tells one error per member; the first about a place is the most useful.
         found.setdefault(_pointer(path), Notice(_pointer(path), message, fix))
     return list(found.values())

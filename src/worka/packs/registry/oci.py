@@ -1,13 +1,11 @@
-"""A release as an OCI artifact: a manifest and its layers, each under its own digest; and the layout on this machine's disk
-that holds them (OCI image layout 1.0). The same release always makes the same bytes. Blocking; nothing of it is run.
+"""A release as an OCI artifact: a manifest and its layers, each under its own digest; and the store on this machine's disk
+that holds them, by digest and without an index (ADR 0104). The same release always makes the same bytes. Blocking; nothing of it is run.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
-import json
 import os
 import re
 import tarfile
@@ -22,7 +20,6 @@ from worka.kernel.errors import Problem
 from worka.packs import trees
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
-INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 ARTIFACT_TYPE = "application/vnd.worka.pack.release.v1"
 AIP_TYPE = "application/vnd.worka.pack.manifest.v1+json"
 LOCK_TYPE = "application/vnd.worka.pack.lock.v1+text"
@@ -190,32 +187,19 @@ def _untar(data: bytes) -> dict[str, bytes]:
     return found
 
 
-# the layout ---------------------------------------------------------------------------------------------------------
+# the store ----------------------------------------------------------------------------------------------------------
 def root(objects: Path) -> Path:
-    """Where the layout of an instance lies."""
+    """Where the store of an instance lies."""
     return objects / "oci"
 
 
-def keep(objects: Path, artifact: Artifact, name: str) -> None:
-    """Puts an artifact into the layout: its blobs, then its manifest, then its line in the index. Twice is the same."""
+def keep(objects: Path, artifact: Artifact) -> None:
+    """Puts an artifact into the store: its blobs, then its manifest. Twice is the same."""
     base = root(objects)
     (base / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
-    _write(base / "oci-layout", canonical.dumps({"imageLayoutVersion": "1.0.0"}))
     for digest, data in artifact.blobs.items():
         _write(_blob(base, digest), data)
     _write(_blob(base, artifact.digest), artifact.manifest)
-    entry = {
-        **_descriptor(MANIFEST_TYPE, artifact.manifest),
-        "artifactType": ARTIFACT_TYPE,
-        "annotations": {_NOTE + "ref.name": name},
-    }
-    with (base / ".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        index = base / "index.json"
-        there = json.loads(index.read_bytes())["manifests"] if index.exists() else []
-        if all(item["digest"] != artifact.digest for item in there):
-            document = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [*there, entry]}
-            _write(index, canonical.dumps(document), again=True)
 
 
 def load(objects: Path, digest: str) -> Artifact:
@@ -240,9 +224,9 @@ def _blob(base: Path, digest: str) -> Path:
     return base / "blobs" / "sha256" / digest.removeprefix("sha256:")
 
 
-def _write(path: Path, data: bytes, again: bool = False) -> None:
+def _write(path: Path, data: bytes) -> None:
     """All of it or nothing, and on the disk before its name is. What is there and was damaged is written anew."""
-    if not again and path.exists() and path.read_bytes() == data:
+    if path.exists() and path.read_bytes() == data:
         return
     fd, temporary = tempfile.mkstemp(prefix=".new.", dir=path.parent)
     with os.fdopen(fd, "wb") as file:

@@ -7,6 +7,7 @@ import configparser
 import csv
 import hashlib
 import io
+import itertools
 import os
 import re
 from dataclasses import dataclass
@@ -21,10 +22,12 @@ from worka.packs.errors import LockInvalid
 from worka.packs.runtime import digest
 from worka.packs.runtime.errors import CodeAtInstall, EntryPointMissing, RecordMismatch
 
-_REQUIREMENT = re.compile(
-    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[A-Za-z0-9._,\s-]*\])?\s*==\s*(?P<version>[A-Za-z0-9][A-Za-z0-9.!+_-]*)"
-    r"\s*(?P<marker>;[^#]*?)?(?P<hashes>(?:\s+--hash=sha256:[0-9a-f]{64})+)\s*"
+_PIN = re.compile(
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[A-Za-z0-9._, -]*\])? ?== ?(?P<version>[A-Za-z0-9][A-Za-z0-9.!+_-]*)"
+    r" ?(?:;(?P<marker>[^#]*))?"
 )
+_HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
+_MOST_LINE, _MOST_MARKER = 64 * 1024, 4000
 
 
 _MEGABYTE = 1024 * 1024
@@ -64,20 +67,26 @@ def read_lock(text: str) -> Lock:
     pins: dict[str, str] = {}
     lines: list[str] = []
     for number, raw in enumerate(joined.splitlines(), 1):
-        line = re.sub(r"(^|\s)#.*$", "", raw).strip()
-        if not line:
+        words = re.sub(r"(^|\s)#.*$", "", raw).split()
+        if not words:
             continue
-        match = _REQUIREMENT.fullmatch(line)
+        line = " ".join(words)
+        hashes = len(list(itertools.takewhile(_HASH.fullmatch, reversed(words))))
+        match = _PIN.fullmatch(" ".join(words[:-hashes])) if hashes and len(raw) <= _MOST_LINE else None
         if match is None:
             raise LockInvalid(f"Requirement {number} is not `name==version --hash=sha256:…`: {line[:120]}")
-        if match["marker"]:
-            try:
-                Marker(match["marker"].lstrip("; "))
-            except InvalidMarker as error:
-                raise LockInvalid(f"Requirement {number} has a marker that is none: {line[:120]}") from error
+        if (marker := match["marker"]) is not None and not _is_marker(marker.strip()):
+            raise LockInvalid(f"Requirement {number} has a marker that is none: {line[:120]}")
         pins[canonicalize_name(match["name"])] = match["version"]
-        lines.append(" ".join(line.split()))
+        lines.append(line)
     return Lock("\n".join(lines) + "\n" if lines else "", pins)
+
+
+def _is_marker(text: str) -> bool:
+    try:
+        return len(text) <= _MOST_MARKER and bool(Marker(text))
+    except (InvalidMarker, RecursionError):
+        return False
 
 
 @dataclass(frozen=True)

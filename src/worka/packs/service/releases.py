@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
-
-from packaging.utils import canonicalize_name
 
 from worka.kernel import schemas, telemetry
 from worka.kernel.context import Context, Resource
@@ -21,15 +20,13 @@ from worka.kernel.paths import Paths
 from worka.kernel.redact import redact, text
 from worka.packs import actions, events, model, rules, store, trees
 from worka.packs import manifest as manifests
-from worka.packs.errors import LockInvalid, ManifestInvalid, ReleaseNotFound, VersionTaken
+from worka.packs.errors import ManifestInvalid, ReleaseNotFound, VersionTaken
 from worka.packs.lifecycle import names
 from worka.packs.lifecycle import store as lifecycle
 from worka.packs.lifecycle.errors import NameTaken
 from worka.packs.registry import oci
 from worka.packs.registry.service import artifacts
-from worka.packs.runtime.npm import read_lock as read_npm_lock
-from worka.packs.runtime.record import read_lock
-from worka.packs.service import exposure, hosting
+from worka.packs.service import exposure, handed_in, hosting
 
 Row = dict[str, Any]
 log = logging.getLogger("worka.packs")
@@ -58,36 +55,21 @@ async def register(
     tree: dict[str, bytes] | None = None,
     origin: Row | None = None,
     artifact: oci.Artifact | None = None,
+    drafted: Callable[[Row], Awaitable[None]] | None = None,
 ) -> Row:
     """The release of this manifest, as a draft that a worker builds; the one that is there when the same was sent
     before. `files` are base64 as they were sent, `tree` the same as bytes; `origin` says of what was fetched, where from, and
-    `artifact` is what came, kept as it came. What is only tried leaves nothing on the disk.
+    `artifact` is what came, kept as it came; `drafted` runs in the transaction that makes or renews a release of it. What is
+    only tried leaves nothing on the disk.
 
-    Raises ManifestInvalid, LockInvalid (before anything is written), Denied, VersionTaken.
+    Raises ManifestInvalid, Denied (both before the rest of what was sent is looked at), LockInvalid, VersionTaken.
     """
-    manifest, notices = manifests.read(raw, place=place)
+    # Both beside those who are served meanwhile: what was sent may be long.
+    manifest, notices = await asyncio.to_thread(manifests.read, raw, place=place)
     package = manifest.runtime.package
     if (unserved := manifests.unserved(manifest)) or package is None:
         told = [notice.body() for notice in notices]
         raise ManifestInvalid(errors=[notice.body() for notice in unserved], warnings=told)
-    _check_lock(package, lock_text)
-    if package.ecosystem != "path":
-        tree = {}
-    elif tree is None:
-        tree = trees.decode(files or {})
-    else:
-        tree = trees.check(tree)
-    if package.ecosystem == "path" and not tree:
-        raise LockInvalid("A `path` package is sent along as `files`.", code="tree_invalid")
-    wrong = manifests.absent_files(manifest, tree) if tree else []
-    if place in tree:
-        wrong += manifests.other_document(tree[place], manifest, place)
-    if wrong:
-        raise ManifestInvalid(
-            errors=[notice.body() for notice in wrong], warnings=[notice.body() for notice in notices]
-        )
-    document = manifests.understood(manifest)
-    contents = rules.contents_digest(document, lock_text, trees.digests(tree))
     facts = {
         "pack": manifest.pack,
         "publisher": manifest.publisher,
@@ -95,41 +77,22 @@ async def register(
         "source": package.ecosystem,
     }
     await ctx.require(actions.REGISTER.name, Resource("pack", manifest.pack, ctx.workspace_id, facts), **facts)
-    objects = Paths(ctx.settings.home).objects
-    if artifact is not None and not ctx.undone:
-        await asyncio.to_thread(oci.keep, objects, artifact, f"{manifest.pack} {manifest.version}")
-    if tree and not ctx.undone:
-        await asyncio.to_thread(trees.keep, objects, contents, tree)
+    given = await asyncio.to_thread(handed_in.read, manifest, lock_text, files=files, tree=tree)
+    document, contents = given.document, given.contents
     source: Row = {
         "contents": contents,
         "ecosystem": package.ecosystem,
-        "files": trees.digests(tree),
+        "files": trees.digests(given.tree),
         "attempt": 1,
         "warnings": [notice.body() for notice in notices],
     }
+    await _keep(ctx, manifest, given, artifact)
     async with ctx.transaction() as conn:
         assert ctx.tenant_id is not None
-        await store.lock_identity(conn, ctx.tenant_id, manifest.publisher)
-        there = await store.release_of(conn, manifest.publisher, manifest.name, manifest.version)
-        if there is not None and there["source"]["contents"] == contents and there["state"] != "failed":
+        there = await _before(ctx, manifest, contents)
+        if there is not None and _same(there, contents):
             return there
-        holder = await store.publisher_workspace(conn, manifest.publisher)
-        if there is None:
-            await _refuse_squatting(ctx, manifest)
-        if holder is not None and holder != ctx.workspace_id:
-            raise VersionTaken(
-                f"The publisher {manifest.publisher} belongs to another workspace of this tenant.",
-                code="publisher_taken",
-                remedy="Use a publisher name of your own.",
-            )
         if there is not None:
-            # What was never published may still change under its version; what was published may not.
-            if there["source"]["contents"] != contents and (
-                there["state"] != "failed" or there["failed_stage"] not in ("draft", "built")
-            ):
-                raise VersionTaken(
-                    f"{manifest.pack} {manifest.version} is registered with other contents.", release_id=there["id"]
-                )
             model.RELEASE.check(there["state"], "draft")
             source["attempt"] = int(there["source"].get("attempt", 1)) + 1
             await store.redraft_release(conn, there["id"], document, lock_text, source)
@@ -154,6 +117,9 @@ async def register(
         row = await store.release(conn, release_id)
         assert row is not None
         await artifacts.note_source(ctx, row, origin)
+        kept = await artifacts.source_of(conn, release_id, contents)
+        if artifact and drafted and kept and kept["artifact_digest"] == artifact.digest:
+            await drafted(row)
         await store.enqueue_registration(conn, ctx.tenant_id, release_id, source["attempt"])
         ctx.record(
             events.release(
@@ -169,6 +135,54 @@ async def register(
         return row
 
 
+async def _before(ctx: Context, manifest: manifests.Manifest, contents: str) -> Row | None:
+    """The release that stands under this name and version, or None. Until the end of the transaction nobody else registers
+    under this publisher. Raises VersionTaken, NameTaken."""
+    assert ctx.tenant_id is not None
+    await store.lock_identity(ctx.conn, ctx.tenant_id, manifest.publisher)
+    there = await store.release_of(ctx.conn, manifest.publisher, manifest.name, manifest.version)
+    if there is not None and _same(there, contents):
+        return there
+    holder = await store.publisher_workspace(ctx.conn, manifest.publisher)
+    if there is None:
+        await _refuse_squatting(ctx, manifest)
+    if holder is not None and holder != ctx.workspace_id:
+        raise VersionTaken(
+            f"The publisher {manifest.publisher} belongs to another workspace of this tenant.",
+            code="publisher_taken",
+            remedy="Use a publisher name of your own.",
+        )
+    # What was never published may still change under its version; what was published may not.
+    if there is None or there["source"]["contents"] == contents:
+        return there
+    if there["state"] != "failed" or there["failed_stage"] not in ("draft", "built"):
+        raise VersionTaken(
+            f"{manifest.pack} {manifest.version} is registered with other contents.", release_id=there["id"]
+        )
+    return there
+
+
+def _same(there: Row, contents: str) -> bool:
+    return bool(there["source"]["contents"] == contents and there["state"] != "failed")
+
+
+async def _keep(
+    ctx: Context, manifest: manifests.Manifest, given: handed_in.HandedIn, artifact: oci.Artifact | None
+) -> None:
+    """Writes what a row will name, once it may be registered: what is refused or only tried leaves nothing on the disk that
+    all share. Outside of the transaction, which does not wait for a disk. Raises VersionTaken, NameTaken."""
+    async with ctx.transaction() as conn:
+        there = await _before(ctx, manifest, given.contents)
+        source = there and await artifacts.source_of(conn, there["id"], given.contents)
+    if ctx.undone:
+        return
+    objects = Paths(ctx.settings.home).objects
+    if artifact is not None and (not source or source["artifact_digest"] == artifact.digest):
+        await asyncio.to_thread(oci.keep, objects, artifact)
+    if given.tree:
+        await asyncio.to_thread(trees.keep, objects, given.contents, given.tree)
+
+
 async def _refuse_squatting(ctx: Context, manifest: manifests.Manifest) -> None:
     """Raises NameTaken for a new identity that may be taken for one of another publisher. Names are compared one
     registration after another, so that two that clash are not registered at once."""
@@ -179,19 +193,6 @@ async def _refuse_squatting(ctx: Context, manifest: manifests.Manifest) -> None:
     clash = names.squatting(manifest.publisher, manifest.name, ctx.workspace_id, known)
     if clash is not None:
         raise NameTaken(f"{clash.because[:1].upper()}{clash.because[1:]}.", code=clash.code, other=clash.other)
-
-
-def _check_lock(package: manifests.Package, lock_text: str) -> None:
-    if package.ecosystem == "npm":
-        read_npm_lock(lock_text, package.name, package.version)
-        return
-    lock = read_lock(lock_text)
-    if package.ecosystem == "pypi":
-        pinned = lock.pins.get(canonicalize_name(package.name))
-        if pinned is None:
-            raise LockInvalid(f"{package.lock} does not pin {package.name} itself.")
-        if pinned != package.version:
-            raise LockInvalid(f"{package.lock} pins {package.name} {pinned}, the manifest says {package.version}.")
 
 
 async def run_registration(ctx: Context, release_id: str, *, stages: int = len(model.RELEASE_ROAD)) -> Row:

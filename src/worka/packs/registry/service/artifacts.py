@@ -53,6 +53,11 @@ async def note_source(ctx: Context, release: Row, origin: Row | None) -> Row:
     return row
 
 
+async def source_of(conn: Connection, release_id: str, contents: str) -> Row | None:
+    """Where a release with these contents comes from; `artifact_digest` is what it was fetched as."""
+    return await store.source(conn, release_id, contents)
+
+
 async def keep(ctx: Context, release: Row) -> Row:
     """The artifact of a release, in the layout and on record; made now if it is not there yet. Raises ArtifactProblem where
     the files that were sent are not there any more."""
@@ -69,7 +74,7 @@ async def keep(ctx: Context, release: Row) -> Row:
         artifact = await asyncio.to_thread(oci.load, objects, source["artifact_digest"])
     else:
         artifact = await asyncio.to_thread(_made, objects, release)
-        await asyncio.to_thread(oci.keep, objects, artifact, _name(release))
+        await asyncio.to_thread(oci.keep, objects, artifact)
     async with ctx.transaction() as conn:
         if source is None:
             # Registered before there was a registry.
