@@ -593,6 +593,7 @@ CALLS: dict[str, Entry] = {
     ),
     "packs.registry.add_review": refused(lambda s, c, a: s.add_review(c, new(a, "review"))),
     "packs.registry.reviews": reads(lambda s, c, a: s.reviews(c, a.release)),
+    "packs.registry.lock_attestations": deployment(LOCK, lambda s, c, a: s.lock_attestations(c, a.release)),
     "packs.registry.lock_policy": deployment(LOCK, lambda s, c, a: s.lock_policy(c, a.tenant)),
     "packs.registry.policies": reads(lambda s, c, a: s.policies(c, a.ws)),
     "packs.registry.add_policy": refused(
@@ -621,6 +622,7 @@ CALLS: dict[str, Entry] = {
     "packs.carriers": reads(lambda s, c, a: s.carriers(c, [a.running])),
     "packs.living_workers": deployment(BEAT, lambda s, c, a: s.living_workers(c, 60, "nobody")),
     "packs.lock_pack": deployment(LOCK, lambda s, c, a: s.lock_pack(c, a.ws, "acme.notes")),
+    "packs.lock_tools": deployment(LOCK, lambda s, c, a: s.lock_tools(c, a.ws)),
     "packs.insert_attachment": refused(lambda s, c, a: s.insert_attachment(c, new(a, "attached"))),
     "packs.attachment": reads(lambda s, c, a: s.attachment(c, a.attached)),
     "packs.attachment_for_update": reads(lambda s, c, a: s.attachment_for_update(c, a.attached)),

@@ -91,18 +91,15 @@ def test_the_same_release_is_the_same_artifact_and_any_other_byte_is_another() -
 )
 def test_a_layout_gives_back_what_was_kept_and_says_so_when_a_byte_of_it_changed(tmp_path: Path) -> None:
     made = oci.build(MANIFEST, "lock", FILES)
-    oci.keep(tmp_path, made, "acme.notes 1.0.0")
-    oci.keep(tmp_path, made, "acme.notes 1.0.0")
+    oci.keep(tmp_path, made)
+    oci.keep(tmp_path, made)
     assert oci.load(tmp_path, made.digest) == made
-    index = json.loads((tmp_path / "oci" / "index.json").read_text())
-    assert [entry["digest"] for entry in index["manifests"]] == [made.digest]
-    assert json.loads((tmp_path / "oci" / "oci-layout").read_text()) == {"imageLayoutVersion": "1.0.0"}
     layer = tmp_path / "oci" / "blobs" / "sha256" / made.layers[-1]["digest"].removeprefix("sha256:")
     layer.write_bytes(layer.read_bytes().replace(b"print('x')", b"print('!')"))
     with pytest.raises(oci.ArtifactProblem) as changed:
         oci.load(tmp_path, made.digest)
     assert changed.value.reason == "artifact_damaged"
-    oci.keep(tmp_path, made, "acme.notes 1.0.0")
+    oci.keep(tmp_path, made)
     assert oci.load(tmp_path, made.digest) == made, "what was damaged is written anew"
     layer.unlink()
     with pytest.raises(oci.ArtifactProblem, match="not there any more"):
@@ -257,6 +254,30 @@ def test_two_of_two_keys_are_two_keys_and_not_one_that_signed_twice() -> None:
     assert (both.state, set(both.keys)) == ("trusted", {one[2], two[2]})
     twice = roots.verdict(held, "acme", digest, [envelope(digest, one, one), envelope(digest, one)], NOW)
     assert twice.reason == "signature_below_threshold"
+
+
+@pytest.mark.capability("LIF-7", part="signatures and trust roots: threshold, rotation, expiry, replay")
+def test_a_key_that_vouches_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    operator, one, two = key(), key(), key()
+    digest, asked = "sha256:" + "a" * 64, []
+    held = root(operator, keys=[operator], publishers={"acme": ([one, two], 2)})
+    real = dsse.verifies
+    monkeypatch.setattr(dsse, "verifies", lambda *given: asked.append(given[0]) or real(*given))
+    found = roots.verdict(held, "acme", digest, [*[envelope(digest, one)] * 16, envelope(digest, one, two)], NOW)
+    assert (found.state, sorted(asked)) == ("trusted", sorted((one[1], two[1])))
+
+
+@pytest.mark.capability("LIF-7", part="signatures and trust roots: threshold, rotation, expiry, replay")
+def test_an_envelope_is_small_and_signed_once_by_each_key() -> None:
+    one, two = key(), key()
+    digest = "sha256:" + "a" * 64
+    assert len(dsse.read(envelope(digest, one, two))[1]) == 2, "the control"
+    for wrong in (envelope(digest, one, one), envelope(digest, one, payload=b"x" * dsse.MOST_BYTES)):
+        with pytest.raises(dsse.EnvelopeProblem):
+            dsse.read(wrong)
+    # A payload that just fits leaves no room for its signature.
+    with pytest.raises(dsse.EnvelopeProblem, match="more than 16384 bytes"):
+        dsse.read(envelope(digest, one, payload=b"x" * (dsse.MOST_BYTES // 4 * 3)))
 
 
 @pytest.mark.capability("LIF-7", part="signatures and trust roots: threshold, rotation, expiry, replay")

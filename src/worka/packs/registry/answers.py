@@ -138,6 +138,7 @@ class MarketRelease(Answer):
     because: str
     trust: ReleaseTrust
     reviewed: bool
+    reviewed_by_publisher: bool
     digest: str | None
     dependencies: list[str]
     connections: list[str]

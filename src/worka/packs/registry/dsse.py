@@ -18,7 +18,8 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT = "https://in-toto.io/Statement/v1"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "https://worka.dev/build/release/v1"
-MOST_BYTES = 64 * 1024
+MOST_BYTES = 16 * 1024
+"""Of an envelope: its payload as base64, and its signatures."""
 MOST_SIGNATURES = 16
 Row = dict[str, Any]
 
@@ -82,7 +83,7 @@ def read(given: Mapping[str, Any]) -> tuple[bytes, list[tuple[str, str]]]:
     if given.get("payloadType") != PAYLOAD_TYPE:
         raise EnvelopeProblem("it is no in-toto envelope")
     raw, signatures = given.get("payload"), given.get("signatures")
-    if not isinstance(raw, str) or len(raw) > MOST_BYTES * 2:
+    if not isinstance(raw, str) or len(raw) > MOST_BYTES:
         raise EnvelopeProblem("it has no payload, or one too large")
     try:
         payload = base64.b64decode(raw, validate=True)
@@ -90,12 +91,16 @@ def read(given: Mapping[str, Any]) -> tuple[bytes, list[tuple[str, str]]]:
         raise EnvelopeProblem("its payload is not base64") from error
     if not isinstance(signatures, list) or not 0 < len(signatures) <= MOST_SIGNATURES:
         raise EnvelopeProblem(f"it has no signature, or more than {MOST_SIGNATURES}")
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     for item in signatures:
         key, signature = (item.get("keyid"), item.get("sig")) if isinstance(item, Mapping) else (None, None)
         if not isinstance(key, str) or not isinstance(signature, str) or len(key) > 128 or len(signature) > 256:
             raise EnvelopeProblem("a signature has no keyid or no sig")
         pairs.append((key, signature))
+    if len({key for key, _ in pairs}) != len(pairs):
+        raise EnvelopeProblem("a key signed it twice")
+    if len(raw) + sum(len(key) + len(signature) for key, signature in pairs) > MOST_BYTES:
+        raise EnvelopeProblem(f"it has more than {MOST_BYTES} bytes")
     return payload, pairs
 
 
@@ -119,8 +124,7 @@ def said(payload: bytes) -> Statement:
 
 
 def signers(given: Mapping[str, Any], keys: Mapping[str, str]) -> set[str]:
-    """The ids of those keys (id -> public key) whose signature over the payload holds. Each counts once, however often it
-    signed. Raises EnvelopeProblem."""
+    """The ids of those keys (id -> public key) whose signature over the payload holds. Raises EnvelopeProblem."""
     payload, pairs = read(given)
     data = pae(PAYLOAD_TYPE, payload)
     return {key for key, signature in pairs if key in keys and verifies(keys[key], signature, data)}

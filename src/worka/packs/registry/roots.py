@@ -173,14 +173,15 @@ def verdict(
     elsewhere = False
     for given in envelopes:
         try:
-            found = dsse.signers(given, keys)
-            about = dsse.said(dsse.read(given)[0]).digest
+            here = dsse.said(dsse.read(given)[0]).digest == digest
+            # A key that vouches already is not asked again, however many envelopes it signed.
+            found = dsse.signers(given, {key: public for key, public in keys.items() if key not in good})
         except dsse.EnvelopeProblem:
             continue
-        if about != digest:
+        if here:
+            good |= found
+        else:
             elsewhere = elsewhere or bool(found)
-            continue
-        good |= found
     if len(good) >= role.threshold:
         return Verdict(
             "trusted", "signature_trusted", f"{len(good)} of {role.threshold} keys needed vouch.", tuple(sorted(good))

@@ -181,7 +181,8 @@ async def put_listing(conn: Connection, row: Mapping[str, Any]) -> Row:
 
 
 async def market(conn: Connection, tenant_id: str, release_ids: Sequence[str]) -> list[Row]:
-    """What this tenant may see of these releases, in full: its own that can be attached, and what others listed for it."""
+    """What this tenant may see of these releases: its own that can be attached, and what others listed for it. Of manifest and
+    tools what a page shows, of envelopes the newest few, what a known key signed before what merely came."""
     cursor = await conn.execute("select * from worka.market(%s, %s)", (tenant_id, list(release_ids)))
     return await cursor.fetchall()
 
@@ -224,6 +225,11 @@ async def keys(conn: Connection, workspace_id: str, publisher: str | None, after
         (workspace_id, publisher, publisher, after, after, limit),
     )
     return await cursor.fetchall()
+
+
+async def lock_attestations(conn: Connection, release_id: str) -> None:
+    """Envelopes of a release are counted and added one after another: holds until the end of the transaction."""
+    await conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 29))", (release_id,))
 
 
 async def add_attestation(conn: Connection, row: Mapping[str, Any]) -> Row | None:
@@ -354,9 +360,11 @@ async def stale_private(conn: Connection, workspace_id: str, after: str | None, 
 
 
 async def sources_and_images(conn: Connection, workspace_id: str, after: str | None, limit: int) -> list[Row]:
-    """Each artifact with its release's contents and manifest, and what was attested of it: for comparing."""
+    """Each artifact with its release's contents and what its manifest says of the source, and what was attested of it: for
+    comparing."""
     cursor = await conn.execute(
-        "select a.contents, r.source->>'contents' as release_contents, r.manifest, (select coalesce(jsonb_agg(t.envelope"  # noqa: S608
+        "select a.contents, r.source->>'contents' as release_contents,"  # noqa: S608 - constants
+        " jsonb_build_object('source', r.manifest->'source') as manifest, (select coalesce(jsonb_agg(t.envelope"
         " order by t.id), '[]') from worka.attestation t where t.tenant_id = a.tenant_id and t.release_id = a.release_id"
         f" and t.digest = a.digest) as envelopes, {_ARTIFACT} where a.workspace_id = %s"
         " and (%s::text is null or a.id < %s) order by a.id desc limit %s",

@@ -10,7 +10,7 @@ from worka.kernel.db import Connection
 from worka.kernel.paths import Paths
 from worka.packs import actions as pack_actions
 from worka.packs import store as packs
-from worka.packs.registry import oci, rules, store
+from worka.packs.registry import oci, roots, rules, store
 from worka.packs.registry.errors import (
     ArtifactInvalid,
     DestinationNotFound,
@@ -23,7 +23,6 @@ from worka.packs.registry.service import destinations, vouching
 from worka.packs.service import reading, releases
 
 Row = dict[str, Any]
-PACK_TOOLS = 100
 
 
 async def search(
@@ -48,15 +47,15 @@ async def search(
         more = rows[limit - 1]["release_id"] if len(rows) > limit else None
         page = [row["release_id"] for row in rows[:limit]]
         full = {row["release_id"]: row for row in await store.market(conn, ctx.tenant_id, page)}
-        return [await _shown(ctx, conn, full[found]) for found in page if found in full], more
+        return await _shown(ctx, conn, [full[found] for found in page if found in full]), more
 
 
 async def listing(ctx: Context, workspace_id: str, release_id: str) -> Row:
     """One release of the market: purpose, installable, trusted, publisher, dependencies, reach. Raises ListingNotFound."""
     async with ctx.transaction() as conn:
         await ctx.require(pack_actions.VIEW.name, Resource("pack", "*", workspace_id))
-        row = await _market_row(ctx, conn, release_id)
-        return await _shown(ctx, conn, row)
+        (shown,) = await _shown(ctx, conn, [await _market_row(ctx, conn, release_id)])
+        return shown
 
 
 async def _market_row(ctx: Context, conn: Connection, release_id: str) -> Row:
@@ -67,10 +66,14 @@ async def _market_row(ctx: Context, conn: Connection, release_id: str) -> Row:
     return rows[0]
 
 
-async def _shown(ctx: Context, conn: Connection, row: Row) -> Row:
+async def _shown(ctx: Context, conn: Connection, rows: list[Row]) -> list[Row]:
+    trusted = await vouching.verdicts(conn, [(row["publisher"], row["digest"], row["envelopes"]) for row in rows])
+    return [_listed(ctx, row, trust) for row, trust in zip(rows, trusted, strict=True)]
+
+
+def _listed(ctx: Context, row: Row, trust: roots.Verdict) -> Row:
     manifest = row["manifest"]
     own = row["tenant_id"] == ctx.tenant_id
-    trust = await vouching.verdict(conn, row["publisher"], row["digest"], row["envelopes"])
     repository, revision = rules.source_of(manifest)
     withdrawn = row["state"] == "withdrawn"
     installable = row["release_state"] == "released" and (own or row["state"] == "listed")
@@ -88,19 +91,14 @@ async def _shown(ctx: Context, conn: Connection, row: Row) -> Row:
         "installable": installable,
         "because": _because(row, own, withdrawn),
         "trust": vouching.trust_shown(trust),
-        "reviewed": row["reviewed"],
+        # Of another tenant's it is the publisher's own word: nobody here has looked.
+        "reviewed": own and row["reviewed"],
+        "reviewed_by_publisher": not own and row["reviewed"],
         "digest": row["digest"],
         "dependencies": [item["pack"] for item in manifest.get("dependencies", [])],
         "connections": sorted({item["provider"] for item in manifest.get("connections", [])}),
         "reach": [item if isinstance(item, str) else item["host"] for item in manifest.get("outbound_domains", [])],
-        "tools": [
-            {
-                "name": tool["name"],
-                "description": (tool.get("description") or "")[:1000],
-                "side_effect": tool["side_effect"],
-            }
-            for tool in row["tools"][:PACK_TOOLS]
-        ],
+        "tools": row["tools"],
         "license": manifest.get("license"),
         "source": {"repository": repository, "revision": revision},
         "since": row["since"],
@@ -211,11 +209,9 @@ async def _take(ctx: Context, artifact: oci.Artifact, envelopes: list[Row], orig
         tree=dict(found.files),
         origin={**origin, "artifact_digest": artifact.digest},
         artifact=artifact,
+        # A release that was here before, of whichever workspace, keeps its own word: who may sign adds to it.
+        drafted=lambda made: vouching.carry_over(ctx, made, artifact.digest, envelopes),
     )
     async with ctx.transaction() as conn:
-        # Only what stands under the contents that came: a release that was here before keeps its own word.
-        source = await store.source(conn, row["id"], row["source"]["contents"])
-        if source is not None and source["artifact_digest"] == artifact.digest:
-            await vouching.carry_over(ctx, row, artifact.digest, envelopes)
         # Of an installation that was only tried there is nothing to read.
         return await packs.release(conn, row["id"]) or row

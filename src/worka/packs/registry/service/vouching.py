@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -104,8 +105,15 @@ def _platform(ctx: Context) -> Context:
 
 async def verdict(conn: Connection, publisher: str, digest: str | None, envelopes: list[Row]) -> roots.Verdict:
     """What the root in force says of these envelopes, now."""
-    held = await store.trust_root(conn)
-    return roots.verdict(held and held["document"], publisher, digest, envelopes, now())
+    (found,) = await verdicts(conn, [(publisher, digest, envelopes)])
+    return found
+
+
+async def verdicts(conn: Connection, asked: list[tuple[str, str | None, list[Row]]]) -> list[roots.Verdict]:
+    """The same for many (publisher, digest, envelopes): beside those who are served meanwhile, as it is arithmetic."""
+    held, at = await store.trust_root(conn), now()
+    document = held and held["document"]
+    return await asyncio.to_thread(lambda: [roots.verdict(document, *one, at) for one in asked])
 
 
 async def check_attachable(ctx: Context, release: Row, workspace_id: str) -> None:
@@ -259,9 +267,15 @@ async def _known_keys(ctx: Context, release: Row) -> dict[str, str]:
 
 
 async def _attest(ctx: Context, release: Row, digest: str, envelope: Row) -> bool:
-    """Keeps an envelope, and says that a key signed if one did. What no known key signed is kept too, since a later root may
-    know its key; but of it there are a few alone, and it takes no place of what is signed. False: there are too many."""
+    """Keeps an envelope, and says that a key signed if one did, with the signatures that hold alone. What no known key
+    signed is kept too, since a later root may know its key; but of it there are a few alone, and it takes no place of what is
+    signed. False: there are too many."""
     verified = dsse.signers(envelope, await _known_keys(ctx, release))
+    if verified:
+        # What else it claims would be looked at again by everybody who asks whether it holds.
+        payload, pairs = dsse.read(envelope)
+        envelope = dsse.envelope(payload, [pair for pair in pairs if pair[0] in verified])
+    await store.lock_attestations(ctx.conn, release["id"])
     there = await store.attestations(ctx.conn, release["id"])
     same = [row for row in there if row["verified"] == bool(verified)]
     if len(same) >= (MOST_VERIFIED if verified else MOST_ENVELOPES) and all(
