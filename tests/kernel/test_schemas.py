@@ -103,6 +103,15 @@ def test_the_verdict_is_that_of_json_schema(schema: Any, value: Any) -> None:
     assert ours == theirs
 
 
+@pytest.mark.parametrize("dialect", [DIALECT, "http://json-schema.org/draft-07/schema#"])
+def test_a_part_that_names_a_dialect_is_applied_by_the_same_rules(dialect: str) -> None:
+    looks = {"pattern": "(?=a)"}
+    for schema in ({"properties": {"x": looks}}, {"properties": {"x": {"$schema": dialect, **looks}}}):
+        with pytest.raises(re2.error):
+            schemas.errors(schema, {"x": "a"})
+    assert schemas.errors({"properties": {"x": {"$schema": dialect, "pattern": "a"}}}, {"x": "a"}) == [], "the control"
+
+
 def test_checking_a_schema_is_over_in_a_moment_however_long_it_is() -> None:
     wide = {"properties": {f"p{number}": {"type": "string"} for number in range(20_000)}}
     kinds = {"type": [1, *map(str, range(9000))]}
