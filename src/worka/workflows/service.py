@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from worka.approvals import service as approvals
@@ -59,7 +60,8 @@ def _here(ctx: Context) -> tuple[str, str]:
 async def save_definition(ctx: Context, document: dict[str, Any]) -> Row:
     """Saves the next version; the same document as the newest one is that version again. {definition_id, name, version,
     digest, created}. Raises DefinitionInvalid, Denied."""
-    definition = rules.read(document)
+    # Beside those who are served meanwhile: what was sent may be long.
+    definition = await asyncio.to_thread(rules.read, document)
     tenant_id, workspace_id = _here(ctx)
     async with ctx.transaction() as conn:
         await ctx.require(actions.SAVE.name, Resource("workflow", definition.name, workspace_id))
