@@ -305,3 +305,14 @@ def test_the_release_digest_covers_manifest_lock_and_tree() -> None:
         rules.release_digest(one, "lock", "tree2"),
     }
     assert len(digests) == 4
+
+
+@pytest.mark.capability("TOL-1")
+def test_of_two_long_texts_the_beginnings_are_compared_and_that_they_differ_later_is_said() -> None:
+    rows = [f"line {number % 500}" for number in range(60_000)]
+    began = time.thread_time()
+    assert rules.diff("\n".join(rows), "\n".join(rows[::-1])) != ""
+    assert time.thread_time() - began < 5
+    later = rules.diff("\n".join(rows), "\n".join([*rows[:-1], "another"]))
+    assert later == f"… and they differ after line {rules.MOST_LINES}"
+    assert "+two" in rules.diff("one\nthree", "one\ntwo\nthree"), "the control"
