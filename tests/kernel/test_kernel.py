@@ -75,6 +75,17 @@ def test_a_remembered_secret_is_masked_in_every_usual_spelling() -> None:
 def test_token_shaped_text_is_masked_and_plain_words_are_not() -> None:
     assert "abcdef123456" not in redact.text("Authorization: Bearer abcdef123456")
     assert redact.text("the token bucket is full") == "the token bucket is full"
+    signed = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abc-_d"
+    for around in ("{}", "-{}", "x-{} y", '"{}"'):
+        assert redact.text(around.format(signed)) == around.format(redact.MASK)
+
+
+def test_masking_takes_time_that_grows_with_the_text_and_no_faster() -> None:
+    """What a stranger asks for stands in the access log, which is masked."""
+    began = time.thread_time()
+    for part in ("eyJaaaaaaaa-", "eyJaaaaaaaa.aaaaaaa-", "token=  ", "-----BEGIN A ", "password: '", "bearer  "):
+        redact.text(part * 8000)
+    assert time.thread_time() - began < 4
 
 
 @given(

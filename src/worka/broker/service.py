@@ -14,7 +14,7 @@ from worka.broker.schema import NewNetworkException
 from worka.kernel.context import Context, Resource
 from worka.kernel.ids import new_id
 
-_PEM = re.compile(r"(?:\s*-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+\Z")
+_PEM = re.compile(r"\s*(?:-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+\Z")
 
 
 def _workspace(ctx: Context) -> str:

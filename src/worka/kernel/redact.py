@@ -15,7 +15,8 @@ _SHAPES = re.compile(
     r"(?:bearer\s+|basic\s+)?)(?P<value>[^\s\"',;&]{4,})"
     r"|\bbearer\s+[A-Za-z0-9._~+/=-]{8,}"
     r"|\b(?:wk[a-z]{1,3}|gh[pousr]|sk|xox[abp])[_-][A-Za-z0-9_-]{12,}"
-    r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"
+    # Within a run of its characters bounded: one could begin at each dash, and each would look at all the rest.
+    r"|(?:(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}+|\beyJ[A-Za-z0-9_-]{8,1000}+)\.[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]*"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     re.DOTALL,
 )
