@@ -146,7 +146,7 @@ BROKEN: dict[str, tuple[bytes, str, int]] = {
     "a number past every float": (b'{"a": 1e999}', "application/json", 400),
     "NaN": (b'{"a": NaN}', "application/json", 400),
     "deep": (b'{"a": ' + b"[" * 100 + b"]" * 100 + b"}", "application/json", 400),
-    "abysmal": (b"[" * 200_000 + b"]" * 200_000, "application/json", 400),
+    "abysmal": (b"[" * 30_000 + b"]" * 30_000, "application/json", 400),
     "a form": (b"a=1", "application/x-www-form-urlencoded", 415),
     "text": (b"{}", "text/plain", 415),
     "no named type": (b"{}", "", 415),
@@ -205,7 +205,7 @@ def test_of_somebody_who_is_nobody_only_little_is_read(doors: Doors) -> None:
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     with doors.http() as nobody, doors.http() as page, doors.http(doors.a.token) as known:
         assert fault_of(nobody.post("/v1/sessions", content=body, headers=kind), status=413) == ""
-        assert page.post("/sign-in", content=b"a&" * 40_000, headers=form).status_code == 413
+        assert page.post("/sign-in", content=b"email=" + b"a" * 70_000, headers=form).status_code == 413
         # Who has signed in is read, and told what is wrong with it.
         read = known.post(doors.a.ws("/secrets"), content=body, headers=kind)
     assert fault_of(read, status=422) == ""
