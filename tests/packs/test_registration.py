@@ -94,7 +94,7 @@ async def test_a_wrong_manifest_or_lock_leaves_nothing_behind(place: Packs) -> N
     assert await place.world.rows("release") == []
 
 
-@pytest.mark.capability("IDN-8")
+@pytest.mark.capability("IDN-8", part="what is sent to be registered is read after the right")
 async def test_of_who_may_not_register_nothing_but_the_manifest_is_read(place: Packs) -> None:
     unread: tuple[dict[str, Any], ...] = (
         {"lock_text": "no lock"}, {"lock_text": lock(), "files": {"server.py": "no base64!"}}
