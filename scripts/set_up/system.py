@@ -56,6 +56,8 @@ PARTS = (
     Part("docker-registry", program("docker-registry"), tests_only=True),
     # The strong tier of isolation. An instance runs without it, and refuses what requires it.
     Part("runsc", program("runsc"), tests_only=True),
+    # A container engine's runtime, where the deployment starts packs by it; needed as root only.
+    Part("runc", program("runc"), tests_only=True),
     Part("nodejs", program("node"), tests_only=True),
     Part("npm", program("npm"), tests_only=True),
     Part("postgresql-15", path("/usr/lib/postgresql/15/bin/initdb"), tests_only=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -102,6 +103,13 @@ class Site:
 @pytest.fixture(scope="session")
 def site(cluster: Cluster) -> Iterator[Site]:
     """Launcher and host as ever; the broker inside its Internet."""
+    with opened(cluster) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def opened(cluster: Cluster, **settings: str) -> Iterator[Site]:
+    """A site of its own, with these settings of the environment."""
     path = reachable_directory("test-hostile-")
     paths = Paths(path)
     for name, mode in (
@@ -116,6 +124,7 @@ def site(cluster: Cluster) -> Iterator[Site]:
         "WORKA_HOME": str(path),
         "WORKA_DATABASE__URL": cluster.urls.app,
         "SITE_CANARY": HOST_CANARY,
+        **settings,
     }
     told = {"home": str(path), "ca": str(path / "internet.pem"), "environment": environment}
     running: list[subprocess.Popen[Any]] = []

@@ -71,6 +71,11 @@ class PackSettings(_Group):
         description="what every pack is isolated by at least: a sandbox; with a uid and control groups of its own; on a"
         " kernel of its own (needs `runsc`). Where it cannot be had the pack is refused",
     )
+    runtime: Literal["sandbox", "container"] = Field(
+        "sandbox",
+        description="what starts packs: bubblewrap, or a container engine's OCI runtime (needs `runc`, root and control"
+        " groups). Where it cannot be had the pack is refused",
+    )
     sessions: int = Field(
         64, ge=1, le=4096, description="sessions of all tenants on this machine; when it is full, tenants take turns"
     )

@@ -47,6 +47,7 @@ class Host:
         self.builder = Builder(paths.home)
         self.pins = Pins(paths.envs / "pins")
         self.isolation = config.isolation
+        self.runtime = config.runtime
         self.pool = Pool(
             per_attachment=config.sessions_per_attachment,
             per_tenant=config.sessions_per_tenant,
@@ -145,9 +146,9 @@ class Host:
         spec = SessionSpec.read(session)
         required = stricter(spec.isolation, self.isolation)
         revoked = spec.revoked or spec.release_id in self.pool.revoked
-        if (required, revoked) == (spec.isolation, spec.revoked):
+        if (required, revoked, self.runtime) == (spec.isolation, spec.revoked, spec.runtime):
             return spec
-        return SessionSpec.read(session | {"isolation": required, "revoked": revoked})
+        return SessionSpec.read(session | {"isolation": required, "revoked": revoked, "runtime": self.runtime})
 
     async def _invoke(
         self, spec: SessionSpec, tool: str, arguments: dict[str, Any], timeout: float, meta: dict[str, Any]

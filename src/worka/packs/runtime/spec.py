@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from worka.kernel import canonical
 from worka.packs.runtime.errors import SpecInvalid
 from worka.packs.sandbox.spec import CA_INSIDE
-from worka.packs.sandbox.tiers import Tier
+from worka.packs.sandbox.tiers import Runtime, Tier
 
 _CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS")
 
@@ -61,6 +61,8 @@ class SessionSpec(BaseModel):
     network: bool = False
     isolation: Tier = "shared"
     """The tier that whoever attached it requires; the host's own requirement comes on top."""
+    runtime: Runtime = "sandbox"
+    """What starts it; the host's own setting."""
     revoked: bool = False
     """Whether its release was revoked when the call was decided on. What was started before that ends with the revocation."""
     publisher: str = ""
@@ -103,6 +105,7 @@ class SessionSpec(BaseModel):
             "limits": self.limits.model_dump(exclude={"timeout_seconds", "output_bytes"}),
             "network": self.network,
             "isolation": self.isolation,
+            "runtime": self.runtime,
             "ca_bundle_path": ca_bundle_path,
             "runtime_roots": runtime_roots,
         }

@@ -8,11 +8,14 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from worka.packs.sandbox.spec import CA_INSIDE, INSIDE_UID, LaunchSpec
 
+Configured = Callable[[LaunchSpec, list[tuple[str, str]], str], dict[str, Any]]
+"""From a spec, its binds (source, target) and the root's path to the configuration of an OCI runtime."""
 _PLACES: Final = ("/mnt", "/srv", "/media", "/opt")
 _MS_PRIVATE_ALL: Final = 0x40000 | 0x4000
 FAILED: Final = 128  # runsc's exit code when it could not start the pack
@@ -37,8 +40,9 @@ def place(spec: LaunchSpec, others: tuple[str, ...] = ()) -> Path:
     raise OSError(f"none of {', '.join(_PLACES)} is there and free for the pack's bundle")
 
 
-def bundle(spec: LaunchSpec, etc: Path, where: Path) -> None:
-    """Covers `where` and writes the bundle there. In a mount namespace of its own, as its root. Raises OSError."""
+def bundle(spec: LaunchSpec, etc: Path, where: Path, configured: Configured | None = None) -> None:
+    """Covers `where` and writes the bundle there, configured for gVisor or by another. In a mount namespace of its own, as its
+    root. Raises OSError."""
     _mount("none", "/", None, _MS_PRIVATE_ALL, None)
     _mount("tmpfs", str(where), "tmpfs", 0, "size=8m,mode=0755")
     root = where / "rootfs"
@@ -60,7 +64,7 @@ def bundle(spec: LaunchSpec, etc: Path, where: Path) -> None:
             (root / name).mkdir()
             mounts.append((host, host))
     (where / "state").mkdir(mode=0o700)
-    (where / "config.json").write_text(json.dumps(config(spec, mounts, str(root))))
+    (where / "config.json").write_text(json.dumps((configured or config)(spec, mounts, str(root))))
 
 
 def config(spec: LaunchSpec, binds: list[tuple[str, str]], root: str) -> dict[str, Any]:

@@ -23,31 +23,37 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from worka.kernel import memory
-from worka.packs.sandbox import etc, gvisor, seccomp, spares, status, tiers
+from worka.packs.sandbox import etc, gvisor, oci, seccomp, spares, status, tiers
 from worka.packs.sandbox.cgroups import Cgroups, Group
 from worka.packs.sandbox.namespaces import StepFailed
 from worka.packs.sandbox.spares import Box, Spare
 from worka.packs.sandbox.spec import Allowed, LaunchSpec, SpecRefused, read, usr_merge
 
 MAX_MESSAGE = 256 * 1024
-# bubblewrap's outer process and its pid 1 count as processes of the group.
-OWN_PROCESSES = 2
+# MiB and processes that each driver takes of the group itself; of bubblewrap its outer process and its pid 1.
+OWN = {
+    tiers.FILTERED: (0, 2),
+    tiers.KERNEL: (gvisor.OWN_MEMORY, gvisor.OWN_PROCESSES),
+    tiers.CONTAINER: (oci.OWN_MEMORY, oci.OWN_PROCESSES),
+}
 # Ready before they are asked for. More would only help several starts within a few milliseconds.
 SPARES = 2
 _BURY_SECONDS = 0.05
 _INSTALL = "apt-get install -y bubblewrap"
 _KERNEL = "apt-get install -y runsc"
+_CONTAINER = "apt-get install -y runc"
 WEAK = "isolation_too_weak"
 # Of the host's kernel, by driver. gVisor's own kernel numbers processes and shows no group; its platform cannot be in a pid
 # namespace of its own.
 NAMESPACES = {
     tiers.FILTERED: ["user", "pid", "network", "mount", "ipc", "uts", "cgroup"],
     tiers.KERNEL: ["user", "network", "mount", "ipc", "uts"],
+    tiers.CONTAINER: ["user", "pid", "network", "mount", "ipc", "uts", "cgroup"],
 }
 
 
@@ -92,6 +98,7 @@ class Launcher:
             filter_program=seccomp.assemble() if seccomp.supported() else b"",
             separate_uid=os.geteuid() == 0,
             runsc=shutil.which("runsc", path="/usr/bin:/bin:/usr/local/bin:/usr/sbin:/sbin") or "",
+            runc=shutil.which(oci.PROGRAM, path="/usr/bin:/bin:/usr/local/bin:/usr/sbin:/sbin") or "",
         )
         self.selector = selectors.DefaultSelector()
         self.sessions: set[Session] = set()
@@ -104,14 +111,16 @@ class Launcher:
 
     def isolation(self, driver: str = tiers.FILTERED) -> dict[str, Any]:
         """What is in force for every pack that this driver starts here."""
-        installed = self.box.bwrap if driver == tiers.FILTERED else self.box.runsc
+        installed = {
+            tiers.FILTERED: self.box.bwrap, tiers.KERNEL: self.box.runsc, tiers.CONTAINER: self.box.runc
+        }[driver]  # fmt: skip
         found = {
             "driver": driver if installed else "none",
             "cgroup": self.cgroups.describe,
             "uid_separated": self.box.separate_uid,
             # Ours lies over the pack itself; gVisor lays its own over the process that is the pack's kernel.
-            "seccomp": bool(self.box.filter_program) if driver == tiers.FILTERED else bool(installed),
-            "filter": "worka" if driver == tiers.FILTERED else "gvisor",
+            "seccomp": bool(installed) if driver == tiers.KERNEL else bool(self.box.filter_program),
+            "filter": "gvisor" if driver == tiers.KERNEL else "worka",
             "namespaces": NAMESPACES[driver],
             "kernel": "gvisor" if driver == tiers.KERNEL else "host",
         }
@@ -251,16 +260,23 @@ class Launcher:
             raise StepFailed(f"There is no system-call filter for {os.uname().machine}.", "Use x86_64 or aarch64.")
         session.spec = spec
         strong = spec.isolation == tiers.TIERS[0]
-        session.driver = tiers.KERNEL if strong else tiers.FILTERED
-        self._isolated_enough(spec, session.driver)
+        container = not strong and spec.runtime == tiers.RUNTIMES[1]
+        session.driver = tiers.KERNEL if strong else tiers.CONTAINER if container else tiers.FILTERED
+        if container and not self.box.runc:
+            raise StepFailed(
+                "Packs are to be started by a container engine, and its runc is not installed.", _CONTAINER
+            )
+        # Without a group nothing would take the container along with its runtime.
+        self._isolated_enough(replace(spec, isolation=tiers.TIERS[1]) if container else spec, session.driver)
+        own_memory, own_processes = OWN[session.driver]
         broker = self._broker() if spec.network else None
         status_read = status_write = -1
         spare = self._spare()
         try:
             self.cgroups.limit(
                 spare.group,
-                memory_mb=spec.limits.memory_mb + (gvisor.OWN_MEMORY if strong else 0),
-                processes=spec.limits.processes + (gvisor.OWN_PROCESSES if strong else OWN_PROCESSES),
+                memory_mb=spec.limits.memory_mb + own_memory,
+                processes=spec.limits.processes + own_processes,
                 cpus=spec.limits.cpus,
             )
             status_read, status_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -364,7 +380,7 @@ class Launcher:
             return
         session.said = (session.said + chunk)[-16_384:]
         # gVisor's runtime cannot say that it is there: this pipe's end does, and a failure comes before it.
-        if session.driver == tiers.FILTERED:
+        if session.driver != tiers.KERNEL:
             self._begun(session)
 
     def _begun(self, session: Session) -> None:
@@ -396,8 +412,7 @@ class Launcher:
         if session.driver == tiers.KERNEL:
             self._begun(session)  # the end may be seen before the pipe's
         killed = session.killed or oom
-        strong = session.driver == tiers.KERNEL
-        told = status.ending(code, session.said, started=session.started, killed=killed, strong=strong)
+        told = status.ending(code, session.said, started=session.started, killed=killed, driver=session.driver)
         self._tell(session, told | {"oom": oom})
         self._close(session)
 

@@ -11,7 +11,7 @@ import signal
 import socket
 from pathlib import Path
 
-from worka.packs.sandbox import gvisor, netlink
+from worka.packs.sandbox import gvisor, netlink, oci
 from worka.packs.sandbox.cgroups import Group
 from worka.packs.sandbox.spec import LaunchSpec, bwrap_arguments
 from worka.packs.sandbox.tiers import TIERS
@@ -129,20 +129,25 @@ def become_pack(
     status: int,
     separate_uid: bool,
     runsc: str = "",
+    runc: str = "",
 ) -> None:
-    """After `stand_ready`. Never returns normally: replaces this forked process by bubblewrap, or by gVisor's runtime where
-    the pack needs a kernel of its own. Raises StepFailed or OSError before that."""
+    """After `stand_ready`. Never returns normally: replaces this forked process by bubblewrap, by a container engine's runtime
+    where that starts packs, or by gVisor's where the pack needs a kernel of its own. Raises StepFailed or OSError before
+    that."""
+    strong = spec.isolation == TIERS[0]
+    container = spec.runtime == "container" and not strong
     if separate_uid:
+        if container:
+            os.fchown(status, spec.uid, spec.uid)  # the runtime opens it once more, by its name in /proc
         drop_to(spec.uid)
     # After the uid: a change of credentials clears it. The launcher's death must take even a half-made sandbox along.
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     # Doors for the broker are made in a network of ours, before bubblewrap; without doors bubblewrap makes the network
     # itself, and one user namespace fewer is built. Where no control group counts processes, ours must count them.
-    strong = spec.isolation == TIERS[0]
-    ours = strong or broker is not None or "pids" not in group.folders
+    ours = strong or container or broker is not None or "pids" not in group.folders
     if ours:
-        new_user_and_network(mounts=strong)
+        new_user_and_network(mounts=strong or container)
         netlink.loopback_up()
     if broker is not None:
         netlink.every_address_local()
@@ -150,6 +155,8 @@ def become_pack(
     os.umask(0o022)
     if strong:
         _become_gvisor(spec, runsc, etc, standard, status)
+    if container:
+        _become_container(spec, runc, etc, standard, status)
 
     arguments = bwrap_arguments(spec, etc=etc, seccomp_fd=_SECCOMP, status_fd=_STATUS, unshare_net=not ours)
     # Copies far above the places they end up in, so that no dup2 below overwrites one that is still to be placed.
@@ -185,6 +192,20 @@ def _become_gvisor(spec: LaunchSpec, runsc: str, etc: Path, standard: list[int],
     os.write(status, json.dumps({"child-pid": os.getpid()}).encode() + b"\n")
     environ = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(where)}
     os.execve(runsc, gvisor.arguments(where, network=spec.network), environ)  # noqa: S606
+
+
+def _become_container(spec: LaunchSpec, runc: str, etc: Path, standard: list[int], status: int) -> None:
+    """Replaces this process by runc, whose exit code is the pack's. Raises OSError before that."""
+    where = gvisor.place(spec, (runc, str(etc)))
+    gvisor.bundle(spec, etc, where, oci.config)
+    for number, fd in enumerate([_above(fd) for fd in (*standard, status)]):
+        os.dup2(fd, number, inheritable=True)
+    os.closerange(_STATUS + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    os.closerange(_STATUS + 1, 65_536)
+    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+    os.write(_STATUS, json.dumps({"child-pid": os.getpid()}).encode() + b"\n")
+    environ = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(where), "GOMAXPROCS": "1"}
+    os.execve(runc, oci.arguments(where, _STATUS), environ)  # noqa: S606
 
 
 def filled(name: str, content: bytes) -> int:

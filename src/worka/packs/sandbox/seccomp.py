@@ -143,3 +143,39 @@ def assemble(machine: str | None = None) -> bytes:
         program += [_op(_EQ, family, len(_FAMILIES) - left, 0)]
     program += [_op(_RET, _refuse(errno.EAFNOSUPPORT)), _op(_RET, _ALLOW)]
     return b"".join(program)
+
+
+# The same rules in the words of libseccomp, as an OCI runtime is told them.
+def rules(machine: str | None = None) -> dict[str, object]:
+    """The filter as `linux.seccomp` of an OCI configuration. Arguments are compared by the half that the kernel looks at.
+
+    Raises KeyError for another architecture."""
+    column, _ = _ARCHITECTURES[machine or platform.machine()]
+    refused = sorted(name for name, numbers in DENIED.items() if numbers[column] is not None)
+    bits = [1 << bit for bit in range(8, 32) if _NEW_NAMESPACES >> bit & 1]
+    families = [family for family in range(max(_FAMILIES)) if family not in _FAMILIES]
+    return {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": ["SCMP_ARCH_X86_64" if column == 0 else "SCMP_ARCH_AARCH64"],
+        "syscalls": [
+            _rule(refused, errno.EPERM),
+            _rule(["clone3"], errno.ENOSYS),
+            *(_rule(["clone"], errno.EPERM, 0, "SCMP_CMP_MASKED_EQ", bit, bit) for bit in bits),
+            *(
+                _rule(["ioctl"], errno.EPERM, 1, "SCMP_CMP_MASKED_EQ", 0xFFFFFFFF, request)
+                for request in _TERMINAL_INJECTION
+            ),
+            *(
+                _rule(["socket"], errno.EAFNOSUPPORT, 0, "SCMP_CMP_MASKED_EQ", 0xFFFFFFFF, family)
+                for family in families
+            ),
+            _rule(["socket"], errno.EAFNOSUPPORT, 0, "SCMP_CMP_GT", max(_FAMILIES), 0),
+        ],
+    }
+
+
+def _rule(
+    names: list[str], number: int, index: int = 0, op: str = "", value: int = 0, two: int = 0
+) -> dict[str, object]:
+    args = [{"index": index, "value": value, "valueTwo": two, "op": op}] if op else []
+    return {"names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": number, "args": args}

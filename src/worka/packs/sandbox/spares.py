@@ -36,6 +36,8 @@ class Box:
     separate_uid: bool
     runsc: str = ""
     """gVisor's runtime, for packs that need a kernel of their own; empty where it is not installed."""
+    runc: str = ""
+    """A container engine's runtime, where the deployment starts packs by it; empty where it is not installed."""
 
 
 @dataclass(eq=False)
@@ -111,6 +113,7 @@ def _wait(box: Box, group: Group, conn: socket.socket) -> NoReturn:
             status=status,
             separate_uid=box.separate_uid,
             runsc=box.runsc,
+            runc=box.runc,
         )
     except StepFailed as error:
         failure = {"failed": error.reason, "message": error.message, "remedy": error.remedy}

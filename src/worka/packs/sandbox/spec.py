@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from worka.packs.sandbox.tiers import TIERS
+from worka.packs.sandbox.tiers import RUNTIMES, TIERS
 
 UID_RANGE = 65_536
 INSIDE_UID = 1000  # who the pack thinks it is
@@ -102,6 +102,8 @@ class LaunchSpec:
     network: bool
     isolation: str = "shared"
     """The tier that it needs at least (`tiers.py`)."""
+    runtime: str = "sandbox"
+    """What starts it (`tiers.RUNTIMES`)."""
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -148,6 +150,9 @@ def read(raw: Any, allowed: Allowed) -> LaunchSpec:
     isolation = raw.get("isolation", "shared")
     if isolation not in TIERS:
         raise SpecRefused(f"isolation is not one of {', '.join(TIERS)}")
+    runtime = raw.get("runtime", RUNTIMES[0])
+    if runtime not in RUNTIMES:
+        raise SpecRefused(f"runtime is not one of {', '.join(RUNTIMES)}")
     home = allowed.home
     env_path = inside(raw.get("env_path"), (home / "envs",), "env_path")
     binds = [_mount(item, (home / "clones", *allowed.mount_roots)) for item in raw.get("mounts") or []]
@@ -167,6 +172,7 @@ def read(raw: Any, allowed: Allowed) -> LaunchSpec:
         limits=Limits.read(dict(raw.get("limits") or {})),
         network=raw.get("network") is True,
         isolation=isolation,
+        runtime=runtime,
     )
 
 

@@ -6,7 +6,7 @@ import json
 import os
 from typing import Any
 
-from worka.packs.sandbox import gvisor
+from worka.packs.sandbox import gvisor, tiers
 
 
 def lines(said: bytes) -> list[dict[str, Any]]:
@@ -25,13 +25,18 @@ def lines(said: bytes) -> list[dict[str, Any]]:
 
 
 def failure(said: bytes) -> dict[str, Any] | None:
-    """Why it did not get as far as bubblewrap, if it did not."""
-    return next((line for line in lines(said) if "failed" in line), None)
+    """Why it did not get as far as bubblewrap, or a container engine's runtime could not start it."""
+    for line in lines(said):
+        if "failed" in line:
+            return line
+        if line.get("level") in ("error", "fatal") and "msg" in line:
+            return {"failed": "sandbox_unavailable", "message": f"runc: {line['msg']}", "remedy": "worka doctor"}
+    return None
 
 
-def ending(code: int, said: bytes, *, started: bool, killed: bool, strong: bool = False) -> dict[str, Any]:
-    """{exited, signal, set_up} of a wait status; `killed`: by us, or by the kernel for its memory; `strong`: gVisor's
-    runtime, which says nothing but its exit code."""
+def ending(code: int, said: bytes, *, started: bool, killed: bool, driver: str = tiers.FILTERED) -> dict[str, Any]:
+    """{exited, signal, set_up} of a wait status; `killed`: by us, or by the kernel for its memory. gVisor's runtime says
+    nothing but its exit code; a container engine's says what it could not do, which is read before this."""
     exited: int | None = os.waitstatus_to_exitcode(code)
     number: int | None = None
     if exited is not None and (exited < 0 or exited > 128):
@@ -39,6 +44,10 @@ def ending(code: int, said: bytes, *, started: bool, killed: bool, strong: bool 
         number, exited = (-exited if exited < 0 else exited - 128), None
     # Whoever kills bubblewrap itself keeps it from saying how the pack ended: that is a signal, not a failed set-up.
     shot = started and number is not None
-    told = exited != gvisor.FAILED if strong else any("exit-code" in line for line in lines(said))
+    told = {
+        tiers.FILTERED: any("exit-code" in line for line in lines(said)),
+        tiers.KERNEL: exited != gvisor.FAILED,
+        tiers.CONTAINER: True,
+    }[driver]
     set_up = told or killed or shot
     return {"exited": exited, "signal": number, "set_up": set_up}

@@ -16,11 +16,15 @@ TIERS: Final[tuple[Tier, ...]] = ("strong", "separate", "shared")
 CONTROLLERS: Final = ("cpu", "memory", "pids")
 KERNEL: Final = "runsc"
 FILTERED: Final = "bwrap"
+CONTAINER: Final = "runc"
+Runtime = Literal["sandbox", "container"]
+RUNTIMES: Final[tuple[Runtime, ...]] = ("sandbox", "container")
+"""What starts a pack: bubblewrap, or a container engine's OCI runtime. A kernel of its own is gVisor's in both."""
 
 
 def tier_of(isolation: Mapping[str, Any]) -> Tier | None:
     """The tier of an isolation as a launcher reports it; None for one that isolates nothing."""
-    if isolation.get("driver") not in (KERNEL, FILTERED) or not isolation.get("seccomp"):
+    if isolation.get("driver") not in (KERNEL, FILTERED, CONTAINER) or not isolation.get("seccomp"):
         return None
     _, _, controllers = str(isolation.get("cgroup") or "").partition(":")
     if not isolation.get("uid_separated") or not set(CONTROLLERS) <= set(controllers.split(",")):
