@@ -154,6 +154,20 @@ class TreasurySettings(_Group):
     master_key: SecretStr | None = Field(
         None, description="base64 of 32 bytes; without it the file keys/master.key is used"
     )
+    next_master_key: SecretStr | None = Field(
+        None, description="the master key that a rotation goes to, where master_key is set; else it is made"
+    )
+    transit_url: str = Field(
+        "",
+        max_length=400,
+        description="address of a Vault or OpenBao whose transit engine keeps keys/master.sealed; empty: none",
+    )
+    transit_token: SecretStr | None = Field(None, description="its token; better WORKA_TREASURY__TRANSIT_TOKEN_FILE")
+    transit_key: str = Field("worka", max_length=80, description="name of the key there")
+    transit_mount: str = Field("transit", max_length=80, description="where its transit engine is mounted")
+    lock_memory: bool = Field(
+        True, description="keep the memory of processes that hold keys out of swap, where the machine lets them"
+    )
 
 
 class MailSettings(_Group):

@@ -46,6 +46,11 @@ async def _message(ctx: Context, outbox_id: str) -> bool:
             return False
         payload = message["payload"]
         ctx.workspace_id = payload["workspace_id"]
+        if "approval_id" not in payload:
+            await _to_webhooks(ctx, message, plain(message, _address(ctx)))
+            await store.message_done(conn, outbox_id)
+            ctx.failpoint("delivery.queued.before_commit")
+            return True
         approval = await approval_rows.get(conn, payload["approval_id"])
         if approval is not None:
             what = told(message, approval, _address(ctx))
@@ -76,6 +81,13 @@ def told(message: Row, approval: Row, address: str) -> Row:
             **{key: payload[key] for key in ("number", "escalated_to", "decided_by", "because") if key in payload},
         },
     }
+
+
+def plain(message: Row, address: str) -> Row:
+    """What a webhook is told of a secret: names and dates. Pure."""
+    data = message["payload"]
+    link = f"{address}/w/{data['workspace_id']}/secrets/{data['secret_id']}" if address else None
+    return {"type": message["topic"], "timestamp": message["created_at"].isoformat(), "data": {**data, "url": link}}
 
 
 async def _to_webhooks(ctx: Context, message: Row, payload: Row) -> None:

@@ -20,6 +20,8 @@ TYPES = {
     "approval.escalation": "nobody decided in time, so more people may",
     "approval.decided": "it was approved or rejected, or policy asks something else by now",
     "approval.expired": "nobody decided before its end",
+    "secret.expiring": "a secret ends soon, or is due for a new value",
+    "secret.read": "a person has read a secret's value, with a second one's consent",
 }
 """What can be told, and when. A webhook names these, or `approval.*`, or `*`."""
 TEST = "webhook.test"

@@ -1,9 +1,10 @@
 """Problems of the treasury.
 
-NotFound ── SecretNotFound, GrantNotFound      Denied ── NoGrant, EndpointNotBound
-Conflict ── SecretNameTaken, SecretRevoked, InvocationNotRunning
-Invalid ── EndpointInvalid, SecretEmpty, AttachmentUnknown
-Unavailable ── MasterKeyUnreadable, MasterKeyMismatch, SecretUnreadable
+NotFound ── SecretNotFound, GrantNotFound, ReadingNotFound      Denied ── NoGrant, EndpointNotBound
+Conflict ── SecretNameTaken, SecretRevoked, InvocationNotRunning, SecretExpired, NotRotating, DependantsMoved, GrantsUndecided,
+            SigningKeyKept, ReadingOver
+Invalid ── EndpointInvalid, SecretEmpty, AttachmentUnknown, KindNotBindable, DatesInvalid
+Unavailable ── MasterKeyUnreadable, MasterKeyMismatch, SecretUnreadable, SecretReplayed, TreasurySealed, KeyDestroyed
 """
 
 from __future__ import annotations
@@ -86,6 +87,16 @@ class MasterKeyUnreadable(Unavailable):
     default_remedy = "Restore keys/master.key under WORKA_HOME from its backup (32 bytes in base64), mode 0600."
 
 
+class NextKeyMissing(Conflict):
+    """A key that comes from a setting is followed by one that comes from a setting."""
+
+    code, title = "next_master_key_missing", "The key to rotate to is not set"
+    default_remedy = (
+        "Make one (`openssl rand -base64 32`), set WORKA_TREASURY__NEXT_MASTER_KEY for every process, restart them one"
+        " after the other, and ask again."
+    )
+
+
 class MasterKeyMismatch(Unavailable):
     """The tenant's keys were wrapped under another master key."""
 
@@ -98,3 +109,86 @@ class SecretUnreadable(Unavailable):
 
     code, title = "secret_unreadable", "A stored secret does not open"
     default_remedy = "Restore the named item from a backup, or rotate it to a new value."
+
+
+class SecretReplayed(SecretUnreadable):
+    """An older version was put back: it would open, and is not what the secret is."""
+
+    code, title = "secret_replayed", "An older version of a secret was put back"
+    default_remedy = "Rotate the secret to a new value, and find out who wrote to the database."
+
+
+class KeyDestroyed(SecretUnreadable):
+    """The key that it was sealed under was destroyed, on purpose and for good."""
+
+    code, title = "key_destroyed", "The key that this was sealed under was destroyed"
+    default_remedy = "Nothing opens it again; put a new secret into the treasury."
+
+
+class TreasurySealed(Unavailable):
+    """The operator has sealed the treasury."""
+
+    code, title = "treasury_sealed", "The treasury is sealed"
+    default_remedy = "The operator unseals it: `worka treasury unseal`."
+
+
+class SecretExpired(Conflict):
+    """The secret is past its end."""
+
+    code, title = "secret_expired", "The secret is past its end"
+    default_remedy = "Rotate it to a new value: `worka secret rotate ID`."
+
+
+class KindNotBindable(Invalid):
+    """What is signed with, or is the platform's own, is granted to no attachment."""
+
+    code, title = "kind_not_bindable", "A secret of this kind is granted to no attachment"
+    default_remedy = "Put what a pack is to use into the treasury as an API token, a password or other material."
+
+
+class DatesInvalid(Invalid):
+    """An end lies in time to come."""
+
+    code, title = "dates_invalid", "This cannot be the end of a secret"
+    default_remedy = "Name a time to come, or none."
+
+
+class NotRotating(Conflict):
+    """No overlap is under way."""
+
+    code, title = "not_rotating", "No rotation of the secret is under way"
+    default_remedy = "Rotate it with an overlap first: `worka secret rotate ID --overlap MINUTES`."
+
+
+class DependantsMoved(Conflict):
+    """Something else depends on the secret than what was looked at."""
+
+    code, title = "dependants_moved", "What depends on the secret is not what you were shown"
+    default_remedy = "Look at the list again (`worka secret dependants ID`), then rotate."
+
+
+class GrantsUndecided(Conflict):
+    """A rotation asks whether the grants remain."""
+
+    code, title = "grants_undecided", "Say whether the grants of the secret remain"
+    default_remedy = "Send grants: keep or grants: end (`worka secret rotate ID --grants keep`)."
+
+
+class SigningKeyKept(Conflict):
+    """A signing key is its value: another value is another key."""
+
+    code, title = "signing_key_kept", "A signing key is not given another value"
+    default_remedy = "Make a new key and have the operator trust it: `worka registry key new`; then revoke this one."
+
+
+class ReadingOver(Conflict):
+    """The reading was done, is over, or was not agreed to."""
+
+    code, title = "reading_over", "The value cannot be read by this"
+    default_remedy = "Ask for another reading, if it is needed still."
+
+
+class ReadingNotFound(NotFound):
+    """There is no such reading for the caller."""
+
+    code, title = "reading_not_found", "There is no such reading here"

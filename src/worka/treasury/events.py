@@ -9,41 +9,116 @@ from worka.kernel.events import Event
 _GRANT = ("id", "secret_id", "attachment_id", "endpoint")
 
 
-def created(row: dict[str, Any]) -> Event:
-    """treasury.secret.created: a secret lies in the treasury; nobody may use it yet."""
+def created(row: dict[str, Any], generated: bool = False) -> Event:
+    """treasury.secret.created: a secret lies in the treasury; nobody may use it yet. `generated`: its value was made here."""
     after = {"state": row["state"], "version": row["version"], "kind": row["kind"], "purpose": row["purpose"]}
     return Event(
-        "treasury.secret.created", row["id"], row["name"], None, after, lane="secrets", workspace_id=row["workspace_id"]
-    )
+        "treasury.secret.created", row["id"], row["name"], None, after, data={"generated": generated}, lane="secrets",
+        workspace_id=row["workspace_id"],
+    )  # fmt: skip
 
 
-def rotated(row: dict[str, Any], version: int) -> Event:
-    """treasury.secret.rotated: a new value; the next lease has it."""
+def rotated(row: dict[str, Any], version: int, overlap_minutes: int = 0, cause: dict[str, Any] | None = None) -> Event:
+    """treasury.secret.rotated: a new value; the next lease has it. The old one is valid beside it for `overlap_minutes`."""
     before, after = {"version": row["version"]}, {"version": version}
-    return Event(
-        "treasury.secret.rotated",
-        row["id"],
-        row["name"],
-        before,
-        after,
-        lane="secrets",
-        workspace_id=row["workspace_id"],
+    return _event("treasury.secret.rotated", row, before, after, {"overlap_minutes": overlap_minutes}, cause)
+
+
+def overlap_ended(row: dict[str, Any], after: dict[str, Any], by_hand: bool) -> Event:
+    """treasury.secret.overlap_ended: one of the two values of a rotation is gone; `after` says which is left."""
+    before = {"state": row["state"], "version": row["version"], "previous_version": row["previous_version"]}
+    return _event("treasury.secret.overlap_ended", row, before, after, {"by_hand": by_hand})
+
+
+def dated(row: dict[str, Any], after: dict[str, Any]) -> Event:
+    """treasury.secret.dated: when it ends, or how often it is to be rotated, is another."""
+    before = {"expires_at": _moment(row["expires_at"]), "rotate_days": row["rotate_days"]}
+    return _event("treasury.secret.dated", row, before, after)
+
+
+def warned(row: dict[str, Any], level: str, due_at: Any) -> Event:
+    """treasury.secret.warned: it has to have a new value soon, or now."""
+    return _event("treasury.secret.warned", row, data={"level": level, "due_at": _moment(due_at)})
+
+
+def destroyed(row: dict[str, Any], why: str, cause: dict[str, Any] | None = None) -> Event:
+    """treasury.secret.destroyed: its values are gone for good."""
+    return _event(
+        "treasury.secret.destroyed", row, {"state": row["state"]}, {"state": "destroyed"}, {"why": why}, cause
     )
 
 
-def revoked(row: dict[str, Any], why: str, stopped: list[str]) -> Event:
-    """treasury.secret.revoked: no lease is given any more; `stopped` names the attachments that could use it."""
+def revoked(row: dict[str, Any], why: str, stopped: list[str], more: list[str] | None = None) -> Event:
+    """treasury.secret.revoked: no lease is given any more; `stopped` names the attachments that could use it, and
+    `dependants` all that stood on it."""
     before, after = {"state": row["state"]}, {"state": "revoked"}
-    data = {"why": why, "stopped": stopped}
+    data = {"why": why, "stopped": stopped, "dependants": (more or [])[:100]}
+    return _event("treasury.secret.revoked", row, before, after, data)
+
+
+def sealed(on: bool, why: str) -> Event:
+    """treasury.sealed: no value leaves the treasury any more, or `sealed` is false: it does again."""
+    after = {"sealed": on}
     return Event(
-        "treasury.secret.revoked",
-        row["id"],
-        row["name"],
-        before,
-        after,
-        data=data,
-        lane="secrets",
-        workspace_id=row["workspace_id"],
+        "treasury.sealed", "treasury", "treasury", {"sealed": not on}, after, data={"why": why}, lane="secrets"
+    )
+
+
+def master_rotated(before: str, after: str, tenants: int) -> Event:
+    """treasury.master_key.rotated: every tenant's keys are wrapped under another master key."""
+    return Event(
+        "treasury.master_key.rotated", "treasury", "treasury", {"master_key": before}, {"master_key": after},
+        data={"tenants": tenants}, lane="secrets",
+    )  # fmt: skip
+
+
+def rewrapped(tenant_id: str, master_key: str) -> Event:
+    """treasury.key.rewrapped: a tenant's keys are wrapped under another master key."""
+    return Event("treasury.key.rewrapped", tenant_id, after={"master_key": master_key}, lane="secrets")
+
+
+def key_rotated(tenant_id: str, version: int, workspace_id: str) -> Event:
+    """treasury.key.rotated: the tenant has a new data key; its secrets are sealed anew under it."""
+    return Event(
+        "treasury.key.rotated", tenant_id, before={"version": version - 1}, after={"version": version}, lane="secrets",
+        workspace_id=workspace_id,
+    )  # fmt: skip
+
+
+def destruction_asked(row: dict[str, Any]) -> Event:
+    """treasury.keys.destruction_asked: somebody wants the tenant's data keys destroyed."""
+    return _event("treasury.keys.destruction_asked", {**row, "name": ""}, None, {"state": row["state"]}, {
+        "why": row["why"], "reach": row["reach"], "approval_id": row["approval_id"],
+    })  # fmt: skip
+
+
+def destruction_ended(row: dict[str, Any]) -> Event:
+    """treasury.keys.destruction_ended: the tenant's data keys are gone for good, or it was refused."""
+    before, after = {"state": "awaiting_approval"}, {"state": row["state"], "reason": row["reason"]}
+    return _event("treasury.keys.destruction_ended", {**row, "name": ""}, before, after, {"why": row["why"]})
+
+
+def reading_moved(row: dict[str, Any], before: str | None, name: str) -> Event:
+    """treasury.secret.reading: a person asked to read a value, may read it, has read it, or may not any more."""
+    after = {"state": row["state"], "reason": row["reason"]}
+    data = {"secret_id": row["secret_id"], "why": row["why"], "minutes": row["minutes"], "opened_by": row["opened_by"]}
+    return _event("treasury.secret.reading", {**row, "name": name}, {"state": before} if before else None, after, data)
+
+
+def _moment(value: Any) -> str | None:
+    return value.isoformat() if value is not None else None
+
+
+def _event(
+    kind: str,
+    row: dict[str, Any],
+    before: dict[str, Any] | None = None,
+    after: dict[str, Any] | None = None,
+    data: dict[str, Any] | None = None,
+    cause: dict[str, Any] | None = None,
+) -> Event:
+    return Event(
+        kind, row["id"], row["name"], before, after, cause, data or {}, lane="secrets", workspace_id=row["workspace_id"]
     )
 
 

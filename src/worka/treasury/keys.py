@@ -18,13 +18,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from worka.kernel import canonical
-from worka.kernel.paths import Paths
-from worka.kernel.settings import Settings
 from worka.treasury.errors import MasterKeyUnreadable
 
-FILE = "master.key"
 _SIZE = 32
 _NONCE = 12
+_OF_ITSELF = frozenset({"id", "wrap", "root"})
 
 
 class Unopened(Exception):
@@ -56,20 +54,25 @@ def decrypt(key: bytes, nonce: bytes, ciphertext: bytes, data: bytes) -> bytes:
 
 
 class MasterKey:
-    """The deployment's one key. `id` tells keys apart without telling anything about them."""
+    """The deployment's key in force. `id` tells keys apart without telling anything about them.
 
-    def __init__(self, raw: bytes) -> None:
+    What wraps tenants' keys comes from the key itself; what tokens, second factors and the platform's chain are kept by comes
+    from `root`, which a new master key takes over from the first one: a rotation makes none of them invalid."""
+
+    def __init__(self, raw: bytes, root: bytes | None = None) -> None:
         if len(raw) != _SIZE:
             raise MasterKeyUnreadable(f"The master key has {len(raw)} bytes, not {_SIZE}.")
         self._raw = raw
+        self._root = root if root is not None else raw
         self._derived: dict[str, bytes] = {}
         self.id = "mk_" + self.derive("id").hex()[:16]
 
     def derive(self, purpose: str) -> bytes:
         """32 bytes for one purpose (HKDF-SHA256, RFC 5869)."""
         if purpose not in self._derived:
+            source = self._raw if purpose in _OF_ITSELF else self._root
             kdf = HKDF(algorithm=SHA256(), length=_SIZE, salt=None, info=b"worka/v1/" + purpose.encode())
-            self._derived[purpose] = kdf.derive(self._raw)
+            self._derived[purpose] = kdf.derive(source)
         return self._derived[purpose]
 
     def hmac(self, purpose: str, data: bytes) -> bytes:
@@ -86,48 +89,43 @@ class MasterKey:
         data = associated("tenant_key", tenant, purpose, version)
         return decrypt(self.derive("wrap"), wrapped[:_NONCE], wrapped[_NONCE:], data)
 
+    def written(self) -> str:
+        """As it lies in a file or a setting: base64, and after a space the root under it, where that is another."""
+        text = base64.b64encode(self._raw).decode()
+        if self._root == self._raw:
+            return text
+        nonce, sealed = encrypt(self.derive("root"), self._root, associated("root"))
+        return f"{text} {base64.b64encode(nonce + sealed).decode()}"
+
+    def followed_by(self, raw: bytes) -> MasterKey:
+        """The key that comes after it, with the same root."""
+        return MasterKey(raw, self._root)
+
+    def same_root(self, other: MasterKey) -> bool:
+        """Whether tokens and second factors of one are those of the other."""
+        return hmac.compare_digest(self._root, other._root)
+
     def __repr__(self) -> str:
         return f"MasterKey({self.id})"
 
 
-def ensure_keys(settings: Settings) -> MasterKey:
-    """The master key from the settings, else from keys/master.key, which is made (0600) at the first start.
-
-    Raises MasterKeyUnreadable.
-    """
-    configured = settings.treasury.master_key
-    if configured is not None:
-        return _decoded(configured.get_secret_value(), "WORKA_TREASURY__MASTER_KEY")
-    folder = Paths(settings.home).keys
-    path = folder / FILE
+def read_key(text: str, place: str) -> MasterKey:
+    """A key as `written`. Raises MasterKeyUnreadable."""
     try:
-        if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _create_once(path, base64.b64encode(os.urandom(_SIZE)) + b"\n")
-        if path.stat().st_mode & 0o077:
-            raise MasterKeyUnreadable(
-                f"keys/{FILE} can be read by others.", remedy=f"chmod 600 keys/{FILE} under WORKA_HOME."
-            )
-        return _decoded(path.read_text(), f"keys/{FILE}")
-    except OSError as error:
-        raise MasterKeyUnreadable(f"keys/{FILE}: {type(error).__name__}.") from error
-
-
-def known_key(settings: Settings) -> MasterKey | None:
-    """The master key as it is, without making one; None where there is none yet. Raises MasterKeyUnreadable."""
-    if settings.treasury.master_key is None and not (Paths(settings.home).keys / FILE).exists():
-        return None
-    return ensure_keys(settings)
-
-
-def _decoded(text: str, place: str) -> MasterKey:
-    try:
-        return MasterKey(base64.b64decode(text.strip(), validate=True))
+        first, *root = text.split()
+        raw = base64.b64decode(first, validate=True)
+        if not root:
+            return MasterKey(raw)
+        sealed = base64.b64decode(root[0], validate=True)
+        bare = MasterKey(raw)
+        return MasterKey(raw, decrypt(bare.derive("root"), sealed[:_NONCE], sealed[_NONCE:], associated("root")))
     except (ValueError, binascii.Error) as error:
         raise MasterKeyUnreadable(f"{place} is not base64.") from error
+    except Unopened as error:
+        raise MasterKeyUnreadable(f"{place}: its second part does not open under the first.") from error
 
 
-def _create_once(path: Path, data: bytes) -> None:
+def create_once(path: Path, data: bytes) -> None:
     """The file appears whole; when several processes start at once, the first one's key is everybody's."""
     fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

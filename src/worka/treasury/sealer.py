@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+import time
 from typing import Any, Literal
 
 from worka.kernel.context import Context
 from worka.kernel.db import Connection
 from worka.kernel.settings import Settings
 from worka.treasury import keys, store
-from worka.treasury.errors import MasterKeyMismatch, SecretUnreadable
+from worka.treasury.errors import KeyDestroyed, SecretUnreadable
+from worka.treasury.ring import Ring
 
 PLATFORM = "_platform"  # the chain of no tenant: its audit key comes from the master key itself
 _FORMAT = b"\x01"
@@ -19,18 +20,28 @@ _HEAD = 1 + 4 + 12  # format, key version, nonce
 Purpose = Literal["data", "audit"]
 
 
+FRESH_SECONDS = 30.0
+"""How long a key is used without a look at its row: as long as a destroyed one may live on in another process."""
+
+
 class TreasurySealer:
-    """Keys of tenants, unwrapped once and kept in memory. A key row never changes, so nothing here is ever stale."""
+    """Keys of tenants, unwrapped and kept in memory for a while."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._known: dict[tuple[str, str, int], bytes] = {}
+        self.ring = Ring(settings)
+        self._known: dict[tuple[str, str, int], tuple[float, bytes]] = {}
         self._newest: dict[tuple[str, str], int] = {}
 
-    @cached_property
+    @property
     def master(self) -> keys.MasterKey:
-        """The master key, read when it is first needed. Raises MasterKeyUnreadable."""
-        return keys.ensure_keys(self._settings)
+        """The master key in force, read when it is first needed. Raises MasterKeyUnreadable."""
+        return self.ring.current
+
+    def forget(self, tenant: str) -> None:
+        """Its keys are read again when they are needed next."""
+        self._known = {which: held for which, held in self._known.items() if which[0] != tenant}
+        self._newest = {which: held for which, held in self._newest.items() if which[0] != tenant}
 
     async def seal(self, ctx: Context, purpose: str, plaintext: bytes) -> bytes:
         """Ciphertext under the tenant's data key; the tenant and `purpose` are bound to it."""
@@ -85,31 +96,42 @@ class TreasurySealer:
             return await self.tenant_key(conn, tenant, "data", version)
 
     async def tenant_key(
-        self, conn: Connection, tenant: str, purpose: Purpose, version: int | None = None
+        self, conn: Connection, tenant: str, purpose: Purpose, version: int | None = None, *, look: bool = False
     ) -> tuple[int, bytes]:
-        """(version, key): this version, or the newest, made at first use. Raises MasterKeyMismatch,
-        SecretUnreadable."""
+        """(version, key): this version, or the newest, made at first use. `look`: the newest there is now, not the newest
+        that was seen a moment ago. Raises MasterKeyMismatch, SecretUnreadable, KeyDestroyed."""
         wanted = self._newest.get((tenant, purpose)) if version is None else version
-        if wanted is not None and (tenant, purpose, wanted) in self._known:
-            return wanted, self._known[tenant, purpose, wanted]
+        if wanted is not None and not look:
+            held = self._known.get((tenant, purpose, wanted))
+            if held is not None and time.monotonic() - held[0] < FRESH_SECONDS:
+                return wanted, held[1]
         row = await store.tenant_key(conn, tenant, purpose, version)
-        if row is None and version is None:
-            fresh = self.master.wrap(tenant, purpose, 1, keys.new_key())
-            await store.add_tenant_key(conn, tenant, purpose, 1, fresh, self.master.id)
-            row = await store.tenant_key(conn, tenant, purpose, version)
+        if version is None and (row is None or row["destroyed_at"] is not None):
+            row = await self.add_key(conn, tenant, purpose, row["version"] + 1 if row else 1)
         if row is None:
             raise SecretUnreadable(f"There is no {purpose} key {version} of this tenant.", item=f"{purpose} key")
         return row["version"], self._unwrapped(tenant, purpose, row)
 
+    async def add_key(self, conn: Connection, tenant: str, purpose: Purpose, version: int) -> dict[str, Any] | None:
+        """The row of a key of this version: ours, or whoever was first."""
+        master = self.ring.newest()
+        fresh = master.wrap(tenant, purpose, version, keys.new_key())
+        await store.add_tenant_key(conn, tenant, purpose, version, fresh, master.id)
+        return await store.tenant_key(conn, tenant, purpose, version)
+
     def _unwrapped(self, tenant: str, purpose: str, row: dict[str, Any]) -> bytes:
-        if row["master_key_id"] != self.master.id:
-            raise MasterKeyMismatch(f"It needs {row['master_key_id']}; the one that is set is {self.master.id}.")
+        if row["destroyed_at"] is not None:
+            self.forget(tenant)
+            raise KeyDestroyed(
+                f"The {purpose} key {row['version']} of this tenant was destroyed.", item=f"{purpose} key"
+            )
+        master = self.ring.by_id(row["master_key_id"])
         try:
-            key = self.master.unwrap(tenant, purpose, row["version"], bytes(row["wrapped"]))
+            key = master.unwrap(tenant, purpose, row["version"], bytes(row["wrapped"]))
         except keys.Unopened as error:
             raise SecretUnreadable(f"The {purpose} key of the tenant does not open.", item=f"{purpose} key") from error
         if not row["fresh"]:  # one made in this transaction may be rolled back: it must not outlive it here
-            self._known[tenant, purpose, row["version"]] = key
+            self._known[tenant, purpose, row["version"]] = time.monotonic(), key
             self._newest[tenant, purpose] = max(row["version"], self._newest.get((tenant, purpose), 0))
         return key
 

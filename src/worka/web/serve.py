@@ -20,6 +20,7 @@ def main() -> None:
     loaded = settings.load()
     runtime = Runtime(loaded, "serve")
     telemetry.configure("serve", runtime.paths.log)
+    memory.keep(loaded.treasury.lock_memory)
     asyncio.run(_first_start(loaded))
     uvicorn.run(
         create(runtime, web),

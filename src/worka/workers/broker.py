@@ -17,6 +17,7 @@ async def serve() -> None:
     loaded = settings.load()
     runtime = Runtime(loaded, "broker")
     telemetry.configure("broker", runtime.paths.log)
+    memory.keep(loaded.treasury.lock_memory)
     await runtime.db.open()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from worka.kernel import failpoints
+from worka.kernel import failpoints, memory
 from worka.kernel.disk import Disk, Reserve
 from worka.kernel.errors import Conflict, Unavailable
 from worka.kernel.paths import Paths
@@ -42,6 +42,7 @@ MODULES = {
 
 
 # What takes long to load is kept loaded beside the one that runs: a killed one is replaced in a fraction of a second.
+HOLD_KEYS = frozenset({"broker", "serve", "worker"})
 STANDS_BY = frozenset({"worker", "serve"})
 SETTLED_SECONDS = 5.0
 """A role that lived this long did not fail at its start."""
@@ -230,7 +231,7 @@ class Supervisor:
         self, role: str, module: str, *arguments: str, stdin: int = asyncio.subprocess.DEVNULL
     ) -> asyncio.subprocess.Process:
         with open_own(self.paths.log / f"{role}.log", os.O_APPEND) as output:
-            return await asyncio.create_subprocess_exec(
+            process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 module,
@@ -242,6 +243,10 @@ class Supervisor:
                 env=self._environment(role),
                 **self._as_user(role),
             )
+        if role in HOLD_KEYS:
+            # Before it comes to that: it loads its code first.
+            memory.let_lock(process.pid)
+        return process
 
     async def _keep_database(self) -> None:
         """Brings the embedded PostgreSQL back when it died. The roles find it again by themselves, at the same address; if it

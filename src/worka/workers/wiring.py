@@ -18,7 +18,7 @@ import worka.treasury.resources
 import worka.views.resources
 import worka.workflows.resources
 import worka.workspaces.resources  # noqa: F401 - each registers what can be asked about
-from worka import approvals, broker, connections, governance, notifications, packs, views, workflows
+from worka import approvals, broker, connections, governance, notifications, packs, treasury, views, workflows
 from worka.audit.recorder import Recorder
 from worka.governance.facade import Authorizer
 from worka.kernel.context import Context, Principal
@@ -63,7 +63,7 @@ class Runtime:
         self.recorder = Recorder()
         self.subscribers = Subscribers()
         self.rates = Rates(self.db)
-        for domain in (approvals, governance, connections, packs, workflows, broker, notifications, views):
+        for domain in (approvals, governance, treasury, connections, packs, workflows, broker, notifications, views):
             subscribe = getattr(domain, "subscribe", None)
             if subscribe is not None:
                 subscribe(self.subscribers)

@@ -30,6 +30,7 @@ from worka.packs import jobs as pack_jobs
 from worka.packs import service as packs
 from worka.packs.registry.service import publishing
 from worka.packs.service import leftovers
+from worka.treasury import rotation
 from worka.views import service as views
 from worka.workers.wiring import Runtime, build_id, database_url
 from worka.workflows.adapters.dbos_engine import DbosEngine
@@ -92,6 +93,7 @@ class Worker:
             asyncio.create_task(_every(SWEEP_SECONDS, "sweep", self.reaper.sweep)),
             asyncio.create_task(_every(EXPIRY_SECONDS, "expire approvals", self._expire)),
             asyncio.create_task(_every(EXPIRY_SECONDS, "remind of approvals", self._remind)),
+            asyncio.create_task(_every(EXPIRY_SECONDS, "tend secrets", self._tend)),
             asyncio.create_task(_every(DELIVERY_SECONDS, "turn messages into deliveries", self._fan_out)),
             asyncio.create_task(_every(DELIVERY_SECONDS, "send deliveries", self._send)),
             asyncio.create_task(_every(LEFTOVER_SECONDS, "clear clones away", self._clear_away)),
@@ -144,6 +146,9 @@ class Worker:
 
     async def _remind(self) -> None:
         await approvals.remind_due(self.runtime.platform_context())
+
+    async def _tend(self) -> None:
+        await rotation.sweep(self.runtime.platform_context())
 
     async def _fan_out(self) -> None:
         if await self._look(MESSAGES, lambda: fan_out(self.runtime.platform_context())):
@@ -199,6 +204,7 @@ def main() -> None:
     config = settings.load()
     worker = Worker(config)
     telemetry.configure("worker", worker.runtime.paths.log)
+    memory.keep(config.treasury.lock_memory)
     asyncio.run(worker.run())
     # Engine threads may still wait for coroutines of the loop that has ended: nothing of theirs is lost by going now.
     os._exit(0)

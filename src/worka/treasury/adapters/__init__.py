@@ -1,0 +1,1 @@
+"""Key-management services outside, each behind `ring.KeyService`."""
