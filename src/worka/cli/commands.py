@@ -33,6 +33,7 @@ from worka.cli import (
     registry,
     setup,
     team,
+    treasury,
     withdrawals,
 )
 from worka.cli.client import Client, Failed, save_login
@@ -64,6 +65,7 @@ app.add_typer(limits.limits, name="limits")
 app.add_typer(limits.workspace, name="workspace")
 app.add_typer(withdrawals.release, name="release")
 app.add_typer(withdrawals.secret, name="secret")
+app.add_typer(treasury.treasury, name="treasury")
 app.add_typer(notifications.mail, name="mail")
 app.add_typer(notifications.webhook, name="webhook")
 app.add_typer(database.database, name="database")

@@ -1,4 +1,4 @@
-"""`worka release` and `worka secret`: taking a release or a secret away, after a look at what that touches."""
+"""`worka release`, and ending a secret: taking a release or a secret away, after a look at what that touches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from worka.cli.shell import client, show
 release = typer.Typer(
     no_args_is_help=True, help="Releases of packs: stopping one, or letting no more of it be attached."
 )
-secret = typer.Typer(no_args_is_help=True, help="Secrets: ending one with every grant of it.")
+secret = typer.Typer(
+    no_args_is_help=True, help="Secrets of the treasury: who may use them where, who did, and when they are due."
+)
 Reason = Annotated[str, typer.Option(help="why: it stands in the changes and in the ledger")]
 Days = Annotated[int, typer.Option(min=1, max=90, help="how far back recorded calls are looked through")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]

@@ -22,9 +22,11 @@ DOMAIN: Final = {
     "egr": "worka.broker.explain",
     "inv": "worka.packs.explain",
     "pub": "worka.packs.registry.explain",
+    "kdn": "worka.treasury.explain",
     "mov": "worka.packs.moving.explain",
     "rel": "worka.packs.explain",
     "sec": "worka.treasury.explain",
+    "srd": "worka.treasury.explain",
     "task": "worka.workflows.explain",
     "whk": "worka.notifications.explain",
 }

@@ -10,6 +10,7 @@ from worka.kernel.clock import ago, clock, now
 from worka.kernel.context import Context, Resource
 from worka.kernel.db import Connection
 from worka.observability import actions, rules, sentences, store
+from worka.treasury import rotation
 from worka.workflows import engine
 from worka.workflows import store as tasks
 from worka.workflows.rules import shown_state
@@ -155,6 +156,13 @@ async def attention(ctx: Context) -> Row:
             headline = f"{row['title']} {how}: {rules.meaning(row['reason'])}"
             items.append(
                 _item(row["kind"], row["id"], row["title"], row["state"], row["reason"], row["since"], headline, False)
+            )
+        for secret in await rotation.ending(ctx, workspace_id):
+            when = f"{secret['due_at']:%Y-%m-%d %H:%M}Z"
+            reason = "secret_due" if secret["warning"] == "due" else "secret_due_soon"
+            said = f"{secret['name']} {'was due' if secret['warning'] == 'due' else 'is due'} for a new value on {when}"
+            items.append(
+                _item("secret", secret["id"], secret["name"], secret["warning"], reason, secret["since"], said, False)
             )
         stand = 0 if living else len(await store.tasks_for_a_worker(conn, workspace_id, 200))
         for process in health["processes"]:

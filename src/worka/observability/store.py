@@ -411,6 +411,13 @@ async def ledger_moved_at(conn: Connection) -> datetime | None:
     return row["at"] if row else None
 
 
+async def secrets_ending(conn: Connection) -> list[Row]:
+    """{tenant_id, name, ends_at} of secrets that have to have a new value within 14 days, over all tenants, the first first."""
+    return await (
+        await conn.execute("select tenant_id, name, ends_at from worka.secrets_ending(interval '14 days')")
+    ).fetchall()
+
+
 async def authorities(conn: Connection) -> list[Row]:
     """The authorities of live network exceptions, over all tenants: {name, port, ca_pem}, which are public."""
     return await (await conn.execute("select name, port, ca_pem from worka.authorities_in_use()")).fetchall()

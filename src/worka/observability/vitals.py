@@ -9,10 +9,11 @@ from typing import Any
 from worka.kernel.clock import now
 from worka.kernel.db import NotReached, one_connection
 from worka.observability import store
+from worka.treasury import store as treasury
 
 Row = dict[str, Any]
 Unreachable = NotReached
-SINCE = "0007"
+SINCE = "0022"
 """The migration from which on the application role may read what is read here."""
 
 
@@ -31,6 +32,8 @@ class Vitals:
     key_ids: tuple[str, ...] = ()
     ledger_moved_at: datetime | None = None
     authorities: tuple[Row, ...] = ()
+    seal: Row | None = None
+    secrets_ending: tuple[Row, ...] = ()
     processes: tuple[Row, ...] = ()
 
 
@@ -70,4 +73,6 @@ async def read(url: str) -> Vitals:
             ledger_moved_at=await store.ledger_moved_at(conn),
             authorities=tuple(await store.authorities(conn)),
             processes=tuple(await store.processes(conn)),
+            seal=await treasury.sealed(conn),
+            secrets_ending=tuple(await store.secrets_ending(conn)),
         )

@@ -26,6 +26,7 @@ from worka.web import (
     policies,
     registry,
     releases,
+    treasury,
     webhooks,
     withdrawing,
     words,
@@ -41,6 +42,7 @@ router.include_router(people.router)
 router.include_router(approving.router)
 router.include_router(who_approves.router)
 router.include_router(governance.router)
+router.include_router(treasury.router)
 router.include_router(webhooks.router)
 router.include_router(policies.router)
 router.include_router(accounts.router)

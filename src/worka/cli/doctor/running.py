@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,40 @@ def _known(patient: Patient) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+HOLD_KEYS = ("serve", "worker", "broker")
+
+
+def memory(patient: Patient) -> Iterator[Check]:
+    """What the kernel keeps of the processes that hold keys: no core dump, nothing in swap. As it is, not as it was asked for."""
+    open_, dumped, read = [], [], 0
+    for role in HOLD_KEYS:
+        place = Path(f"/proc/{_known(patient).get(role, {}).get('pid') or 0}")
+        try:
+            status, limits = (place / "status").read_text(), (place / "limits").read_text()
+        except OSError:
+            continue
+        read += 1
+        locked = re.search(r"^VmLck:\s+([0-9]+)", status, re.MULTILINE)
+        if locked is None or int(locked[1]) == 0:
+            open_.append(role)
+        core = re.search(r"^Max core file size\s+(\S+)", limits, re.MULTILINE)
+        if core is None or core[1] not in ("0", "1"):
+            dumped.append(role)
+    if not read:
+        yield Check("memory", "ok", "no process that holds keys runs here")
+    elif dumped:
+        yield Check("memory", "failed", f"{', '.join(dumped)} would leave a core dump", "Restart `worka up`.")
+    elif open_ and patient.settings.treasury.lock_memory:
+        yield Check(
+            "memory", "warning", f"no core dumps; the memory of {', '.join(open_)} may be written to swap",
+            "Run `worka up` as root or with RLIMIT_MEMLOCK unlimited, encrypt the swap, or say that it may be"
+            " (WORKA_TREASURY__LOCK_MEMORY=false).",
+        )  # fmt: skip
+    else:
+        how = "may be written to swap, as the settings say" if open_ else "locked, so never in swap"
+        yield Check("memory", "ok", f"no core dumps; {how}")
 
 
 def processes(patient: Patient) -> Iterator[Check]:

@@ -13,7 +13,7 @@ from worka.audit.verify import Key
 from worka.broker.ca import expiry, public_roots
 from worka.cli.doctor.check import Check, Patient
 from worka.treasury.errors import MasterKeyUnreadable
-from worka.treasury.keys import FILE, known_key
+from worka.treasury.ring import FILE, SEALED, known_ring
 
 SOON = timedelta(days=14)
 SEALED_WITHIN = timedelta(seconds=10)
@@ -27,7 +27,10 @@ def keys(patient: Patient) -> Iterator[Check]:
         return
     restore = f"Put the key of this deployment back to keys/{FILE} under WORKA_HOME (0600), from its safe copy."
     try:
-        key = known_key(patient.settings)
+        ring = known_ring(patient.settings)
+        key = ring.current if ring else None
+        known = set(ring.ids()) if ring else set()
+        following = ring.following() if ring else None
     except MasterKeyUnreadable as problem:
         yield Check("keys", "failed", problem.detail, problem.remedy)
         return
@@ -40,14 +43,51 @@ def keys(patient: Patient) -> Iterator[Check]:
         else:
             yield Check("keys", "ok", "none yet: the first start makes it")
         return
-    foreign = sorted(set(told.key_ids) - {key.id}) if told else []
+    foreign = sorted(set(told.key_ids) - known) if told else []
+    older = sorted(set(told.key_ids) & known - {key.id}) if told else []
     if foreign:
         yield Check(
             "keys", "failed", f"the master key is {key.id}, but the database's keys are wrapped by {', '.join(foreign)}",
             restore,
         )  # fmt: skip
+    elif following is not None or older:
+        yield Check(
+            "keys", "warning", f"a rotation of the master key from {key.id} is not finished: keys of tenants are wrapped by"
+            f" {', '.join(sorted(told.key_ids)) if told else 'what the database says'}",
+            "`worka treasury rotate-master-key` goes on where it was.",
+        )  # fmt: skip
+    elif patient.settings.treasury.transit_url and (folder / FILE).exists():
+        yield Check(
+            "keys", "warning", f"{key.id} is sealed by the key service, and lies beside it in the clear (keys/{FILE})",
+            f"Keep a copy of keys/{FILE} in a safe place, then delete it here; keys/{SEALED} is what is used.",
+        )  # fmt: skip
     else:
         yield Check("keys", "ok", f"{key.id}" + ("" if told else "; not compared with the database, which is down"))
+
+
+def secrets(patient: Patient) -> Iterator[Check]:
+    """Whether the treasury is sealed, and which secrets have to have a new value. Names, never values."""
+    told = patient.facts.get("database")
+    if told is None:
+        yield Check("secrets", "ok", "not looked at: the database is down")
+        return
+    if told.seal is not None and told.seal["sealed"]:
+        yield Check(
+            "secrets", "warning", f"the treasury is sealed since {told.seal['at']:%Y-%m-%d %H:%M}Z: {told.seal['why']}",
+            "`worka treasury unseal`, once what it was sealed for is over.",
+        )  # fmt: skip
+        return
+    past = [row for row in told.secrets_ending if row["ends_at"] <= told.at]
+    if told.secrets_ending:
+        first = told.secrets_ending[0]
+        more = f", and {len(told.secrets_ending) - 1} more" if len(told.secrets_ending) > 1 else ""
+        yield Check(
+            "secrets", "warning",
+            f"{first['name']} {'was' if past else 'is'} due for a new value on {first['ends_at']:%Y-%m-%d %H:%M}Z{more}",
+            "Attention in its workspace names it: `worka secret dependants NAME`, then `worka secret rotate NAME`.",
+        )  # fmt: skip
+    else:
+        yield Check("secrets", "ok", "none is due for a new value within 14 days")
 
 
 def seals(patient: Patient) -> Iterator[Check]:
