@@ -23,7 +23,9 @@ WORKSPACE = "/v1/workspaces/{workspace_id}"
 ASKED = ("actions", "can", "principals", "resources", "why")
 BY_NATURE: dict[str, set[str]] = {
     f"PATCH {WORKSPACE}/members/{{principal_id}}": {"role_not_for_team_members"},
-    "POST /v1/secrets/{secret_id}/grants": {"grantee_unknown"},
+    f"POST {WORKSPACE}/secrets": {"dates_invalid"},
+    "PUT /v1/secrets/{secret_id}/dates": {"dates_invalid"},
+    "POST /v1/secrets/{secret_id}/grants": {"grantee_unknown", "kind_not_bindable"},
     f"POST {WORKSPACE}/connections": {"secret_not_usable", "metadata_invalid"},
     f"POST {WORKSPACE}/network-exceptions": {"network_exception_invalid"},
     "POST /v1/deployment/kills": {"invalid"},

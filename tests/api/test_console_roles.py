@@ -27,6 +27,16 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "/w/{workspace_id}/accounts": ("service_account.create",),
     "/w/{workspace_id}/accounts/{account_id}": ("service_account.token", "service_account.end"),
     "/w/{workspace_id}/limits": ("limit.set",),
+    "/w/{workspace_id}/secrets": ("secret.create",),
+    "/w/{workspace_id}/secrets/{secret_id}": (
+        "secret.rotate",
+        "secret.date",
+        "secret.grant",
+        "secret.ungrant",
+        "secret.read",
+        "secret.revoke",
+        "secret.destroy",
+    ),
     "/w/{workspace_id}/webhooks": ("webhook.create",),
     "/w/{workspace_id}/webhooks/{webhook_id}": (
         "webhook.change",

@@ -151,7 +151,10 @@ def further(demo: Demo) -> dict[str, str]:
     owner.post(owner.ws("/publisher-keys"), {"publisher": "worka"})
     publication = owner.post(owner.ws("/publications"), {"release_id": ids["release_notes"]})
     owner.post(f"/v1/approvals/{publication['approval_id']}/withdraw")
+    reading = owner.post(f"/v1/secrets/{ids['secret']}/readings", {"why": "to look", "minutes": 5})
+    owner.post(f"/v1/approvals/{reading['approval_id']}/withdraw")
     return ids | {
+        "reading": reading["id"],
         "withdrawal": withdrawal,
         "destination": destination["id"],
         "publication": publication["id"],

@@ -43,11 +43,11 @@ LOCAL = {
 """Commands that are not a call of the API; each has tests of its own."""
 TEXT = {
     "workflow": "release-notes", "outcome": "failed", "name": "a.b.c", "arguments": "{}", "subject": "task_x", "value": "3",
-    "settings": "{}", "document": "{}",
+    "settings": "{}", "document": "{}", "endpoint": "x.test:443",
 }  # fmt: skip
 NEVER = "7zzzzzzzzzzzzzzzzzzzzzzzzz"
 PREFIX = {"task_id": "task", "approval_id": "apr", "release_id": "rel", "invocation_id": "inv", "view_id": "view",
-          "decision_id": "dec", "attachment_id": "att", "kill_id": "kill", "secret_id": "sec",
+          "decision_id": "dec", "attachment_id": "att", "kill_id": "kill", "secret_id": "sec", "grant_id": "grant", "reading_id": "srd",
           "token_id": "tok", "withdrawal_id": "wdr", "publication_id": "pub", "destination_id": "dst", "move_id": "mov",
           "before_id": "rel", "after_id": "rel"}  # fmt: skip
 OPTION = {"batch": f"apr_{NEVER}", "most_uses": "3", "owner_email": "a@b.test"}
@@ -70,6 +70,10 @@ EXTRA = {
         )
     },
     "registry review": ["--note", "n"],
+    "secret create": ["--generate"],
+    "secret rotate": ["--generate", "--yes"],
+    "secret destroy": ["--yes"],
+    "treasury destroy-keys": ["--reason", "r"],
     "registry withdraw": ["--reason", "r"],
     "access list": ["--action", "task.create"],
     "approvals bypass open": ["--boundary", "pack.attach"],

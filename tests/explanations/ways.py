@@ -35,7 +35,9 @@ from worka.packs.registry.remote import RemoteProblem
 from worka.packs.registry.service import policies as registry_policies
 from worka.packs.registry.service import publishing
 from worka.packs.service import attachments, releases
+from worka.treasury import datakeys, reading
 from worka.treasury import service as vault
+from worka.treasury import subscribe as treasury_subscribe
 from worka.workflows.reaper import Reaper
 from worka.workspaces import service as workspaces
 from worka.workspaces.limits import service as limits
@@ -588,6 +590,45 @@ async def bypass_held(place: Packs) -> str:
 @on_packs("secret", "active", "secret_ready")
 async def secret_ready(place: Packs) -> str:
     return str((await secret(place.world))["id"])
+
+
+@on_packs("secret", "rotating", "secret_rotating")
+async def secret_rotating(place: Packs) -> str:
+    row = await secret(place.world)
+    await vault.rotate(place.ctx(), row["id"], "another-value", overlap_minutes=60)
+    return str(row["id"])
+
+
+async def reading_of(place: Packs) -> Row:
+    """A reading that another owner is asked for."""
+    await place.world.person("second owner")
+    await place.world.join("second owner", "owner")
+    row = await secret(place.world)
+    return await reading.ask(place.ctx(), row["id"], "the vendor asks", 30)
+
+
+@on_packs("secret_reading", "awaiting_approval", "waiting_for_approver")
+async def reading_waits(place: Packs) -> str:
+    return str((await reading_of(place))["id"])
+
+
+@on_packs("secret_reading", "open", "reading_open")
+async def reading_open(place: Packs) -> str:
+    row = await reading_of(place)
+    treasury_subscribe(place.world.subscribers)
+    other = place.world.ctx("second owner")
+    card = await approvals.show(other, row["approval_id"])
+    await approvals.decide(other, card["id"], "approve", card["digest"])
+    return str(row["id"])
+
+
+@on_packs("key_destruction", "awaiting_approval", "waiting_for_approver")
+async def destruction_waits(place: Packs) -> str:
+    await place.world.person("second owner")
+    await place.world.join("second owner", "owner")
+    seen = await datakeys.reach(place.ctx())
+    row = await datakeys.ask(place.ctx(), place.world.workspace_id, "the customer left", seen["digest"])
+    return str(row["id"])
 
 
 @on_packs("secret", "revoked", "secret_revoked")

@@ -170,6 +170,15 @@ def test_every_failpoint_of_the_catalogue_is_killed_somewhere() -> None:
     # tests/identity/test_killed.py
     elsewhere |= {f"identity.{name}.before_commit" for name in ("account", "factor")}
     elsewhere |= {"workspace.invitation.before_commit"}
+    # tests/treasury/test_killed.py
+    elsewhere |= {
+        f"treasury.{name}.before_commit"
+        for name in (
+            "changed", "keys_destroyed", "overlap", "read", "reading", "resealed", "rewrapped", "rotated", "sealed",
+            "warned",
+        )
+    }  # fmt: skip
+    elsewhere |= {"treasury.master_rotated.after_commit"}
     assert set(ROAD) | elsewhere == set(failpoints.CATALOGUE)
 
 

@@ -42,7 +42,7 @@ PREFIXES = {
     "group": "grp", "delegation": "dlg", "bypass": "byp", "other": "per",
     "account": "sva", "withdrawn": "wdr", "finding": "vul", "move": "mov",
     "origin": "src", "artifact": "art", "destination": "dst", "publication": "pub", "listing": "lst", "key_pair": "key",
-    "attestation": "atn", "review": "rev",
+    "attestation": "atn", "reading": "srd", "destruction": "kdn", "review": "rev",
 }  # fmt: skip
 
 
@@ -236,6 +236,13 @@ def rows(a: SimpleNamespace) -> dict[str, dict[str, Any]]:
             "stray_stdout": None, "isolation": {}, "session": None, "handshake_ms": None, "call_ms": None,
             "result_sealed": None, "result_digest": None, "validated": None, "effect_id": None,
         },
+        "reading": {
+            **base, "id": a.reading, "secret_id": a.secret, "why": "w", "minutes": 5, "approval_id": a.asked,
+            "opened_by": a.person,
+        },
+        "destruction": {
+            **base, "id": a.destruction, "why": "w", "reach": {}, "approval_id": a.asked, "asked_by": a.person,
+        },
         "lease": {
             **base, "id": a.lease, "secret_id": a.secret, "secret_version": 1, "grant_id": a.grant,
             "attachment_id": a.attached, "invocation_id": a.running, "endpoint": "example.org:443", "trace_id": TRACE,
@@ -317,6 +324,8 @@ async def fill(db: Database, a: SimpleNamespace) -> None:
         await packs.move_release(conn, a.release, "draft", "waiting_for_build")
         await packs.finish_invocation(conn, a.failed, r["outcome"])
         await worka.treasury.store.add_lease(conn, r["lease"], 60)
+        await worka.treasury.store.add_reading(conn, r["reading"])
+        await worka.treasury.store.add_destruction(conn, r["destruction"])
         await worka.broker.store.insert_exception(conn, a.tenant, r["exception"])
         await worka.broker.store.insert_egress(conn, a.tenant, r["egress"])
         await worka.views.store.insert(conn, r["view"])

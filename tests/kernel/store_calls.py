@@ -70,6 +70,7 @@ DOCTOR = (
 DEPLOYMENT_POLICY = "the deployment's own policy is no tenant's: every decision of every tenant reads it"
 TENANTS = "the operator sees which tenants there are: ids only"
 DEPLOYMENT_LIMIT = "what the deployment gives each tenant is no tenant's: every one of them reads what it is held to"
+MASTER = "the deployment's master key and its seal are its operator's: ids of tenants, and counts of keys"
 REAPER = "work across tenants claims ids only, then sets the tenant"
 
 
@@ -82,6 +83,17 @@ async def _in_force(store: Any, conn: Any, a: SimpleNamespace) -> Any:
     """What of it is a tenant's: its versions and its kill switches. The deployment's part is everybody's."""
     holds = await store.in_force(conn, a.ws)
     return {"versions": holds.access.tenant or holds.governance.tenant, "kills": list(holds.kills)}
+
+
+async def _sealed_things(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    """Counts: nothing of it where nothing is."""
+    found = await store.sealed_things(conn)
+    return {what: number for what, number in found.items() if number} or None
+
+
+async def _ending(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    await conn.execute("update worka.secret set expires_at = clock_timestamp() where id = %s", (a.secret,))
+    return await store.ending(conn, a.ws, timedelta(days=1))
 
 
 async def _attached_tools(store: Any, conn: Any, a: SimpleNamespace) -> Any:
@@ -484,6 +496,10 @@ CALLS: dict[str, Entry] = {
     "observability.try_to_write": deployment(DOCTOR, lambda s, c, a: s.try_to_write(c)),
     "observability.master_key_ids": deployment(DOCTOR, lambda s, c, a: s.master_key_ids(c)),
     "observability.ledger_moved_at": deployment(DOCTOR, lambda s, c, a: s.ledger_moved_at(c)),
+    "observability.secrets_ending": deployment(
+        "the doctor names what ends, to whoever may read the deployment's database; never a value",
+        lambda s, c, a: s.secrets_ending(c), "tenant_id", "name", "ends_at",
+    ),
     "observability.authorities": deployment(DOCTOR, lambda s, c, a: s.authorities(c), "name", "port", "ca_pem"),
     # packs
     "packs.calls_begun": reads(lambda s, c, a: s.calls_begun(c, 3600)),
@@ -657,12 +673,49 @@ CALLS: dict[str, Entry] = {
     # treasury
     "treasury.tenant_key": reads(lambda s, c, a: s.tenant_key(c, a.tenant, "data", None)),
     "treasury.add_tenant_key": refused(lambda s, c, a: s.add_tenant_key(c, a.tenant, "data", 2, b"mine", "m")),
+    "treasury.tenant_keys": reads(lambda s, c, a: s.tenant_keys(c, a.tenant)),
+    "treasury.rewrap": writes(lambda s, c, a: s.rewrap(c, a.tenant, "data", 1, b"again", "other")),
+    "treasury.keys_by_master": deployment(
+        MASTER, lambda s, c, a: s.keys_by_master(c), "master", "keys", "tenants"
+    ),
+    "treasury.tenants_under": deployment(MASTER, lambda s, c, a: s.tenants_under(c, ["other"], 100)),
+    "treasury.destroy_keys": writes(lambda s, c, a: s.destroy_keys(c, a.tenant)),
+    "treasury.under_older": reads(lambda s, c, a: s.under_older(c, 2, 100)),
+    "treasury.count_under_older": reads(lambda s, c, a: s.count_under_older(c, 2)),
+    "treasury.reseal": writes(lambda s, c, a: s.reseal(c, a.secret, 1, 2, b"n", b"c")),
+    "treasury.set_seal": deployment(MASTER, lambda s, c, a: s.set_seal(c, False, "w", "me", "Me")),
+    "treasury.add_reading": refused(lambda s, c, a: s.add_reading(c, new(a, "reading"))),
+    "treasury.reading": reads(lambda s, c, a: s.reading(c, a.reading)),
+    "treasury.readings": reads(lambda s, c, a: s.readings(c, a.secret, None, 50)),
+    "treasury.move_reading": writes(lambda s, c, a: s.move_reading(c, a.reading, "closed", "reading_over")),
+    "treasury.add_destruction": refused(lambda s, c, a: s.add_destruction(c, new(a, "destruction"))),
+    "treasury.destruction": reads(lambda s, c, a: s.destruction(c, a.destruction)),
+    "treasury.close_destruction": writes(
+        lambda s, c, a: s.close_destruction(c, a.destruction, "destruction_refused")
+    ),
+    "treasury.living_secrets": reads(lambda s, c, a: s.living_secrets(c)),
+    "treasury.sealed_things": reads(_sealed_things),
     "treasury.add_secret": refused(lambda s, c, a: s.add_secret(c, new(a, "secret", name=new_id("x")))),
     "treasury.add_version": refused(lambda s, c, a: s.add_version(c, a.tenant, a.secret, 2, 1, b"n", b"c")),
     "treasury.version": reads(lambda s, c, a: s.version(c, a.secret, 1)),
     "treasury.secret": reads(lambda s, c, a: s.secret(c, a.secret, lock="share")),
     "treasury.secrets": reads(lambda s, c, a: s.secrets(c, a.ws, None, 50)),
     "treasury.set_version": writes(lambda s, c, a: s.set_version(c, a.secret, 2)),
+    "treasury.end_versions": writes(lambda s, c, a: s.end_versions(c, a.secret, [])),
+    "treasury.set_overlap": writes(lambda s, c, a: s.set_overlap(c, a.secret, 1, 5)),
+    "treasury.set_dates": writes(lambda s, c, a: s.set_dates(c, a.secret, None, 30)),
+    "treasury.set_warned": writes(lambda s, c, a: s.set_warned(c, a.secret, "soon")),
+    "treasury.due": deployment(
+        REAPER, lambda s, c, a: s.due(c, 100, timedelta(days=9)), "tenant_id", "secret_id"
+    ),
+    "treasury.ending": reads(_ending),
+    "treasury.leased_before": reads(lambda s, c, a: s.leased_before(c, a.secret, a.running)),
+    "treasury.leases": reads(lambda s, c, a: s.leases(c, a.secret, None, 50)),
+    "treasury.dependants": reads(lambda s, c, a: s.dependants(c, a.secret, 30)),
+    "treasury.sealed": deployment(
+        "whether the treasury is sealed is no tenant's: every lease of every tenant reads it",
+        lambda s, c, a: s.sealed(c), "sealed", "why", "by_whom", "by_name", "at",
+    ),
     "treasury.set_state": writes(lambda s, c, a: s.set_state(c, a.secret, "revoked", "secret_revoked")),
     "treasury.grants_of_attachment": reads(lambda s, c, a: s.grants_of_attachment(c, a.attached)),
     "treasury.attachment": reads(lambda s, c, a: s.attachment(c, a.attached)),

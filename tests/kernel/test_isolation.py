@@ -24,6 +24,7 @@ WITHOUT_TENANT = {
     "recovery_code",
     "deployment_quota",
     "trust_root",
+    "treasury_seal",
 }
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 
 from tests.approvals.asking import asked, say
 from tests.notifications.receiver import Receiver, Unverified, Verifier, answer
 from tests.notifications.world import HOST, Town
+from worka.kernel.clock import now
+from worka.treasury import rotation
+from worka.treasury import service as treasury
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -106,3 +110,27 @@ async def test_a_receiver_that_was_away_is_tried_again_under_the_same_id_until_i
     (delivery,) = await town.deliveries()
     assert (delivery["state"], delivery["attempts"]) == ("sent", 2)
     assert json.loads(first.body) == json.loads(second.body)
+
+
+@pytest.mark.capability(
+    "TRE-15", part="secrets with an end or a turn; the refresh of OAuth tokens has tests of its own"
+)
+async def test_a_receiver_hears_that_a_secret_ends_and_never_its_value(town: Town, receiver: Receiver) -> None:
+    await town.exempt(receiver)
+    hook = await town.webhook(types=["secret.expiring"])
+    owner = town.world.ctx("owner")
+    made = await treasury.create(
+        owner, town.world.workspace_id, name="ends-soon", purpose="", kind="other", value="a-value-that-ends",
+        expires_at=now() + timedelta(days=3),
+    )  # fmt: skip
+    await rotation.sweep(town.world.nobody())
+    await asked(town.world)
+
+    await town.run()
+
+    (got,) = receiver.got
+    message = Verifier(hook["secret"]).verify(got.body, got.headers)
+    assert (message["type"], message["data"]["secret_id"], message["data"]["level"]) == (
+        "secret.expiring", made["id"], "soon",
+    )  # fmt: skip
+    assert "a-value-that-ends" not in got.body.decode()

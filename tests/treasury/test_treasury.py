@@ -13,7 +13,7 @@ from tests.workspaces.world import World, make
 from worka.kernel import redact
 from worka.kernel.errors import Denied
 from worka.kernel.settings import Settings
-from worka.treasury import errors, explain, keys, service, store
+from worka.treasury import errors, explain, ring, service, store
 from worka.treasury.sealer import TreasurySealer
 
 OTHER = "api.example.com:443"
@@ -126,18 +126,18 @@ async def test_a_key_made_in_a_transaction_that_is_rolled_back_is_not_used_again
 
 def test_the_master_key_is_made_once_for_its_owner_alone(tmp_path: Any) -> None:
     settings = Settings(home=tmp_path)
-    first = keys.ensure_keys(settings)
+    first = ring.ensure_keys(settings)
     path = tmp_path / "keys" / "master.key"
     assert path.stat().st_mode & 0o777 == 0o600
-    assert keys.ensure_keys(settings).id == first.id
+    assert ring.ensure_keys(settings).id == first.id
     assert first.hmac("a", b"x") != first.hmac("b", b"x")
     path.chmod(0o644)
     with pytest.raises(errors.MasterKeyUnreadable, match="read by others"):
-        keys.ensure_keys(settings)
+        ring.ensure_keys(settings)
     path.chmod(0o600)
     path.write_text("c2hvcnQ=")
     with pytest.raises(errors.MasterKeyUnreadable, match="5 bytes"):
-        keys.ensure_keys(settings)
+        ring.ensure_keys(settings)
 
 
 # grants ------------------------------------------------------------------------------------------------------------
