@@ -13,7 +13,7 @@ from worka.treasury import store as treasury
 
 Row = dict[str, Any]
 Unreachable = NotReached
-SINCE = "0022"
+SINCE = "0023"
 """The migration from which on the application role may read what is read here."""
 
 
