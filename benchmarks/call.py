@@ -29,6 +29,8 @@ PRICES = {
     "audit off": "a recorder that writes nothing",
     "policy and audit off": "both",
 }
+# What holds instead of the clauses against calls that nobody governs (ADR 0097): ours / its, of processor time.
+MOST_OF = {DIRECT: 5.0, PROXY: 0.25}
 _WITHOUT = {"policy off": "policy", "audit off": "audit", "policy and audit off": "policy,audit"}
 
 
@@ -197,6 +199,11 @@ class Call:
             )
         for peer in GATEWAYS:
             bars += self._beside(found, peer)
+        for peer, most in MOST_OF.items():
+            if peer in self.targets:
+                ratio = found.cpu("sixteen", WORKA) / found.cpu("sixteen", peer)
+                words = f"16 callers, processor time a call / {peer} (ADR 0097)"
+                bars.append(Bar(words, f"<= {most:g}", ratio, ratio <= most and found.clean("sixteen", peer)))
         bars.append(Bar("16 callers, p99 / own p50", "<= 5", p99 / p50, p99 <= 5 * p50))
         notes = [r.note for s in ("one", "sixteen") for r in found.of(s, WORKA)]
         issued = sum(note["issued"] for note in notes)

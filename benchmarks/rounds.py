@@ -159,6 +159,11 @@ class Found:
         rounds = [r.rate for r in self.of(scenario, who)]
         return statistics.median(rounds) if rounds else 0.0
 
+    def cpu(self, scenario: str, who: str) -> float:
+        """Milliseconds of processor time a call: hardly moved by what else the machine does."""
+        rounds = self.of(scenario, who)
+        return 1000 * sum(r.cpu_seconds or 0.0 for r in rounds) / (sum(len(r.times) + r.errors for r in rounds) or 1)
+
     def clean(self, scenario: str, peer: str) -> bool:
         """Whether neither side erred: a peer that did is no win, and ours that did voids the row."""
         return self.errors(scenario, self.ours(scenario)) == 0 and self.errors(scenario, peer) == 0

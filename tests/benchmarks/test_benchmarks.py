@@ -113,3 +113,12 @@ async def test_the_rounds_take_turns_and_an_interrupted_run_goes_on_where_it_was
 
     monkeypatch.setenv("WORKA_BUILD_ID", "another build")
     assert command.Run(Fake(), rounds=3, smoke=False, seconds=None).rounds == []
+
+
+def test_processor_time_is_that_of_all_rounds_by_all_calls_the_failed_ones_too() -> None:
+    rounds = [
+        Round("s", "ours", 0, [1.0] * 3, 1, 1, cpu_seconds=0.2),
+        Round("s", "ours", 1, [1.0] * 4, 1, cpu_seconds=0.6),
+    ]
+    assert Found([SCENARIO], rounds, {}, []).cpu("s", "ours") == pytest.approx(100)
+    assert Found([SCENARIO], rounds, {}, []).cpu("s", "peer") == 0, "who did not play took none"
