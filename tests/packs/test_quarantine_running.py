@@ -172,4 +172,5 @@ async def test_a_release_that_was_really_built_has_its_packages_in_its_bill_and_
     review = next(
         gate for gate in (await tracing.gates(place.ctx("viewer"), made["id"]))["gates"] if gate["name"] == "review"
     )
-    assert found["sentence"] in review["because"]
+    assert found["sentence"].startswith(f"{found['grade']}: {found['passed']} of {found['of']} checks hold")
+    assert f"grade {found['grade']}, {found['passed']} of {found['of']} checks hold" in review["because"]
