@@ -252,9 +252,7 @@ def kill(stage: Stage, role: str, rng: random.Random, points: tuple[str, ...]) -
         hit.mode = "asked to end" if asked else hit.mode
         hit.at = time.time()
         os.kill(before[role]["pid"], signal.SIGTERM if asked else signal.SIGKILL)
-    wanted = f"{role} {before[role]['pid']}"
     if not _replaced(stage, before, hit, asked):
-        hit.victim = hit.victim or wanted
         hit.proof.clear()
     hit.until = time.time()
     return hit

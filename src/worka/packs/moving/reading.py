@@ -39,6 +39,10 @@ async def standing(ctx: Context, attachment_id: str) -> Row:
     way; and the release that it would go back to."""
     row, release = await own(ctx, attachment_id)
     async with ctx.transaction() as conn:
+        # The move before the attachment: one that is made in between is shown as under way, and never as if there were none.
+        moves = await store.moves_of(conn, attachment_id, None, 1)
+        row = await rows.attachment(conn, attachment_id) or row
+        release = await rows.release(conn, row["release_id"]) or release
         known = await store.releases_of(conn, row["pack"])
         # What is marked as not final comes after what is.
         newer = sorted(
@@ -46,7 +50,6 @@ async def standing(ctx: Context, attachment_id: str) -> Row:
             key=lambda r: (not versions.is_trial(r["version"]), versions.key(r["version"])),
             reverse=True,
         )  # fmt: skip
-        moves = await store.moves_of(conn, attachment_id, None, 1)
         came = await store.arrival(conn, attachment_id, row["release_id"])
         before = await rows.release(conn, came["from_release"]) if came else None
     open_one = moves[0] if moves and moves[0]["ended_at"] is None else None
