@@ -29,8 +29,6 @@ POINTS = (
     *(f"release.stage.{side}_commit" for side in ("before", "after")),
     "attachment.move.tried",
     "attachment.moved.after_commit",
-    "approval.decided.before_commit",
-    "approval.decided.after_commit",
     "pack.invocation.outcome.before_commit",
 )
 ROLES = ("worker", "worker", "serve", "serve", "host", "broker", "launcher", "postgres", "postgres")
