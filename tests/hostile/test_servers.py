@@ -7,7 +7,10 @@ same host serves an ordinary server at the same moment.
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,12 +18,14 @@ import pytest
 from tests.hostile.conftest import Tenant
 from tests.hostile.test_leaks import rss
 from tests.packs.running import Instance, instance
-from worka.packs import service
+from worka.packs import rules, service
+from worka.packs.runtime.capped import Pipe, Stderr, Stdout
+from worka.packs.runtime.pins import Listing, Pins
 
 pytestmark = pytest.mark.timeout(300)
 
 SERVER = r"""
-import json, os, sys, time
+import json, os, random, sys, time
 
 mode = sys.argv[1]
 out = sys.stdout.buffer
@@ -44,6 +49,10 @@ def notice(text, method="notifications/message"):
 def tools(count):
     schema = {"type": "object"}
     told = "d\0" if mode == "a NUL in a definition" else "d"
+    if mode.startswith("a shuffled text"):
+        lines = [str(number) for number in range(20_000)]
+        random.Random(mode).shuffle(lines)
+        told = "\n".join(lines)
     return [{"name": "run" if n == 0 else f"t{n}", "description": told, "inputSchema": schema} for n in range(count)]
 
 
@@ -90,6 +99,10 @@ for line in sys.stdin:
         elif mode == "lines without an end":
             while True:
                 out.write(b"y" * 1000 + b"\n")
+        elif mode in ("blank lines without an end", "stray lines without an end"):
+            lines = (b"\n" if mode.startswith("blank") else b"x\n") * 65_536
+            while True:
+                out.write(lines)
         elif mode == "an answer that never comes, and news all the time":
             while True:
                 notice("still working")
@@ -123,6 +136,8 @@ ENDS = {
     "a gigabyte in one answer": {"oversize_output"},
     "a line without an end": {"oversize_output"},
     "lines without an end": {"oversize_output"},
+    "blank lines without an end": {"oversize_output"},
+    "stray lines without an end": {"oversize_output"},
     "an answer that never comes, and news all the time": {"pack_timeout"},
     "a flood of log messages": {"oversize_output"},
     "no UTF-8": {"malformed_output"},
@@ -166,6 +181,116 @@ async def test_a_server_that_gives_too_much_ends_alone_and_is_told_as_what_it_di
     )
     assert rss(packs) - before < 80_000, "the host grew with it"
     assert await packs.gone(bad)
+
+
+async def heartbeat(packs: Instance, until: asyncio.Task[Any]) -> tuple[int, float]:
+    """How often the host answered until this was done, and the longest that it took, in seconds."""
+    beats, longest = 0, 0.0
+    while not until.done():
+        began = time.monotonic()
+        await packs.client.status()
+        beats, longest = beats + 1, max(longest, time.monotonic() - began)
+    return beats, longest
+
+
+@pytest.mark.capability("RUN-7")
+@pytest.mark.parametrize("mode", ["blank lines without an end", "stray lines without an end"])
+async def test_a_pack_that_has_always_more_to_read_does_not_keep_the_host_from_another_tenants_call(
+    packs: Instance, mode: str
+) -> None:
+    quiet = await packs.session(tenant_id="ten_quiet")
+    assert await packs.value(quiet, "value = 'ready'") == "ready"
+    bad = await hostile(packs, mode, limits={"output_bytes": 8 << 20}, tenant_id="ten_loud")
+    flood = asyncio.create_task(packs.run(bad, "", timeout=20))
+    alive = asyncio.create_task(heartbeat(packs, flood))
+    echoes = [await packs.value(quiet, f"value = {number}") for number in range(3)]
+    beats, longest = await alive
+    assert echoes == [0, 1, 2]
+    assert beats > 1, "the host was asked while it read"
+    assert longest < 5, "the host's loop stood still while it read one pack's lines"
+    assert (await flood)["reason"] == "oversize_output"
+
+
+@pytest.mark.capability("RUN-7")
+async def test_the_loop_goes_round_between_two_reads_of_what_never_ends(tmp_path: Path) -> None:
+    """A file has always more to read, as a pack that writes faster than it is read."""
+    endless = tmp_path / "endless"
+    with endless.open("wb") as opened:
+        opened.truncate(1 << 28)
+    for reader in (Stderr(Pipe(os.open(endless, os.O_RDONLY))), Stdout(Pipe(os.open(endless, os.O_RDONLY)), 1 << 25)):
+        pumping = asyncio.create_task(reader.pump() if isinstance(reader, Stderr) else reader.pump(nobody))
+        turns = 0
+        while not pumping.done() and turns < 20:
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns == 20, f"the loop stood still for {type(reader).__name__}"
+        pumping.cancel()
+        await asyncio.gather(pumping, return_exceptions=True)
+        reader.pipe.close()
+
+
+async def nobody(_message: Any) -> None:
+    raise AssertionError("nothing here is a message")
+
+
+@pytest.mark.capability("RUN-7")
+async def test_a_flood_of_stderr_is_read_no_faster_than_its_bound_and_its_last_line_is_kept(packs: Instance) -> None:
+    """The pack waits for its own pipe, as it would for a slow disk; the host does not work for it without end."""
+    session = await packs.session()
+    flood = (
+        "import os, time\nstop, value = time.monotonic() + 1, 0\n"
+        "while time.monotonic() < stop: value += os.write(2, b'noise ' * 10_000)\n"
+        "os.write(2, b'\\nand that was all\\n')"
+    )
+    outcome = await packs.run(session, flood)
+    assert outcome["status"] == "ok", outcome
+    assert 1 << 20 < outcome["structured"]["value"] < 128 << 20, "within one second"
+    assert (await packs.value(session, "value = 'next'")) == "next", "the control: the session goes on"
+    died = await packs.run(session, flood + "\nos._exit(3)")
+    assert died["reason"] == "pack_crashed", died
+    assert died["stderr_tail"].rstrip().endswith("and that was all")
+
+
+@pytest.mark.capability("RUN-7")
+async def test_a_definition_that_changed_beyond_all_recognition_is_told_without_keeping_the_host(
+    packs: Instance,
+) -> None:
+    """Twenty thousand lines in another order: a plain diff of them takes minutes."""
+    quiet = await packs.session(tenant_id="ten_quiet")
+    assert await packs.value(quiet, "value = 'ready'") == "ready"
+    session = await hostile(packs, "a shuffled text, as it was")
+    probed = await packs.client.probe(session=session)
+    pins = {tool["name"]: rules.tool_pin(tool) for tool in probed["tools"]}
+    again = await packs.run(session | {"pins": pins}, "")
+    assert (again["status"], again["held"]) == ("ok", None), "the control: as it was approved it serves"
+    other = await hostile(packs, "a shuffled text, as it is now")
+    call = asyncio.create_task(packs.run(other | {"pins": pins}, "", timeout=20))
+    alive = asyncio.create_task(heartbeat(packs, call))
+    assert [await packs.value(quiet, f"value = {number}") for number in range(3)] == [0, 1, 2]
+    _, longest = await alive
+    outcome = await call
+    assert outcome["reason"] == "tool_definition_changed", outcome
+    assert "description" in outcome["held"]["diff"]
+    assert "-" in outcome["held"]["diff"]
+    assert longest < 5, "the host's loop stood still while it compared"
+
+
+@pytest.mark.capability("RUN-7")
+async def test_of_a_thousand_changed_definitions_only_those_that_are_told_are_put_into_words(tmp_path: Path) -> None:
+    pins = Pins(tmp_path)
+
+    def listing(word: str) -> Listing:
+        tool = {"input_schema": {}, "output_schema": None, "annotations": None}
+        return Listing({}, None, "1", [tool | {"name": f"t{n:03}", "description": f"{word} {n}"} for n in range(1000)])
+
+    pins.remember(listing("before"))
+    known = {tool["name"]: rules.tool_pin(tool) for tool in listing("before").tools}
+    found = pins.compare(listing("after"), known, None)
+    told = found.of("t999")
+    assert told is not None
+    assert (told["tool"], len(told["all"])) == ("t999", 21)
+    assert all("-before" in one["diff"] and "+after" in one["diff"] for one in told["all"])
+    assert sum("text" in vars(one) for one in found.tools.values()) == 21
 
 
 @pytest.mark.capability("RUN-2")

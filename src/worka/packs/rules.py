@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import re
 import unicodedata
@@ -13,7 +14,7 @@ import jsonschema
 import re2
 from referencing.exceptions import Unresolvable
 
-from worka.kernel import canonical, reasons, schemas
+from worka.kernel import canonical, differing, reasons, schemas
 from worka.packs import causes
 from worka.packs.manifest import Manifest
 
@@ -22,7 +23,9 @@ REASONS = causes.REASONS
 
 LAST_WORDS = 160
 """How much of a pack's last line of output a headline takes up."""
-MOST_LINES = 2000
+_MOST_COMPARED, _MOST_LINES = 64 * 1024, 400
+UNCOMPARED = "… and what comes after that is not compared here"
+_MOST_TOLD = 20
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_./-]{1,128}\Z")
 EFFECT_CLASSES = {
     "read_only": "reads only",
@@ -94,6 +97,7 @@ def tool_differences(manifest: Manifest, probed: Sequence[Mapping[str, Any]]) ->
     equal.
 
     What the manifest leaves out of a tool (its description, a schema) is not compared. `discover` differs in nothing.
+    Of very many differences the first have their lines.
     """
     if manifest.tools == "discover":
         return []
@@ -101,8 +105,8 @@ def tool_differences(manifest: Manifest, probed: Sequence[Mapping[str, Any]]) ->
     found: list[dict[str, Any]] = []
     for name, tool in manifest.declared_tools.items():
         if name not in listed:
-            near = difflib.get_close_matches(name, listed, n=1)
-            hint = f"; it lists {near[0]}" if near else ""
+            near = close(name, listed) if len(found) < _MOST_TOLD else None
+            hint = f"; it lists {near}" if near else ""
             found.append(_difference(name, "name", name, None, f"declared, but the server does not list it{hint}"))
             continue
         for key in ("description", "input_schema", "output_schema"):
@@ -113,7 +117,7 @@ def tool_differences(manifest: Manifest, probed: Sequence[Mapping[str, Any]]) ->
                         key,
                         getattr(tool, key),
                         listed[name].get(key),
-                        diff(getattr(tool, key), listed[name].get(key)),
+                        diff(getattr(tool, key), listed[name].get(key)) if len(found) < _MOST_TOLD else "it differs",
                     )
                 )
     for name in listed:
@@ -127,19 +131,30 @@ def _difference(tool: str, field: str, declared: Any, found: Any, text: str) -> 
 
 
 def diff(before: Any, after: Any, old: str = "declared", new: str = "listed") -> str:
-    """A unified diff of two values, as lines a person reads. Of long ones the beginnings are compared: the time grows with the
-    square of the lines, and they are a stranger's."""
+    """A unified diff of two values, as lines a person reads; of texts of strangers: the first 64 KiB and 400
+    lines of each are compared."""
     ours, theirs = _lines(before), _lines(after)
-    told = list(difflib.unified_diff(ours[:MOST_LINES], theirs[:MOST_LINES], old, new, lineterm="", n=2))
-    if ours[MOST_LINES:] != theirs[MOST_LINES:]:
-        told.append(f"… and they differ after line {MOST_LINES}")
+    told = differing.unified(ours[:_MOST_LINES], theirs[:_MOST_LINES], old, new)
+    cut = max(len(ours), len(theirs)) > _MOST_LINES or max(map(len, map("\n".join, (ours, theirs)))) >= _MOST_COMPARED
+    if before != after and (cut or not told):
+        told.append(UNCOMPARED)
     return "\n".join(told)[:8000]
 
 
 def _lines(value: Any) -> list[str]:
-    if isinstance(value, str):
-        return value.splitlines()
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).splitlines()
+    text = value if isinstance(value, str) else readable(value)
+    return text[: _MOST_COMPARED + 1].splitlines()
+
+
+def readable(value: Any, *, ensure_ascii: bool = False) -> str:
+    """The value as indented JSON, its first 64 KiB; what comes after that is not even written."""
+    pieces, length = [], 0
+    for piece in json.JSONEncoder(indent=2, sort_keys=True, ensure_ascii=ensure_ascii).iterencode(value):
+        pieces.append(piece)
+        length += len(piece)
+        if length > _MOST_COMPARED:
+            break
+    return "".join(pieces)[: _MOST_COMPARED + 1]
 
 
 def attach_facts(manifest: Manifest, tools: Sequence[Mapping[str, Any]], mounts: Iterable[str]) -> dict[str, Any]:
@@ -305,8 +320,13 @@ def _complaint(error: jsonschema.ValidationError) -> str:
 
 def did_you_mean(name: str, registered: Sequence[str]) -> str:
     """` Did you mean X?`, when a registered name is close to the one that was asked for; else nothing."""
-    near = difflib.get_close_matches(name, registered, n=1, cutoff=0.5)
-    return f" Did you mean {near[0]}?" if near else ""
+    near = close(name, registered, 0.5)
+    return f" Did you mean {near}?" if near else ""
+
+
+def close(name: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The name that is most like this one, of the first hundred: each is compared letter by letter."""
+    return next(iter(difflib.get_close_matches(name, list(itertools.islice(names, 100)), n=1, cutoff=cutoff)), None)
 
 
 def failing_layer(outcome: Mapping[str, Any], egress: Sequence[Mapping[str, Any]]) -> tuple[str, str, str]:

@@ -9,7 +9,6 @@ that nobody approved it (docs/decisions, four eyes on policy). A rule of policy 
 from __future__ import annotations
 
 import asyncio
-import difflib
 from typing import Any
 
 from worka import approvals, authorization
@@ -23,7 +22,7 @@ from worka.governance.errors import BadPolicy, PolicyLocksOut, PolicyMoved
 from worka.governance.lockout import Place
 from worka.governance.service import sets
 from worka.governance.statements import Fault
-from worka.kernel import canonical
+from worka.kernel import canonical, differing
 from worka.kernel.clock import now
 from worka.kernel.context import Context, Decision, Principal, Resource
 from worka.kernel.db import Connection
@@ -212,7 +211,7 @@ async def _propose(
 
 def diff(before: str, after: str) -> list[str]:
     """The lines that go and come, with their surroundings."""
-    return list(difflib.unified_diff(before.splitlines(), after.splitlines(), "in force", "proposed", lineterm=""))
+    return differing.unified(before.splitlines(), after.splitlines(), "in force", "proposed", around=3, most=1000)
 
 
 async def _put_in_force(

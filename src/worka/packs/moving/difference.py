@@ -9,6 +9,7 @@ a person once looked at (decisions.md 21).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Literal
 
 from worka.broker.rules import Rule, RuleProblem, parse_rules
@@ -31,11 +32,13 @@ _HANDLED = frozenset(
      "dependencies", "webhooks", *_ABOUT}
 )  # fmt: skip
 _PACKAGES_SHOWN = 40
+_DIFFS_SHOWN = 100
 
 
 def between(before: Row, after: Row) -> Row:
     """{pack, from, to, widens, redefines, counts, risk, sentence, changes}. `changes`: [{area, subject, change, class, words,
-    before, after, diff, pinned}], the widening ones first; `diff` is a unified diff where a text or schema changed."""
+    before, after, diff, pinned}], the widening ones first; `diff` is a unified diff where a text or schema changed, of the
+    first hundred that have one."""
     old, new = before["manifest"], after["manifest"]
     found = [
         *_tools(before["tools"], after["tools"]),
@@ -53,6 +56,8 @@ def between(before: Row, after: Row) -> Row:
         *_unknown(old, new),
     ]
     changes = sorted(found, key=lambda change: CLASSES.index(change["class"]))
+    for number, change in enumerate(change for change in changes if change["diff"]):
+        change["diff"] = change["diff"]() if number < _DIFFS_SHOWN else ""
     counts: dict[Class, int] = {name: sum(1 for change in changes if change["class"] == name) for name in CLASSES}
     redefines = any(change["pinned"] for change in changes)
     return {
@@ -94,12 +99,12 @@ def _change(
     *,
     before: Any = None,
     after: Any = None,
-    diff: str = "",
+    diff: Callable[[], str] | None = None,
     pinned: bool = False,
 ) -> Row:
     return {
         "area": area, "subject": subject, "change": change, "class": kind, "words": words, "before": before,
-        "after": after, "diff": diff, "pinned": pinned,
+        "after": after, "diff": diff or "", "pinned": pinned,
     }  # fmt: skip
 
 
@@ -110,7 +115,7 @@ def _tools(before: Iterable[Row], after: Iterable[Row]) -> Iterator[Row]:
         tool = new[name]
         words = f"The tool {name} is new: it {rules.EFFECT_CLASSES.get(tool['side_effect'], tool['side_effect'])}."
         yield _change("tool", name, "added", "widening", words, after=tool["side_effect"], pinned=True,
-                      diff=rules.diff("", tool.get("description") or "", "before", "after"))  # fmt: skip
+                      diff=partial(rules.diff, "", tool.get("description") or "", "before", "after"))  # fmt: skip
     for name in sorted(old.keys() - new.keys()):
         words = f"The tool {name} is gone: what calls it fails."
         yield _change("tool", name, "removed", "narrowing", words, before=old[name]["side_effect"])
@@ -134,12 +139,12 @@ def _tool(name: str, old: Row, new: Row) -> Iterator[Row]:
     if (old.get("description") or "") != (new.get("description") or ""):
         yield _change(
             "tool", name, "changed", "neutral", f"The tool {name} is described in other words.", pinned=True,
-            diff=rules.diff(old.get("description") or "", new.get("description") or "", "before", "after"),
+            diff=partial(rules.diff, old.get("description") or "", new.get("description") or "", "before", "after"),
         )  # fmt: skip
     if not subset.same(old.get("annotations"), new.get("annotations")):
         yield _change(
             "tool", name, "changed", "neutral", f"The tool {name} gives other hints about itself.", pinned=True,
-            diff=rules.diff(old.get("annotations"), new.get("annotations"), "before", "after"),
+            diff=partial(rules.diff, old.get("annotations"), new.get("annotations"), "before", "after"),
         )  # fmt: skip
 
 
@@ -153,7 +158,9 @@ def _schema(name: str, key: str, what: str, old: Any, new: Any) -> Row:
         kind, words = "narrowing", f"The tool {name} {what} less."
     else:
         kind, words = "widening", f"The tool {name} {what} more, or something else."
-    return _change("tool", name, "changed", kind, words, pinned=True, diff=rules.diff(old, new, "before", "after"))
+    return _change(
+        "tool", name, "changed", kind, words, pinned=True, diff=partial(rules.diff, old, new, "before", "after")
+    )
 
 
 def _instructions(old: str | None, new: str | None) -> Iterator[Row]:
@@ -161,7 +168,7 @@ def _instructions(old: str | None, new: str | None) -> Iterator[Row]:
         yield _change(
             "instructions", "server instructions", "changed", "neutral",
             "The server tells whoever uses it something else.", pinned=True,
-            diff=rules.diff(old or "", new or "", "before", "after"),
+            diff=partial(rules.diff, old or "", new or "", "before", "after"),
         )  # fmt: skip
 
 
@@ -382,7 +389,7 @@ def _about(old: Row, new: Row) -> Iterator[Row]:
     says: Callable[[str], str] = lambda key: key.replace("_", " ")  # noqa: E731
     for key in _ABOUT:
         if not subset.same(old.get(key), new.get(key)):
-            diff = rules.diff(old.get(key) or "", new.get(key) or "", "before", "after")
+            diff = partial(rules.diff, old.get(key) or "", new.get(key) or "", "before", "after")
             words = f"Its {says(key)} is another one."
             yield _change("about", key, "changed", "neutral", words, diff=diff)
 
@@ -392,4 +399,4 @@ def _unknown(old: Row, new: Row) -> Iterator[Row]:
         if not subset.same(old.get(key), new.get(key)):
             words = f"Its manifest says otherwise in {key}, and nobody here knows what that allows."
             yield _change("other", key, "changed", "widening", words,
-                          diff=rules.diff(old.get(key), new.get(key), "before", "after"))  # fmt: skip
+                          diff=partial(rules.diff, old.get(key), new.get(key), "before", "after"))  # fmt: skip

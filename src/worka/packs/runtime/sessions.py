@@ -29,6 +29,7 @@ from worka.packs.runtime.spec import SessionSpec
 log = logging.getLogger("worka.host")
 _CLIENT = types.Implementation(name="worka", version="1")
 _SETTLE_SECONDS = 2.0  # between a closed stdout and the report of how the process ended
+_LAST_WORDS_SECONDS = 0.2
 _MOST_TOOLS = 1000
 _MOST_PAGES = 100
 _BROKER_SECONDS = 10.0
@@ -150,11 +151,12 @@ class Session:
         self._stderr = Stderr(Pipe(sandbox.stderr))
         incoming, to_client = anyio.create_memory_object_stream[SessionMessage | Exception](0)
         from_client, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
+        last_words = asyncio.create_task(self._stderr.pump())
         pumps = [
             asyncio.create_task(self._read(self._stdout, incoming)),
-            asyncio.create_task(self._stderr.pump()),
+            last_words,
             asyncio.create_task(feed(stdin, outgoing)),
-            asyncio.create_task(self._mourn(sandbox)),
+            asyncio.create_task(self._mourn(sandbox, last_words)),
         ]
         try:
             async with ClientSession(
@@ -195,10 +197,10 @@ class Session:
             ending = Ending("protocol_error", f"The pack closed its stdout {self._phase}.")
         self._over(ending)
 
-    async def _mourn(self, sandbox: launching.Sandbox) -> None:
+    async def _mourn(self, sandbox: launching.Sandbox, last_words: asyncio.Task[None]) -> None:
         report = await asyncio.shield(sandbox.exit)
         # Its last output may still be in the pipe: an error message is worth a moment.
-        await asyncio.sleep(0)
+        await asyncio.wait({last_words}, timeout=_LAST_WORDS_SECONDS)
         self._over(outcome.from_exit(report, limits=self.spec.limits.model_dump(), during=self._phase))
 
     def _over(self, ending: Ending) -> None:
@@ -276,7 +278,10 @@ class Session:
         )
         if _holds_nul(self.listing.as_dict()):
             raise RuntimeError("it describes itself with a NUL, which no record can hold")
-        self.differences = self.pins.compare(self.listing, self.spec.pins, self.spec.server_pin)
+        # Beside the loop: hashing a thousand definitions takes a while.
+        self.differences = await asyncio.to_thread(
+            self.pins.compare, self.listing, self.spec.pins, self.spec.server_pin
+        )
 
     def _must_list(self, tool: str) -> None:
         """Raises CallFailed where the server does not know, under this name, what was registered: sent all the same, the
@@ -304,13 +309,9 @@ class Session:
                 if self._stale:
                     await self._or_end(self.refresh())
                 self._must_list(tool)
-                held = self.differences.of(tool)
-                if held is not None:
-                    raise CallFailed(
-                        Ending(
-                            "tool_definition_changed", f"{held['tool']} is not as it was approved; it was not called."
-                        )
-                    )
+                if (changed := self.differences.concerning(tool)) is not None:
+                    words = f"{changed} is not as it was approved; it was not called."
+                    raise CallFailed(Ending("tool_definition_changed", words))
                 result: types.CallToolResult = await self._or_end(self._request(tool, arguments, meta))
                 return result
         except TimeoutError:
