@@ -27,6 +27,7 @@ MAX_FRAME = 64 * 1024 * 1024
 Handler = Callable[[str, dict[str, Any], str | None], Awaitable[Any]]
 log = logging.getLogger("worka.ipc")
 _IDLE_SECONDS = 1.0
+_LOOK_SECONDS = 0.5
 _MOST_IDLE = 32
 _CHUNK = 256 * 1024
 
@@ -51,7 +52,7 @@ async def read_frame(reader: asyncio.StreamReader) -> dict[str, Any]:
 
 def frame(value: Any) -> bytes:
     """The bytes of one frame."""
-    body = json.dumps(value, ensure_ascii=False).encode()
+    body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
     return struct.pack(">I", len(body)) + body
 
 
@@ -73,17 +74,50 @@ async def _answer(handler: Handler, request: dict[str, Any]) -> dict[str, Any]:
         return {"ok": False, "problem": failed.body(), "stays": True}
 
 
+def _framed(answer: dict[str, Any], op: Any) -> bytes:
+    """The answer, or that it is none that can be sent: cut off instead, the caller would think that we are not there."""
+    try:
+        if len(sent := frame(answer)) <= 4 + MAX_FRAME:
+            return sent
+        log.error("the answer to %s is larger than a frame", op)
+        problem = Problem("The answer is larger than a message between processes may be.")
+    except ValueError:
+        log.exception("the answer to %s cannot be written", op)
+        problem = Problem("The answer cannot be written as JSON; see the process's log.")
+    return frame({"ok": False, "problem": problem.body(), "stays": True})
+
+
 Stream = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-async def serve_unix(path: Path, handler: Handler, *, mode: int = 0o600) -> asyncio.Server:
-    """Serves calls from processes of our own uid (and root); others are cut off."""
+async def _attended(reader: asyncio.StreamReader, answering: asyncio.Task[dict[str, Any]]) -> dict[str, Any]:
+    """The answer, while somebody waits for it; what nobody waits for any more is cancelled. Raises ConnectionError then."""
+    try:
+        while not answering.done():
+            await asyncio.wait({answering}, timeout=_LOOK_SECONDS)
+            if not answering.done() and reader.at_eof():
+                raise ConnectionError("the caller went away")
+        return answering.result()
+    finally:
+        if not answering.done():
+            answering.cancel()
+            await asyncio.gather(answering, return_exceptions=True)
+
+
+async def serve_unix(
+    path: Path, handler: Handler, *, mode: int = 0o600, given_up: frozenset[str] = frozenset()
+) -> asyncio.Server:
+    """Serves calls from processes of our own uid (and root); others are cut off. The operations of `given_up` are cancelled
+    when their caller goes away; the others go on to their end."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 request = await read_frame(reader)
-                writer.write(frame(await _answer(handler, request)))
+                work = _answer(handler, request)
+                if request.get("op") in given_up:
+                    work = _attended(reader, asyncio.create_task(work))
+                writer.write(_framed(await work, request.get("op")))
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError, ValueError):
             pass

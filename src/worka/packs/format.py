@@ -129,7 +129,7 @@ class Limits(_Part):
     files: int | None = Field(default=None, ge=16, le=4096, description="open files of one process")
     disk: int | None = Field(default=None, ge=1, le=4096, description="MiB of the private /tmp")
     timeout: int | None = Field(default=None, ge=1, le=3600, description="seconds of one call")
-    output: int | None = Field(default=None, ge=1, le=64, description="MiB of one answer")
+    output: int | None = Field(default=None, ge=1, le=32, description="MiB of one answer")
 
 
 class Runtime(_Part):

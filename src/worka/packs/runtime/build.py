@@ -17,10 +17,11 @@ import stat
 import sys
 import time
 import tomllib
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from packaging.utils import canonicalize_name
 
@@ -34,9 +35,14 @@ from worka.packs.runtime.errors import (
     EntryPointMissing,
     TreeRefused,
 )
+from worka.packs.runtime.outcome import CallFailed
+from worka.packs.runtime.places import Places
 
+T = TypeVar("T")
 _FORMAT = "3"  # raise it when the same inputs would give another folder
 _UV_SECONDS = 600
+_MOST_BUILDS = 3
+_TURN_SECONDS = 1200.0
 _MAX_TREE_FILES, _MAX_TREE_BYTES = 20_000, 512 * 1024 * 1024
 _SKIPPED = {".git", "__pycache__", ".venv", "node_modules", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 # Where packages come from, and whom to trust there: by name, so that no switch of the installer slips in.
@@ -160,9 +166,11 @@ class Builder:
         self.budget = budget or Budget()
         # One at a time: what an installer has put into the cache that all share is then its own, to be weighed and swept.
         self._installing = asyncio.Lock()
+        # One build of a tenant at a time, and in turn: whoever asks for a hundred waits behind themselves.
+        self._turns = Places(per_attachment=1, per_tenant=1, total=_MOST_BUILDS)
         self.envs = home / "envs"
         self._environ = dict(os.environ if env is None else env)
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def build(
         self,
@@ -172,6 +180,7 @@ class Builder:
         tree_path: str | None = None,
         command: list[str] | None = None,
         release_id: str = "",
+        tenant_id: str = "",
     ) -> dict[str, Any]:
         """{env_path, entry, tree_digest, file_count, installed}. Raises the problems of `errors.py` and LockInvalid."""
         ecosystem = package.get("ecosystem")
@@ -206,14 +215,30 @@ class Builder:
                     stamp = read_stamp(env)
                     stamp = await asyncio.to_thread(verify_full, env, stamp.tree_digest)
                     return stamp.answer(env)
-            await asyncio.to_thread(remove, env)
             try:
-                if isinstance(lock, npm.Lock):
-                    return (await self._fresh_npm(env, package, lock, python)).answer(env)
-                return (await self._fresh(env, package, lock, python, source, command)).answer(env)
-            except BaseException:
-                await asyncio.shield(asyncio.to_thread(remove, env))
-                raise
+                async with self._turns.place(tenant_id, key, release_id, _TURN_SECONDS):
+                    return (await self._made(env, package, lock, python, source, command)).answer(env)
+            except CallFailed as late:
+                words = f"Other builds took all of {_TURN_SECONDS:g} s; nothing was built."
+                raise BuildFailed(words, remedy="Register it again.") from late
+
+    async def _made(
+        self,
+        env: Path,
+        package: dict[str, Any],
+        lock: record.Lock | npm.Lock,
+        python: Path,
+        source: Path | None,
+        command: list[str] | None,
+    ) -> Stamp:
+        await asyncio.to_thread(remove, env)
+        try:
+            if isinstance(lock, npm.Lock):
+                return await self._fresh_npm(env, package, lock, python)
+            return await self._fresh(env, package, lock, python, source, command)
+        except BaseException:
+            await asyncio.shield(asyncio.to_thread(remove, env))
+            raise
 
     def _source(self, tree_path: str | None) -> Path:
         if not tree_path:
@@ -245,9 +270,9 @@ class Builder:
         )
         if lock.text:
             await self._install(env, lock)
-        installed = await asyncio.to_thread(record.verify, env, site, lock)
+        installed = await _to_its_end(record.verify, env, site, lock)
         if source is not None:
-            await asyncio.to_thread(_copy_tree, source, env / "app")
+            await _to_its_end(_copy_tree, source, env / "app")
             (site / "worka_app.pth").write_text("../../../app\n../../../app/src\n")
             entry = _entry_of_tree(env, str(package.get("name")), command)
         else:
@@ -272,17 +297,17 @@ class Builder:
         ]
         compiling += [str(folder) for folder in (site, env / "app") if folder.exists()]
         await self._run(self.budget.compiling(compiling), may_fail=True)
-        return await asyncio.to_thread(_seal, env, entry, installed, package, python)
+        return await _to_its_end(_seal, env, entry, installed, package, python)
 
     async def _fresh_npm(self, env: Path, package: dict[str, Any], lock: npm.Lock, node: Path) -> Stamp:
         name, version = str(package.get("name")), str(package.get("version"))
         env.mkdir(parents=True)
         command = self.budget.limited(npm.prepare(env, lock, name, version))
         await self._run(command, watched=env, environment=npm.environment(self._environ, env))
-        installed = await asyncio.to_thread(
+        installed = await _to_its_end(
             npm.verify, env, lock, most_bytes=self.budget.most_bytes, most_files=self.budget.most_files
         )
-        return await asyncio.to_thread(_seal, env, npm.entry(env, name), installed, package, node)
+        return await _to_its_end(_seal, env, npm.entry(env, name), installed, package, node)
 
     async def _install(self, env: Path, lock: record.Lock) -> None:
         requirements = env / "lock.txt"
@@ -392,6 +417,16 @@ def uv() -> str:
         if candidate and os.access(candidate, os.X_OK):
             return str(candidate)
     raise BuildFailed("uv is not installed.", remedy="Run `make setup` again: it installs uv.")
+
+
+async def _to_its_end(work: Callable[..., T], *args: Any, **named: Any) -> T:
+    """In a thread, which a cancelled build waits for: it must not go on writing into what is being removed."""
+    thread = asyncio.create_task(asyncio.to_thread(work, *args, **named))
+    try:
+        return await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        await asyncio.wait({thread})
+        raise
 
 
 def _taken(path: str) -> bool:

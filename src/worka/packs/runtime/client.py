@@ -7,7 +7,7 @@ from typing import Any
 
 from worka.kernel import ipc
 
-_BUILD_SECONDS = 900.0
+_BUILD_SECONDS = 2400.0  # with the wait for a turn
 _PROBE_SECONDS = 180.0
 _SHORT_SECONDS = 30.0
 _START_SECONDS = 60.0
@@ -28,12 +28,13 @@ class HostClient:
         lock_text: str,
         tree_path: str | None = None,
         command: list[str] | None = None,
+        tenant_id: str = "",
         traceparent: str | None = None,
     ) -> dict[str, Any]:
         """{env_path, entry, tree_digest, file_count, installed: [{name, version}]}."""
         args = {
             "release_id": release_id, "package": package, "lock_text": lock_text,
-            "tree_path": tree_path, "command": command,
+            "tree_path": tree_path, "command": command, "tenant_id": tenant_id,
         }  # fmt: skip
         return await self._call("build", args, _BUILD_SECONDS, traceparent)
 

@@ -90,7 +90,7 @@ class Host:
             async with self.pool.slot(spec, _PROBE_SECONDS):
                 await probed.start(await self._intact(spec, cold=True), _PROBE_SECONDS)
             assert probed.listing is not None
-            self.pins.remember(probed.listing)
+            await asyncio.to_thread(self.pins.remember, probed.listing)
             return probed.listing.as_dict()
         except CallFailed as failure:
             ending = failure.ending
@@ -231,9 +231,10 @@ class Host:
             return outcome.failed(Ending(str(broken), "The broker could not do its part, so nothing was sent."), **more)
         if failure is not None:
             if failure.ending.reason in ("tool_definition_changed", "tool_not_listed"):
-                more["held"] = session.differences.of(tool)
+                more["held"] = await asyncio.to_thread(session.differences.of, tool)
             return outcome.failed(failure.ending, **more)
-        return outcome.answered(result, **more, held=session.differences.other())
+        other = await asyncio.to_thread(session.differences.other) if session.differences.tools else None
+        return outcome.answered(result, **more, held=other)
 
     @staticmethod
     def _seen(session: Session, temperature: str) -> dict[str, Any]:
@@ -333,7 +334,8 @@ async def serve(home: Path, config: PackSettings, stop: asyncio.Event) -> None:
     for folder in (paths.run, paths.envs):
         folder.mkdir(parents=True, exist_ok=True)
     host = Host(paths, config)
-    server = await ipc.serve_unix(paths.host_socket, host.handle)
+    # A build or a trial that nobody waits for any more takes nobody's turn; a call goes on, and its record says how it ended.
+    server = await ipc.serve_unix(paths.host_socket, host.handle, given_up=frozenset({"build", "probe"}))
     try:
         await stop.wait()
     finally:

@@ -96,7 +96,10 @@ def failed(ending: Ending, **more: Any) -> dict[str, Any]:
 
 def answered(result: types.CallToolResult, **more: Any) -> dict[str, Any]:
     """The outcome of a call that the server answered: structured content preferred, text beside it."""
-    text = "\n".join(_text(block) for block in result.content)
+    try:
+        text = "\n".join(_text(block) for block in result.content)
+    except ValueError as error:
+        return failed(Ending("malformed_output", f"The pack's answer holds data that is no base64: {error}."), **more)
     structured = result.structured_content
     tool_error = bool(result.is_error)
     return {
@@ -122,13 +125,15 @@ def _empty() -> dict[str, Any]:
 
 
 def _text(block: Any) -> str:
-    """What a person or a next tool can read of a content block; binary parts are named, not carried."""
+    """What a person or a next tool can read of a content block; binary parts are named, not carried. Raises ValueError
+    for data that is none."""
     if isinstance(block, types.TextContent):
         return block.text
     if isinstance(block, types.EmbeddedResource) and isinstance(block.resource, types.TextResourceContents):
         return block.resource.text
     if isinstance(block, types.ResourceLink):
         return str(block.uri)
-    data = getattr(block, "data", None)
-    size = len(base64.b64decode(data)) if isinstance(data, str) else 0
-    return f"[{getattr(block, 'mime_type', None) or getattr(block, 'type', 'content')}, {size} bytes]"
+    part = block.resource if isinstance(block, types.EmbeddedResource) else block
+    data = part.blob if isinstance(part, types.BlobResourceContents) else getattr(part, "data", "")
+    kind = getattr(part, "mime_type", None) or getattr(block, "type", "content")
+    return f"[{kind}, {len(base64.b64decode(data))} bytes]"

@@ -28,7 +28,7 @@ class Limits(BaseModel):
     disk_mb: int = Field(64, ge=1)
     cpus: float = Field(1.0, gt=0)
     timeout_seconds: float = Field(60.0, gt=0, le=3600)
-    output_bytes: int = Field(8 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)
+    output_bytes: int = Field(8 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
 
 
 class Mount(BaseModel):

@@ -260,6 +260,7 @@ async def _build(ctx: Context, row: Row) -> Row:
         lock_text=row["lock_text"],
         tree_path=tree_path,
         command=row["manifest"]["runtime"].get("command"),
+        tenant_id=row["tenant_id"],
         traceparent=ctx.traceparent,
     )
     return {
