@@ -521,6 +521,10 @@ CALLS: dict[str, Entry] = {
     "packs.moving.set_state": writes(lambda s, c, a: s.set_state(c, a.move, "refused", "move_rejected")),
     "packs.moving.set_decision": writes(lambda s, c, a: s.set_decision(c, a.move, a.decision, None)),
     "packs.moving.enqueue_move": writes(lambda s, c, a: s.enqueue_move(c, a.tenant, a.move)),
+    "packs.moving.moves_left": deployment(
+        REAPER, lambda s, c, a: s.moves_left(c, timedelta(seconds=-60), 5), "tenant_id", "move_id"
+    ),
+    "packs.moving.still_left": reads(lambda s, c, a: s.still_left(c, a.move, timedelta(seconds=-60))),
     "packs.moving.to_release": writes(
         lambda s, c, a: s.to_release(c, a.attached, {"id": a.release, "digest": "another"}, [])
     ),

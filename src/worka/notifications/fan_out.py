@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from worka.approvals import store as approval_rows
+from worka.kernel.clock import now
 from worka.kernel.context import Context
 from worka.kernel.ids import new_id
 from worka.notifications import people, rules, store
@@ -15,6 +16,7 @@ from worka.notifications import people, rules, store
 log = logging.getLogger("worka.notifications")
 Row = dict[str, Any]
 _NOT_OURS = timedelta(hours=1)
+_GIVEN_UP = timedelta(days=1)
 _AGAIN = timedelta(seconds=30)
 
 
@@ -42,7 +44,11 @@ async def _message(ctx: Context, outbox_id: str) -> bool:
         if message is None:
             return False
         if message["topic"] not in rules.TYPES:
-            await store.message_later(conn, outbox_id, "nobody takes this topic", _NOT_OURS)
+            if message["created_at"] < now() - _GIVEN_UP:
+                await store.message_done(conn, outbox_id, "nobody took this topic")
+            else:
+                # A newer version of ours may, beside this one.
+                await store.message_later(conn, outbox_id, "nobody takes this topic", _NOT_OURS)
             return False
         payload = message["payload"]
         ctx.workspace_id = payload["workspace_id"]

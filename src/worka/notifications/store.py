@@ -131,7 +131,7 @@ async def drop_secrets(conn: Connection, webhook_id: str) -> None:
 
 # the outbox -----------------------------------------------------------------------------------------------------------
 async def outbox_due(conn: Connection, most: int) -> list[Row]:
-    """Messages that wait, over all tenants: tenant_id and outbox_id."""
+    """Messages that wait, over all tenants, one of each in turn: tenant_id and outbox_id."""
     cursor = await conn.execute("select * from worka.outbox_due(%s)", (most,))
     return await cursor.fetchall()
 
@@ -145,9 +145,12 @@ async def take_message(conn: Connection, outbox_id: str) -> Row | None:
     return await cursor.fetchone()
 
 
-async def message_done(conn: Connection, outbox_id: str) -> None:
-    """Its deliveries are written."""
-    await conn.execute("update worka.outbox set done_at = now() where id = %s", (outbox_id,))
+async def message_done(conn: Connection, outbox_id: str, error: str | None = None) -> None:
+    """Its deliveries are written; with an `error`: it is given up."""
+    await conn.execute(
+        "update worka.outbox set done_at = now(), last_error = coalesce(%s, last_error) where id = %s",
+        (error, outbox_id),
+    )
 
 
 async def message_later(conn: Connection, outbox_id: str, error: str, after: timedelta) -> None:

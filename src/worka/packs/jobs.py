@@ -18,6 +18,7 @@ KILLED = "pack.end_killed"
 
 run_move = moving.run_move
 run_killing = stopping.run_killing
+hand_on = moving.hand_on
 run_registration = releases.run_registration
 
 

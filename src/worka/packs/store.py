@@ -149,7 +149,7 @@ _RELEASE_COLUMNS = _RELEASE_JSON | {"failed_stage", "digest", "tree_digest", "en
 async def enqueue_registration(conn: Connection, tenant_id: str, release_id: str, attempt: int) -> None:
     """Hands the registration to the engine in this transaction."""
     await conn.execute(
-        "select worka.enqueue_job('pack.register', %s, %s, %s), pg_notify(%s, 'jobs')",
+        "select worka.enqueue_job('pack.register', %s, %s, %s), pg_notify(%s, 'tenant_jobs')",
         (tenant_id, release_id, f"pack.register:{release_id}:{attempt}", WORK_CHANNEL),
     )
 

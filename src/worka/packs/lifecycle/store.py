@@ -182,7 +182,7 @@ async def add_withdrawal(conn: Connection, row: Row) -> Row:
 async def enqueue_ending(conn: Connection, tenant_id: str, withdrawal_id: str) -> None:
     """Hands the ending of calls to the engine in this transaction."""
     await conn.execute(
-        "select worka.enqueue_job('pack.end_calls', %s, %s, %s), pg_notify(%s, 'jobs')",
+        "select worka.enqueue_job('pack.end_calls', %s, %s, %s), pg_notify(%s, 'endings')",
         (tenant_id, withdrawal_id, f"pack.end_calls:{withdrawal_id}", WORK_CHANNEL),
     )
 
@@ -190,7 +190,7 @@ async def enqueue_ending(conn: Connection, tenant_id: str, withdrawal_id: str) -
 async def enqueue_killing(conn: Connection, tenant_id: str, kill_id: str) -> None:
     """The same for what a kill switch stops."""
     await conn.execute(
-        "select worka.enqueue_job('pack.end_killed', %s, %s, %s), pg_notify(%s, 'jobs')",
+        "select worka.enqueue_job('pack.end_killed', %s, %s, %s), pg_notify(%s, 'endings')",
         (tenant_id, kill_id, f"pack.end_killed:{kill_id}", WORK_CHANNEL),
     )
 

@@ -35,9 +35,9 @@ async def explain(ctx: Context, move_id: str) -> Explanation:
     if state in ("failed", "refused"):
         following.append(await offer(ctx, "Ask for it again", f"worka pack attachment update {row['attachment_id']}",
                                      actions.UPDATE.name, own))  # fmt: skip
-    lost = state == "trying" and (now() - row["since"]).total_seconds() > LOST_SECONDS
+    lost = state in ("planned", "trying") and (now() - row["since"]).total_seconds() > LOST_SECONDS
     if lost:
-        headline += " Nobody tries it any more."
+        headline += " Nobody carries it just now; the platform takes it up again by itself."
     if state in model.OPEN and (state != "trying" or lost):
         following.append(await offer(ctx, "Take it back", f"worka pack attachment withdraw {row['id']}",
                                      actions.PIN.name, own))  # fmt: skip

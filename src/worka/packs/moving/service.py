@@ -9,12 +9,14 @@ from worka.packs.moving.following import set_mode
 from worka.packs.moving.held import accept, refuse
 from worka.packs.moving.reading import history, read, standing
 from worka.packs.moving.review import review
+from worka.packs.moving.sweeping import hand_on
 from worka.packs.moving.trying import run_move
 
 __all__ = [
     "accept",
     "back",
     "compare",
+    "hand_on",
     "history",
     "read",
     "refuse",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -166,9 +166,24 @@ async def enqueue_move(conn: Connection, tenant_id: str, move_id: str) -> None:
     row = await cursor.fetchone()
     assert row is not None
     await conn.execute(
-        "select worka.enqueue_job('pack.move', %s, %s, %s), pg_notify(%s, 'jobs')",
+        "select worka.enqueue_job('pack.move', %s, %s, %s), pg_notify(%s, 'tenant_jobs')",
         (tenant_id, move_id, f"pack.move:{move_id}:{row['runs']}", WORK_CHANNEL),
     )
+
+
+async def moves_left(conn: Connection, silence: timedelta, most: int) -> list[Row]:
+    """Moves that nobody seems to carry, over all tenants: tenant_id and move_id."""
+    cursor = await conn.execute("select * from worka.moves_left(%s, %s)", (silence, most))
+    return await cursor.fetchall()
+
+
+async def still_left(conn: Connection, move_id: str, silence: timedelta) -> bool:
+    """Whether it is one still; locks it."""
+    cursor = await conn.execute(
+        "select 1 from worka.attachment_move m where m.id = %s and worka.move_left(m.state, m.since, m.runs, %s) for update",
+        (move_id, silence),
+    )
+    return await cursor.fetchone() is not None
 
 
 # attachments --------------------------------------------------------------------------------------------------------

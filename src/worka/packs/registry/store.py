@@ -152,7 +152,7 @@ async def move_publication(
 async def enqueue_publication(conn: Connection, tenant_id: str, publication_id: str, attempt: int) -> None:
     """Hands the publication to the engine in this transaction."""
     await conn.execute(
-        "select worka.enqueue_job('registry.publish', %s, %s, %s), pg_notify(%s, 'jobs')",
+        "select worka.enqueue_job('registry.publish', %s, %s, %s), pg_notify(%s, 'tenant_jobs')",
         (tenant_id, publication_id, f"registry.publish:{publication_id}:{attempt}", WORK_CHANNEL),
     )
 

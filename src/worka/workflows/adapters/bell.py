@@ -73,6 +73,7 @@ class Bell:
         """Puts itself before the engine's database: the only place between the engine's interval and its questions."""
         self._awake_until = time.monotonic() + AWAKE_SECONDS
         claim, configured, scopes = engine.start_queued_workflows, engine.get_queue, engine.dequeue_scopes
+        parts = engine.get_queue_partitions
         known: dict[str, Any] = {}
 
         def get_queue(name: str, **named: Any) -> Any:
@@ -83,15 +84,25 @@ class Bell:
         def dequeue_scopes(name: str) -> Any:
             return scopes(name) if self.due(name) else []
 
-        def start_queued_workflows(queue: Any, *given: Any, **named: Any) -> Any:
+        def get_queue_partitions(name: str) -> Any:
+            rings = self.rings(name)
+            found = parts(name)
+            if not found:
+                self.empty(name, rings)
+            return found
+
+        def start_queued_workflows(
+            queue: Any, executor: str, version: str, part: str | None, *given: Any, **named: Any
+        ) -> Any:
             rings = self.rings(queue.name)
-            taken, limit = claim(queue, *given, **named)
-            if not taken and limit is None:
+            taken, limit = claim(queue, executor, version, part, *given, **named)
+            # Of a queue in parts one may be empty while others wait.
+            if not taken and limit is None and part is None:
                 self.empty(queue.name, rings)
             return taken, limit
 
         engine.get_queue, engine.dequeue_scopes = get_queue, dequeue_scopes
-        engine.start_queued_workflows = start_queued_workflows
+        engine.get_queue_partitions, engine.start_queued_workflows = get_queue_partitions, start_queued_workflows
 
     async def listen(self, db: Database) -> None:
         """Hears until it is cancelled; goes on after every failure."""

@@ -32,6 +32,9 @@ TASKS_POLLING_SECONDS = 0.06
 JOBS_POLLING_SECONDS = 0.25
 JOB_PAUSE_SECONDS = 0.5
 MOST_JOB_PAUSE_SECONDS = 15.0
+# Places of a worker, each a thread. Jobs mostly wait: for a build, a probe, a registry. What ends calls waits for no such.
+JOBS = {"tenant_jobs": 16, "endings": 8}
+JOBS_OF_TENANT, JOBS_OF_OLD = 2, 4
 
 
 class EngineFault(Exception):
@@ -73,7 +76,7 @@ class DbosEngine:
             "sys_db_idle_transaction_timeout_sec": IDLE_IN_TRANSACTION_SECONDS,
             "log_level": "WARNING",
             "enable_otlp": False,
-            "max_executor_threads": concurrency * 2 + 8,
+            "max_executor_threads": concurrency * 2 + 4 + JOBS_OF_OLD + sum(JOBS.values()),
         }
         self.bell = Bell()
         self._engine: Any = DBOS(config=config)
@@ -86,7 +89,16 @@ class DbosEngine:
         DBOS.launch()
         self.bell.hang(self._engine._sys_db)
         DBOS.register_queue("tasks", worker_concurrency=self._concurrency, polling_interval_sec=TASKS_POLLING_SECONDS)
-        DBOS.register_queue("jobs", worker_concurrency=4, polling_interval_sec=JOBS_POLLING_SECONDS)
+        # A part for each tenant, taken from in no order: who waits for a server that never answers waits alone.
+        for name, places in JOBS.items():
+            DBOS.register_queue(
+                name,
+                worker_concurrency=places,
+                partition_worker_concurrency=JOBS_OF_TENANT,
+                polling_interval_sec=JOBS_POLLING_SECONDS,
+            )
+        # What an older release has put there.
+        DBOS.register_queue("jobs", worker_concurrency=JOBS_OF_OLD, polling_interval_sec=JOBS_POLLING_SECONDS)
 
     def stop(self) -> None:
         """Takes nothing new; what runs is taken up by whoever comes next."""
