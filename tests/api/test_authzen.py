@@ -3,6 +3,7 @@ docs/reference/authzen.md, and that it tells nobody anything that is not theirs.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import AsyncIterator
@@ -21,6 +22,8 @@ from worka.governance import service
 from worka.kernel.settings import Settings
 from worka.workers.wiring import Runtime
 
+NESTED = base64.urlsafe_b64encode(b"[" * 1450).decode()
+"""Deeper than a reader of JSON goes, and no longer than a token may be."""
 SEARCHES = ("subject", "resource", "action")
 EFFECTS = {"publish": "external_side_effect", "read": "read_only", "save": "write"}
 
@@ -402,6 +405,9 @@ async def test_a_token_belongs_to_its_request_its_limit_and_its_asker(
         {**body, "page": {"token": token[:-1] + ("0" if token[-1] != "0" else "1")}},
         {**body, "page": {"token": "a" + token[1:] if token[0] != "a" else "b" + token[1:]}},
         {**body, "page": {"token": "x"}},
+        {**body, "page": {"token": f"{NESTED}.{'0' * 32}"}},
+        {**body, "page": {"token": f"{base64.urlsafe_b64encode(b'[1, 2, 3]').decode()}.{'0' * 32}"}},
+        {**body, "page": {"token": "\N{SNOWMAN}.\N{SNOWMAN}"}},
     ]
     if what != "subject":
         bent.append({**body, "subject": {"type": "person", "id": world.ids["owner"]}, "page": {"token": token}})

@@ -111,6 +111,16 @@ async def test_a_stop_of_a_member_names_their_workspace_and_all_that_hangs_on_th
 
 
 @pytest.mark.capability("GOV-14", part="webhooks and mail of a destination, and what hangs on a member")
+async def test_every_approval_that_waits_for_a_member_is_named_and_not_only_the_newest(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hanging, "PAGE", 2)
+    wanted = {(await asked(world))["id"] for _ in range(5)}
+    found = await looked(world, "member", world.ids["admin"])
+    assert of(found["hangs"])["approvals_waiting"] == wanted
+
+
+@pytest.mark.capability("GOV-14", part="webhooks and mail of a destination, and what hangs on a member")
 async def test_a_stop_names_what_they_set_in_motion_bypasses_and_open_invitations(world: World) -> None:
     owner, here, tail = world.ctx("owner"), world.workspace_id, f"{world.tenant_id[-8:]}@example.org"
     until = now() + timedelta(hours=1)

@@ -254,6 +254,21 @@ async def test_a_dropped_attachment_has_no_process_left(packs: Instance) -> None
     assert await packs.gone(session)
 
 
+@pytest.mark.capability("RUN-3", part="warm sessions, dropped on update and crash; cold and warm apart")
+async def test_an_attachment_that_went_back_while_nobody_told_the_host_is_warm_again(packs: Instance) -> None:
+    """The host was told of the newer release, and not of the way back: calls know what the attachment is of."""
+    old = await packs.session(digest="a" * 64)
+    new = old | {"session_key": "newer", "digest": "b" * 64}
+    busy = asyncio.create_task(packs.run(old, "import time; time.sleep(1); value = 'old'"))
+    while not any(s["attachment_id"] == old["attachment_id"] for s in (await packs.client.status())["sessions"]):
+        await asyncio.sleep(0.02)
+    await packs.client.retire(attachment_id=old["attachment_id"], digest=new["digest"])
+    assert [(await packs.run(new, "value = 1"))["session"] for _ in range(2)] == ["cold", "warm"], "the control"
+    back = [(await packs.run(old, "value = 1"))["session"] for _ in range(3)]
+    assert back[1:] == ["warm", "warm"], "every call started a session of its own"
+    assert (await busy)["status"] == "ok"
+
+
 @pytest.mark.capability("RUN-1")
 async def test_without_a_second_uid_it_runs_too_and_says_so(ordinary: Instance) -> None:
     session = await ordinary.session()

@@ -14,7 +14,7 @@ from worka.governance import kills, store
 from worka.kernel.context import Context
 
 Row = dict[str, Any]
-MOST = 200
+PAGE = 200
 WORDS = {
     "approvals_asked": ("open approval asked by them", "open approvals asked by them"),
     "approvals_waiting": ("open approval that waits for them", "open approvals that wait for them"),
@@ -42,17 +42,21 @@ async def of_member(ctx: Context, principal_id: str, workspace_id: str | None) -
 
 
 async def _waiting(ctx: Context, workspace_id: str, person_id: str) -> list[Row]:
-    """The open approvals in which their yes would fill a seat: the newest, as many as are looked through."""
-    rows = await approvals.listed(ctx.conn, workspace_id, "open", None, MOST)
+    """The open approvals in which their yes would fill a seat: all of them, looked through page by page."""
+    rows = await approvals.listed(ctx.conn, workspace_id, "open", None, PAGE)
     if not rows:
         return []
+    found: list[Row] = []
     people = await audience(ctx.conn, ctx, workspace_id)
-    votes = await approvals.votes_of(ctx.conn, [row["id"] for row in rows])
-    return [
-        {"what": "approvals_waiting", "id": row["id"], "name": row["title"], "workspace_id": workspace_id}
-        for row in rows
-        if any(who["id"] == person_id for who in notices.waited_for(Ask.of(row, votes[row["id"]]), people))
-    ]
+    while rows:
+        votes = await approvals.votes_of(ctx.conn, [row["id"] for row in rows])
+        found += [
+            {"what": "approvals_waiting", "id": row["id"], "name": row["title"], "workspace_id": workspace_id}
+            for row in rows
+            if any(who["id"] == person_id for who in notices.waited_for(Ask.of(row, votes[row["id"]]), people))
+        ]
+        rows = await approvals.listed(ctx.conn, workspace_id, "open", rows[-1]["id"], PAGE)
+    return found
 
 
 async def of_destination(ctx: Context, subject: str, workspace_id: str | None) -> list[Row]:

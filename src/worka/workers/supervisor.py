@@ -27,6 +27,7 @@ from worka.kernel.errors import Conflict, Unavailable
 from worka.kernel.paths import Paths
 from worka.kernel.postgres import EmbeddedPostgres, Urls
 from worka.kernel.settings import Settings
+from worka.packs.sandbox.cgroups import step_aside
 from worka.workers.wiring import build_id, publish_urls
 
 log = logging.getLogger("worka.supervisor")
@@ -97,6 +98,7 @@ class Supervisor:
     async def run(self, ready: Any = None) -> None:
         """Runs until SIGTERM or SIGINT. `ready(url)` is called once the door answers."""
         failpoints.check_environment()
+        step_aside()
         self._prepare_home()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -91,11 +91,14 @@ def limits(patient: Patient) -> Iterator[Check]:
         )  # fmt: skip
     elif found.missing:
         remedy = (
-            "Mount the cgroup file system where /sys/fs/cgroup is, then restart `worka up`."
+            "Start it in a group of its own: `systemd-run -p Delegate=yes worka up`, or Delegate=yes in its unit."
+            if found.refused
+            else "Mount the cgroup file system where /sys/fs/cgroup is, then restart `worka up`."
             if os.geteuid() == 0
             else "Run `worka up` as root, or delegate the memory, pids and cpu controllers to its user."
         )
         detail = f"{found.driver}; no control group for {', '.join(found.missing)}: rlimits only"
+        detail += f" ({found.refused})" if found.refused else ""
         # Root can have them, so there it is a defect of the machine; an ordinary user's limits are known to be weaker.
         yield Check("limits", "failed" if os.geteuid() == 0 else "warning", detail, remedy)
     else:

@@ -39,7 +39,8 @@ class Pool:
         self.revoked: set[str] = set()
         """Releases of which nothing is left that was started before their revocation."""
         self._idle: dict[str, list[Session]] = {}
-        self._current: dict[str, str] = {}
+        # Of which release an attachment is, while there are sessions of it.
+        self._current: dict[str | None, str] = {}
         # Of which attachment each is.
         self._closing: dict[asyncio.Task[None], str | None] = {}
         self._sweep: asyncio.TimerHandle | None = None
@@ -53,6 +54,9 @@ class Pool:
     def take(self, spec: SessionSpec) -> Session | None:
         """A warm session for exactly this spec, the one used last. Other idle ones of the attachment are let go."""
         key = spec.key
+        if spec.attachment_id in self._current:
+            # Who was told last need not have been told everything: the call knows what the attachment is of.
+            self._current[spec.attachment_id] = spec.digest
         for session in [s for s in self._all_idle() if s.spec.owner == spec.owner and s.spec.key != key]:
             self.discard(session)
         idle = self._idle.get(key, [])
@@ -94,6 +98,9 @@ class Pool:
             self._idle[key].remove(session)
             if not self._idle[key]:
                 del self._idle[key]
+        owner = session.spec.attachment_id
+        if owner in self._current and not any(s.spec.attachment_id == owner for s in self.sessions):
+            del self._current[owner]
         task = asyncio.create_task(session.close(ending))
         self._closing[task] = session.spec.attachment_id
         task.add_done_callback(self._closing.pop)
@@ -144,14 +151,15 @@ class Pool:
     def retire(self, attachment_id: str, digest: str) -> int:
         """The attachment is of the release with this digest now: its idle sessions of another one are closed, and a busy one
         is once it comes back. Returns how many were closed."""
-        self._current[attachment_id] = digest
+        if any(s.spec.attachment_id == attachment_id for s in self.sessions):
+            self._current[attachment_id] = digest
         old = [s for s in self._all_idle() if self._outdated(s)]
         for session in old:
             self.discard(session)
         return len(old)
 
     def _outdated(self, session: Session) -> bool:
-        return session.spec.digest != self._current.get(session.spec.attachment_id or "", session.spec.digest)
+        return session.spec.digest != self._current.get(session.spec.attachment_id, session.spec.digest)
 
     async def close(self) -> None:
         """Closes everything."""

@@ -6,6 +6,7 @@ A group lives below the launcher's own cgroup, so that whatever confines the lau
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 from dataclasses import dataclass, field
@@ -13,6 +14,9 @@ from pathlib import Path
 
 _V1 = ("memory", "pids", "cpu")
 _PERIOD_US = 100_000
+_ROOT, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+ASIDE, _LEAF = "worka-up", "worka-launcher"
+"""Groups of v2 below the one that `worka up` was started in: of all of our processes, and of the launcher alone."""
 
 
 def _write(path: Path, value: str | int) -> None:
@@ -88,18 +92,38 @@ class Group:
         return gone
 
 
+def _own(file: Path) -> dict[str, str]:
+    """Controller -> the path of this process's group; of v2 under the name ``."""
+    found = {}
+    for line in file.read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        for name in controllers.split(","):
+            found[name] = path.lstrip("/")
+    return found
+
+
+def step_aside(root: Path = _ROOT, own_file: Path = _OWN) -> None:
+    """Moves this process into a leaf of its group (v2), before it starts any other: v2 hands controllers down only from a
+    group without processes, and everything that we start is born where we are. Where this is refused nothing changes, and
+    the launcher says what it lacks."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        if (root / "cgroup.controllers").exists():
+            base = root / _own(own_file)[""]
+            if base.name != ASIDE:
+                (base / ASIDE).mkdir(exist_ok=True)
+                _write(base / ASIDE / "cgroup.procs", 0)
+
+
 class Cgroups:
     """Finds out once what can be written here, then makes groups."""
 
-    def __init__(self, root: Path = Path("/sys/fs/cgroup")) -> None:
+    def __init__(self, root: Path = _ROOT, own_file: Path = _OWN) -> None:
         self._bases: dict[str, Path] = {}
         self.driver = "rlimits"
+        self.refused = ""
+        """Why a controller of v2 is not handed down, in words; empty where none was refused."""
         with contextlib.suppress(OSError, ValueError):
-            own = {}
-            for line in Path("/proc/self/cgroup").read_text().splitlines():
-                _, controllers, path = line.split(":", 2)
-                for name in controllers.split(","):
-                    own[name] = path.lstrip("/")
+            own = _own(own_file)
             if (root / "cgroup.controllers").exists():
                 self._use_v2(root / own.get("", ""))
             else:
@@ -126,16 +150,23 @@ class Cgroups:
             self.driver = "v1"
 
     def _use_v2(self, base: Path) -> None:
-        # Processes may only live in leaves once controllers are handed down: the launcher moves into one of its own.
-        leaf = base / "worka-launcher"
+        # Processes may only live in leaves once controllers are handed down: the launcher moves into one of its own, and the
+        # rest of us is in another one already (`step_aside`).
+        base = base.parent if base.name in (ASIDE, _LEAF) else base
+        leaf = base / _LEAF
         leaf.mkdir(exist_ok=True)
         _write(leaf / "cgroup.procs", 0)
         available = (base / "cgroup.controllers").read_text().split()
         for name in _V1:
-            if name in available:
-                with contextlib.suppress(OSError):
-                    _write(base / "cgroup.subtree_control", f"+{name}")
-                    self._bases[name] = base
+            if name not in available:
+                self.refused = self.refused or f"{base} was not given the controller {name}"
+                continue
+            try:
+                _write(base / "cgroup.subtree_control", f"+{name}")
+                self._bases[name] = base
+            except OSError as error:
+                busy = "other processes than Worka's are in it" if error.errno == errno.EBUSY else error.strerror
+                self.refused = f"{base} cannot hand {name} down: {busy} ({errno.errorcode.get(error.errno or 0, '?')})"
         if self._bases:
             self.driver = "v2"
 

@@ -60,6 +60,8 @@ class Groups:
     driver: str
     broken: str = ""
     missing: list[str] = field(default_factory=list)
+    refused: str = ""
+    """Why they are missing, where the kernel said so."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def control_groups() -> Groups:
     groups = Cgroups()
     missing = [name for name in CONTROLLERS if name not in groups._bases]
     if not groups._bases:
-        return Groups("rlimits", missing=missing)
+        return Groups("rlimits", missing=missing, refused=groups.refused)
     try:
         group = groups.make(f"{os.getpid()}-doctor")
     except OSError as error:
@@ -153,7 +155,7 @@ def control_groups() -> Groups:
                 return Groups(groups.describe, broken=f"a limit of {MEMORY_MB} MiB reads back as {found} bytes")
     finally:
         group.remove()
-    return Groups(groups.describe, missing=missing)
+    return Groups(groups.describe, missing=missing, refused=groups.refused)
 
 
 def way_out(net_socket: Path, session_id: str, token: str) -> WayOut:
