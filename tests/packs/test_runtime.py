@@ -260,7 +260,7 @@ async def test_an_attachment_that_went_back_while_nobody_told_the_host_is_warm_a
     old = await packs.session(digest="a" * 64)
     new = old | {"session_key": "newer", "digest": "b" * 64}
     busy = asyncio.create_task(packs.run(old, "import time; time.sleep(1); value = 'old'"))
-    while not any(s["attachment_id"] == old["attachment_id"] for s in (await packs.client.status())["sessions"]):
+    while not any(s["attachment_id"] == old["attachment_id"] for s in (await packs.client.status())["sessions"]):  # noqa: ASYNC110
         await asyncio.sleep(0.02)
     await packs.client.retire(attachment_id=old["attachment_id"], digest=new["digest"])
     assert [(await packs.run(new, "value = 1"))["session"] for _ in range(2)] == ["cold", "warm"], "the control"

@@ -31,7 +31,7 @@ async def hand_on(contexts: Callable[[str | None], Context], silence: timedelta 
             async with ctx.transaction() as conn:
                 if await store.still_left(conn, row["move_id"], silence):
                     await store.enqueue_move(conn, row["tenant_id"], row["move_id"])
-                    ctx.failpoint("attachment.move.before_commit")
+                    ctx.commit_points("attachment.move")
                     handed += 1
         except Problem as problem:
             log.warning("a move could not be handed on: %s", problem.problem_code, extra={"subject": row["move_id"]})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from alembic import context, op
 
-revision = "0024"
+revision = "0022"
 down_revision = "0021"
 branch_labels = None
 depends_on = None
