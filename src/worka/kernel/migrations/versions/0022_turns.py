@@ -18,8 +18,11 @@ def upgrade() -> None:
     run("set local statement_timeout = '60s'")
     run((Path(__file__).parent.parent / "turns.sql").read_text())
     app = context.config.attributes["app_role"]
-    run("revoke execute on function worka.moves_left(interval, integer) from public")
-    run(f'grant execute on function worka.moves_left(interval, integer) to "{app}"')
+    owner = run("select current_user").scalar_one()
+    run(f'create policy lookup on worka.attachment_move for select to "{owner}" using (true)')
+    for function in ("moves_left(interval, integer)", "move_left(text, timestamptz, integer, interval)"):
+        run(f"revoke execute on function worka.{function} from public")
+        run(f'grant execute on function worka.{function} to "{app}"')
 
 
 def downgrade() -> None:
