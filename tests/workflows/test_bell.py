@@ -19,6 +19,7 @@ from worka.kernel.ids import new_id
 from worka.workers.worker import Worker
 from worka.workflows import store
 from worka.workflows.adapters import bell
+from worka.workflows.adapters.dbos_engine import JOBS
 
 
 @pytest.fixture
@@ -34,10 +35,10 @@ async def worker(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
 
 async def resting(worker: Worker) -> None:
-    """Returns once both queues were found empty."""
+    """Returns once every queue was found empty."""
     assert worker.engine is not None
     until = time.monotonic() + 20
-    while worker.engine.bell.due("tasks") or worker.engine.bell.due("jobs"):
+    while any(worker.engine.bell.due(queue) for queue in ("tasks", "jobs", *JOBS)):
         assert time.monotonic() < until, "the worker does not rest"
         await asyncio.sleep(0.05)
 
