@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.packs.running import Instance, instance
-from worka.packs.runtime.errors import BuildFailed
+from worka.kernel.errors import Unavailable
 
 
 class Index:
@@ -84,13 +84,13 @@ async def test_another_tenants_build_is_the_second_however_many_were_asked_for_b
             await asyncio.wait(
                 {theirs, *(task for task in mine if not task.done())}, return_when=asyncio.FIRST_COMPLETED
             )
-        with pytest.raises(BuildFailed):
+        with pytest.raises(Unavailable):
             await theirs
         assert list(dict.fromkeys(shelf.asked))[:2] == ["loud-0", "quiet"], "it stood behind the other tenant's"
         for number in range(5):
             await shelf.answer(f"loud-{number}")
         failed = await asyncio.gather(*mine, return_exceptions=True)
-        assert all(isinstance(one, BuildFailed) for one in failed), "the control: each had its turn"
+        assert all(isinstance(one, Unavailable) for one in failed), "the control: each had its turn"
         assert len(set(shelf.asked)) == 6
 
 
@@ -108,6 +108,6 @@ async def test_a_build_that_nobody_waits_for_any_more_ends_and_the_next_one_begi
         await shelf.until(lambda: "quiet" in shelf.asked)
         assert shelf.gone == ["loud-0"], "the installer was still at it"
         await shelf.answer("quiet")
-        with pytest.raises(BuildFailed):
+        with pytest.raises(Unavailable):
             await second
         assert not list((packs.home / "envs").glob("*/")), "nothing of it is left"
