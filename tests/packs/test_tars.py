@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from worka.audit import verify
+from worka.cli import demo_evidence
 from worka.kernel import canonical, tars
 from worka.packs import archive
 from worka.packs.errors import ArchiveRefused
@@ -144,3 +146,78 @@ def test_a_class_of_entries_counts_for_one_archive() -> None:
         made.seek(0)
         with tarfile.open(fileobj=made, mode="r:", tarinfo=tars.careful()) as tar:
             assert tar.getnames() == names
+
+
+def exported(members: bytes) -> bytes:
+    """An export of a ledger with these entries before its key."""
+    return members + entry(tarfile.REGTYPE, b"key", "public-key.txt") + b"\0" * 1024
+
+
+@pytest.mark.capability("AUD-7", part="an export that is hostile is refused before it is read")
+@pytest.mark.parametrize("what", sorted({*HOSTILE} - {"records in a row", "many records", "empty records in a row"}))
+def test_a_hostile_export_is_refused_by_its_verifier_before_it_is_read(what: str, tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.tar", tmp_path / "bad.tar"
+    good.write_bytes(exported(entry(tarfile.XHDTYPE, record("mtime", "1.5")) + PLAIN))
+    assert set(verify.read(str(good))) == {"package/package.json", "public-key.txt"}, "the control"
+    assert set(demo_evidence.files_of(good)) == {"package/package.json", "public-key.txt"}, "the control"
+    tar = exported(HOSTILE[what]())
+    bad.write_bytes(tar)
+    tracemalloc.start()
+    try:
+        with pytest.raises(verify.Unreadable):
+            verify.read(str(bad))
+        with pytest.raises(demo_evidence.EvidenceFailed):
+            demo_evidence.files_of(bad)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 4 * MEBI + 2 * len(tar), f"{most} bytes were taken"
+
+
+@pytest.mark.capability("AUD-7", part="an export that is hostile is refused before it is read")
+def test_nothing_of_a_hostile_export_is_written_followed_or_read_beyond_its_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"not yours")
+    before = sorted(tmp_path.rglob("*"))
+
+    def read(members: bytes) -> dict[str, bytes]:
+        path = tmp_path / "export.tar"
+        path.write_bytes(exported(members))
+        try:
+            found = verify.read(str(path))
+            assert set(demo_evidence.files_of(path)) == set(found)
+            return found
+        finally:
+            path.unlink()
+
+    def link(kind: bytes, to: str) -> bytes:
+        info = tarfile.TarInfo("entries/lane-0.jsonl")
+        info.type, info.linkname = kind, to
+        return info.tobuf(tarfile.GNU_FORMAT)
+
+    for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+        for to in (str(secret), "../secret", "public-key.txt"):
+            assert set(read(link(kind, to))) == {"public-key.txt"}, "a link is no file"
+    for kind in (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE):
+        assert set(read(entry(kind))) == {"public-key.txt"}, "neither is a device, a pipe or a folder"
+    for name in ("../secret", "/etc/passwd", "a/../../secret", "./../secret"):
+        with pytest.raises(verify.Unreadable, match="unsafe path"):
+            read(entry(tarfile.REGTYPE, b"x", name))
+    monkeypatch.setattr(verify, "_MOST", 1000)
+    with pytest.raises(verify.Unreadable, match="too much"):
+        read(entry(tarfile.REGTYPE, b"x" * 2000, "a"))
+    with pytest.raises(verify.Unreadable):
+        read(entry(tarfile.CHRTYPE, size=-(10**9)) + entry(tarfile.REGTYPE, b"x" * 2000, "a"))
+    assert sorted(tmp_path.rglob("*")) == before, "nothing was written"
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "public-key.txt").write_bytes(b"key")
+    (folder / "secret").symlink_to(secret)
+    assert set(verify.read(str(folder))) == {"public-key.txt"}
+    (folder / "holes").touch()
+    with (folder / "holes").open("ab") as file:
+        file.truncate(10**12)
+    with pytest.raises(verify.Unreadable, match="too much"):
+        verify.read(str(folder))

@@ -34,6 +34,7 @@ _TENANT = re.compile(
 _ELSE = bytes(set(range(256)) - set(b'"\\'))
 _MOST = 2**31  # an export is never longer, all of its files together
 _MEMBERS = 10_000
+_HEADER = 2048  # bytes of an extended header: tarfile reads it whole, and makes up to the square of it
 
 
 class Unreadable(Exception):
@@ -156,22 +157,44 @@ def root_of_inclusion(leaf: bytes, index: int, size: int, path: list[bytes]) -> 
     return value
 
 
+class _Entry(tarfile.TarInfo):
+    """An entry of somebody else's tar: what would be made of its header is bounded before it is read, and a file with holes,
+    which is larger than the tar that it is in, is none."""
+
+    @classmethod
+    def frombuf(cls, buf: Any, encoding: str, errors: str) -> Any:
+        found = super().frombuf(buf, encoding, errors)
+        long = found.type in (b"x", b"X", b"L", b"K") and found.size > _HEADER
+        if found.size < 0 or long or found.type in (b"S", b"g"):
+            raise tarfile.ReadError("an entry that no export has")
+        return found
+
+    def _no_holes(self, *_: Any) -> Any:
+        raise tarfile.ReadError("a file with holes")
+
+    _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _no_holes
+
+
 def read(path: str) -> dict[str, bytes]:
     """The files of an export, by name; from a tar file or a folder. Nothing is unpacked. Raises Unreadable."""
     found: dict[str, bytes] = {}
+    total = 0
     if os.path.isdir(path):
         for folder, _, names in os.walk(path):
             for name in names:
                 full = os.path.join(folder, name)
                 if os.path.isfile(full) and not os.path.islink(full):
+                    total += os.path.getsize(full)
+                    if len(found) >= _MEMBERS or total > _MOST:
+                        raise Unreadable(f"{path}: it holds too much")
                     with open(full, "rb") as file:
                         found[os.path.relpath(full, path).replace(os.sep, "/")] = file.read()
     else:
         try:
             # Uncompressed only: what is small on disk is then small in memory.
-            with tarfile.open(path, "r:") as tar:
-                total = 0
+            with tarfile.open(path, "r:", tarinfo=_Entry) as tar:
                 for count, member in enumerate(tar):
+                    tar.members.clear()  # type: ignore[attr-defined]  # it would keep every header
                     name = member.name[2:] if member.name.startswith("./") else member.name
                     total += member.size
                     if name.startswith("/") or ".." in name.split("/"):
@@ -181,7 +204,7 @@ def read(path: str) -> dict[str, bytes]:
                     stream = tar.extractfile(member) if member.isreg() else None
                     if stream is not None:
                         found[name] = stream.read()
-        except (OSError, ValueError, tarfile.TarError, EOFError) as error:
+        except (OSError, ValueError, OverflowError, tarfile.TarError, EOFError, RecursionError) as error:
             raise Unreadable(f"{path}: {type(error).__name__}: {error}") from error
     mark = [name for name in found if name.split("/")[-1] == "public-key.txt"]
     if not mark:

@@ -11,15 +11,22 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from worka.kernel import tars
+
 
 class EvidenceFailed(Exception):
     """The export cannot be read or verified at all."""
 
 
 def files_of(export: Path) -> dict[str, bytes]:
-    """Name -> content of the export's files; nothing is written to disk, so no name in it can lead anywhere."""
-    with tarfile.open(export) as tar:
-        return {member.name: file.read() for member in tar if (file := tar.extractfile(member)) is not None}
+    """Name -> content of the export's plain files, as they stand there uncompressed; nothing is written to disk, so no name in
+    it can lead anywhere. Raises EvidenceFailed."""
+    try:
+        with tarfile.open(export, "r:", tarinfo=tars.careful()) as tar:
+            plain = [member for member in tar if member.isreg() and not member.issparse()]
+            return {member.name: file.read() for member in plain if (file := tar.extractfile(member)) is not None}
+    except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
+        raise EvidenceFailed(f"The export cannot be read: {type(error).__name__}.") from error
 
 
 def verify_apart(export: Path) -> dict[str, Any]:
