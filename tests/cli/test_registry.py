@@ -41,6 +41,8 @@ def test_a_release_is_found_looked_at_and_published_from_the_command_line(
         "publication_failures", "public_artifacts", "stale_private", "mismatches", "unreviewed",
     }  # fmt: skip
     assert "--note is needed" in said(instance, cli_owner, "registry", "review", release, code=2)
+    fetched = ("registry", "fetch", "nowhere", "sha256:" + "0" * 64, "--dry-run")
+    assert "no destination 'nowhere'" in said(instance, cli_owner, *fetched, code=3)
     unknown = said(instance, cli_owner, "registry", "install", f"rel_{'7' + 'z' * 25}", code=3)
     assert "worka registry search" in unknown
 

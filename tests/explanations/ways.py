@@ -31,6 +31,7 @@ from worka.notifications import jobs, leaving
 from worka.notifications import service as webhooks
 from worka.packs import service as packs
 from worka.packs.moving import service as moving
+from worka.packs.registry import oci
 from worka.packs.registry.remote import RemoteProblem
 from worka.packs.registry.service import policies as registry_policies
 from worka.packs.registry.service import publishing
@@ -772,7 +773,7 @@ async def publication_queued(place: Packs) -> str:
 async def publication_pushing(place: Packs) -> str:
     """Its worker took it up, and was killed."""
     publication = await publication_queued(place)
-    with patch.object(publishing.oci, "load", side_effect=KeyboardInterrupt), contextlib.suppress(KeyboardInterrupt):
+    with patch.object(oci, "load", side_effect=KeyboardInterrupt), contextlib.suppress(KeyboardInterrupt):
         await publishing.run_publication(place.platform(), publication)
     return publication
 
@@ -806,7 +807,7 @@ async def publication_withdrawn(place: Packs) -> str:
 @on_packs("publication", "failed", "publication_lost")
 async def publication_lost(place: Packs) -> str:
     publication = await publication_queued(place)
-    with patch.object(publishing.oci, "load", side_effect=OSError("no such disk")):
+    with patch.object(oci, "load", side_effect=OSError("no such disk")):
         await publishing.run_publication(place.platform(), publication)
     return publication
 
@@ -827,13 +828,13 @@ def publication_fails(reason: str) -> None:
     async def way(place: Packs) -> str:
         publication = await publication_queued(place)
         met = RemoteProblem(reason, "the registry answered 500")
-        with patch.object(publishing.oci, "load", side_effect=met):
+        with patch.object(oci, "load", side_effect=met):
             await publishing.run_publication(place.platform(), publication)
         return publication
 
 
 for reason_of_failure in (
     "artifact_damaged", "broker_unavailable", "registry_answered_late", "registry_lied", "registry_refused",
-    "registry_redirected", "registry_unreachable",
+    "registry_redirected", "registry_unreachable", "registry_wants_token",
 ):  # fmt: skip
     publication_fails(reason_of_failure)

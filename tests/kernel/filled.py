@@ -153,12 +153,12 @@ def rows(a: SimpleNamespace) -> dict[str, dict[str, Any]]:
         },
         "destination": {
             **base, "id": a.destination, "name": "outside", "host": "registry.example", "port": 443, "repository": "team/packs",
-            "credential": b"sealed",
+            "credential": b"sealed", "token_service": "", "blob_hosts": [],
         },
         "publication": {
             **base, "id": a.publication, "release_id": a.release, "artifact_id": a.artifact, "destination_id": a.destination,
             "destination": "registry.example:443/team/packs", "visibility": "public", "shared_with": [],
-            "state": "failed", "reason": "registry_refused",
+            "state": "failed", "reason": "registry_refused", "created_kind": "person", "originating_person": a.person,
         },
         "listing": {
             **base, "id": a.listing, "release_id": a.release, "publication_id": a.publication, "digest": DIGEST,

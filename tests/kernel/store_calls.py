@@ -112,6 +112,19 @@ async def _followed(store: Any, conn: Any, a: SimpleNamespace) -> Any:
     return await store.followers(conn, "acme.notes")
 
 
+async def _wanted(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    """The filled publication failed: here it did not."""
+    await conn.execute("update worka.publication set state = 'published' where id = %s", (a.publication,))
+    return await store.want_signatures(conn, a.release, DIGEST)
+
+
+async def _taken(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    await conn.execute(
+        "update worka.publication set signatures_next = clock_timestamp() where id = %s", (a.publication,)
+    )
+    return await store.take_signatures(conn, a.publication, 5) or None
+
+
 async def _arrived(store: Any, conn: Any, a: SimpleNamespace) -> Any:
     await conn.execute("update worka.attachment_move set state = 'moved' where id = %s", (a.move,))
     return await store.arrival(conn, a.attached, a.release)
@@ -590,6 +603,14 @@ CALLS: dict[str, Entry] = {
         lambda s, c, a: s.move_publication(c, a.publication, "queued", "publication_waiting", again=True)
     ),
     "packs.registry.enqueue_publication": refused(lambda s, c, a: s.enqueue_publication(c, a.tenant, a.publication, 7)),
+    "packs.registry.want_signatures": writes(_wanted),
+    "packs.registry.signatures_due": deployment(REAPER, lambda s, c, a: s.signatures_due(c, 5), "tenant_id", "id"),
+    "packs.registry.take_signatures": writes(_taken),
+    "packs.registry.settle_signatures": writes(
+        lambda s, c, a: s.settle_signatures(
+            c, {"id": a.publication, "signatures_next": None}, there=["h"], tries=1, error={"code": "x"}, pause=5.0
+        )
+    ),
     "packs.registry.listing_of": reads(lambda s, c, a: s.listing_of(c, a.release)),
     "packs.registry.put_listing": refused(lambda s, c, a: s.put_listing(c, new(a, "listing"))),
     "packs.registry.market": refused(lambda s, c, a: s.market(c, a.tenant, [a.release])),

@@ -133,8 +133,9 @@ def certified(folder: Path) -> tuple[Row, Path, Path]:
 
 
 @contextlib.contextmanager
-def debian_registry(folder: Path, htpasswd: str = "") -> Iterator[Outside]:
-    """Debian's docker-registry over TLS, unmodified, with its data in this folder."""
+def debian_registry(folder: Path, htpasswd: str = "", further: str = "", storage: str = "") -> Iterator[Outside]:
+    """Debian's docker-registry over TLS, unmodified, with its data in this folder. `further`: lines of its configuration;
+    `storage`: of its middleware of the storage."""
     facts, cert, key = certified(folder)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -146,6 +147,7 @@ def debian_registry(folder: Path, htpasswd: str = "") -> Iterator[Outside]:
         auth = f"auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}\n"
     (folder / "config.yml").write_text(
         f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n{auth}"
+        f"{further}{f'middleware: {{storage: [{storage}]}}' if storage else ''}\n"
         f"http: {{addr: 127.0.0.1:{port}, tls: {{certificate: {cert}, key: {key}}}}}\n"
     )
     running: list[subprocess.Popen[bytes]] = []
@@ -193,29 +195,41 @@ class Liar:
 @contextlib.contextmanager
 def liar(folder: Path) -> Iterator[Liar]:
     """One on a real socket, over TLS."""
+    found = Liar(Outside(0, {}))
+
+    def answer(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        found.asked.append((handler.command, handler.path, dict(handler.headers.items())))
+        if found.lie(handler, handler.path):
+            return
+        digest = re.search(r"sha256:[0-9a-f]{64}", handler.path)
+        name = digest.group(0) if digest else handler.path.rpartition("/")[2]
+        if handler.command in ("GET", "HEAD"):
+            data = found.blobs.get(name)
+            say(handler, 404 if data is None else 200, data or b"")
+        elif handler.command == "POST":
+            say(handler, 202, Location=f"https://{HOST}/v2/team/packs/blobs/uploads/u1?_state=x")
+        else:
+            found.blobs[name] = body
+            say(handler, 201)
+
+    with served(folder, HOST, answer) as found.outside:
+        yield found
+
+
+@contextlib.contextmanager
+def served(folder: Path, host: str, answer: Callable[[BaseHTTPRequestHandler, bytes], None]) -> Iterator[Outside]:
+    """A host on a real socket, over TLS, with a certificate of its own CA: `answer` gets each request and its body."""
     authority = Authority("registry")
-    (folder / "ca.pem").write_bytes(authority.pem)
-    found = Liar(Outside(0, {"address": "127.0.0.1", "ca_pem": str(folder / "ca.pem")}))
+    ca = folder / f"{host}.pem"
+    ca.write_bytes(authority.pem)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            found.asked.append((self.command, self.path, dict(self.headers.items())))
-            if found.lie(self, self.path):
-                return
-            digest = re.search(r"sha256:[0-9a-f]{64}", self.path)
-            if self.command in ("GET", "HEAD"):
-                data = found.blobs.get(digest.group(0)) if digest else None
-                say(self, 404 if data is None else 200, data or b"")
-            elif self.command == "POST":
-                say(self, 202, Location=f"https://{HOST}/v2/team/packs/blobs/uploads/u1?_state=x")
-            else:
-                found.blobs[digest.group(0) if digest else ""] = body
-                say(self, 201)
+        def any(self) -> None:
+            answer(self, self.rfile.read(int(self.headers.get("Content-Length", 0))))
 
-        do_GET = do_HEAD = do_POST = do_PUT = answer
+        do_GET = do_HEAD = do_POST = do_PUT = any
 
         def log_message(self, format: str, *args: Any) -> None:
             pass
@@ -227,12 +241,11 @@ def liar(folder: Path) -> Iterator[Liar]:
             pass
 
     server = Quiet(("127.0.0.1", 0), Handler)
-    context = authority.server_context(HOST)
+    context = authority.server_context(host)
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    found.outside.port = int(server.server_address[1])
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try:
-        yield found
+        yield Outside(int(server.server_address[1]), {"address": "127.0.0.1", "ca_pem": str(ca)})
     finally:
         server.shutdown()
         server.server_close()

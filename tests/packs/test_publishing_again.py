@@ -15,12 +15,15 @@ import pytest
 from tests.packs.conftest import Packs
 from tests.packs.registry_support import ask, carried, policy, published, released
 from tests.packs.test_publishing import neighbour
+from worka.governance import rules as governing
+from worka.governance import service as governance
 from worka.kernel.db import Database
 from worka.kernel.errors import Conflict
 from worka.packs import service
-from worka.packs.registry import explain, store
+from worka.packs.registry import explain, oci, store
 from worka.packs.registry.errors import NotPublishable
 from worka.packs.registry.service import market, publishing
+from worka.packs.registry.service.publishing import carrying
 
 Row = dict[str, Any]
 
@@ -44,6 +47,80 @@ async def test_consent_under_fewer_approvers_than_policy_names_by_now_carries_no
     assert (await carried(place, await publishing.retry(place.ctx(), agreed["id"])))["state"] == "published"
 
 
+@pytest.mark.capability("REG-6", part="a publication that needed no approval is decided again as who asked for it")
+async def test_a_publication_that_needed_no_approval_is_decided_again_as_who_asked_for_it(
+    place: Packs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A deployment whose shipped set does not ask about publications yet.
+    shipped = governing.floor
+    monkeypatch.setattr(governing, "floor", lambda number=1: shipped(number))
+    release = await released(place)
+    ending = carrying.__dict__["_end"]
+
+    async def role(of: str) -> None:
+        async with place.world.db.transaction(place.world.tenant_id) as conn:
+            await conn.execute(
+                "update worka.membership set role = %s where principal_id = %s", (of, place.world.ids["admin"])
+            )
+
+    async def asked() -> Row:
+        row = await ask(place, release, who="admin")
+        assert (row["state"], row["approval_id"]) == ("queued", None)
+        return row
+
+    async def refused(row: Row, why: str) -> None:
+        failed = await publishing.get(place.ctx(), row["id"])
+        assert (failed["state"], failed["reason"]) == ("failed", "publication_not_allowed")
+        assert why in failed["error"]["message"]
+        assert await place.world.rows("listing") == []
+
+    # The role is lost before it is begun, and between its beginning and the commit that lists it.
+    row = await asked()
+    await role("viewer")
+    await carried(place, row)
+    await refused(row, "may not publish it any more")
+    with pytest.raises(NotPublishable):
+        await publishing.retry(place.ctx("owner"), row["id"])
+    await role("admin")
+    row = await asked()
+
+    async def end(*given: Any) -> None:
+        await role("member")
+        await ending(*given)
+
+    with patch.object(carrying, "_end", end):
+        await carried(place, row)
+    await refused(row, "may not publish it any more")
+    await role("admin")
+    # A kill switch, and policy that asks by now.
+    row = await asked()
+    switch = await governance.kill(
+        place.ctx(), place.world.workspace_id, "workspace", place.world.workspace_id, "incident", False
+    )
+    await carried(place, row)
+    await refused(row, "may not publish it any more")
+    await governance.lift(place.ctx(), place.world.workspace_id, switch["id"], "all", [], "over", True)
+    row = await asked()
+    await policy(place, approvers=["approve:1"])
+    await carried(place, row)
+    await refused(row, "asks for an approval by now")
+    await policy(place)
+    row = await asked()
+    monkeypatch.setattr(governing, "floor", shipped)
+    await carried(place, row)
+    await refused(row, "asks for an approval by now")
+    # One that is older than the record of who asked, and needed nobody's consent: nobody stands behind it.
+    monkeypatch.setattr(governing, "floor", lambda number=1: shipped(number))
+    row = await asked()
+    async with place.world.db.transaction(place.world.tenant_id) as conn:
+        await conn.execute("update worka.publication set created_kind = null where id = %s", (row["id"],))
+    await carried(place, row)
+    await refused(row, "Nobody knows any more who asked")
+    # The control: nothing changed meanwhile.
+    assert (await carried(place, await asked()))["state"] == "published"
+    assert len(await place.world.rows("listing")) == 1
+
+
 @pytest.mark.capability("REG-6", part="what was withdrawn is listed again by nothing that was asked for before")
 async def test_a_listing_that_was_withdrawn_stays_so_whatever_was_asked_for_before(place: Packs) -> None:
     release = await released(place)
@@ -64,7 +141,7 @@ async def test_a_listing_that_was_withdrawn_stays_so_whatever_was_asked_for_befo
 @pytest.mark.capability("REG-6", part="policy, release and listing are asked again in the commit that lists it")
 async def test_what_changed_while_it_was_carried_counts_in_the_commit_that_lists_it(place: Packs) -> None:
     release = await released(place)
-    ending = publishing.__dict__["_end"]
+    ending = carrying.__dict__["_end"]
 
     async def meanwhile(change: Callable[[], Awaitable[Any]]) -> Row:
         row = await ask(place, release)
@@ -75,7 +152,7 @@ async def test_what_changed_while_it_was_carried_counts_in_the_commit_that_lists
             await change()
             await ending(*given)
 
-        with patch.object(publishing, "_end", end):
+        with patch.object(carrying, "_end", end):
             return await carried(place, row)
 
     async def nothing() -> None:
@@ -98,17 +175,17 @@ async def test_a_publication_that_was_lost_on_the_way_is_taken_up_again_and_one_
     release = await released(place)
     row = await ask(place, release)
     await place.approve(row["approval_id"])
-    with patch.object(publishing.oci, "load", side_effect=OSError("no such disk")):
+    with patch.object(oci, "load", side_effect=OSError("no such disk")):
         failed = await carried(place, row)
     assert (failed["state"], failed["reason"]) == ("failed", "publication_lost")
     await publishing.retry(place.ctx(), row["id"])
-    with patch.object(publishing.oci, "load", side_effect=KeyboardInterrupt), contextlib.suppress(KeyboardInterrupt):
+    with patch.object(oci, "load", side_effect=KeyboardInterrupt), contextlib.suppress(KeyboardInterrupt):
         await carried(place, row)
     assert (await publishing.get(place.ctx(), row["id"]))["state"] == "pushing"
     with pytest.raises(Conflict):
         await publishing.retry(place.ctx(), row["id"])
     assert (await explain.explain_publication(place.ctx("owner"), row["id"])).next == []
-    with patch.object(publishing, "LOST", timedelta(0)):
+    with patch.object(carrying, "LOST", timedelta(0)):
         told = await explain.explain_publication(place.ctx("owner"), row["id"])
         assert [step.command for step in told.next] == [f"worka registry retry {row['id']}"]
         again = await publishing.retry(place.ctx(), row["id"])

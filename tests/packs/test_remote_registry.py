@@ -40,7 +40,7 @@ from tests.support.processes import ran, start
 from worka.broker.platform import PlatformLimits
 from worka.broker.ports import MemoryResolver, MemoryTreasury
 from worka.broker.server import Broker
-from worka.kernel import ipc
+from worka.kernel import canonical, ipc
 from worka.kernel.context import Context, Principal
 from worka.kernel.db import Database
 from worka.kernel.errors import Denied, Problem
@@ -269,6 +269,94 @@ async def test_a_registry_that_lies_is_refused_with_the_reason_and_an_honest_one
         assert hosts == {HOST}, "nobody followed the redirect"
         outside.lie = lambda _handler, _path: False
         assert (await fetched())["id"] == release["id"], "an honest answer is taken: it is the release that is here"
+
+
+def _manifests(made: oci.Artifact) -> dict[str, bytes]:
+    """Manifests that two readers take for different things, each under its own digest."""
+    good = made.manifest
+    layers = canonical.dumps(made.layers)
+    other = canonical.dumps([{**part, "digest": "sha256:" + "0" * 64} for part in made.layers])
+    first = canonical.dumps(made.layers[0])
+    return {
+        "layers twice": good[:-1] + b',"layers":' + other + b"}",
+        "Layers beside layers": good[:-1] + b',"Layers":' + other + b"}",
+        "layers, spelled otherwise alone": good.replace(b'"layers"', b'"Layers"'),
+        "a digest twice": good.replace(first, first[:-1] + b',"digest":"sha256:' + b"0" * 64 + b'"}'),
+        "a Digest beside a digest": good.replace(first, first[:-1] + b',"Digest":"sha256:' + b"0" * 64 + b'"}'),
+        "no UTF-8": good[:-1] + b',"note":"\xff\xfe"}',
+        "UTF-16": good.decode().encode("utf-16"),
+        "half a surrogate": good[:-1] + b',"note":"\\ud800"}',
+        "a size beyond every layer": good.replace(b'"size":%d' % made.layers[-1]["size"], b'"size":99999999'),
+        "a size that is a half": good.replace(b'"size":%d' % made.layers[-1]["size"], b'"size":0.5'),
+        "a size that is true": good.replace(b'"size":%d' % made.layers[-1]["size"], b'"size":true'),
+        "a size below nothing": good.replace(b'"size":%d' % made.layers[-1]["size"], b'"size":-1'),
+        "a layer too many": good.replace(layers, layers[:-1] + b"," + first + b"]"),
+        "nested deep": good[:-1] + b',"note":' + b"[" * 5000 + b"]" * 5000 + b"}",
+        "behind it": good + b"{}",
+        "longer than one may be": good[:-1] + b',"note":"' + b"x" * oci.MOST_MANIFEST + b'"}',
+        "a list": b"[" + good + b"]",
+    }
+
+
+@pytest.mark.capability("REG-11", part="a manifest that can be read in two ways is none")
+@pytest.mark.timeout(150)
+async def test_a_manifest_that_two_readers_take_for_different_things_is_refused_from_a_real_socket(
+    place: Packs, tmp_path: Path
+) -> None:
+    release = await released(place)
+    (row,) = await place.world.rows("artifact")
+    made = oci.load(Paths(place.world.settings.home).objects, row["digest"])
+    assert made.layers[-1]["size"] != made.layers[0]["size"]
+    layer = made.layers[0]
+    with liar(tmp_path) as outside:
+        await named(place, outside.outside)
+        outside.holds(made)
+
+        async def fetched(digest: str) -> Row:
+            return await market.fetch(place.ctx(), place.world.workspace_id, destination="outside", digest=digest)
+
+        for what, manifest in _manifests(made).items():
+            assert manifest != made.manifest, what
+            outside.blobs[oci.digest_of(manifest)] = manifest
+            with pytest.raises(Problem) as refused:
+                await fetched(oci.digest_of(manifest))
+            assert refused.value.extra.get("reason") in ("artifact_malformed", "artifact_too_large", "registry_lied"), (
+                what
+            )
+            assert len(await place.world.rows("release")) == 1, what
+        # The same of what lies in it: the pack's own manifest, its lock, and what was signed beside it.
+        own = made.blobs[layer["digest"]]
+        for what, data in {
+            "a name twice": own[:-1] + b',"name":"another"}', "no UTF-8": own[:-1] + b',"note":"\xff"}', "a list": b"[]",
+            "nothing": b"", "UTF-16": own.decode().encode("utf-16"),
+        }.items():  # fmt: skip
+            part = {**layer, "digest": oci.digest_of(data), "size": len(data)}
+            manifest = made.manifest.replace(canonical.dumps(layer), canonical.dumps(part))
+            outside.blobs |= {part["digest"]: data, oci.digest_of(manifest): manifest}
+            with pytest.raises(Problem) as refused:
+                await fetched(oci.digest_of(manifest))
+            assert refused.value.extra.get("reason") == "artifact_malformed", what
+        tag = made.digest.replace(":", "-") + ".sig"
+        for what, data in {
+            "layers twice": b'{"layers":[],"layers":[]}', "Layers beside layers": b'{"layers":[],"Layers":[]}',
+            "no UTF-8": b'{"layers":["\xff"]}', "no layers": b"{}", "a layer without size": b'{"layers":[{"mediaType":'
+            b'"application/vnd.dsse.envelope.v1+json","digest":"sha256:' + b"0" * 64 + b'"}]}',
+        }.items():  # fmt: skip
+            outside.blobs[tag] = data
+            with pytest.raises(Problem) as refused:
+                await fetched(made.digest)
+            assert refused.value.extra.get("reason") == "registry_lied", what
+        del outside.blobs[tag]
+        assert len(await place.world.rows("release")) == 1
+
+        # An error that is no text is told as one all the same.
+        outside.lie = lambda handler, _: say(handler, 500, b"\xff\xfe\x1b[2J no") or True
+        with pytest.raises(RegistryFailed) as told:
+            await fetched(made.digest)
+        assert "500" in str(told.value.detail)
+        assert "\x1b" not in str(told.value.detail)
+        outside.lie = lambda _handler, _path: False
+        assert (await fetched(made.digest))["id"] == release["id"], "the control"
 
 
 @pytest.mark.capability("REG-10", part="a registry that misbehaves while it is pushed to")

@@ -42,8 +42,10 @@ ATTACHMENT = "platform"
 """What stands in the place of a pack's attachment in the rows of these calls."""
 REGISTRY = "registry"
 """The purpose of calls that carry artifacts to a registry and back."""
-_TOLD = frozenset({"location", "content-type", "docker-content-digest"})
+_TOLD = frozenset({"location", "content-type", "docker-content-digest", "www-authenticate"})
 """Headers of an answer that whoever called gets to see."""
+_MOST_TOLD = 8192
+"""Characters of one: an address of a store of blobs carries its own signature."""
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "upgrade", "te"})
 
 
@@ -448,8 +450,13 @@ class _Exchange:
 
 def _told(answer: h11.Response) -> dict[str, str]:
     """The headers that whoever called gets to see; h11 has their names in small letters."""
-    pairs = ((name.decode("ascii"), value.decode("latin-1")[:2000]) for name, value in answer.headers)
-    return {name: value for name, value in pairs if name in _TOLD}
+    found: dict[str, str] = {}
+    for raw, value in answer.headers:
+        if (name := raw.decode("ascii")) in _TOLD:
+            # A registry may offer several ways to authenticate, each in a header of its own.
+            before = f"{found[name]}, " if name == "www-authenticate" and name in found else ""
+            found[name] = (before + value.decode("latin-1"))[:_MOST_TOLD]
+    return found
 
 
 def _parts(url: str) -> tuple[str, int, str, str]:

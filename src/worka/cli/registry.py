@@ -76,9 +76,21 @@ def show_release(release_id: str) -> None:
                 "installable": (value["installable"] or {}).get("release_id", "no release of it"),
                 "visibility": f"{value['visibility']} ({value['listing']})",
                 "trust": value["trust"]["sentence"],
+                "signatures outside": "; ".join(map(_signed_there, value["images"])) or "published nowhere",
                 "reviews": len(value["reviews"]),
             }
         )
+
+
+def _signed_there(image: dict[str, Any]) -> str:
+    told = image["signatures"]
+    if told is None:
+        return "local: all of them"
+    said = f"{image['destination']}: {told['there']} of {told['of']}"
+    if told["error"] is None:
+        return said
+    again = f"tried again at {told['next']}" if told["next"] else f"worka registry retry {image['publication_id']}"
+    return f"{said}, {told['error']['code']}, {again}"
 
 
 @registry.command("install")
@@ -93,11 +105,12 @@ def install(release_id: str, dry_run: DryRun = False) -> None:
 def fetch(
     destination_name: Annotated[str, typer.Argument(help="the registry, by its name here")],
     digest: Annotated[str, typer.Argument(help="sha256:… of the artifact")],
+    dry_run: DryRun = False,
 ) -> None:
     """Fetch an artifact by its digest from a registry outside, and register it here."""
     api = client()
     body = {"destination": destination_name, "digest": digest}
-    _followed(api, api.post(api.ws("/registry/fetch"), body), dry_run=False)
+    _followed(api, api.change("POST", api.ws("/registry/fetch"), body, dry_run=dry_run), dry_run)
 
 
 def _followed(api: Client, value: Any, dry_run: bool) -> None:
@@ -249,6 +262,13 @@ def destination_add(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 443,
     username: str = "",
     password_file: Annotated[Path | None, typer.Option(help="file with the password", exists=True)] = None,
+    token_service: Annotated[
+        str,
+        typer.Option(help="https://host/path?service=name that gives out its tokens; the password goes there alone"),
+    ] = "",
+    blobs: Annotated[
+        list[str] | None, typer.Option(help="host:port that it redirects to for its blobs; may be repeated")
+    ] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Name a registry. Whether anything may go there, the registry's policy says."""
@@ -261,6 +281,8 @@ def destination_add(
         "repository": repository,
         "username": username,
         "password": password,
+        "token_service": token_service,
+        "blob_hosts": blobs or [],
     }
     value = api.change("POST", api.ws("/destinations"), body, dry_run=dry_run)
     if not show({"would": value} if dry_run else value):

@@ -102,6 +102,8 @@ SAID: Final[dict[str, str]] = {
     "registry.publication.moved": "{who} moved the publication of{name}",
     "registry.release.reviewed": "{who} reviewed{name}",
     "registry.release.signed": "{who} signed{name}",
+    "registry.signatures.carried": "{who} brought newer signatures of{name}",
+    "registry.signatures.wanted": "{who} had newer signatures brought of{name}",
     "registry.trust_root.set": "{who} set the trust root{name}",
     "tenant.created": "{who} made tenant{name}",
     "treasury.grant.created": "{who} granted the use of secret{name}",

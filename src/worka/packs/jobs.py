@@ -16,6 +16,7 @@ MOVE = "pack.move"
 KILLED = "pack.end_killed"
 """The engine's name of the job that ends what a kill switch stops; positional arguments: tenant id, kill id."""
 
+carry_signatures = publishing.carry_due
 run_move = moving.run_move
 run_killing = stopping.run_killing
 hand_on = moving.hand_on

@@ -29,7 +29,13 @@ class Publication(Answer):
     approval_id: str | None
     location: str | None
     created_by: str
+    created_kind: str | None
+    originating_person: str | None
     created_at: datetime
+    signatures_there: list[str]
+    signatures_tries: int
+    signatures_next: datetime | None
+    signatures_error: dict[str, Any] | None
     digest: str
     pack: str
     version: str
@@ -46,6 +52,8 @@ class Destination(Answer):
     repository: str
     place: str
     credential: bool
+    token_service: str
+    blob_hosts: list[str]
     state: Literal["active", "removed"]
     created_by: str
     created_at: datetime
@@ -167,12 +175,24 @@ class ArtifactShown(Answer):
     created_at: datetime
 
 
+class SignaturesThere(Answer):
+    """How many of the signatures that are known here lie beside an artifact at a registry outside, and what became of those
+    that do not: when they are brought next (none: not by itself), and why they were not yet."""
+
+    there: int
+    of: int
+    next: datetime | None
+    tries: int
+    error: dict[str, Any] | None
+
+
 class ArtifactImage(Answer):
-    """Where an artifact lies."""
+    """Where an artifact lies. `signatures`: none for the deployment's own layout, which has them all."""
 
     location: str
     destination: str
     publication_id: str
+    signatures: SignaturesThere | None
 
 
 class SourceShown(Answer):

@@ -29,7 +29,8 @@ REASONS = (
     _pub("publication_superseded", "The publication that was approved is not what would happen now.",
          "The release, its artifact or policy changed since it was asked for.", "Ask for it again."),
     _pub("publication_not_allowed", "Policy does not let it be published there, or so widely, any more.",
-         "The policy of the registry was tightened after it was asked for.",
+         "The policy of the registry was tightened after it was asked for, or whoever asked lost the right, or a kill switch"
+         " holds.",
          "Publish to a destination that policy names (`worka registry policy show`), or have policy changed."),
     _pub("publication_withdrawn", "The release was withdrawn from the marketplace after the publication was asked for.",
          "Somebody withdrew it while the publication waited, was under way, or stood failed.",
@@ -50,9 +51,14 @@ REASONS = (
     _pub("registry_refused", "The registry answered that it will not.",
          "A missing or wrong credential, no right to push, a full or read-only registry.",
          "Read the status in the error; correct the destination's credential; then retry.", "upstream"),
-    _pub("registry_redirected", "The registry sent us elsewhere, and Worka does not follow.",
+    _pub("registry_redirected", "The registry sent us to a host that its destination does not name.",
          "It keeps its blobs at another host, or means to have us call an inside address.",
-         "Use a registry that answers itself, or one behind a proxy that does.", "upstream"),
+         "If that host is to be trusted, name it: `worka registry destination add … --blobs HOST:PORT`, after taking the"
+         " destination away. Uploads, manifests and tokens are never followed elsewhere.", "upstream"),
+    _pub("registry_wants_token", "The registry wants a token from a service that its destination does not name, or none came.",
+         "It has its tokens given out by another server, or names another one, or another registry, than it did.",
+         "If that service is to be trusted with the credential, name it: `worka registry destination add … --token-service"
+         " URL`, after taking the destination away.", "upstream"),
     _pub("registry_lied", "What the registry gave is not what was asked for.",
          "Its content does not have the digest that names it: a broken cache, or a registry that cannot be trusted.",
          "Do not use what came. Have its operator look; then retry.", "upstream"),

@@ -56,6 +56,23 @@ def envelope_kept(row: Row, name: str) -> Event:
     )  # fmt: skip
 
 
+def signatures_wanted(row: Row, name: str) -> Event:
+    """registry.signatures.wanted: somebody had signatures brought again to where an artifact was published."""
+    return _event(
+        "registry.signatures.wanted", row, name, after={"destination": row["destination"]},
+        cause={"kind": "release", "id": row["release_id"]},
+    )  # fmt: skip
+
+
+def signatures_carried(row: Row, name: str, there: int, error: Row | None) -> Event:
+    """registry.signatures.carried: the signatures of an artifact lie beside it at a registry outside; or they do not, and are not
+    brought again by themselves."""
+    return _event(
+        "registry.signatures.carried", row, name, after={"destination": row["destination"], "there": there},
+        data={"error": error and error["code"]}, cause={"kind": "release", "id": row["release_id"]},
+    )  # fmt: skip
+
+
 def key_made(row: Row) -> Event:
     """registry.key.made: a publisher has a key; its private half lies in the treasury."""
     return _event("registry.key.made", row, row["publisher"], after={"key": row["key_id"], "secret": row["secret_id"]})
@@ -72,7 +89,8 @@ def reviewed(row: Row, name: str) -> Event:
 def destination_moved(row: Row, state: str) -> Event:
     """registry.destination.moved: a registry can be published to, or not any more."""
     place = f"{row['host']}:{row['port']}/{row['repository']}"
-    return _event("registry.destination.moved", row, row["name"], after={"state": state, "place": place})
+    sent_to = {"token_service": row["token_service"], "blob_hosts": row["blob_hosts"]}
+    return _event("registry.destination.moved", row, row["name"], after={"state": state, "place": place, **sent_to})
 
 
 def policy_set(row: Row, before: Row | None, subject: str, name: str) -> Event:

@@ -12,6 +12,7 @@ from worka.kernel.context import Context, Resource
 from worka.kernel.explanation import Evidence, Explanation, LastError, NextAction, WaitingOn
 from worka.packs.registry import actions
 from worka.packs.registry.service import publishing
+from worka.packs.registry.service.publishing import carrying
 from worka.workspaces.explain import changed_just_before
 
 Row = dict[str, Any]
@@ -54,7 +55,7 @@ async def explain_publication(ctx: Context, publication_id: str) -> Explanation:
                 who=["the platform"], because="The platform does this by itself.",
             )
         )  # fmt: skip
-        if row["since"] < now() - publishing.LOST:
+        if row["since"] < now() - carrying.LOST:
             following.append(
                 await offer(ctx, "Take it up again", f"worka registry retry {publication_id}", actions.PUBLISH, pack)
             )
@@ -67,6 +68,11 @@ async def explain_publication(ctx: Context, publication_id: str) -> Explanation:
         again = f"worka pack publish {row['release_id']}"
         following.append(await offer(ctx, "Ask for it again", again, actions.PUBLISH, pack))
     else:
+        if unsigned := row["signatures_error"]:
+            headline += f" Its newer signatures do not lie there yet: {unsigned['message']}"
+            following.append(
+                await offer(ctx, "Bring them now", f"worka registry retry {publication_id}", actions.PUBLISH, pack)
+            )
         following.append(
             NextAction(
                 label="See how it is listed", command=f"worka registry show {row['release_id']}", permission="view"
@@ -82,8 +88,7 @@ async def explain_publication(ctx: Context, publication_id: str) -> Explanation:
         timing="after_completion" if state in ("published", "refused") else "during",
         scope="tenant",
         waiting_on=waiting,
-        last_error=LastError(code=reason, message=str(error.get("message", ""))[:2000], attempt=row["attempt"])
-        if state == "failed" else None,
+        last_error=_last_error(row),
         changed_just_before=changes,
         evidence=[
             Evidence(kind="release", ref=row["release_id"], label=name),
@@ -94,3 +99,16 @@ async def explain_publication(ctx: Context, publication_id: str) -> Explanation:
         next=following,
         observed_at=row["since"],
     )  # fmt: skip
+
+
+def _last_error(row: Row) -> LastError | None:
+    """What it failed with; or of one that is published, what keeps its newer signatures from being brought."""
+    if row["state"] == "failed":
+        message = str((row["error"] or {}).get("message", ""))
+        return LastError(code=row["reason"], message=message[:2000], attempt=row["attempt"])
+    if (met := row["signatures_error"]) is not None:
+        return LastError(
+            code=met["code"], message=str(met["message"])[:2000], attempt=row["signatures_tries"],
+            next_try=row["signatures_next"],
+        )  # fmt: skip
+    return None

@@ -15,6 +15,7 @@ FAILURES = (
     "registry_refused",
     "registry_redirected",
     "registry_unreachable",
+    "registry_wants_token",
     "release_not_publishable",
 )
 """Why a publication fails. Each can be tried again."""

@@ -116,25 +116,43 @@ def _tar(files: Mapping[str, bytes]) -> bytes:
     return out.getvalue()
 
 
+def document(manifest: bytes) -> Any:
+    """What a manifest says, read as every reader reads it: registries take `Layers` for `layers`, so one that has both is
+    refused like one that has a name twice. Raises ArtifactProblem `artifact_too_large`, ValueError, strict_json.Unreadable."""
+    if len(manifest) > MOST_MANIFEST:
+        raise ArtifactProblem("artifact_too_large", f"its manifest has more than {MOST_MANIFEST} bytes")
+    found = strict_json.loads(manifest)
+    _alike(found)
+    return found
+
+
+def _alike(value: Any) -> None:
+    if isinstance(value, dict):
+        if len({name.casefold() for name in value}) != len(value):
+            raise ValueError("two names in one object that differ in their case alone")
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            _alike(inner)
+
+
 def descriptors(manifest: bytes, digest: str) -> list[Row]:
     """[{mediaType, digest, size}] of what a manifest needs beside itself, config first. Raises ArtifactProblem unless these are
     the bytes of `digest`, and a manifest of ours whose parts are of known kinds and bounded."""
     if digest_of(manifest) != digest:
         raise ArtifactProblem("registry_lied", f"what came for {digest} is {digest_of(manifest)}")
-    if len(manifest) > MOST_MANIFEST:
-        raise ArtifactProblem("artifact_too_large", f"its manifest has more than {MOST_MANIFEST} bytes")
     try:
-        document = strict_json.loads(manifest)
-        if document["artifactType"] != ARTIFACT_TYPE or document["mediaType"] != MANIFEST_TYPE:
+        found = document(manifest)
+        if found["artifactType"] != ARTIFACT_TYPE or found["mediaType"] != MANIFEST_TYPE:
             raise ValueError("another kind of artifact")
-        parts = [document["config"], *document["layers"]]
+        parts = [found["config"], *found["layers"]]
         kinds = [part["mediaType"] for part in parts]
         if kinds[0] != EMPTY_TYPE or kinds[1] != AIP_TYPE or len(kinds) != len(set(kinds)):
             raise ValueError("other layers than a release has")
         if set(kinds) - {EMPTY_TYPE, AIP_TYPE, LOCK_TYPE, TREE_TYPE}:
             raise ValueError("a layer of an unknown kind")
         for part in parts:
-            if not DIGEST.match(part["digest"]) or not isinstance(part["size"], int) or part["size"] < 0:
+            if not DIGEST.match(part["digest"]) or type(part["size"]) is not int or part["size"] < 0:
                 raise ValueError("a part without digest or size")
             if part["size"] > MOST_LAYER:
                 raise ArtifactProblem(

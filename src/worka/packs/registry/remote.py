@@ -1,5 +1,6 @@
 """A registry outside, as the OCI distribution specification has it: push by digest, fetch by digest, and trust nothing that
-comes. Every call goes through the broker as the platform's own; nothing that a registry says leads anywhere else.
+comes. Every call goes through the broker as the platform's own; what a registry says leads nowhere but to the token service
+and the hosts of blobs that its destination names. A credential goes to the one host that it is for, and follows nothing.
 """
 
 from __future__ import annotations
@@ -10,16 +11,22 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
+from worka.broker.addresses import HostProblem, normalise_host
 from worka.kernel import canonical, ipc, redact, strict_json
 from worka.kernel.context import Context
 from worka.kernel.errors import Problem
 from worka.kernel.paths import Paths
-from worka.packs.registry import oci
+from worka.packs.registry import oci, tokens
 from worka.packs.registry.dsse import MOST_BYTES
 
 PURPOSE = "registry"
 """The purpose of the broker's rules for these calls; a rule's subject is the destination."""
 METHODS = "GET,HEAD,POST,PUT"
+LIES = frozenset({"registry_lied", "artifact_malformed", "artifact_too_large"})
+"""Reasons that say that what came is not what was asked for."""
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MOST_SIGNATURES = 64
+"""Envelopes beside one artifact: those of ours before those of others."""
 SECONDS = 50.0
 ENVELOPE_TYPE = "application/vnd.dsse.envelope.v1+json"
 SIGNATURES_TYPE = "application/vnd.worka.pack.signatures.v1"
@@ -69,14 +76,19 @@ class Remote:
         self._at = destination
         port = "" if destination["port"] == 443 else f":{destination['port']}"
         self.base = f"https://{destination['host']}{port}/v2/{destination['repository']}/"
-        self._headers: dict[str, str] = {}
+        self._service = tokens.read(destination["token_service"]) if destination["token_service"] else None
+        self._blob_hosts = frozenset(destination["blob_hosts"])
+        self._pushes = False
+        # By the beginning of the addresses that it is for: nothing else is ever sent it.
+        self._authorization: dict[str, str] = {}
         if credential is not None:
             coded = base64.b64encode(credential.encode()).decode()
             redact.remember(coded)
-            self._headers["Authorization"] = f"Basic {coded}"
+            self._authorization[self._service.address + "?" if self._service else self.base] = f"Basic {coded}"
 
     async def push(self, artifact: oci.Artifact) -> str:
         """Puts every part there, then the manifest, and reads all of it back by digest. Returns where it lies."""
+        self._pushes = True
         for part in oci.descriptors(artifact.manifest, artifact.digest):
             await self._put_blob(part["digest"], artifact.blobs[part["digest"]])
         await self._put_manifest(artifact.digest, artifact.manifest)
@@ -84,16 +96,31 @@ class Remote:
         return f"{self.base.removeprefix('https://').replace('/v2/', '/', 1).rstrip('/')}@{artifact.digest}"
 
     async def push_signatures(self, digest: str, envelopes: list[bytes]) -> None:
-        """Puts the envelopes beside the artifact, under the tag that stands for its digest."""
+        """Puts the envelopes beside the artifact, under the tag that stands for its digest, with those that lie there already,
+        and reads them back. What is there is not sent again."""
+        self._pushes = True
+        envelopes = envelopes[:MOST_SIGNATURES]
+        try:
+            there = [canonical.dumps(item) for item in await self.fetch_signatures(digest)]
+        except RemoteProblem as problem:
+            if problem.reason not in LIES:
+                raise
+            there = []  # what cannot be read is nobody's signature
+        if set(envelopes) <= set(there):
+            return
+        together = list(dict.fromkeys([*envelopes, *there]))[:MOST_SIGNATURES]
         config = {"mediaType": oci.EMPTY_TYPE, "digest": oci.digest_of(oci.EMPTY), "size": len(oci.EMPTY)}
-        layers = [{"mediaType": ENVELOPE_TYPE, "digest": oci.digest_of(data), "size": len(data)} for data in envelopes]
+        layers = [{"mediaType": ENVELOPE_TYPE, "digest": oci.digest_of(data), "size": len(data)} for data in together]
         document = {
             "schemaVersion": 2, "mediaType": oci.MANIFEST_TYPE, "artifactType": SIGNATURES_TYPE, "config": config,
             "layers": layers, "annotations": {"worka.about": digest},
         }  # fmt: skip
-        for data in (oci.EMPTY, *envelopes):
+        for data in (oci.EMPTY, *together):
             await self._put_blob(oci.digest_of(data), data)
         await self._put_manifest(_tag(digest), canonical.dumps(document))
+        back = {canonical.dumps(item) for item in await self.fetch_signatures(digest)}
+        if not set(envelopes) <= back:
+            raise RemoteProblem("registry_lied", "the signatures that were put there did not come back")
 
     async def fetch(self, digest: str) -> oci.Artifact:
         """The artifact of a digest, every byte of it checked."""
@@ -112,8 +139,8 @@ class Remote:
             return []
         self._expect(found, 200)
         try:
-            document = strict_json.loads(found.body)
-            layers = [part for part in document["layers"] if part["mediaType"] == ENVELOPE_TYPE][:16]
+            document = oci.document(found.body)
+            layers = [part for part in document["layers"] if part["mediaType"] == ENVELOPE_TYPE][:MOST_SIGNATURES]
             envelopes = []
             for part in layers:
                 if not oci.DIGEST.match(part["digest"]) or not 0 < part["size"] <= 2 * MOST_BYTES:
@@ -159,34 +186,81 @@ class Remote:
     async def _call(
         self, method: str, path: str, body: bytes = b"", kind: str | None = None, accept: str | None = None
     ) -> Answered:
-        headers = dict(self._headers)
-        if kind is not None:
-            headers["Content-Type"] = kind
-        if accept is not None:
-            headers["Accept"] = accept
+        headers = {name: value for name, value in (("Content-Type", kind), ("Accept", accept)) if value is not None}
+        url = path if path.startswith("https://") else self.base + path
+        found = await self._send(method, url, headers, body)
+        if found.status == 401 and (asked := tokens.challenge(found.headers.get("www-authenticate", ""))) is not None:
+            await self._take_token(asked)
+            found = await self._send(method, url, headers, body)
+        if found.status in REDIRECTS and path.startswith("blobs/sha256:"):
+            place = self._elsewhere(found)
+            # Whether it is there, the registry says; whether it really is, reading it shows.
+            return await self._send("GET", place, {}, b"") if method == "GET" else Answered(200, b"", {})
+        return found
+
+    async def _take_token(self, asked: tokens.Challenge) -> None:
+        """A token for this repository, from the service that the destination names: it goes to the registry alone."""
+        if why := tokens.refusal(asked, self._service, f"{self._at['host']}:{self._at['port']}"):
+            raise RemoteProblem("registry_wants_token", why)
+        assert self._service is not None
+        url = tokens.request(self._service, asked, self._at["repository"], push=self._pushes)
+        found = await self._send("GET", url, {}, b"")
+        self._expect(found, 200, "its token service ")
+        try:
+            token = tokens.token_of(found.body)
+        except tokens.TokenProblem as problem:
+            raise RemoteProblem(
+                "registry_wants_token", f"no token came from {self._service.address}: {problem}"
+            ) from problem
+        redact.remember(token)
+        self._authorization[self.base] = f"Bearer {token}"
+
+    def _elsewhere(self, found: Answered) -> str:
+        """Where a blob lies, if its destination names that host. Raises RemoteProblem."""
+        location = found.headers.get("location", "")
+        try:
+            parts = urlsplit(location)
+            place = f"{normalise_host(parts.hostname or '')}:{parts.port or 443}"
+        except (ValueError, HostProblem):
+            parts, place = urlsplit(""), "no host by its name"
+        plain = parts.scheme == "https" and "@" not in parts.netloc and not parts.fragment
+        if not plain or not location.isascii() or not location.isprintable() or " " in location:
+            raise RemoteProblem("registry_redirected", f"it answered {found.status} and sends us to {place}")
+        if place not in self._blob_hosts:
+            raise RemoteProblem(
+                "registry_redirected",
+                f"it answered {found.status} and sends us to {place}, which the destination does not name; if you trust"
+                f" it, name it with the destination: --blobs {place}",
+            )
+        return location
+
+    async def _send(self, method: str, url: str, headers: Row, body: bytes) -> Answered:
+        for beginning, value in self._authorization.items():
+            if url.startswith(beginning):
+                headers = {**headers, "Authorization": value}
         args = {
             "tenant_id": self._at["tenant_id"], "workspace_id": self._at["workspace_id"], "purpose": PURPOSE,
-            "subject_id": self._at["id"], "url": path if path.startswith("https://") else self.base + path,
-            "headers": headers, "body": base64.b64encode(body).decode(), "method": method,
+            "subject_id": self._at["id"], "url": url, "headers": headers, "body": base64.b64encode(body).decode(),
+            "method": method,
         }  # fmt: skip
+        # What stands behind the ? can be a credential of its own.
+        what = f"{method} {url.partition('?')[0].removeprefix(self.base)[:80]}"
         try:
             found = await self._post(args)
         except Problem as problem:
             raise RemoteProblem("broker_unavailable", problem.detail) from problem
         egress = {"egress_id": found["egress_id"]}
         if found["reason"] == "upstream_timeout":
-            raise RemoteProblem("registry_answered_late", f"{method} {path[:80]}: {found['detail']}", **egress)
+            raise RemoteProblem("registry_answered_late", f"{what}: {found['detail']}", **egress)
         if found["reason"] != "allowed":
             raise RemoteProblem(
                 "registry_unreachable", f"{found['reason']}: {found['detail']}", **egress, cause=found["reason"]
             )
         if found["cut"]:
-            raise RemoteProblem(
-                "artifact_too_large", f"{method} {path[:80]}: the answer does not end in time", **egress
-            )
+            raise RemoteProblem("artifact_too_large", f"{what}: the answer does not end in time", **egress)
         return Answered(int(found["status"]), base64.b64decode(found["answer"]), found["headers"])
 
-    def _expect(self, found: Answered, status: int) -> None:
+    def _expect(self, found: Answered, status: int, whose: str = "it ") -> None:
         if found.status == status:
             return
         if 300 <= found.status < 400:
@@ -194,9 +268,10 @@ class Remote:
                 host = urlsplit(found.headers.get("location", "")).hostname or "elsewhere"
             except ValueError:
                 host = "no address"
-            raise RemoteProblem("registry_redirected", f"it answered {found.status} and sends us to {host[:100]}")
+            raise RemoteProblem("registry_redirected", f"{whose}answered {found.status} and sends us to {host[:100]}")
         said = redact.text("".join(char for char in found.body[:300].decode("utf-8", "replace") if char.isprintable()))
-        raise RemoteProblem("registry_refused", f"it answered {found.status}: {said}".rstrip(": "), status=found.status)
+        told = f"{whose}answered {found.status}: {said}".rstrip(": ")
+        raise RemoteProblem("registry_refused", told, status=found.status)
 
     def _inside(self, location: str) -> str:
         """The address of an upload, if it lies in this repository of this registry: another is never called."""

@@ -46,7 +46,7 @@ async def install_release(workspace_id: str, release_id: str, ctx: Changing) -> 
 
 
 @router.post("/workspaces/{workspace_id}/registry/fetch", **gives(pack_answers.Release, 202))
-async def fetch_release(workspace_id: str, body: schema.FetchRelease, ctx: Caller) -> dict[str, Any]:
+async def fetch_release(workspace_id: str, body: schema.FetchRelease, ctx: Changing) -> dict[str, Any]:
     """Fetches an artifact by its digest from a registry outside and registers it here; GET the release to follow it."""
     row = await market.fetch(ctx, workspace_id, destination=body.destination, digest=body.digest)
     return pack_schema.release(row)
@@ -130,7 +130,7 @@ async def create_destination(workspace_id: str, body: schema.NewDestination, ctx
     """Names a registry. Whether anything may go there, the registry's policy says."""
     return await destinations.create(
         ctx, workspace_id, name=body.name, host=body.host, port=body.port, repository=body.repository,
-        username=body.username, password=body.password,
+        username=body.username, password=body.password, token_service=body.token_service, blob_hosts=body.blob_hosts,
     )  # fmt: skip
 
 

@@ -41,6 +41,13 @@ class NewDestination(Body):
     repository: str = Field(min_length=1, max_length=200)
     username: str = Field("", max_length=200)
     password: str = Field("", max_length=2000)
+    token_service: str = Field(
+        "", max_length=500,
+        description="where the registry has its tokens given out, https://host/path?service=name; the password goes there alone",
+    )  # fmt: skip
+    blob_hosts: list[Annotated[str, Field(max_length=260)]] = Field(
+        default_factory=list, max_length=8, description="host:port of what the registry redirects to for its blobs"
+    )
 
 
 class FetchRelease(Body):

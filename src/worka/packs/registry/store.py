@@ -16,8 +16,8 @@ from worka.packs.registry import model
 Row = dict[str, Any]
 _PUBLICATION = (
     "p.id, p.workspace_id, p.release_id, p.artifact_id, p.destination_id, p.destination, p.visibility, p.shared_with, p.state,"
-    " p.reason, p.since, p.attempt, p.error, p.approval_id, p.location, p.created_by, p.created_at, a.digest,"
-    " r.publisher || '.' || r.name as pack, r.version"
+    " p.reason, p.since, p.attempt, p.error, p.approval_id, p.location, p.created_by, p.created_kind, p.originating_person, p.created_at,"
+    " p.signatures_there, p.signatures_tries, p.signatures_next, p.signatures_error, a.digest, r.publisher || '.' || r.name as pack, r.version"
 )
 _FROM = (
     " from worka.publication p join worka.artifact a on a.tenant_id = p.tenant_id and a.id = p.artifact_id"
@@ -68,10 +68,11 @@ async def artifact_of(conn: Connection, release_id: str) -> Row | None:
 async def add_destination(conn: Connection, row: Mapping[str, Any]) -> Row | None:
     """A destination; None when there is one of this name."""
     cursor = await conn.execute(
-        "insert into worka.destination (tenant_id, id, workspace_id, name, host, port, repository, credential, created_by)"
-        " values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(name)s, %(host)s, %(port)s, %(repository)s, %(credential)s,"
-        " %(created_by)s) on conflict (tenant_id, workspace_id, name) where state = 'active' do nothing returning *",
-        dict(row),
+        "insert into worka.destination (tenant_id, id, workspace_id, name, host, port, repository, credential,"
+        " token_service, blob_hosts, created_by) values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(name)s, %(host)s,"
+        " %(port)s, %(repository)s, %(credential)s, %(token_service)s, %(blob_hosts)s, %(created_by)s)"
+        " on conflict (tenant_id, workspace_id, name) where state = 'active' do nothing returning *",
+        {**row, "blob_hosts": Jsonb(row["blob_hosts"])},
     )
     return await cursor.fetchone()
 
@@ -108,9 +109,9 @@ async def add_publication(conn: Connection, row: Mapping[str, Any]) -> None:
     model.PUBLICATION.holds(row["state"], row["reason"])
     await conn.execute(
         "insert into worka.publication (tenant_id, id, workspace_id, release_id, artifact_id, destination_id, destination,"
-        " visibility, shared_with, state, reason, created_by) values (%(tenant_id)s, %(id)s, %(workspace_id)s,"
-        " %(release_id)s, %(artifact_id)s, %(destination_id)s, %(destination)s, %(visibility)s, %(shared_with)s, %(state)s,"
-        " %(reason)s, %(created_by)s)",
+        " visibility, shared_with, state, reason, created_by, created_kind, originating_person) values (%(tenant_id)s, %(id)s,"
+        " %(workspace_id)s, %(release_id)s, %(artifact_id)s, %(destination_id)s, %(destination)s, %(visibility)s,"
+        " %(shared_with)s, %(state)s, %(reason)s, %(created_by)s, %(created_kind)s, %(originating_person)s)",
         {**row, "shared_with": Jsonb(row["shared_with"])},
     )
 
@@ -155,6 +156,56 @@ async def enqueue_publication(conn: Connection, tenant_id: str, publication_id: 
         "select worka.enqueue_job('registry.publish', %s, %s, %s), pg_notify(%s, 'tenant_jobs')",
         (tenant_id, publication_id, f"registry.publish:{publication_id}:{attempt}", WORK_CHANNEL),
     )
+
+
+# signatures that are brought after what they are about -----------------------------------------------------------
+async def want_signatures(conn: Connection, release_id: str, digest: str) -> None:
+    """Has the signatures of an artifact brought to where it was published: to each registry outside once, from now on."""
+    await conn.execute(
+        "update worka.publication set signatures_next = clock_timestamp(), signatures_tries = 0, signatures_error = null"
+        " where id in (select distinct on (p.destination_id) p.id from worka.publication p join worka.artifact a"
+        " on a.tenant_id = p.tenant_id and a.id = p.artifact_id where p.release_id = %s and a.digest = %s"
+        " and p.state = 'published' and p.destination_id is not null order by p.destination_id, p.id desc)",
+        (release_id, digest),
+    )
+
+
+async def signatures_due(conn: Connection, most: int) -> list[Row]:
+    """[{tenant_id, id}] of publications whose signatures are to be brought now, of every tenant."""
+    cursor = await conn.execute("select * from worka.signatures_due(%s)", (most,))
+    return await cursor.fetchall()
+
+
+async def take_signatures(conn: Connection, publication_id: str, seconds: float) -> bool:
+    """Takes this upon itself for so long; False when another did, or nothing is due any more."""
+    cursor = await conn.execute(
+        "update worka.publication set signatures_lease = clock_timestamp() + make_interval(secs => %s) where id = %s"
+        " and signatures_next <= clock_timestamp() and (signatures_lease is null or signatures_lease <= clock_timestamp())"
+        " returning id",
+        (seconds, publication_id),
+    )
+    return await cursor.fetchone() is not None
+
+
+async def settle_signatures(
+    conn: Connection,
+    row: Mapping[str, Any],
+    *,
+    there: Sequence[str],
+    tries: int,
+    error: Row | None,
+    pause: float | None,
+) -> None:
+    """Gives it back: what lies there now, and after how many seconds it is tried again (None: not by itself). What was wanted
+    since `row` was read is due still."""
+    await conn.execute(
+        "update worka.publication set signatures_lease = null, signatures_there = %(there)s, signatures_tries = case when"
+        " signatures_next = %(was)s then %(tries)s else 0 end, signatures_error = %(error)s, signatures_next = case when"
+        " signatures_next = %(was)s then clock_timestamp() + make_interval(secs => %(pause)s) else signatures_next end"
+        " where id = %(id)s",
+        {"id": row["id"], "was": row["signatures_next"], "there": Jsonb(list(there)), "tries": tries,
+         "error": None if error is None else Jsonb(error), "pause": pause},
+    )  # fmt: skip
 
 
 # listings and the market --------------------------------------------------------------------------------------------

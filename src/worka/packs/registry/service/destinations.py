@@ -1,8 +1,10 @@
-"""Registries outside that a workspace names, with the rule that lets the platform reach exactly that repository there."""
+"""Registries outside that a workspace names, with the rules that let the platform reach exactly that repository there, and
+what its registry sends us to as far as that was named too."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from worka.broker import store as broker_rows
@@ -12,7 +14,7 @@ from worka.kernel.context import Context, Resource
 from worka.kernel.db import Connection
 from worka.kernel.ids import new_id
 from worka.packs import actions as pack_actions
-from worka.packs.registry import actions, events, rules, store
+from worka.packs.registry import actions, events, rules, store, tokens
 from worka.packs.registry.errors import DestinationInvalid, DestinationNotFound, DestinationTaken
 from worka.packs.registry.remote import METHODS, PURPOSE
 
@@ -22,11 +24,16 @@ _REPOSITORY = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*(?:/[a-z0-9]+(?:[._-][a-z
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?\Z")
 
 
+MOST_BLOB_HOSTS = 8
+
+
 async def create(
-    ctx: Context, workspace_id: str, *, name: str, host: str, port: int, repository: str, username: str, password: str
-) -> Row:
-    """Names a registry. Whether anything may be published there, the registry's policy says. Raises Denied,
-    DestinationInvalid, DestinationTaken."""
+    ctx: Context, workspace_id: str, *, name: str, host: str, port: int, repository: str, username: str, password: str,
+    token_service: str = "", blob_hosts: Sequence[str] = (),
+) -> Row:  # fmt: skip
+    """Names a registry, and what else it may send us to: the service that gives out its tokens (then the credential is for
+    that service, and for nothing else), and hosts that its blobs are read from, without any. Whether anything may be
+    published there, the registry's policy says. Raises Denied, DestinationInvalid, DestinationTaken."""
     assert ctx.tenant_id is not None
     if not _NAME.match(name) or name == rules.LOCAL:
         raise DestinationInvalid("name: small letters, digits and dashes, and not `local`.", field="/name")
@@ -40,6 +47,8 @@ async def create(
         raise DestinationInvalid(
             "username and password: both or neither, plain text, no `:` in the name.", field="/username"
         )
+    service = _service(token_service)
+    hosts = _hosts(blob_hosts)
     place = f"{host}:{port}"
     async with ctx.transaction() as conn:
         facts = {"name": name, "host": host, "port": port, "destination": place}
@@ -52,18 +61,52 @@ async def create(
         row = await store.add_destination(
             conn,
             {**base, "id": new_id("dst"), "name": name, "host": host, "port": port, "repository": repository,
-             "credential": sealed},
+             "credential": sealed, "token_service": service.written if service else "", "blob_hosts": hosts},
         )  # fmt: skip
         if row is None:
             raise DestinationTaken(f"This workspace has a destination {name}.")
-        await broker_rows.add_platform_rule(
-            conn,
-            {**base, "id": new_id("rule"), "purpose": PURPOSE, "subject_id": row["id"], "host": host, "port": port,
-             "method": METHODS, "path": f"/v2/{repository}/*"},
-        )  # fmt: skip
+        reached = [(host, port, METHODS, f"/v2/{repository}/*")]
+        reached += [(service.host, service.port, "GET", service.path)] if service else []
+        reached += [(*_split(item), "GET", "/*") for item in hosts]
+        for to, at, methods, path in reached:
+            await broker_rows.add_platform_rule(
+                conn,
+                {**base, "id": new_id("rule"), "purpose": PURPOSE, "subject_id": row["id"], "host": to, "port": at,
+                 "method": methods, "path": path},
+            )  # fmt: skip
         ctx.record(events.destination_moved(row, "active"))
         ctx.commit_points("registry.changed")
         return shown(row)
+
+
+def _service(text: str) -> tokens.Service | None:
+    try:
+        return tokens.read(text) if text else None
+    except tokens.TokenProblem as problem:
+        raise DestinationInvalid(f"token_service: {problem}.", field="/token_service") from problem
+
+
+def _hosts(given: Sequence[str]) -> list[str]:
+    if len(given) > MOST_BLOB_HOSTS:
+        raise DestinationInvalid(f"blob_hosts: {MOST_BLOB_HOSTS} at most.", field="/blob_hosts")
+    found: dict[str, None] = {}
+    for item in given:
+        try:
+            host, port = _split(item)
+            found[f"{normalise_host(host)}:{port}"] = None
+        except (ValueError, HostProblem) as error:
+            raise DestinationInvalid(
+                f"blob_hosts: {item[:80]!r} is no host by its name, such as blobs.example.com:443.", field="/blob_hosts"
+            ) from error
+    return list(found)
+
+
+def _split(item: str) -> tuple[str, int]:
+    host, colon, port = item.partition(":")
+    number = int(port) if colon else 443
+    if not 1 <= number <= 65535:
+        raise ValueError("no port")
+    return host, number
 
 
 async def listing(ctx: Context, workspace_id: str, after: str | None, limit: int) -> list[Row]:
@@ -124,5 +167,8 @@ async def credential(ctx: Context, row: Row) -> str | None:
 
 def shown(row: Row) -> Row:
     """A destination as the API shows it: that it has a credential, never which."""
-    names = ("id", "workspace_id", "name", "host", "port", "repository", "state", "created_by", "created_at")
+    names = (
+        "id", "workspace_id", "name", "host", "port", "repository", "token_service", "blob_hosts", "state", "created_by",
+        "created_at",
+    )  # fmt: skip
     return {**{name: row[name] for name in names}, "place": place(row), "credential": row["credential"] is not None}

@@ -18,8 +18,9 @@ from worka.packs.registry.errors import (
     RegisteredHere,
     RegistryFailed,
 )
-from worka.packs.registry.remote import Remote, RemoteProblem, through_broker
+from worka.packs.registry.remote import LIES, Remote, RemoteProblem, through_broker
 from worka.packs.registry.service import destinations, vouching
+from worka.packs.registry.service.publishing import signatures
 from worka.packs.service import reading, releases
 
 Row = dict[str, Any]
@@ -124,6 +125,7 @@ async def answers(ctx: Context, release_id: str) -> Row:
         source = await store.source(conn, release_id, release["source"]["contents"])
         published = await store.publications(conn, release["workspace_id"], None, 50, None, release_id)
         reviews = await store.reviews(conn, release_id)
+        said = await store.attestations(conn, release_id)
         rows = await store.market(conn, ctx.tenant_id, [release_id])
         installable = await store.newest_like(conn, release_id)
     repository, revision = rules.source_of(release["manifest"])
@@ -138,7 +140,8 @@ async def answers(ctx: Context, release_id: str) -> Row:
             "created_at": artifact["created_at"],
         },
         "images": [
-            {"location": row["location"], "destination": row["destination"], "publication_id": row["id"]}
+            {"location": row["location"], "destination": row["destination"], "publication_id": row["id"],
+             "signatures": signatures.shown(row, said)}
             for row in published if row["state"] == "published"
         ],
         "source": {
@@ -186,8 +189,9 @@ async def fetch(ctx: Context, workspace_id: str, *, destination: str, digest: st
         envelopes = await remote.fetch_signatures(digest)
     except RemoteProblem as problem:
         detail = f"{destinations.place(target)}: {problem}."
-        lies = problem.reason in ("registry_lied", "artifact_malformed", "artifact_too_large")
-        raise (ArtifactInvalid if lies else RegistryFailed)(detail, reason=problem.reason, **problem.more) from problem
+        raise (ArtifactInvalid if problem.reason in LIES else RegistryFailed)(
+            detail, reason=problem.reason, **problem.more
+        ) from problem
     origin = {"origin": "private", "taken_from": f"{destinations.place(target)}@{digest}"}
     return await _take(ctx, artifact, envelopes, origin, None)
 

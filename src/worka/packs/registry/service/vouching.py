@@ -291,6 +291,7 @@ async def _attest(ctx: Context, release: Row, digest: str, envelope: Row) -> boo
     if made is not None:
         told = events.signed if verified else events.envelope_kept
         ctx.record(told(made, f"{_pack(release)} {release['version']}"))
+        await store.want_signatures(ctx.conn, release["id"], digest)
         ctx.commit_points("registry.changed")
     return True
 
