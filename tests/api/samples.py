@@ -458,6 +458,7 @@ SAMPLES: dict[str, Sample] = {
     "GET /v1/publications/{publication_id}": PLAIN,
     "GET /v1/publications/{publication_id}/why": PLAIN,
     "POST /v1/publications/{publication_id}/retry": PLAIN,
+    "POST /v1/releases/{release_id}/retry": PLAIN,
     f"GET {WS}/destinations": PLAIN,
     f"POST {WS}/destinations": Sample(
         lambda w: {

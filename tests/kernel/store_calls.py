@@ -112,6 +112,14 @@ async def _followed(store: Any, conn: Any, a: SimpleNamespace) -> Any:
     return await store.followers(conn, "acme.notes")
 
 
+async def _paused(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    """The filled release did not fail: here it did."""
+    await conn.execute(
+        "update worka.release set state = 'failed', next_try = clock_timestamp() where id = %s", (a.release,)
+    )
+    return await store.pause_over(conn, a.release) or None
+
+
 async def _wanted(store: Any, conn: Any, a: SimpleNamespace) -> Any:
     """The filled publication failed: here it did not."""
     await conn.execute("update worka.publication set state = 'published' where id = %s", (a.publication,))
@@ -648,6 +656,8 @@ CALLS: dict[str, Entry] = {
     "packs.lock_identity": deployment(LOCK, lambda s, c, a: s.lock_identity(c, a.tenant, "acme")),
     "packs.publisher_workspace": reads(lambda s, c, a: s.publisher_workspace(c, "acme")),
     "packs.insert_release": refused(lambda s, c, a: s.insert_release(c, new(a, "release", version="2.0.0"))),
+    "packs.releases_due": deployment(REAPER, lambda s, c, a: s.releases_due(c, 5), "tenant_id", "id"),
+    "packs.pause_over": reads(_paused),
     "packs.redraft_release": writes(lambda s, c, a: s.redraft_release(c, a.release, {}, "", {})),
     "packs.release": reads(lambda s, c, a: s.release(c, a.release)),
     "packs.release_for_update": reads(lambda s, c, a: s.release_for_update(c, a.release)),

@@ -41,9 +41,13 @@ def pack_register(
 
 def register(api: Client, folder: Path, key: str | None = None) -> Any:
     """Sends a pack folder and waits until the release rests."""
+    return rested(api, api.post(api.ws("/releases"), pack_body(folder), key=key))
+
+
+def rested(api: Client, value: Any) -> Any:
+    """The release once nothing of its registration is under way."""
     import time
 
-    value = api.post(api.ws("/releases"), pack_body(folder), key=key)
     while value["state"] not in ("released", "failed", "quarantined", "revoked"):
         time.sleep(0.2)
         value = api.get(f"/v1/releases/{value['id']}")
@@ -60,6 +64,24 @@ def pack_body(folder: Path) -> dict[str, Any]:
     if source.is_tree:
         body["files"] = {name: base64.b64encode(data).decode() for name, data in source.files.items()}
     return body
+
+
+@pack.command("retry")
+def pack_retry(
+    release_id: str,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what it would do, and do nothing")] = False,
+) -> None:
+    """Take up the stage at which a registration failed; what went before it is not done again."""
+    api = client()
+    value = api.change("POST", f"/v1/releases/{release_id}/retry", dry_run=dry_run)
+    if dry_run:
+        if not show({"would": value}):
+            output.text(f"dry run: {release_id} would go on from {value['state']}; nothing was done")
+        return
+    value = rested(api, value)
+    if not show(value):
+        output.record(value, skip=("manifest", "tools", "probe", "packages"))
+    raise typer.Exit(0 if value["state"] == "released" else 1)
 
 
 @pack.command("lock")

@@ -44,6 +44,8 @@ class Release(Answer):
     since: datetime
     failed_stage: str | None
     error: dict[str, Any] | None
+    tries: int
+    next_try: datetime | None
     digest: str | None
     tree_digest: str | None
     server_pin: str | None

@@ -44,6 +44,17 @@ async def explain_release(ctx: Context, release_id: str) -> Explanation:
         following.append(
             await offer(ctx, "Correct it and register again", "worka pack register PATH", actions.REGISTER.name, pack)
         )
+        following.append(
+            await offer(ctx, "Try that stage again now", f"worka pack retry {release_id}", actions.REGISTER.name, pack)
+        )
+        if row["next_try"] is not None:
+            waiting.append(
+                WaitingOn(
+                    kind="pack_release", ref=release_id, name=f"the next try of {_STAGE_WORDS[row['failed_stage']]}",
+                    since=row["since"], deadline=row["next_try"], who=["the platform"],
+                    because=f"What failed may be otherwise then. It failed {row['tries']} times in a row.",
+                )
+            )  # fmt: skip
     elif state in model.RELEASE_ROAD[:-1]:
         headline = f"{name} is being registered: {_STAGE_WORDS[state]} is next"
         waiting.append(
@@ -86,7 +97,7 @@ async def explain_release(ctx: Context, release_id: str) -> Explanation:
         timing="before_start" if state in model.RELEASE_ROAD[:-1] or state == "failed" else "after_completion",
         scope="tenant",
         waiting_on=waiting,
-        last_error=_last_error(reason, error, int(row["source"].get("attempt", 1))) if error else None,
+        last_error=_last_error(reason, error, int(row["source"].get("attempt", 1)), row["next_try"]) if error else None,
         changed_just_before=await _changes(ctx, row, row["since"], release_id),
         evidence=[
             *([Evidence(kind="digest", ref=row["digest"], label="release digest")] if row["digest"] else []),
@@ -209,8 +220,9 @@ def _lifting(release_id: str) -> str:
     return f"worka release lift {release_id} --reason WHY"
 
 
-def _last_error(reason: str, error: Row, attempt: int) -> LastError:
-    return LastError(code=str(error.get("code", reason)), message=str(error.get("message", ""))[:2000], attempt=attempt)
+def _last_error(reason: str, error: Row, attempt: int, again: datetime | None) -> LastError:
+    message = str(error.get("message", ""))[:2000]
+    return LastError(code=str(error.get("code", reason)), message=message, attempt=attempt, next_try=again)
 
 
 def _and(waiting: list[WaitingOn]) -> str:

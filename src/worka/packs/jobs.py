@@ -5,7 +5,7 @@ from __future__ import annotations
 from worka.kernel.events import Subscribers
 from worka.packs.moving import service as moving
 from worka.packs.registry.service import publishing
-from worka.packs.service import attachments, releases, stopping, vulnerabilities
+from worka.packs.service import again, attachments, releases, stopping, vulnerabilities
 
 REGISTER = "pack.register"
 """The engine's name of the registration job; positional arguments: tenant id, release id."""
@@ -17,6 +17,7 @@ KILLED = "pack.end_killed"
 """The engine's name of the job that ends what a kill switch stops; positional arguments: tenant id, kill id."""
 
 carry_signatures = publishing.carry_due
+try_stages = again.try_due
 run_move = moving.run_move
 run_killing = stopping.run_killing
 hand_on = moving.hand_on

@@ -34,7 +34,7 @@ RELEASE = machine(
         transitions=[
             *pairwise(RELEASE_ROAD),
             *((state, "failed") for state in RELEASE_ROAD[:-1]),
-            ("failed", "draft"),
+            *(("failed", state) for state in RELEASE_ROAD[:-1]),
             ("released", "revoked"),
             ("released", "quarantined"),
             ("quarantined", "released"),

@@ -47,6 +47,12 @@ async def why_release(release_id: str, ctx: Caller) -> Explanation:
     return await explain.explain_release(ctx, release_id)
 
 
+@router.post("/releases/{release_id}/retry", **gives(answers.Release, 202))
+async def retry_release(release_id: str, ctx: Context = Depends(trying)) -> dict[str, Any]:
+    """Takes up the stage at which a registration failed; GET the release to follow it."""
+    return schema.release(await service.retry(ctx, release_id))
+
+
 @router.post("/releases/{release_id}/revoke", **gives(answers.Release))
 async def revoke_release(release_id: str, body: schema.GivenReason, ctx: Context = Depends(trying)) -> dict[str, Any]:
     """No new attachment of this release; existing ones run."""

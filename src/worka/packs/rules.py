@@ -397,3 +397,26 @@ def effect_uncertain(side_effect: str, outcome: Mapping[str, Any], egress: Seque
     if side_effect == "read_only" or outcome.get("reason") == "tool_error":
         return False
     return any(row["verdict"] == "allowed" and (row["method"] or "GET") not in {"GET", "HEAD"} for row in egress)
+
+
+# stages that fail ---------------------------------------------------------------------------------------------------
+WAITS_FOR = {
+    "draft": "waiting_for_build",
+    "built": "waiting_for_publication",
+    "published": "waiting_for_identity",
+    "registered": "waiting_for_probe",
+    "probed": "waiting_for_release",
+}
+"""What a release waits for, by the stage that it has reached."""
+FIRST_PAUSE, LONGEST_PAUSE, MOST_TRIES = 30.0, 900.0, 6
+"""Seconds, and how often a stage is tried in a row before it rests: together about a quarter of an hour."""
+_PASSING = frozenset({"build_failed", "sandbox_unavailable", "handshake_failed", "pack_crashed", "pack_signalled"})
+"""Codes of what may be otherwise the next time: an index that was away, a machine that was full. A package that is not what
+its record says, a tool that is another, a name that is taken stay so until somebody does something."""
+
+
+def stage_pause(reason: str, code: str, tries: int) -> float | None:
+    """Seconds until a stage that failed so many times in a row is tried again; None: it rests, and waits for somebody."""
+    if tries >= MOST_TRIES or (reason != "host_unavailable" and code not in _PASSING):
+        return None
+    return min(FIRST_PAUSE * 2.0 ** (tries - 1), LONGEST_PAUSE)

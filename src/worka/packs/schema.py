@@ -54,6 +54,8 @@ _RELEASE = (
     "since",
     "failed_stage",
     "error",
+    "tries",
+    "next_try",
     "digest",
     "tree_digest",
     "server_pin",

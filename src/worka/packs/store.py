@@ -70,7 +70,7 @@ async def redraft_release(conn: Connection, release_id: str, manifest: Row, lock
         "'waiting_for_build',"
         " since = clock_timestamp(), failed_stage = null, error = null, digest = null, tree_digest = null, env_path "
         "= null,"
-        " entry = null, tools = '[]', server_pin = null, probe = null, packages = '[]' where id = %s",
+        " entry = null, tools = '[]', server_pin = null, probe = null, packages = '[]', tries = 0, next_try = null where id = %s",
         (Jsonb(manifest), lock_text, Jsonb(source), release_id),
     )
 
@@ -143,7 +143,24 @@ async def move_release(conn: Connection, release_id: str, state: str, reason: st
 
 
 _RELEASE_JSON = frozenset({"error", "entry", "tools", "probe", "packages", "source"})
-_RELEASE_COLUMNS = _RELEASE_JSON | {"failed_stage", "digest", "tree_digest", "env_path", "server_pin"}
+_RELEASE_COLUMNS = _RELEASE_JSON | {
+    "failed_stage", "digest", "tree_digest", "env_path", "server_pin", "tries", "next_try",
+}  # fmt: skip
+
+
+async def releases_due(conn: Connection, most: int) -> list[Row]:
+    """[{tenant_id, id}] of releases whose failed stage is tried again now, of every tenant."""
+    cursor = await conn.execute("select * from worka.releases_due(%s)", (most,))
+    return await cursor.fetchall()
+
+
+async def pause_over(conn: Connection, release_id: str) -> bool:
+    """Whether a failed release is to be taken up now."""
+    cursor = await conn.execute(
+        "select id from worka.release where id = %s and state = 'failed' and next_try <= clock_timestamp()",
+        (release_id,),
+    )
+    return await cursor.fetchone() is not None
 
 
 async def enqueue_registration(conn: Connection, tenant_id: str, release_id: str, attempt: int) -> None:

@@ -44,6 +44,7 @@ DELIVERY_SECONDS = 0.5
 LEFTOVER_SECONDS = 900.0
 HAND_ON_SECONDS = 60.0
 SIGNATURE_SECONDS = 5.0
+STAGE_SECONDS = 5.0
 BROKER_SECONDS = 40.0
 """For a whole call of the platform's: its rows, resolving, and the broker's own deadline for the rest."""
 
@@ -97,6 +98,7 @@ class Worker:
             asyncio.create_task(_every(EXPIRY_SECONDS, "remind of approvals", self._remind)),
             asyncio.create_task(_every(EXPIRY_SECONDS, "tend secrets", self._tend)),
             asyncio.create_task(_every(HAND_ON_SECONDS, "hand moves on", self._hand_on)),
+            asyncio.create_task(_every(STAGE_SECONDS, "take failed stages up again", self._try_stages)),
             asyncio.create_task(_every(SIGNATURE_SECONDS, "bring signatures to registries", self._carry_signatures)),
             asyncio.create_task(_every(DELIVERY_SECONDS, "turn messages into deliveries", self._fan_out)),
             asyncio.create_task(_every(DELIVERY_SECONDS, "send deliveries", self._send)),
@@ -144,6 +146,9 @@ class Worker:
 
     async def _clear_away(self) -> None:
         await leftovers.sweep(self.runtime.platform_context, self.runtime.settings.home)
+
+    async def _try_stages(self) -> None:
+        await pack_jobs.try_stages(self.runtime.platform_context())
 
     async def _carry_signatures(self) -> None:
         await pack_jobs.carry_signatures(self.runtime.platform_context())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from worka.packs.service.again import retry, try_due
 from worka.packs.service.attachments import attach, connection_activated, detach, resolve_held
 from worka.packs.service.calls import call
 from worka.packs.service.invocation import Prepared, close_invocation, open_invocation, prepare, result_of, run
@@ -21,8 +22,10 @@ __all__ = [
     "register",
     "resolve_held",
     "result_of",
+    "retry",
     "revoke",
     "run",
     "run_ending",
     "run_registration",
+    "try_due",
 ]

@@ -2,7 +2,7 @@
 
 draft -> built -> published -> registered -> probed -> released. The manifest is checked before anything is written; the
 rest is a job, so that it survives its process: it reads where the release stands and goes on from there. A failure
-names its stage; the same registration sent again begins anew.
+names its stage, which is tried again by itself (`again.py`); the same registration sent again begins anew.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
-from worka.kernel import schemas, telemetry
+from worka.kernel import clock, schemas, telemetry
 from worka.kernel.context import Context, Resource
 from worka.kernel.errors import Problem
 from worka.kernel.ids import new_id
@@ -217,14 +218,7 @@ async def run_registration(ctx: Context, release_id: str, *, stages: int = len(m
             with telemetry.span(ctx.trace_id, f"pack.release.{stage}", ctx.span_id, release_id=release_id):
                 columns = await work(ctx, row)
         except StageFailed as failure:
-            await _move(
-                ctx,
-                row,
-                "failed",
-                failure.reason,
-                failed_stage=stage,
-                error=_error(failure.reason, str(failure), failure.more),
-            )
+            await _failed(ctx, row, failure.reason, str(failure), failure.more)
         except Problem as problem:
             if problem.problem_code in AWAY:
                 # It says nothing about the release: the job waits, and takes this stage again.
@@ -238,10 +232,11 @@ async def run_registration(ctx: Context, release_id: str, *, stages: int = len(m
                 "host_unavailable" if problem.problem_code in ("process_unavailable", "internal") else _FAILURES[stage]
             )
             more = {"code": problem.problem_code, "remedy": problem.remedy, **problem.extra}
-            await _move(ctx, row, "failed", code, failed_stage=stage, error=_error(code, problem.detail, more))
+            await _failed(ctx, row, code, problem.detail, more)
         else:
             stages -= 1
-            await _move(ctx, row, following, reason, **columns)
+            done = {"failed_stage": None, "error": None, "tries": 0, "next_try": None}
+            await _move(ctx, row, following, reason, **done, **columns)
 
 
 async def _build(ctx: Context, row: Row) -> Row:
@@ -339,6 +334,14 @@ _FAILURES = {
     "registered": "probe_failed",
     "probed": "probe_failed",
 }
+
+
+async def _failed(ctx: Context, row: Row, reason: str, message: str, more: Row) -> None:
+    """The stage failed: with its cause, and when it is tried again."""
+    error, tries = _error(reason, message, more), row["tries"] + 1
+    pause = rules.stage_pause(reason, str(error["code"]), tries)
+    again = None if pause is None else clock.now() + timedelta(seconds=pause)
+    await _move(ctx, row, "failed", reason, failed_stage=row["state"], error=error, tries=tries, next_try=again)
 
 
 def _error(code: str, message: str, more: dict[str, Any]) -> Row:

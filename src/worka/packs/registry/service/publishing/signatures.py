@@ -53,6 +53,7 @@ async def carry(ctx: Context, publication_id: str) -> bool:
     async with ctx.transaction() as conn:
         if not await store.take_signatures(conn, publication_id, LEASE_SECONDS):
             return False
+        ctx.commit_points("registry.changed")
         row = await store.publication(conn, publication_id)
         assert row is not None
         ctx.workspace_id = row["workspace_id"]

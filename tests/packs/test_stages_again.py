@@ -1,0 +1,164 @@
+"""A build, a registration and a probe that really fail: each is told with its cause and tried again by itself, without what went
+before it; what cannot change by itself rests, with the command that takes it up."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.packs.conftest import Packs
+from tests.packs.test_registration import SERVER, lock, small
+from worka.kernel.errors import Conflict, Denied
+from worka.kernel.ids import new_id
+from worka.packs import explain, jobs, rules, service
+
+Row = dict[str, Any]
+
+
+async def asked(place: Packs, server: str = SERVER, **changes: Any) -> Row:
+    """A registration that was asked for."""
+    files = {"server.py": base64.b64encode(server.encode()).decode()}
+    return await service.register(place.ctx(), small(**changes), lock_text=lock(), files=files)
+
+
+async def worked(place: Packs, row: Row) -> Row:
+    """The worker's part, as far as it gets."""
+    return await service.run_registration(place.platform(), row["id"])
+
+
+async def soon(place: Packs, row: Row) -> Row:
+    """The pause is over, and the worker looks; the release as it is then."""
+    async with place.world.db.transaction(place.world.tenant_id) as conn:
+        await conn.execute(
+            "update worka.release set next_try = clock_timestamp() where id = %s and next_try is not null", (row["id"],)
+        )
+    await jobs.try_stages(place.world.nobody())
+    (found,) = await place.world.rows("release", "id = %s", row["id"])
+    return found
+
+
+async def moves(place: Packs, row: Row) -> list[str]:
+    """The states that it went through."""
+    return [
+        event["after"]["state"]
+        for event in await place.world.events("pack.release.moved")
+        if event["subject"] == row["id"]
+    ]
+
+
+async def waits(place: Packs, failed: Row) -> None:
+    """It is shown with its cause, when it is tried again, and how that is done now."""
+    told = await explain.explain_release(place.ctx("owner"), failed["id"])
+    assert failed["error"]["message"].rstrip(".") in told.headline
+    assert told.last_error is not None
+    assert told.last_error.next_try == failed["next_try"] is not None
+    assert [item.deadline for item in told.waiting_on] == [failed["next_try"]]
+    assert f"worka pack retry {failed['id']}" in [step.command for step in told.next if step.allowed]
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.capability("LIF-1")
+async def test_a_build_that_failed_is_tried_again_by_itself(place: Packs, home: Path) -> None:
+    row = await asked(place, SERVER + f"# {new_id('x')}")
+    file = home / "objects" / "trees" / row["source"]["contents"] / "server.py"
+    kept = file.read_bytes()
+    file.write_bytes(b"import os")
+    failed = await worked(place, row)
+    assert (failed["state"], failed["failed_stage"], failed["reason"], failed["tries"]) == (
+        "failed", "draft", "build_failed", 1,
+    )  # fmt: skip
+    await waits(place, failed)
+    await jobs.try_stages(place.world.nobody())
+    assert (await place.world.rows("release", "id = %s", row["id"]))[0]["state"] == "failed", "not before its time"
+    again = await soon(place, failed)
+    assert (again["state"], again["reason"], again["next_try"]) == ("draft", "waiting_for_build", None)
+    failed = await worked(place, row)
+    assert (failed["state"], failed["tries"]) == ("failed", 2), "each time that it fails is counted"
+    file.write_bytes(kept)
+    await soon(place, failed)
+    done = await worked(place, row)
+    assert (done["state"], done["error"], done["tries"], done["failed_stage"]) == ("released", None, 0, None)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.capability("LIF-1")
+async def test_a_registration_that_failed_rests_and_goes_on_from_there_when_it_is_taken_up(place: Packs) -> None:
+    before = await asked(place)
+    row = await asked(place, version="1.0.1")
+    # Somebody in another workspace had the publisher first.
+    async with place.world.db.transaction(place.world.tenant_id) as conn:
+        await conn.execute("update worka.release set workspace_id = 'ws_other' where id = %s", (before["id"],))
+    failed = await worked(place, row)
+    assert (failed["failed_stage"], failed["reason"], failed["next_try"]) == ("published", "identity_refused", None)
+    told = await explain.explain_release(place.ctx("owner"), row["id"])
+    assert f"worka pack retry {row['id']}" in [step.command for step in told.next]
+    assert (await soon(place, row))["state"] == "failed", "that does not change by itself"
+    with pytest.raises(Denied):
+        await service.retry(place.ctx("viewer"), row["id"])
+    trying = place.ctx()
+    trying.undone = True
+    assert (await service.retry(trying, row["id"]))["state"] == "published"
+    assert (await place.world.rows("release", "id = %s", row["id"]))[0]["state"] == "failed", "it was only tried"
+    async with place.world.db.transaction(place.world.tenant_id) as conn:
+        await conn.execute(
+            "update worka.release set workspace_id = %s where id = %s", (place.world.workspace_id, before["id"])
+        )
+    await service.retry(place.ctx(), row["id"])
+    with pytest.raises(Conflict):
+        await service.retry(place.ctx(), row["id"])
+    assert (await worked(place, row))["state"] == "released"
+    assert await moves(place, row) == [
+        "built", "published", "failed", "published", "registered", "probed", "released",
+    ]  # fmt: skip
+    with pytest.raises(Conflict):
+        await service.retry(place.ctx(), row["id"])
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.capability("LIF-1")
+async def test_a_probe_that_failed_goes_on_from_there_without_building_again(place: Packs) -> None:
+    row = await asked(place, SERVER + f"# {new_id('x')}")
+    await service.run_registration(place.platform(), row["id"], stages=3)
+    (ready,) = await place.world.rows("release", "id = %s", row["id"])
+    assert ready["state"] == "registered"
+    (server,) = (file for file in Path(ready["env_path"]).rglob("server.py") if file.read_text().startswith(SERVER))
+    server.rename(server.with_suffix(".away"))
+    failed = await worked(place, row)
+    server.with_suffix(".away").rename(server)
+    assert (failed["state"], failed["failed_stage"], failed["reason"]) == ("failed", "registered", "probe_failed")
+    assert failed["error"]["code"] == "digest_mismatch"
+    assert failed["next_try"] is None, "an environment that is not what was built rests: somebody looks"
+    told = await explain.explain_release(place.ctx("owner"), row["id"])
+    assert f"worka pack retry {row['id']}" in [step.command for step in told.next if step.allowed]
+    await service.retry(place.ctx(), row["id"])
+    done = await worked(place, row)
+    assert (done["state"], done["digest"], done["env_path"]) == ("released", ready["digest"], ready["env_path"])
+    assert await moves(place, row) == [
+        "built", "published", "registered", "failed", "registered", "probed", "released",
+    ]  # fmt: skip
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.capability("LIF-1")
+async def test_a_probe_that_shows_other_tools_rests_and_so_does_what_failed_too_often(place: Packs) -> None:
+    row = await asked(place, tools=[{"name": "speak", "side_effect": "read_only"}])
+    failed = await worked(place, row)
+    assert (failed["reason"], failed["next_try"]) == ("tools_differ", None), "the server will say the same again"
+    gone = await asked(place, "import sys; sys.exit(3)", version="1.0.1")
+    await waits(place, await worked(place, gone))
+    again = await soon(place, gone)
+    assert (again["state"], again["reason"]) == ("registered", "waiting_for_probe"), "by itself, from where it stands"
+    await worked(place, gone)
+    async with place.world.db.transaction(place.world.tenant_id) as conn:
+        await conn.execute("update worka.release set tries = %s where id = %s", (rules.MOST_TRIES - 1, gone["id"]))
+    await soon(place, gone)
+    rested = await worked(place, gone)
+    assert (rested["state"], rested["tries"], rested["next_try"]) == ("failed", rules.MOST_TRIES, None)
+    taken = await service.retry(place.ctx(), gone["id"])
+    assert (taken["state"], taken["tries"]) == ("registered", 0), "somebody begins the count anew"
+    pauses = [rules.stage_pause("build_failed", "build_failed", tries) for tries in range(1, rules.MOST_TRIES + 1)]
+    assert pauses[:3] == [30.0, 60.0, 120.0]
+    assert pauses[-1] is None
