@@ -115,7 +115,8 @@ async def test_every_approval_that_waits_for_a_member_is_named_and_not_only_the_
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hanging, "PAGE", 2)
-    wanted = {(await asked(world))["id"] for _ in range(5)}
+    wanted = {(await asked(world, number=number))["id"] for number in range(1, 6)}
+    assert len(wanted) == 5
     found = await looked(world, "member", world.ids["admin"])
     assert of(found["hangs"])["approvals_waiting"] == wanted
 

@@ -13,6 +13,7 @@ import pytest
 from tests.hostile.test_leaks import rss
 from tests.packs.running import Instance, instance
 from worka.kernel import ipc
+from worka.kernel.errors import Problem
 from worka.packs.runtime import capped, outcome
 from worka.packs.runtime.capped import MOST_LINE, MOST_VALUES, Stdout
 
@@ -47,7 +48,10 @@ async def test_data_that_is_no_base64_is_the_packs_mistake_and_is_told_as_that(p
     told = await packs.run(session, answering(repr(json.dumps(good))))
     assert (told["status"], told["text"]) == ("ok", "[application/x, 5 bytes]"), "the control"
     for data in ("abcde", "\N{SNOWMAN}", "a"):
-        bad = await packs.run(session, answering(repr(json.dumps({"content": [block(kind, data)]}))))
+        try:
+            bad = await packs.run(session, answering(repr(json.dumps({"content": [block(kind, data)]}))))
+        except Problem as problem:
+            raise AssertionError(f"it is told as the platform's: {problem}") from problem
         assert (bad["status"], bad["reason"], bad["layer"]) == ("failed", "malformed_output", "pack"), bad
         assert "base64" in bad["message"]
     assert "Traceback" not in packs.log("host")

@@ -44,8 +44,11 @@ class Index:
         writer.close()
 
     async def until(self, holds: Any, seconds: float = 10) -> None:
-        async with asyncio.timeout(seconds), self.changed:
-            await self.changed.wait_for(holds)
+        try:
+            async with asyncio.timeout(seconds), self.changed:
+                await self.changed.wait_for(holds)
+        except TimeoutError:
+            raise AssertionError(f"nothing came of it: asked for {self.asked}, gone {self.gone}") from None
 
     async def answer(self, name: str) -> None:
         async with self.changed:
