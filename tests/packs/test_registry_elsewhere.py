@@ -168,7 +168,7 @@ async def test_a_registry_cannot_have_a_credential_or_a_token_sent_to_anybody_el
         ):  # fmt: skip
             registry.lie = challenge(realm, service)
             told = await fetched()
-            assert told.extra["reason"] == "registry_wants_token", (realm, service)
+            assert told.extra.get("reason") == "registry_wants_token", (realm, service)
             assert "';id;'" not in str(told.detail).replace(repr(realm), ""), "no command holds what a registry said"
         assert (tokens.asked, canary) == ([], [])
 
@@ -185,7 +185,7 @@ async def test_a_registry_cannot_have_a_credential_or_a_token_sent_to_anybody_el
             (lambda handler: say(handler, 200, b"\xff") or True, "registry_wants_token"),
         ):
             tokens.answer = answer
-            assert (await fetched()).extra["reason"] == reason
+            assert (await fetched()).extra.get("reason") == reason
         assert canary == []
         assert {authorization for _, authorization in tokens.asked} == {BASIC}
         assert {query["scope"] for query, _ in tokens.asked} == {"repository:team/packs:pull"}, (
@@ -235,16 +235,18 @@ async def test_a_redirect_is_followed_for_blobs_to_a_named_host_once_and_no_furt
         ):  # fmt: skip
             registry.lie = redirect(to)
             told = await fetched()
-            assert told.extra["reason"] == "registry_redirected", to
+            assert told.extra.get("reason") == "registry_redirected", to
             assert "--blobs a;id" not in str(told.detail)
         registry.lie = redirect(f"https://{BLOBS}", "/manifests/")
-        assert (await fetched()).extra["reason"] == "registry_redirected", "a manifest comes from the registry itself"
+        assert (await fetched()).extra.get("reason") == "registry_redirected", (
+            "a manifest comes from the registry itself"
+        )
         registry.lie = redirect(f"https://{BLOBS}/../x")
-        assert (await fetched()).extra["cause"] == "path_not_allowed"
+        assert (await fetched()).extra.get("cause") == "path_not_allowed"
         assert stored == []
         registry.lie = redirect(f"https://{BLOBS}")
         further.append(f"https://{BLOBS}/once/more")
-        assert (await fetched()).extra["reason"] == "registry_redirected", "once is enough"
+        assert (await fetched()).extra.get("reason") == "registry_redirected", "once is enough"
         further.clear()
         stored.clear()
 
