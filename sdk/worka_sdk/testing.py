@@ -13,7 +13,8 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,25 @@ from worka_sdk.pack import Pack, Refused
 from worka_sdk.schema import dump
 
 Row = dict[str, Any]
+WORD = "left-out"
+CREDENTIALS = (
+    "access_token", "api_key", "apikey", "auth", "client_secret", "id_token", "password", "private_token", "refresh_token",
+    "secret", "sig", "signature", "token",
+)  # fmt: skip
+"""Names of parameters and fields whose values no record holds."""
+PLAIN = (
+    "content-disposition",
+    "content-language",
+    "content-type",
+    "etag",
+    "last-modified",
+    "link",
+    "location",
+    "retry-after",
+)
+"""The headers of an answer that a record holds."""
+SHORTEST = 6
+"""Characters from which on a credential of a header is looked for in what came back: a shorter one stands in any text."""
 
 
 @dataclass(frozen=True)
@@ -92,15 +112,23 @@ class recorded:
     """While it is open, requests are answered from `path`, each recorded answer once, in order.
 
     With `manifest` (the path of aip.json) a request that no item of `outbound_domains` covers is refused, as the broker
-    does. With WORKA_RECORD=1 requests go outside and the record is written when the block ends. Neither headers of
-    requests nor cookies of answers are kept: there may be a credential in them.
+    does. With WORKA_RECORD=1 requests go outside and the record is written when the block ends. A record holds no header
+    of a request, of an answer only those that say what it is, and in place of a credential a word: of what `inject` puts
+    into an address, of fields and parameters that are named like one, and of what was sent as a credential in a header.
+    What is sent without one, or with another, is answered from the record all the same.
     """
 
     def __init__(self, path: str | Path, *, manifest: str | Path | None = None) -> None:
         self.path = Path(path)
         self.rules = None
+        self.named = set(CREDENTIALS)
+        self.headers = {"authorization", "proxy-authorization", "x-api-key"}
         if manifest is not None:
-            self.rules = json.loads(Path(manifest).read_text()).get("outbound_domains", [])
+            read = json.loads(Path(manifest).read_text())
+            self.rules = read.get("outbound_domains", [])
+            for inject in [item.get("inject") or {} for item in read.get("connections") or []]:
+                self.named |= {str(inject["query"])} if inject.get("query") else set()
+                self.headers |= {str(inject["header"]).lower()} if inject.get("header") else set()
         self.recording = os.environ.get("WORKA_RECORD") == "1"
         self.left: list[Row] = []
         self.kept: list[Row] = []
@@ -123,11 +151,16 @@ class recorded:
                 f"{request.method} {request.url} would be refused by the broker.",
                 "Declare it in outbound_domains, or ask for something else.",
             )
-        asked = {"method": request.method, "url": request.url, "body": _text(request.body)}
+        sent = [value.split()[-1] for name, value in request.headers.items() if name.lower() in self.headers and value]
+
+        def bare(told: Any) -> Any:
+            return without(told, self.named, sent) if isinstance(told, str) else told
+
+        asked = {"method": request.method, "url": bare(request.url), "body": bare(_text(request.body))}
         if self.recording:
             answer = outside.over_the_wire(request, timeout, most)
-            headers = {name: value for name, value in answer.headers.items() if "cookie" not in name}
-            self.kept.append({**asked, "status": answer.status, "headers": headers, "answer": _text(answer.body)})
+            headers = {name: bare(value) for name, value in answer.headers.items() if name in PLAIN}
+            self.kept.append({**asked, "status": answer.status, "headers": headers, "answer": bare(_text(answer.body))})
             return answer
         for number, exchange in enumerate(self.left):
             if all(exchange.get(key) == value for key, value in asked.items()):
@@ -135,7 +168,19 @@ class recorded:
                 body = _bytes(exchange["answer"]) or b""
                 return outside.Answer(exchange["status"], exchange["headers"], body[:most], cut=len(body) > most)
         known = "; ".join(f"{exchange['method']} {exchange['url']}" for exchange in self.left) or "nothing more"
-        raise NotRecorded(f"{self.path.name} does not hold {request.method} {request.url}; it holds {known}")
+        raise NotRecorded(f"{self.path.name} does not hold {request.method} {asked['url']}; it holds {known}")
+
+
+def without(told: str, named: Collection[str], sent: Collection[str] = ()) -> str:
+    """A text with a word in place of each credential: what was `sent` as one, the user of an address, and the value of every
+    parameter of an address or a form, and of every field of JSON, that is `named` like one."""
+    for secret in sent:
+        if len(secret) >= SHORTEST:
+            told = told.replace(secret, WORD)
+    names = "|".join(map(re.escape, sorted(named)))
+    told = re.sub(r"(://)[^/?#@\s\"']*@", rf"\1{WORD}@", told)
+    told = re.sub(rf"(^|[?&])({names})=[^&#\s\"'<>]*", rf"\1\2={WORD}", told, flags=re.IGNORECASE)
+    return re.sub(rf'("(?:{names})"\s*:\s*)"(?:[^"\\]|\\.)*"', rf'\1"{WORD}"', told, flags=re.IGNORECASE)
 
 
 def allowed(rules: Sequence[Any], request: outside.Request) -> bool:

@@ -30,6 +30,12 @@ class Desk(http.server.BaseHTTPRequestHandler):
             self.send_response(200 if self.path != "/no" else 404)
         self.send_header("Set-Cookie", "session=secret")
         body = b"\x00\xff" if self.path == "/raw" else json.dumps({"number": len(self.asked)}).encode()
+        if self.path.startswith("/echo"):
+            # A careless server: it sends back what it was sent, and a session in a header.
+            told = {"asked": self.path.partition("?")[0], "token": "hunter2", "bearer": self.headers["Authorization"]}
+            body = json.dumps(told).encode()
+            self.send_header("Content-Type", "application/json")
+            self.send_header("X-Session", "hunter2")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -81,6 +87,46 @@ def test_a_record_is_made_once_holds_no_credential_and_answers_the_same_without_
     with recorded(record), pytest.raises(NotRecorded, match="does not hold POST"):
         outside.request("POST", f"{desk}/n", body={"a": 2})
     assert len(Desk.asked) == before, "nothing went outside"
+
+
+def test_a_record_holds_no_credential_of_an_address_or_a_body_and_is_found_without_it(
+    desk: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = tmp_path / "aip.json"
+    host, port = urlsplit(desk).netloc.split(":")
+    manifest.write_text(
+        json.dumps({
+            "outbound_domains": [{"host": host, "port": int(port)}],
+            "connections": [{"provider": "desk", "inject": {"host": host, "query": "appid", "template": "{{x}}"}}],
+        })
+    )  # fmt: skip
+
+    def asks(credential: str) -> list[object]:
+        address = f"{desk}/echo?city=Bern&appid={credential}&api_key={credential}"
+        form = f"grant=code&client_secret={credential}".encode()
+        key = {"Authorization": f"Bearer {credential}"}
+        return [
+            outside.request("GET", address).status,
+            outside.request("POST", f"{desk}/echo", body={"user": "ann", "password": credential}).json()["asked"],
+            outside.request("POST", f"{desk}/echo", body=form, headers=key).headers.get("content-type"),
+        ]
+
+    record = tmp_path / "desk.json"
+    monkeypatch.setenv("WORKA_RECORD", "1")
+    with recorded(record, manifest=manifest):
+        first = asks("hunter2-hunter2")
+    kept = record.read_text()
+    assert "hunter2" not in kept
+    assert all(word in kept for word in ("city=Bern", "ann", "grant=code", "application/json")), (
+        "the control: the rest is kept"
+    )
+    assert "X-Session" not in kept.title()
+    monkeypatch.delenv("WORKA_RECORD")
+    with recorded(record, manifest=manifest):
+        assert asks("another") == first, "found with another credential"
+    with recorded(record, manifest=manifest), pytest.raises(NotRecorded) as missing:
+        outside.request("GET", f"{desk}/echo?city=Thun&appid=hunter2-hunter2")
+    assert "hunter2" not in str(missing.value)
 
 
 RULES = ["api.acme.test", {"host": "*.cdn.test", "port": 443, "methods": ["get"], "paths": ["/a", "/b/*"]}]
