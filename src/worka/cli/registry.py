@@ -482,14 +482,19 @@ def root_new(
 def root_sign(
     file: Annotated[Path, typer.Argument(help="the document", exists=True)],
     key_file: Annotated[Path, typer.Option("--key", help="file of a private key", exists=True)],
+    after: Annotated[
+        Path | None, typer.Option(help="the trust root in force, to see what this one changes", exists=True)
+    ] = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Sign a trust root with a key on this machine."""
+    """Sign a trust root with a key on this machine, and see what it says; with --dry-run only see it."""
     from worka.packs.registry import roots
     from worka.treasury import signing
 
     document = read_json(f"@{file}")
     try:
+        said = roots.summary(document)
+        changes = roots.differences(read_json(f"@{after}"), document) if after is not None else []
         data = roots.signed_bytes(document)
         seed = key_file.read_text().strip()
         name = signing.key_id(signing.public_of(seed))
@@ -508,6 +513,23 @@ def root_sign(
     document["signatures"] = [*others, {"keyid": name, "sig": signature}]
     if not dry_run:
         file.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
-    value = {"file": str(file), "key_id": name, "signatures": len(document["signatures"])}
+    value = {
+        "file": str(file), "key_id": name, "signatures": len(document["signatures"]),
+        "key_signs_roots": name in said["root"]["keys"], "says": said, "changes": changes,
+    }  # fmt: skip
     if not show({"would": value} if dry_run else value):
+        output.text("\n".join(_root_words(said, changes)))
+        if not value["key_signs_roots"]:
+            output.text(f"key {name} is no root key of this document: it counts only if it is one of the root in force")
         output.text(f"{'dry run: would have ' if dry_run else ''}{value['signatures']} signatures")
+
+
+def _root_words(said: dict[str, Any], changes: list[str]) -> list[str]:
+    """What a trust root says, line by line."""
+
+    def role(name: str, found: dict[str, Any]) -> str:
+        return f"{name}: {found['threshold']} of {len(found['keys'])} keys: {', '.join(found['keys'])}"
+
+    lines = [f"version {said['version']}, holds until {said['expires']}", role("root", said["root"])]
+    lines += [role(f"publisher {name}", found) for name, found in said["publishers"].items()]
+    return lines + [f"changes: {change}" for change in changes]

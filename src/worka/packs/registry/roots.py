@@ -133,6 +133,42 @@ def _enough(document: Mapping[str, Any], role: Role, keys: Mapping[str, str], wh
         raise RootProblem("root_below_threshold", f"{count} of {role.threshold} signatures by keys of {whose} hold")
 
 
+def summary(document: Mapping[str, Any]) -> Row:
+    """What a document says, for whoever signs it: version, expiry, which keys may sign roots and vouch for whom, and how many
+    must. Raises RootProblem."""
+    root = read(document)
+    return {
+        "version": root.version, "expires": root.expires.isoformat(), "root": _words(root.root),
+        "publishers": {name: _words(role) for name, role in sorted(root.publishers.items())},
+    }  # fmt: skip
+
+
+def _words(role: Role) -> Row:
+    return {"threshold": role.threshold, "keys": sorted(role.keys)}
+
+
+def differences(before: Mapping[str, Any], document: Mapping[str, Any]) -> list[str]:
+    """What a document changes in the one before it, a sentence each. Raises RootProblem."""
+    old, new = summary(before), summary(document)
+    told = [f"version {old['version']} -> {new['version']}", f"expires {old['expires']} -> {new['expires']}"]
+    if new["version"] != old["version"] + 1:
+        told.append(f"it does not follow: the next version is {old['version'] + 1}")
+    told += _changed("root", old["root"], new["root"])
+    for name in sorted(old["publishers"].keys() | new["publishers"].keys()):
+        told += _changed(f"publisher {name}", old["publishers"].get(name), new["publishers"].get(name))
+    return told
+
+
+def _changed(whose: str, old: Row | None, new: Row | None) -> list[str]:
+    if old is None or new is None:
+        return [f"{whose} is {'new' if old is None else 'gone'}"]
+    told = [f"{whose} gains key {key}" for key in new["keys"] if key not in old["keys"]]
+    told += [f"{whose} loses key {key}" for key in old["keys"] if key not in new["keys"]]
+    if old["threshold"] != new["threshold"]:
+        told.append(f"{whose} needs {new['threshold']} keys instead of {old['threshold']}")
+    return told
+
+
 def keys_of(document: Mapping[str, Any] | None, publisher: str) -> dict[str, str]:
     """id -> public key of those keys that a root names for a publisher; none without a root. Whether it holds still, and how
     many are needed, `verdict` says."""
