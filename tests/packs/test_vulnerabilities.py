@@ -11,6 +11,7 @@ from tests.workspaces.world import World, refusal, world
 from worka import packs
 from worka.approvals import service as approvals
 from worka.kernel.errors import Denied
+from worka.packs import service
 from worka.packs.lifecycle import advisories
 from worka.packs.lifecycle.errors import FeedInvalid
 from worka.packs.service import vulnerabilities, withdrawing
@@ -234,3 +235,28 @@ def test_a_document_that_would_take_for_ever_to_compare_is_refused() -> None:
             advisories.read([document])
     for document in (wide(1000, 1, 1), wide(1, 50, 100), wide(10, 1, 1, 5000)):
         assert len(advisories.read([document])) == 1
+
+
+@pytest.mark.capability("GOV-16", part="a release that comes after the feed is held against it")
+async def test_a_release_that_goes_into_service_after_the_feed_is_checked_against_it(world: World) -> None:
+    packs.subscribe(world.subscribers)
+    assert (await take_in(world, osv()))["hits"] == 0
+    made = await release(world, outbound_domains=["api.example.org"])
+    safe = await release(world, "acme.safe", packages=("lib==2.0",), outbound_domains=["api.example.org"])
+
+    async def carded(release_id: str) -> Row:
+        row = await service.attach(world.ctx("admin"), release_id)
+        return (await approvals.show(world.ctx("approver"), row["approval_id"]))["card"]  # type: ignore[no-any-return]
+
+    platform = world.nobody()
+    platform.tenant_id = world.tenant_id
+    for number in (made, safe):
+        async with platform.transaction():
+            await platform.publish("release.released", {"release_id": number})
+    row = await finding(world)
+    assert (row["release_id"], row["state"], row["approval_id"]) == (made, "open", None), (
+        "nobody asked: nothing is proposed"
+    )
+    assert "OSV-2026-7" in str((await carded(made))["vulnerabilities"])
+    assert "vulnerabilities" not in await carded(safe), "the control"
+    assert (await take_in(world, osv(modified="2026-02-01T00:00:00Z")))["proposals"] == 1, "the next feed proposes it"

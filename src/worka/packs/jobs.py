@@ -33,6 +33,7 @@ def subscribe(subscribers: Subscribers) -> None:
     subscribers.on("connection.activated", attachments.connection_activated)
     subscribers.on("approval.locking", vulnerabilities.approval_locking)
     subscribers.on("approval.decided", vulnerabilities.approval_decided)
+    subscribers.on("release.released", vulnerabilities.release_released)
     subscribers.on("attachment.attached", attachments.attachment_serves)
     subscribers.on("release.lifted", attachments.release_lifted)
     subscribers.on("kill.set", stopping.kill_set)

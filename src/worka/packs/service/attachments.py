@@ -253,6 +253,17 @@ def _discard(ctx: Context, attachment_id: str, bound: list[Row], *, whole: bool 
         clone.remove(root, root / attachment_id)
 
 
+async def _known(ctx: Context, release: Row) -> Row:
+    """{vulnerabilities} of a release on which nobody has decided yet, for the card; empty where none is known."""
+    found = await lifecycle.findings_of_release(ctx.conn, release["id"])
+    said = [
+        f"{row['package']} {row['version']}: {row['advisory_id']} {row['summary']}".strip()
+        for row in found
+        if row["state"] in ("open", "proposed")
+    ]
+    return {"vulnerabilities": said[:50], "vulnerabilities_more": max(0, len(said) - 50)} if said else {}
+
+
 def _action(row: Row, release: Row, initiator: str, behind: str | None) -> Row:
     """What an approver decides on: a change in any of it is another request."""
     return {
@@ -293,6 +304,7 @@ async def _ask(ctx: Context, row: Row, release: Row, facts: Row, decision: Any) 
             "version": release["version"],
             "description": release["manifest"]["description"],
             "grade": grade.in_words(grade.of(release)),
+            **await _known(ctx, release),
         },
         arguments=None,
         rules=list(decision.approval_rules),

@@ -89,8 +89,22 @@ def hits_of(release: Row, known: Sequence[Row]) -> list[Row]:
     ]  # fmt: skip
 
 
+async def release_released(ctx: Context, payload: Row) -> None:
+    """In the transaction in which a release goes into service: what was handed in before is held against it too. Nothing is
+    proposed: whoever attaches it sees what is found, and the next feed asks on the account of who hands it in."""
+    release = await store.release(ctx.conn, payload["release_id"])
+    assert release is not None
+    await _find(ctx, release, frozenset())
+
+
 async def _check_one(ctx: Context, release: Row, changed: frozenset[str]) -> tuple[int, int]:
     """(proposals made, new hits) of one release."""
+    hits = await _find(ctx, release, changed)
+    return await _propose(ctx, release), hits
+
+
+async def _find(ctx: Context, release: Row, changed: frozenset[str]) -> int:
+    """What is found in one release is as what is known by now; how many hits are new."""
     conn = ctx.conn
     ecosystem = sbom.ecosystem_of(release)
     wanted = [
@@ -142,7 +156,7 @@ async def _check_one(ctx: Context, release: Row, changed: frozenset[str]) -> tup
         if made is not None:
             fresh += 1
             ctx.record(events.finding(made, None))
-    return await _propose(ctx, release), fresh + len(back)
+    return fresh + len(back)
 
 
 async def _propose(ctx: Context, release: Row) -> int:
