@@ -15,9 +15,11 @@ from worka import packs
 from worka.approvals import service as approvals
 from worka.kernel.errors import Denied
 from worka.packs import service, store
-from worka.packs.errors import AttachmentNotUsable
+from worka.packs.errors import AttachmentNotUsable, ToolHeld
 from worka.packs.lifecycle import store as lifecycle
-from worka.packs.moving.errors import NothingHeld
+from worka.packs.model import WHOLE_SERVER
+from worka.packs.moving import held
+from worka.packs.moving.errors import DefinitionMoved, NothingHeld
 from worka.packs.registry.service import policies
 from worka.packs.service import attachments, withdrawing
 
@@ -66,6 +68,44 @@ async def test_only_what_is_held_is_resolved_and_what_was_refused_stays_off(worl
         await service.resolve_held(world.ctx("member"), row["id"], "looked at it")
     now = await service.resolve_held(world.ctx("admin"), row["id"], "looked at it")
     assert (now["state"], now["held"], now["definitions"]) == ("attached", None, {"say": refused})
+
+
+@pytest.mark.capability(
+    "TOL-5", part="what was refused is no longer off once its definition is accepted, or the release's is"
+)
+async def test_a_refusal_is_taken_back_by_accepting_what_was_refused_or_what_the_release_has(world: World) -> None:
+    made = await release(world)
+    att = await attachment(world, made)
+    await put(world, "release", made, server_pin="s" * 64)
+
+    async def off(tool: str) -> None:
+        kept = {
+            "pin": "a" * 64,
+            "definition": {"name": "say"},
+            "decision": "refused",
+            "by": "x",
+            "why": "it sends files",
+        }
+        await put(world, "attachment", att, definitions=Jsonb({tool: kept}))
+        with pytest.raises(ToolHeld, match="was refused"):
+            await service.prepare(world.ctx("member"), "acme.small.say", {"text": "x"})
+
+    for tool, own in (("say", "p"), (WHOLE_SERVER, "s" * 64)):
+        await off(tool)
+        with pytest.raises(Denied):
+            await held.accept(world.ctx("member"), att, tool, own, "fine")
+        with pytest.raises(DefinitionMoved):
+            await held.accept(world.ctx("admin"), att, tool, "c" * 64, "fine")
+        with pytest.raises(DefinitionMoved):
+            await held.refuse(world.ctx("admin"), att, tool, own, "no")
+        assert (await held.accept(world.ctx("admin"), att, tool, own, "as it was"))["definitions"] == {}
+        await service.prepare(world.ctx("member"), "acme.small.say", {"text": "x"})
+        with pytest.raises(NothingHeld):
+            await held.accept(world.ctx("admin"), att, tool, own, "again")
+        await off(tool)
+        now = await held.accept(world.ctx("admin"), att, tool, "a" * 64, "looked at it again")
+        assert now["definitions"][tool]["decision"] == "accepted"
+        assert (await service.prepare(world.ctx("member"), "acme.small.say", {"text": "x"})).tool_name == "say"
 
 
 # calls --------------------------------------------------------------------------------------------------------------

@@ -248,19 +248,23 @@ def held_show(attachment_id: str) -> None:
         output.out.print(f"  [bold]{output.escape(item['tool'])}[/]  {state}  [dim]{item['pin'] or 'not listed'}[/]")
         for line in item["diff"].splitlines():
             output.out.print(f"      [dim]│[/] {output.escape(line)}", soft_wrap=True)
+        if not item["waits"] and item["approved_pin"]:
+            back = f"worka pack held accept {attachment_id} {item['tool']} --pin {item['approved_pin']}"
+            output.out.print(f"      [dim]take the decision back: {output.escape(back)}[/]", soft_wrap=True)
     if not value["items"]:
         output.text("  every definition is as it was approved")
 
 
 @held.command("accept")
 def held_accept(attachment_id: str, tool: str, why: Why = "", pin: str = "", dry_run: DryRun = False) -> None:
-    """Let the tool serve again with what the server lists now: exactly what was shown, or what --pin names."""
+    """Let the tool serve again with what the server lists now: exactly what was shown, or what --pin names. The pin of the
+    release takes back what was decided before."""
     _decide(attachment_id, tool, "accept", pin, why, dry_run)
 
 
 @held.command("refuse")
 def held_refuse(attachment_id: str, tool: str, why: Why = "", pin: str = "", dry_run: DryRun = False) -> None:
-    """Keep the tool off while the server lists this; the others serve."""
+    """Keep the tool off until a definition of it is accepted; the others serve."""
     _decide(attachment_id, tool, "refuse", pin, why, dry_run)
 
 

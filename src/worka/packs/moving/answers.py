@@ -157,12 +157,14 @@ class AttachmentStanding(Answer):
 
 
 class HeldDefinition(Answer):
-    """A definition that differs from what was approved. `waits`: nobody has decided on it."""
+    """A definition that differs from what was approved. `waits`: nobody has decided on it. `approved_pin`: the release's;
+    accepted, it takes back what was decided."""
 
     tool: str
     diff: str
     waits: bool
     pin: str | None
+    approved_pin: str | None
     definition: dict[str, Any] | None
     decision: Literal["accepted", "refused"] | None
     by: str | None

@@ -41,6 +41,11 @@ def decided(row: Row, tool: str, decision: str, by: str, why: str) -> Row:
     return {**(row.get("definitions") or {}), tool: {**entry(row, tool), "decision": decision, "by": by, "why": why}}
 
 
+def forgotten(row: Row, tool: str) -> Row:
+    """The record without what was decided on a tool: its definition is the release's again."""
+    return {name: kept for name, kept in (row.get("definitions") or {}).items() if name != tool}
+
+
 def only_decided(row: Row) -> Row:
     """The record without what nobody has decided on."""
     return {name: kept for name, kept in (row.get("definitions") or {}).items() if kept.get("decision") is not None}

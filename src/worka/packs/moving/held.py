@@ -18,15 +18,16 @@ Row = dict[str, Any]
 
 
 async def waiting(ctx: Context, attachment_id: str) -> list[Row]:
-    """The definitions of an attachment that differ from what was approved: {tool, diff, pin, definition, decision, by, why},
-    what waits for a decision first. Raises AttachmentNotFound."""
-    row, _release = await reading.own(ctx, attachment_id)
+    """The definitions of an attachment that differ from what was approved: {tool, diff, pin, definition, decision, by, why,
+    approved_pin}, what waits for a decision first. Raises AttachmentNotFound."""
+    row, release = await reading.own(ctx, attachment_id)
+    approved = {item["name"]: item["pin"] for item in release["tools"]} | {machines.WHOLE_SERVER: release["server_pin"]}
     held, kept = row["held"] or {}, row["definitions"] or {}
     found = [
         {
             "tool": name, "diff": str(held.get(name) or ""), "waits": name in held, "pin": kept.get(name, {}).get("pin"),
             "definition": kept.get(name, {}).get("definition"), "decision": kept.get(name, {}).get("decision"),
-            "by": kept.get(name, {}).get("by"), "why": kept.get(name, {}).get("why") or "",
+            "by": kept.get(name, {}).get("by"), "why": kept.get(name, {}).get("why") or "", "approved_pin": approved.get(name),
         }
         for name in held.keys() | kept.keys()
     ]  # fmt: skip
@@ -41,14 +42,16 @@ async def shown(ctx: Context, attachment_id: str) -> Row:
 
 
 async def accept(ctx: Context, attachment_id: str, tool: str, pin: str, why: str) -> Row:
-    """The tool serves again, with the definition of this pin. Its side effect and whether it may be repeated stay what the
-    release declares. Raises AttachmentNotFound, Denied, NothingHeld, DefinitionMoved, DefinitionUnusable."""
+    """The tool serves again, with the definition of this pin: one that waits, one that was refused, or, where something was
+    decided before, the one that came with the release, so that the decision is taken back. Its side effect and whether it
+    may be repeated stay what the release declares. Raises AttachmentNotFound, Denied, NothingHeld, DefinitionMoved,
+    DefinitionUnusable."""
     return await _decide(ctx, attachment_id, tool, pin, "accepted", why)
 
 
 async def refuse(ctx: Context, attachment_id: str, tool: str, pin: str, why: str) -> Row:
-    """The tool is off in this attachment, for as long as the server lists the definition of this pin; the others serve.
-    Raises AttachmentNotFound, Denied, NothingHeld, DefinitionMoved."""
+    """The tool is off in this attachment until its definition is accepted, or the one of the release is; the others
+    serve. One that was accepted can be refused too. Raises AttachmentNotFound, Denied, NothingHeld, DefinitionMoved."""
     return await _decide(ctx, attachment_id, tool, pin, "refused", why)
 
 
@@ -65,24 +68,31 @@ async def _decide(ctx: Context, attachment_id: str, tool: str, pin: str, decisio
         row = found
         release = await rows.release(conn, row["release_id"])
         assert release is not None
-        if tool not in (row["held"] or {}):
+        listed = definitions.entry(row, tool)
+        waits = tool in (row["held"] or {})
+        if not waits and listed.get("decision") is None:
             raise NothingHeld(
                 f"Nothing of {tool[:100]!r} waits for a decision in {row['pack']}.", attachment_id=attachment_id
             )
-        listed = definitions.entry(row, tool)
-        if (listed.get("pin") or "") != pin:
+        before = next((item["pin"] for item in release["tools"] if item["name"] == tool), None)
+        if tool == machines.WHOLE_SERVER:
+            before = release["server_pin"]
+        taken_back = not waits and decision == "accepted" and pin == before
+        if not taken_back and (listed.get("pin") or "") != pin:
             raise DefinitionMoved(
                 f"{tool} is listed with the pin {listed.get('pin')}, not {pin[:64]}.", attachment_id=attachment_id,
                 tool=tool, pin=listed.get("pin"),
             )  # fmt: skip
-        if decision == "accepted":
+        if decision == "accepted" and not taken_back:
             _servable(release, tool, listed.get("definition"))
         held = {name: diff for name, diff in (row["held"] or {}).items() if name != tool}
-        await store.set_definitions(
-            conn, attachment_id, definitions.decided(row, tool, decision, ctx.principal.id, why), held or None
+        kept = (
+            definitions.forgotten(row, tool)
+            if taken_back
+            else definitions.decided(row, tool, decision, ctx.principal.id, why)
         )
+        await store.set_definitions(conn, attachment_id, kept, held or None)
         kind = events.DEFINITION_ACCEPTED if decision == "accepted" else events.DEFINITION_REFUSED
-        before = next((item["pin"] for item in release["tools"] if item["name"] == tool), release["server_pin"])
         inside.record(
             events.attachment(kind, row, row["state"], row["state"], decision, {"kind": "tool", "id": f"{row['pack']}.{tool}"},
                               tool=tool, pin=pin, approved_pin=before, why=why)
