@@ -15,6 +15,7 @@ from tests.packs import running
 from tests.packs.conftest import Packs
 from tests.packs.running import Instance
 from tests.packs.test_places import attached
+from worka.kernel.errors import Unavailable
 from worka.packs import explain, service
 from worka.packs.sandbox import gvisor
 from worka.packs.sandbox.spec import LaunchSpec, Limits
@@ -198,8 +199,9 @@ async def test_a_deployment_that_requires_a_uid_of_its_own_starts_nothing_where_
         for outcome in outcomes:
             assert outcome["reason"] == "isolation_too_weak", outcome
             assert "a uid of its own" in outcome["message"]
-        with pytest.raises(Exception, match="a uid of its own"):
+        with pytest.raises(Unavailable, match="a uid of its own") as refused:
             await here.client.probe(session=session)
+        assert refused.value.problem_code == "isolation_too_weak", "a trial says the same as a call"
     with running.instance(ordinary=True) as here:
         usual = await here.run(await here.session(), KERNEL)
     assert (usual["status"], usual["isolation"]["tier"]) == ("ok", "shared"), (

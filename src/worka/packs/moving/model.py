@@ -21,7 +21,10 @@ MOVE = machine(
             State(
                 "failed",
                 terminal=True,
-                reasons=("probe_failed", "tools_differ", "digest_mismatch", "sandbox_unavailable", "host_unavailable"),
+                reasons=(
+                    "probe_failed", "tools_differ", "digest_mismatch", "sandbox_unavailable", "isolation_too_weak",
+                    "host_unavailable",
+                ),
             ),
             State(
                 "refused",

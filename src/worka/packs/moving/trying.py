@@ -33,6 +33,7 @@ LOST_SECONDS = 600
 _REASON_OF = {
     "digest_mismatch": "digest_mismatch",
     "sandbox_unavailable": "sandbox_unavailable",
+    "isolation_too_weak": "isolation_too_weak",
     "process_unavailable": "host_unavailable",
     "internal": "host_unavailable",
 }
@@ -58,9 +59,10 @@ async def run_move(ctx: Context, move_id: str) -> Row:
                     # Also what was made before a process died: its old sessions may still be warm.
                     await _let_go(ctx, move)
                 return move
-        except Unavailable:
-            # The host or the database may be starting, or two commits met: a move survives that.
-            if waited >= HOST_PATIENCE:
+        except Unavailable as away:
+            # The host or the database may be starting, or two commits met: a move survives that. Where no place is free the
+            # job waits, and says nothing of the release.
+            if waited >= HOST_PATIENCE or away.problem_code == "no_free_session":
                 raise
             waited += 1
             await asyncio.sleep(1)
@@ -68,21 +70,24 @@ async def run_move(ctx: Context, move_id: str) -> Row:
 
 async def _tried(ctx: Context, move: Row, *, last: bool) -> Row | None:
     """Starts the new release in the sandbox as this attachment would run it, and compares what it lists with what was frozen:
-    {code, message} of what is wrong, or None. Raises Unavailable where no host answers, unless this is the `last` try."""
+    {code, message} of what is wrong, or None. Raises Unavailable where no place is free, or no host answers, unless this is
+    the `last` try."""
     async with ctx.transaction() as conn:
         new = await rows.release(conn, move["to_release"])
         row = await rows.attachment(conn, move["attachment_id"])
     assert new is not None
     assert row is not None
+    if new["state"] != "released":
+        return None  # it was taken away, and is not started any more; `_made` says so
     as_attached = {**row, "mounts": move["mounts"], "release_id": new["id"], "digest": new["digest"], "definitions": {}}
     # Not counted with the attachment's own sessions: a call that takes long must not keep it from being tried.
     required = await exposure.required_of(ctx, as_attached["workspace_id"])
     session = {**hosting.session(ctx, new, as_attached), "session_key": f"probe:{move['id']}", "attachment_id": None}
     session["isolation"] = required
     try:
-        probed = await hosting.client(ctx).probe(session=session, traceparent=ctx.traceparent)
+        probed = await hosting.client(ctx).probe(session=session, attachment_id=row["id"], traceparent=ctx.traceparent)
     except Problem as refused:
-        if refused.problem_code == "process_unavailable" and not last:
+        if refused.problem_code == "no_free_session" or (refused.problem_code == "process_unavailable" and not last):
             raise
         return _failure(refused)
     if problem := rules.listing_problem(probed["tools"]):
@@ -127,12 +132,13 @@ async def _made(ctx: Context, move_id: str, problem: Row | None) -> None:
             await step(inside, move, "superseded", "attachment_changed")
             await approvals.end_for(ctx, move_id, "superseded")
             return
-        if problem is not None:
+        if new["state"] != "released":
+            # Its trial was ended with it: what came of that says nothing.
+            await stays(inside, row, move, "refused", steps.not_released(new))
+        elif problem is not None:
             await stays(inside, row, move, "failed", problem["code"], problem)
         elif move["kind"] == "followed" and row["mode"] != "tracking":
             await stays(inside, row, move, "superseded", "attachment_pinned")
-        elif new["state"] != "released":
-            await stays(inside, row, move, "refused", steps.not_released(new))
         elif (stands := stands or await _in_the_way(inside, row, new)) is not None:
             await stays(inside, row, move, "refused", "move_denied", stands)
         elif (refusal := await _may_still(ctx, move, row, old, new)) is not None:

@@ -38,10 +38,13 @@ class HostClient:
         }  # fmt: skip
         return await self._call("build", args, _BUILD_SECONDS, traceparent)
 
-    async def probe(self, *, session: dict[str, Any], traceparent: str | None = None) -> dict[str, Any]:
+    async def probe(
+        self, *, session: dict[str, Any], attachment_id: str | None = None, traceparent: str | None = None
+    ) -> dict[str, Any]:
         """{server_info, instructions, protocol,
-        tools: [{name, description, input_schema, output_schema, annotations}]}."""
-        return await self._call("probe", {"session": session}, _PROBE_SECONDS, traceparent)
+        tools: [{name, description, input_schema, output_schema, annotations}]}. `attachment_id`: for which it is tried."""
+        args = {"session": session, "attachment_id": attachment_id}
+        return await self._call("probe", args, _PROBE_SECONDS, traceparent)
 
     async def invoke(
         self,

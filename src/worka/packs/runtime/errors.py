@@ -3,7 +3,7 @@
 Problem
 ├── Invalid: EcosystemUnsupported, TreeRefused, EntryPointMissing, CodeAtInstall, SpecInvalid, ProbeFailed
 ├── Conflict: RecordMismatch, DigestMismatch
-└── Unavailable: BuildFailed, SandboxUnavailable
+└── Unavailable: BuildFailed, SandboxUnavailable, NoRoom
 """
 
 from __future__ import annotations
@@ -53,6 +53,13 @@ class BuildFailed(errors.Unavailable):
 class SandboxUnavailable(errors.Unavailable):
     code, title = "sandbox_unavailable", "The sandbox is not available, and no pack runs without it"
     default_remedy = "Run `worka doctor`; it names the missing part and the command that installs it."
+
+
+class NoRoom(errors.Unavailable):
+    """It says nothing about the pack: every place was taken for as long as it waited."""
+
+    code, title = "no_free_session", "No place is free to start the pack in"
+    default_remedy = "Wait, or raise packs.sessions_per_tenant or packs.sessions."
 
 
 class ProbeFailed(errors.Invalid):

@@ -25,7 +25,7 @@ from worka.kernel.paths import Paths
 from worka.kernel.settings import PackSettings
 from worka.packs.runtime import build, digest, launching, outcome
 from worka.packs.runtime.build import Builder, Stamp
-from worka.packs.runtime.errors import DigestMismatch, ProbeFailed, SandboxUnavailable
+from worka.packs.runtime.errors import DigestMismatch, NoRoom, ProbeFailed, SandboxUnavailable
 from worka.packs.runtime.outcome import CallFailed, Ending
 from worka.packs.runtime.pins import Pins
 from worka.packs.runtime.pool import Pool
@@ -82,12 +82,16 @@ class Host:
             except TypeError as error:
                 raise BadRequest(f"{op}: {error}") from error
 
-    async def probe(self, *, session: dict[str, Any]) -> dict[str, Any]:
-        """Starts the server without network and lists what it is. Raises ProbeFailed (its code is the reason)."""
+    async def probe(self, *, session: dict[str, Any], attachment_id: str | None = None) -> dict[str, Any]:
+        """Starts the server without network and lists what it is; `attachment_id`: the attachment that it is tried for, whose
+        end is its end too. Raises ProbeFailed (its code is the reason), NoRoom."""
         spec = self._required(session).model_copy(update={"network": False, "pins": {}, "server_pin": None})
         probed = Session(spec, self.paths, self.pins)
+        self.pool.trials[probed] = attachment_id
         try:
             async with self.pool.slot(spec, _PROBE_SECONDS):
+                if probed.ended.done():
+                    raise CallFailed(probed.ended.result())
                 await probed.start(await self._intact(spec, cold=True), _PROBE_SECONDS)
             assert probed.listing is not None
             await asyncio.to_thread(self.pins.remember, probed.listing)
@@ -95,9 +99,11 @@ class Host:
         except CallFailed as failure:
             ending = failure.ending
             tail = probed.stderr_tail
+            if ending.reason == "no_free_session":
+                raise NoRoom(ending.message, remedy=ending.remedy) from failure
             if ending.reason in ("sandbox_unavailable", "isolation_too_weak"):
                 raise SandboxUnavailable(
-                    ending.message, remedy=ending.remedy or None, stderr_tail=tail[-4000:]
+                    ending.message, code=ending.reason, remedy=ending.remedy or None, stderr_tail=tail[-4000:]
                 ) from failure
             raise ProbeFailed(
                 ending.message,
@@ -108,6 +114,7 @@ class Host:
                 signal=ending.signal,
             ) from failure
         finally:
+            del self.pool.trials[probed]
             await probed.close()
 
     async def invoke(
@@ -161,9 +168,11 @@ class Host:
             session.serving = invocation_id
             try:
                 await session.begin(invocation_id, meta.get("traceparent"))
-            except Problem:
-                # A broker that was started anew does not know the old session. Nothing was sent yet: start over.
+            except CallFailed as failure:
                 self.pool.discard(session)
+                if failure.ending.reason != "broker_unavailable":
+                    return outcome.failed(failure.ending, **self._seen(session, temperature))
+                # A broker that was started anew does not know the old session. Nothing was sent yet: start over.
                 session = None
         if session is None:
             temperature = "cold"
@@ -177,12 +186,6 @@ class Host:
             except CallFailed as failure:
                 self.pool.discard(session)
                 return outcome.failed(failure.ending, **self._seen(session, temperature))
-            except Problem as problem:
-                self.pool.discard(session)
-                if isinstance(problem, DigestMismatch):
-                    raise
-                ending = Ending("broker_unavailable", problem.detail, remedy=problem.remedy)
-                return outcome.failed(ending, **self._seen(session, temperature))
             except BaseException:
                 self.pool.discard(session)
                 raise

@@ -15,6 +15,7 @@ LAYERS = {
     "isolation_too_weak": "sandbox",
     "broker_unavailable": "broker",
     "broker_lost": "broker",
+    "invocation_foreign": "broker",
     "egress_not_recorded": "broker",
     "secret_unavailable": "broker",
     "no_free_session": "capacity",

@@ -35,6 +35,8 @@ class Pool:
         self.places = Places(per_attachment=per_attachment, per_tenant=per_tenant, total=total)
         self.idle_seconds = idle_seconds
         self.sessions: set[Session] = set()
+        self.trials: dict[Session, str | None] = {}
+        """Sessions that only list what they offer, and for which attachment: no call is sent to them."""
         self._calls_before = 0
         self.revoked: set[str] = set()
         """Releases of which nothing is left that was started before their revocation."""
@@ -113,6 +115,7 @@ class Pool:
             attachment_id, Ending("session_dropped", "The attachment changed while the call waited; nothing was sent.")
         )
         mine = [session for session in self.sessions if session.spec.attachment_id == attachment_id]
+        mine += [session for session, owner in self.trials.items() if owner == attachment_id]
         closing = [task for task, owner in self._closing.items() if owner == attachment_id]
         ending = Ending("pack_signalled", "The session was dropped: its attachment changed.", None, 9)
         return await self._end(mine, ending, away, closing)
@@ -127,12 +130,12 @@ class Pool:
     async def stop(
         self, tenant_id: str, invocation_ids: Collection[str], kept: Callable[[SessionSpec], bool], ending: Ending
     ) -> Ended:
-        """Closes the sessions that serve these calls of a tenant, turns those away that wait, and lets go what is kept warm of
-        `kept`."""
+        """Closes the sessions that serve these calls of a tenant, turns those away that wait, and lets go what is kept warm, or
+        tried, of `kept`."""
         ids, idle = set(invocation_ids), set(self._all_idle())
         away = self.places.turn_away_calls(tenant_id, ids, ending)
         busy = [s for s in self.sessions - idle if s.spec.tenant_id == tenant_id and s.serving in ids]
-        return await self._end([*busy, *(s for s in idle if kept(s.spec))], ending, away)
+        return await self._end([*busy, *(s for s in {*idle, *self.trials} if kept(s.spec))], ending, away)
 
     async def _end(
         self,

@@ -16,7 +16,7 @@ from mcp.shared.message import SessionMessage
 from pydantic import ValidationError
 
 from worka.kernel import ids, ipc
-from worka.kernel.errors import Problem
+from worka.kernel.errors import Problem, Unavailable
 from worka.kernel.paths import Paths
 from worka.packs.rules import did_you_mean
 from worka.packs.runtime import launching, outcome
@@ -124,7 +124,7 @@ class Session:
                     timeout=_BROKER_SECONDS,
                 )
             except Problem as problem:
-                raise CallFailed(Ending("broker_unavailable", problem.detail, remedy=problem.remedy)) from problem
+                raise CallFailed(_shut(problem)) from problem
             self._on_broker = True
             token, bundle = str(opened["token"]), str(opened["ca_bundle_path"])
         request = self.spec.sandbox_request(
@@ -340,8 +340,10 @@ class Session:
         return CallFailed(self.ended.result())
 
     async def begin(self, invocation_id: str, traceparent: str | None) -> None:
-        """Opens the broker for one invocation. Raises Problem."""
-        if self._on_broker:
+        """Opens the broker for one invocation. Raises CallFailed: `broker_unavailable`, or the code of what it refuses."""
+        if not self._on_broker:
+            return
+        try:
             await ipc.call_unix(
                 self.paths.broker_socket,
                 "begin",
@@ -349,6 +351,8 @@ class Session:
                 timeout=_BROKER_SECONDS,
                 traceparent=traceparent,
             )
+        except Problem as problem:
+            raise CallFailed(_shut(problem)) from problem
 
     async def end(self, invocation_id: str) -> dict[str, Any]:
         """Shuts the broker again: {egress, denied}. Raises Problem."""
@@ -405,6 +409,13 @@ class Session:
             "idle_seconds": round(time.monotonic() - self.used_at, 1),
             "held": sorted(self.differences.tools),
         }
+
+
+def _shut(problem: Problem) -> Ending:
+    """Why the broker did not open the network. What is away, or was started anew, is worth another try; what it refuses, a
+    kill switch or a pack that was taken away, stays refused and keeps its name."""
+    away = isinstance(problem, Unavailable) or problem.problem_code in ("broker_session_unknown", "internal")
+    return Ending("broker_unavailable" if away else problem.problem_code, problem.detail, remedy=problem.remedy or "")
 
 
 def _definition(tool: types.Tool) -> dict[str, Any]:

@@ -421,8 +421,9 @@ async def close_invocation(ctx: Context, row: Row, release: Row, outcome: Row) -
 
 
 async def _ended_on_purpose(ctx: Context, row: Row, outcome: Row) -> Row:
-    """A session that was killed, or not given, because somebody took the pack away did not crash: the call says who and why."""
-    if outcome.get("reason") not in ("pack_signalled", "session_dropped"):
+    """A session that was killed, or not given, or whose network stayed shut because somebody took the pack away did not crash:
+    the call says who and why."""
+    if outcome.get("reason") not in ("pack_signalled", "session_dropped", "invocation_foreign"):
         return outcome
     attachment = await store.attachment(ctx.conn, row["attachment_id"])
     if attachment is None or attachment["state"] not in ("suspended", "detached"):

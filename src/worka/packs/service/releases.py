@@ -220,7 +220,7 @@ async def run_registration(ctx: Context, release_id: str, *, stages: int = len(m
         except StageFailed as failure:
             await _failed(ctx, row, failure.reason, str(failure), failure.more)
         except Problem as problem:
-            if problem.problem_code in AWAY:
+            if problem.problem_code in (*AWAY, "no_free_session"):
                 # It says nothing about the release: the job waits, and takes this stage again.
                 raise
             if problem.problem_code == "process_unavailable" and waited < HOST_PATIENCE:

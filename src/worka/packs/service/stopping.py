@@ -16,6 +16,7 @@ from worka.governance import store as governance_rows
 from worka.kernel.context import Context
 from worka.kernel.errors import Problem
 from worka.packs import events
+from worka.packs import store as packs
 from worka.packs.lifecycle import store
 from worka.packs.service import hosting
 
@@ -43,10 +44,36 @@ async def renew(ctx: Context, withdrawal: Row, said: str) -> bool:
     return None not in done
 
 
+async def end_trials(ctx: Context, withdrawal: Row, said: str) -> bool:
+    """Ends what tries a release that this withdrawal quarantined, for a move of an attachment that has another one. False
+    where the host did not do it: the job goes on. A trial that begins later reads that the release is gone. No transaction
+    may be open."""
+    if ctx.undone or ctx.tx is not None:
+        return True
+    taken = [item["id"] for item in withdrawal["receipt"]["releases"] if item["after"] == "quarantined"]
+    async with ctx.transaction() as conn:
+        # What was given back since is tried again.
+        found = [await packs.release(conn, key) for key in taken]
+    gone = [row["id"] for row in found if row is not None and row["state"] == "quarantined"]
+    because = {"reason": "release_quarantined", "message": said, "remedy": f"worka why {withdrawal['id']}"}
+    client = hosting.client(ctx)
+    done = await asyncio.gather(
+        *(
+            _asked(client.stop(tenant_id=withdrawal["tenant_id"], invocation_ids=[], release_id=key, workspace_id=None,
+                               idle=True, because=because))
+            for key in gone
+        )
+    )  # fmt: skip
+    await told(ctx, withdrawal["id"], withdrawal["name"], withdrawal["workspace_id"], done)
+    return None not in done
+
+
 async def run_renewing(ctx: Context, withdrawal: Row, said: str) -> None:
-    """The same by the worker, until it is done. Raises TimeoutError after `JOB_SECONDS`."""
+    """By the worker: what a revocation renews and a quarantine ends beside the attachments' own calls, until it is done.
+    Raises TimeoutError after `JOB_SECONDS`."""
+    work = renew if withdrawal["act"] == "revoke" else end_trials
     until = asyncio.get_running_loop().time() + JOB_SECONDS
-    while not await renew(ctx, withdrawal, said):
+    while not await work(ctx, withdrawal, said):
         if asyncio.get_running_loop().time() > until:
             raise TimeoutError(f"sandboxes of {withdrawal['name']} may run on: the host does not answer")
         await asyncio.sleep(1)

@@ -102,6 +102,8 @@ async def _end(ctx: Context, made: Row) -> None:
     await end_calls(ctx, made.pop("_ends"), made)
     if made["act"] == "revoke":
         await stopping.renew(ctx, made, said(made))
+    elif made["act"] == "quarantine":
+        await stopping.end_trials(ctx, made, said(made))
 
 
 def _plain(receipt: Row) -> Row:
@@ -183,7 +185,7 @@ async def _do(
             ends.append(attachment["id"])
     if act == "lift":
         await _given_back(ctx, [row for row, _, _ in done], [attachment for _, (attachment, _, _) in moves])
-    if ends or act == "revoke":
+    if act in STATES:
         # Also by a job: whoever asked may be gone, or their process, before the calls are ended.
         await store.enqueue_ending(conn, made["tenant_id"], made["id"])
     ctx.commit_points("pack.withdrawn")
@@ -290,7 +292,7 @@ async def run_ending(ctx: Context, withdrawal_id: str) -> None:
     runs on after `JOB_SECONDS`: the job has failed then, and says so."""
     async with ctx.transaction() as conn:
         made = await store.withdrawal(conn, withdrawal_id)
-    if made is not None and made["act"] == "revoke":
+    if made is not None and made["act"] in STATES:
         await stopping.run_renewing(ctx, made, said(made))
     until = asyncio.get_running_loop().time() + JOB_SECONDS
     while left := await end_calls(ctx, await _suspended(ctx, withdrawal_id), made):
