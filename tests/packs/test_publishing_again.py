@@ -13,6 +13,7 @@ from unittest.mock import patch
 import pytest
 
 from tests.packs.conftest import Packs
+from tests.packs.registered import release as row_of_release
 from tests.packs.registry_support import ask, carried, policy, published, released
 from tests.packs.test_publishing import neighbour
 from worka.governance import rules as governing
@@ -20,10 +21,12 @@ from worka.governance import service as governance
 from worka.kernel.db import Database
 from worka.kernel.errors import Conflict
 from worka.packs import service
+from worka.packs.lifecycle.errors import PackWithdrawn
 from worka.packs.registry import explain, oci, store
 from worka.packs.registry.errors import NotPublishable
-from worka.packs.registry.service import market, publishing
+from worka.packs.registry.service import market, publishing, vouching
 from worka.packs.registry.service.publishing import carrying
+from worka.packs.service import withdrawing
 
 Row = dict[str, Any]
 
@@ -211,3 +214,18 @@ async def test_a_search_reads_what_has_its_words_of_each_pack_the_newest_and_its
         (first,) = await store.market_search(conn, place.world.tenant_id, [word], 1)
         assert (first["release_id"], set(first["manifest"])) == (newer["id"], {"display_name", "description"})
         assert await store.market_search(conn, place.world.tenant_id, [f"{word}x"]) == []
+
+
+@pytest.mark.capability("GOV-11", part="what came of a pack after it was taken away is not published or signed")
+async def test_a_pack_that_was_taken_away_is_not_published_or_signed_in_a_version_that_came_later(place: Packs) -> None:
+    await row_of_release(place.world, "acme.small", "0.9.0")
+    await withdrawing.pack(place.ctx(), "quarantine", "acme.small", "a stolen key")
+    later = await released(place)
+    for refused in (lambda: ask(place, later), lambda: vouching.review(place.ctx(), later["id"], "looks well")):
+        with pytest.raises(PackWithdrawn) as said:
+            await refused()
+        assert "a stolen key" in said.value.detail
+    assert await place.world.rows("publication") == await place.world.rows("release_review") == []
+    await withdrawing.pack(place.ctx(), "lift", "acme.small", "another key")
+    await vouching.review(place.ctx(), later["id"], "looks well")
+    assert (await published(place, later))["state"] == "published"

@@ -23,7 +23,7 @@ from worka.packs.registry.errors import (
     SignatureNotTrusted,
 )
 from worka.packs.registry.service import artifacts, policies
-from worka.packs.service import reading
+from worka.packs.service import reading, withdrawing
 from worka.treasury import rules as treasury_rules
 from worka.treasury import service as treasury
 from worka.treasury import signing
@@ -201,7 +201,7 @@ async def _usable(conn: Connection, workspace_id: str, publisher: str) -> Row | 
 
 async def sign(ctx: Context, release_id: str) -> Row:
     """Vouches for a release's artifact with its publisher's key, out of the treasury. Raises ReleaseNotFound, Denied,
-    PublisherKeyNotFound, SecretRevoked, ArtifactInvalid."""
+    PublisherKeyNotFound, SecretRevoked, PackWithdrawn, ArtifactInvalid."""
     release = await _own(ctx, release_id)
     async with ctx.transaction() as conn:
         key = await _usable(conn, release["workspace_id"], release["publisher"])
@@ -357,6 +357,8 @@ async def _artifact(ctx: Context, release: Row) -> Row:
         raise ArtifactInvalid(
             f"{_pack(release)} {release['version']} is {release['state']}.", code="release_not_usable"
         )
+    async with ctx.transaction():
+        await withdrawing.refuse_withdrawn(ctx, _pack(release))
     try:
         return await artifacts.keep(ctx.alone(), release)
     except oci.ArtifactProblem as problem:

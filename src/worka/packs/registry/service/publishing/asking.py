@@ -17,7 +17,7 @@ from worka.packs.registry.errors import ArtifactInvalid
 from worka.packs.registry.service import artifacts, destinations, policies
 from worka.packs.registry.service.publishing import standing
 from worka.packs.registry.service.publishing.records import move, name_of, pack_of
-from worka.packs.service import reading
+from worka.packs.service import reading, withdrawing
 
 Row = dict[str, Any]
 SUBJECT = "publication"
@@ -29,7 +29,7 @@ async def publish(
     """Asks for a publication: it waits for whoever policy wants to ask, then a worker carries it out. `destination`: local, or
     the name of a registry of this workspace. `visibility`: None takes policy's default.
 
-    Raises ReleaseNotFound, Denied, NotPublishable, DestinationNotFound, ReleaseNotUsable, ArtifactInvalid."""
+    Raises ReleaseNotFound, Denied, NotPublishable, DestinationNotFound, ReleaseNotUsable, PackWithdrawn, ArtifactInvalid."""
     assert ctx.tenant_id is not None
     release = await _release_here(ctx, workspace_id, release_id)
     async with ctx.transaction() as conn:
@@ -39,7 +39,9 @@ async def publish(
         await standing.allowed(ctx, release, place, wide)
     artifact = await _kept(ctx, release)
     async with ctx.transaction() as conn:
-        # All of it again, inside what it commits.
+        # All of it again, inside what it commits; the whole pack before its release, as in taking it away. Whoever takes it
+        # away from here on moves this release as well, which is looked at until it is listed.
+        await withdrawing.refuse_withdrawn(ctx, pack_of(release))
         locked = await packs.release_for_update(conn, release_id)
         assert locked is not None
         release = locked
