@@ -229,3 +229,24 @@ async def test_a_pack_that_was_taken_away_is_not_published_or_signed_in_a_versio
     await withdrawing.pack(place.ctx(), "lift", "acme.small", "another key")
     await vouching.review(place.ctx(), later["id"], "looks well")
     assert (await published(place, later))["state"] == "published"
+
+
+@pytest.mark.capability("REG-8", part="who may have a release is what was asked for last, whatever is taken up again")
+async def test_what_is_taken_up_again_does_not_undo_what_was_asked_for_since(place: Packs) -> None:
+    release = await released(place)
+    wide, same = await ask(place, release, visibility="shared", shared_with=["ten_x"]), await ask(place, release)
+    for row in (wide, same):
+        await place.approve(row["approval_id"])
+    with patch.object(oci, "load", side_effect=OSError("no such disk")):
+        assert (await carried(place, wide))["state"] == "failed"
+    await published(place, release)
+    with pytest.raises(NotPublishable) as undone:
+        await publishing.retry(place.ctx(), wide["id"])
+    assert undone.value.problem_code == "publication_superseded"
+    (listing,) = await place.world.rows("listing")
+    assert (listing["visibility"], listing["shared_with"]) == ("private", [])
+    # The controls: what says the same, to whatever place, and what is asked for again.
+    assert (await carried(place, same))["state"] == "published"
+    again = await published(place, release, visibility="shared", shared_with=["ten_x"])
+    assert (again["state"], again["error"]) == ("published", None)
+    assert [row["visibility"] for row in await place.world.rows("listing")] == ["shared"]

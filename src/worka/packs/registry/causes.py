@@ -27,7 +27,8 @@ REASONS = (
     _pub("publication_rejected", "Who was asked said no, or did not say anything in time.",
          "An approver rejected it, it was withdrawn, or it expired.", "Ask again when what they objected to has changed."),
     _pub("publication_superseded", "The publication that was approved is not what would happen now.",
-         "The release, its artifact or policy changed since it was asked for.", "Ask for it again."),
+         "The release, its artifact or policy changed since it was asked for, or who may have the release was decided by a"
+         " publication that was asked for later.", "Ask for it again."),
     _pub("publication_not_allowed", "Policy does not let it be published there, or so widely, any more.",
          "The policy of the registry was tightened after it was asked for, or whoever asked lost the right, or a kill switch"
          " holds.",

@@ -9,6 +9,7 @@ FAILURES = (
     "broker_unavailable",
     "publication_lost",
     "publication_not_allowed",
+    "publication_superseded",
     "publication_withdrawn",
     "registry_answered_late",
     "registry_lied",

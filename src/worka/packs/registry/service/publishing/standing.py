@@ -105,6 +105,8 @@ async def hindrance(ctx: Context, row: Row, release: Row) -> tuple[str, str] | N
             "publication_withdrawn",
             f"{name_of(release)} was withdrawn from the marketplace after this was asked for.",
         )
+    if row["state"] != "published" and await _decided_since(ctx, row):
+        return "publication_superseded", f"Who may have {name_of(release)} was decided by what was asked for later."
     try:
         policy = await allowed(ctx, release, row["destination"], row["visibility"])
     except NotPublishable as refused:
@@ -112,6 +114,14 @@ async def hindrance(ctx: Context, row: Row, release: Row) -> tuple[str, str] | N
     if why := await agreed(ctx, row, release, policy):
         return "publication_not_allowed", why
     return None
+
+
+async def _decided_since(ctx: Context, row: Row) -> bool:
+    """Whether what was published of it last was asked for later, and says otherwise who may have it."""
+    for last in await store.publications(ctx.conn, row["workspace_id"], None, 1, "published", row["release_id"]):
+        another = (last["visibility"], last["shared_with"]) != (row["visibility"], row["shared_with"])
+        return bool(another and last["created_at"] > row["created_at"])
+    return False
 
 
 def _facts(release: Row, place: str, visibility: str) -> Row:
