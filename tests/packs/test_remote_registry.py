@@ -10,7 +10,9 @@ import secrets
 import shutil
 import signal
 import tempfile
+import threading
 import time
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,7 @@ from worka.packs.registry import oci
 from worka.packs.registry.errors import DestinationNotFound, RegistryFailed
 from worka.packs.registry.remote import Remote, RemoteProblem
 from worka.packs.registry.service import destinations, market, publishing, vouching
+from worka.packs.registry.service.publishing import carrying
 
 Row = dict[str, Any]
 
@@ -413,6 +416,32 @@ async def test_a_registry_that_misleads_a_push_makes_it_fail_and_nothing_is_list
         honest = await push(lambda _handler, _path: False)
         assert (honest["state"], honest["error"]) == ("published", None)
         assert len(await place.world.rows("listing")) == 1
+
+
+@pytest.mark.capability("REG-10", part="a registry that misbehaves while it is pushed to")
+async def test_a_registry_that_takes_its_time_with_every_call_is_given_up_as_a_whole(
+    place: Packs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = await released(place)
+    await policy(place, image_destinations=["local", PLACE])
+    go_on = threading.Event()
+
+    def waits(_handler: BaseHTTPRequestHandler, _path: str) -> bool:
+        go_on.wait(1)
+        return False
+
+    with liar(tmp_path) as outside:
+        await named(place, outside.outside)
+        outside.lie = waits
+        with monkeypatch.context() as patient:
+            patient.setattr(carrying, "SECONDS", 0.3)
+            late = await published(place, release, "outside")
+        go_on.set()
+        assert (late["state"], late["reason"]) == ("failed", "registry_answered_late")
+        assert await place.world.rows("listing") == []
+        # The control: what is well again takes it.
+        assert (await carried(place, await publishing.retry(place.ctx(), late["id"])))["state"] == "published"
+    assert timedelta(seconds=carrying.SECONDS) < carrying.LOST, "what counts as lost is in nobody's hands"
 
 
 @pytest.mark.capability("REG-10", part="a registry that misbehaves while it is pushed to")

@@ -26,6 +26,8 @@ from worka.packs.service.releases import AWAY
 Row = dict[str, Any]
 LOST = timedelta(minutes=15)
 """After which a publication that stands queued or under way counts as one that nobody carries: it may be taken up again."""
+SECONDS = 600.0
+"""For carrying one, all its calls together: below LOST, so that what counts as lost is in nobody's hands."""
 AGAIN = "Ask for it again with `worka pack publish`."
 log = logging.getLogger("worka.packs")
 
@@ -39,16 +41,22 @@ async def run_publication(ctx: Context, publication_id: str) -> None:
     row, target, envelopes = begun
     location = f"oci/{row['digest']}"
     try:
-        artifact = await asyncio.to_thread(oci.load, Paths(ctx.settings.home).objects, row["digest"])
-        if target is not None:
-            remote = Remote(through_broker(ctx), target, await destinations.credential(ctx, target))
-            location = await remote.push(artifact)
-            if envelopes:
-                await remote.push_signatures(artifact.digest, [canonical.dumps(item["envelope"]) for item in envelopes])
+        async with asyncio.timeout(SECONDS):
+            artifact = await asyncio.to_thread(oci.load, Paths(ctx.settings.home).objects, row["digest"])
+            if target is not None:
+                remote = Remote(through_broker(ctx), target, await destinations.credential(ctx, target))
+                location = await remote.push(artifact)
+                if envelopes:
+                    said = [canonical.dumps(item["envelope"]) for item in envelopes]
+                    await remote.push_signatures(artifact.digest, said)
         ctx.failpoint("registry.publication.after_push")
     except (RemoteProblem, oci.ArtifactProblem) as problem:
         reason = "registry_lied" if problem.reason == "artifact_too_large" else problem.reason
         await _fail(ctx, row, reason, str(problem), getattr(problem, "more", {}))
+        return
+    except TimeoutError:
+        told = f"It was not carried out within {SECONDS / 60:.0f} minutes."
+        await _fail(ctx, row, "registry_answered_late", told, {})
         return
     except (Problem, OSError, ValueError) as error:
         if isinstance(error, Problem) and error.problem_code in AWAY:
