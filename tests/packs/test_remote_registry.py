@@ -433,8 +433,8 @@ async def test_a_registry_that_takes_its_time_with_every_call_is_given_up_as_a_w
     with liar(tmp_path) as outside:
         await named(place, outside.outside)
         outside.lie = waits
-        with monkeypatch.context() as patient:
-            patient.setattr(carrying, "SECONDS", 0.3)
+        with monkeypatch.context() as impatient:
+            impatient.setattr(carrying, "SECONDS", 0.3)
             late = await published(place, release, "outside")
         go_on.set()
         assert (late["state"], late["reason"]) == ("failed", "registry_answered_late")
@@ -442,6 +442,34 @@ async def test_a_registry_that_takes_its_time_with_every_call_is_given_up_as_a_w
         # The control: what is well again takes it.
         assert (await carried(place, await publishing.retry(place.ctx(), late["id"])))["state"] == "published"
     assert timedelta(seconds=carrying.SECONDS) < carrying.LOST, "what counts as lost is in nobody's hands"
+
+
+@pytest.mark.capability("REG-10", part="a registry that is slow while it is fetched from")
+async def test_a_fetch_from_a_registry_that_takes_its_time_with_every_call_ends(
+    place: Packs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = oci.build({"publisher": "acme", "name": "x", "version": "1.0.0"}, "", {"a": b"1"})
+    go_on = threading.Event()
+
+    def waits(_handler: BaseHTTPRequestHandler, _path: str) -> bool:
+        go_on.wait(1)
+        return False
+
+    async def fetched() -> Problem:
+        with pytest.raises(Problem) as met:
+            await market.fetch(place.ctx(), place.world.workspace_id, destination="outside", digest=made.digest)
+        return met.value
+
+    with liar(tmp_path) as outside:
+        outside.holds(made)
+        await named(place, outside.outside)
+        outside.lie = waits
+        with monkeypatch.context() as impatient:
+            impatient.setattr(market, "SECONDS", 0.3)
+            late = await fetched()
+        go_on.set()
+        assert (late.problem_code, late.extra.get("reason")) == ("registry_failed", "registry_answered_late")
+        assert (await fetched()).problem_code == "manifest_invalid", "the control: it came, and is no pack"
 
 
 @pytest.mark.capability("REG-10", part="a registry that misbehaves while it is pushed to")

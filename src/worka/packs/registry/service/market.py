@@ -24,6 +24,8 @@ from worka.packs.registry.service.publishing import signatures
 from worka.packs.service import reading, releases
 
 Row = dict[str, Any]
+SECONDS = 60.0
+"""For fetching an artifact with its signatures, all calls together: whoever asked waits for it."""
 
 
 async def search(
@@ -185,8 +187,12 @@ async def fetch(ctx: Context, workspace_id: str, *, destination: str, digest: st
         raise DestinationNotFound("Name a registry outside; what is local is installed from the marketplace.")
     remote = Remote(through_broker(ctx), target, await destinations.credential(ctx, target))
     try:
-        artifact = await remote.fetch(digest)
-        envelopes = await remote.fetch_signatures(digest)
+        async with asyncio.timeout(SECONDS):
+            artifact = await remote.fetch(digest)
+            envelopes = await remote.fetch_signatures(digest)
+    except TimeoutError as late:
+        detail = f"{destinations.place(target)}: it did not all come within {SECONDS:.0f} seconds."
+        raise RegistryFailed(detail, reason="registry_answered_late") from late
     except RemoteProblem as problem:
         detail = f"{destinations.place(target)}: {problem}."
         raise (ArtifactInvalid if problem.reason in LIES else RegistryFailed)(
