@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from typing import Any
 
 import pytest
@@ -13,19 +14,23 @@ from tests.workspaces.world import World, somebody_waits, world
 from worka.kernel.context import Context
 from worka.kernel.errors import Conflict
 from worka.packs import service
+from worka.packs import store as packs
+from worka.packs.errors import VersionTaken
 from worka.packs.lifecycle.errors import NameTaken, ToolShadowed
 
 __all__ = ["world"]
 
 
+async def begun(world: World, document: dict[str, Any]) -> dict[str, Any]:
+    """A registration of this manifest by a member."""
+    files = {name: base64.b64encode(data).decode() for name, data in tree().items()}
+    return await service.register(world.ctx("member"), document, lock_text=lock(), files=files)
+
+
 async def register(world: World, publisher: str) -> str:
     """The code with which a registration under this publisher is refused; empty when it is taken."""
-    import base64
-
-    files = {name: base64.b64encode(data).decode() for name, data in tree().items()}
-    document = small() | {"publisher": publisher}
     try:
-        await service.register(world.ctx("member"), document, lock_text=lock(), files=files)
+        await begun(world, small() | {"publisher": publisher})
     except NameTaken as taken:
         return taken.problem_code
     return ""
@@ -41,6 +46,43 @@ async def test_a_registration_under_a_squatting_name_is_refused_and_writes_nothi
     assert len(await world.rows("release")) == 1
     assert await register(world, "acme") == "", "the control: a name of its own"
     assert len(await world.rows("release")) == 2
+
+
+@pytest.mark.capability("MAN-4")
+async def test_what_failed_before_it_was_registered_holds_no_name_and_what_was_registered_does(world: World) -> None:
+    (world.settings.home / "objects").mkdir(mode=0o700, exist_ok=True)
+    place = await another_workspace(world)
+    held = await release(world, f"{small()['publisher']}.other", workspace_id=place)
+
+    async def stands(state: str, failed_stage: str | None) -> None:
+        async with world.db.transaction(world.tenant_id) as conn:
+            await conn.execute(
+                "update worka.release set state = %s, failed_stage = %s where id = %s", (state, failed_stage, held)
+            )
+
+    async def said() -> str:
+        try:
+            row = await begun(world, small())
+        except Conflict as taken:
+            return taken.problem_code
+        return str(row["workspace_id"])
+
+    for state, failed_stage in (("released", None), ("draft", None), ("failed", "registered")):
+        await stands(state, failed_stage)
+        assert await said() == "publisher_taken", state
+    await stands("failed", "draft")
+    assert await said() == world.workspace_id
+    # Nor does it take the name back when it is tried again; and its version is not handed to anybody else.
+    (mine,) = await world.rows("release", "workspace_id = %s", world.workspace_id)
+    async with world.db.transaction(world.tenant_id) as conn:
+        await conn.execute("update worka.release set state = 'registered' where id = %s", (mine["id"],))
+    await stands("published", None)
+    async with world.db.transaction(world.tenant_id) as conn:
+        assert await packs.publisher_workspace(conn, small()["publisher"]) == world.workspace_id
+    await stands("failed", "draft")
+    with pytest.raises(VersionTaken) as another:
+        await begun(world, small() | {"name": "other"})
+    assert (another.value.problem_code, len(await world.rows("release"))) == ("version_taken", 2)
 
 
 @pytest.mark.capability("MAN-4")

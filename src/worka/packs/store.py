@@ -44,9 +44,13 @@ async def lock_identity(conn: Connection, tenant_id: str, publisher: str) -> Non
 
 
 async def publisher_workspace(conn: Connection, publisher: str) -> str | None:
-    """The workspace that registered under this publisher first."""
+    """The workspace that registered under this publisher first; before any did, the first that is about to. What failed before
+    it was registered holds no name."""
     cursor = await conn.execute(
-        "select workspace_id from worka.release where publisher = %s order by id limit 1", (publisher,)
+        "select workspace_id from worka.release where publisher = %s"
+        " and not (state = 'failed' and failed_stage in ('draft', 'built', 'published'))"
+        " order by state in ('draft', 'built', 'published'), id limit 1",
+        (publisher,),
     )
     row = await cursor.fetchone()
     return None if row is None else str(row["workspace_id"])

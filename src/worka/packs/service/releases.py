@@ -153,6 +153,8 @@ async def _before(ctx: Context, manifest: manifests.Manifest, contents: str) -> 
             code="publisher_taken",
             remedy="Use a publisher name of your own.",
         )
+    if there is not None and there["workspace_id"] != ctx.workspace_id:
+        raise VersionTaken(f"{manifest.pack} {manifest.version} was begun in another workspace, and failed there.")
     # What was never published may still change under its version; what was published may not.
     if there is None or there["source"]["contents"] == contents:
         return there
