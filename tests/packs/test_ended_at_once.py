@@ -62,8 +62,14 @@ async def told(place: Packs, subject: str) -> list[Row]:
 
 
 @pytest.mark.capability("RUN-3")
-@pytest.mark.parametrize("act", ["revoke", "quarantine"])
-async def test_warm_and_busy_sandboxes_of_a_release_that_is_taken_away_end_at_once(place: Packs, act: str) -> None:
+@pytest.mark.parametrize(
+    ("act", "reason"),
+    [("revoke", "ended_by_revocation"), ("quarantine", "release_quarantined")],
+    ids=["revoke", "quarantine"],
+)
+async def test_warm_and_busy_sandboxes_of_a_release_that_is_taken_away_end_at_once(
+    place: Packs, act: str, reason: str
+) -> None:
     attachment = await attached(place)
     await asyncio.gather(say(place, "0"), say(place, "0"))
     running = await begun(place)
@@ -72,7 +78,6 @@ async def test_warm_and_busy_sandboxes_of_a_release_that_is_taken_away_end_at_on
     made = await withdrawing.release(place.ctx(), act, attachment["release_id"], "a hole")
     assert await sessions(place) == []
     answer = await asyncio.wait_for(running, 5)
-    reason = {"revoke": "ended_by_revocation", "quarantine": "release_quarantined"}[act]
     assert (answer["status"], answer["reason"]) == ("failed", reason)
     assert f"was {act}d by" in answer["message"]
     assert "a hole" in answer["message"]

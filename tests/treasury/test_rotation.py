@@ -212,8 +212,9 @@ async def test_an_old_version_that_is_put_back_is_refused_by_its_name(world: Wor
             (old["nonce"], old["ciphertext"]),
         )
         await conn.execute("update worka.secret set version = 1 where id = %s", (secret_id,))
-    with pytest.raises(errors.SecretReplayed, match="tracker-token"):
+    with pytest.raises(errors.SecretReplayed, match="tracker-token") as replayed:
         await had(world, secret_id, att)
+    assert replayed.value.code == "secret_replayed"
     async with world.db.transaction(world.tenant_id) as conn:
         await conn.execute("update worka.secret set version = 2 where id = %s", (secret_id,))
         # The old bytes under the new number: they are bound to theirs.
@@ -227,7 +228,7 @@ async def test_an_old_version_that_is_put_back_is_refused_by_its_name(world: Wor
 
 # ends --------------------------------------------------------------------------------------------------------------
 @pytest.mark.capability(
-    "TRE-15", part="secrets with an end or a turn; the refresh of OAuth tokens has tests of its own"
+    "TRE-15", part="secrets with an end or a turn"
 )
 async def test_a_secret_that_ends_is_told_of_before_a_task_needs_it(world: World) -> None:
     soon = now() + timedelta(days=3)
@@ -243,8 +244,11 @@ async def test_a_secret_that_ends_is_told_of_before_a_task_needs_it(world: World
     assert [item["reason"] for item in seen["items"] if item["kind"] == "secret"] == ["secret_due_soon"]
     assert await had(world, secret_id, att) == VALUE, "it is warned of, not refused"
     await past(world, secret_id, "expires_at")
-    with pytest.raises(errors.SecretExpired):
+    with pytest.raises(errors.SecretExpired) as ended:
         await had(world, secret_id, att)
+    assert ended.value.code == "secret_expired"
+    seen = await observability.attention(world.ctx("owner"))
+    assert [item["reason"] for item in seen["items"] if item["kind"] == "secret"] == ["secret_due"]
     await rotation.sweep(world.nobody())
     assert {row["payload"]["level"] for row in await world.rows("outbox") if row["topic"] == rotation.EXPIRING} == {
         "soon", "due",
@@ -256,7 +260,7 @@ async def test_a_secret_that_ends_is_told_of_before_a_task_needs_it(world: World
 
 
 @pytest.mark.capability(
-    "TRE-15", part="secrets with an end or a turn; the refresh of OAuth tokens has tests of its own"
+    "TRE-15", part="secrets with an end or a turn"
 )
 async def test_a_turn_to_be_rotated_is_told_of_and_refuses_nothing(world: World) -> None:
     secret_id, att = await granted(world)
