@@ -26,8 +26,9 @@ def _in(file: str, *names: str) -> tuple[str, ...]:
 INTERNET, EGRESS, KERNEL, SANDBOX = (
     f"hostile/test_{n}.py" for n in ("internet", "egress", "kernel", "sandbox")
 )  # fmt: skip
-LEAKS, SEARCH, TENANTS, MCP, ARCHIVES, SERVERS, NPM, STRONG = (
-    f"hostile/test_{n}.py" for n in ("leaks", "search", "tenants", "mcp", "archives", "servers", "npm", "strong")
+LEAKS, SEARCH, TENANTS, MCP, ARCHIVES, SERVERS, NPM, STRONG, CONTAINER = (
+    f"hostile/test_{n}.py"
+    for n in ("leaks", "search", "tenants", "mcp", "archives", "servers", "npm", "strong", "container")
 )  # fmt: skip
 ASKED = _in(KERNEL, "the_sandbox_refuses_what_the_kernel_does_outside", "every_probe_has_its_refusal")
 FOUR = _in(INTERNET, "an_ipv4_address_is_no_road_in_any_spelling") + _in(
@@ -70,6 +71,8 @@ CASES: tuple[Case, ...] = (
          + _in(EGRESS, "other_ports_udp_and_ipv6_are_no_road") + _in(SANDBOX, "no_direct_connection_leaves")),
     Case("Egress", "raw addresses, other ports and sockets from a kernel of the pack's own", "the same one road", _in(
         STRONG, "on_a_kernel_of_its_own_the_only_road_is_the_brokers")),
+    Case("Egress", "raw addresses, other ports and sockets from a container of an engine", "the same one road", _in(
+        CONTAINER, "in_a_container_the_only_road_is_the_brokers")),
     Case("Egress", "processes and threads left running after the call", "no_active_invocation", _in(
         INTERNET, "what_a_pack_leaves_running_reaches_nothing_after_its_call")),
     Case("Egress", "exfiltration by name lookup", "a lookup asks nobody outside", _in(INTERNET, "a_name_lookup_tells_the_outside_nothing")
@@ -131,6 +134,13 @@ CASES: tuple[Case, ...] = (
         "a_server_that_gives_too_much_ends_alone_and_is_told_as_what_it_did")),
     Case("MCP", "sampling, elicitation, roots and tools asked of the host by the server", "an error, and nobody is reached", _in(
         SERVERS, "what_a_server_asks_of_its_host_is_refused_and_reaches_nobody")),
+    Case("MCP", "lines, blank lines or stderr without an end, to keep the host from others", "the loop goes round; bounded, and told", _in(
+        SERVERS, "a_pack_that_has_always_more_to_read_does_not_keep_the_host_from_another_tenants_call",
+        "the_loop_goes_round_between_two_reads_of_what_never_ends",
+        "a_flood_of_stderr_is_read_no_faster_than_its_bound_and_its_last_line_is_kept")),
+    Case("MCP", "changed definitions that take an age to compare", "cut before they are compared; only what is told is worded", _in(
+        SERVERS, "a_definition_that_changed_beyond_all_recognition_is_told_without_keeping_the_host",
+        "of_a_thousand_changed_definitions_only_those_that_are_told_are_put_into_words")),
     Case("MCP", "name squatting and shadowing", "not registered", _in(
         MCP, "two_tools_that_can_be_taken_for_one_are_not_registered", "a_name_that_somebody_has_cannot_be_taken_or_shadowed")),
     Case("MCP", "colliding JSON-RPC ids, forged and early answers", "each caller gets its own", _in(

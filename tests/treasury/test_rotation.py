@@ -227,9 +227,7 @@ async def test_an_old_version_that_is_put_back_is_refused_by_its_name(world: Wor
 
 
 # ends --------------------------------------------------------------------------------------------------------------
-@pytest.mark.capability(
-    "TRE-15", part="secrets with an end or a turn"
-)
+@pytest.mark.capability("TRE-15", part="secrets with an end or a turn")
 async def test_a_secret_that_ends_is_told_of_before_a_task_needs_it(world: World) -> None:
     soon = now() + timedelta(days=3)
     secret_id, att = await granted(world, expires_at=soon)
@@ -259,9 +257,7 @@ async def test_a_secret_that_ends_is_told_of_before_a_task_needs_it(world: World
     assert [item for item in seen["items"] if item["kind"] == "secret"] == []
 
 
-@pytest.mark.capability(
-    "TRE-15", part="secrets with an end or a turn"
-)
+@pytest.mark.capability("TRE-15", part="secrets with an end or a turn")
 async def test_a_turn_to_be_rotated_is_told_of_and_refuses_nothing(world: World) -> None:
     secret_id, att = await granted(world)
     with pytest.raises(errors.DatesInvalid):
