@@ -13,6 +13,6 @@ PAGES: Final = frozenset(
     | {f"{name}-empty-light-1280" for name in ("attention", "tasks")}
     | {f"{name}-stale-light-1280" for name in ("attention", "task")}
     | {f"{name}-failed-dark-1280" for name in ("attention",)}
-    | {"pack-light-1280", "release-dark-1280", "difference-light-1280", "registry-light-1280", "withdraw-light-390"}
+    | {"withdraw-light-390"}
     | {"palette-light-1280", "palette-dark-390", "new-rows-light-1280", "sign-in-link", "approval-confirm"}
 )

@@ -389,7 +389,7 @@ def test_failed_says_what_is_away_what_helps_and_goes_on_when_it_is_back(eyes: E
 def test_the_gallery_is_complete_and_can_be_made_anew(eyes: Eyes, bad_day: BadDay, tmp_path: Path) -> None:
     kept = {path.stem: path for path in (Path(__file__).parents[2] / "docs" / "screenshots").glob("*.png")}
     assert set(kept) == PAGES, "run `make screenshots`"
-    assert sum(path.stat().st_size for path in kept.values()) < 3_600_000, "pictures that a clone carries stay small"
+    assert sum(path.stat().st_size for path in kept.values()) < 3_000_000, "pictures that a clone carries stay small"
     eyes.page.goto(addresses(bad_day)["attention"])
     for scheme, width in LOOKS:
         eyes.wear(scheme, width)
