@@ -155,6 +155,30 @@ def test_it_is_accessible_in_both_schemes_and_widths(
     found.page.context.close()
 
 
+@pytest.mark.capability("DOR-4", part="keyboard")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_narrow_screen_the_pages_fold_into_a_menu(browser: Browser, bad_day: BadDay, scheme: str) -> None:
+    found = enter(browser, bad_day, color_scheme=scheme)
+    page, menu = found.page, found.page.get_by_role("navigation", name="Console")
+    expect(menu.get_by_role("link", name="Tasks")).to_be_visible()
+    expect(page.locator("#places")).to_be_hidden()
+    page.set_viewport_size({"width": 390, "height": 844})
+    expect(menu).to_be_hidden()
+    button = page.get_by_role("button", name="Pages: Attention")
+    button.focus()
+    page.keyboard.press("Enter")
+    expect(menu.get_by_role("link", name="Tasks")).to_be_visible()
+    found.check(f"menu-{scheme}-390")
+    page.keyboard.press("Escape")
+    expect(menu).to_be_hidden()
+    expect(button).to_be_focused()
+    button.click()
+    menu.get_by_role("link", name="Tasks").click()
+    page.wait_for_url("**/tasks")
+    expect(page.get_by_role("button", name="Pages: Tasks")).to_be_visible()
+    page.context.close()
+
+
 def test_without_scripts_it_is_a_plain_search_form(browser: Browser, bad_day: BadDay) -> None:
     found = enter(browser, bad_day, java_script_enabled=False)
     page = found.page
