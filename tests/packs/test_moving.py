@@ -159,7 +159,7 @@ async def test_a_release_that_may_do_more_waits_for_a_consent_to_exactly_that_di
         ("revoked", ("refused", "release_revoked")),
         ("approve", ("moved", "move_done")),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ids=["reject", "superseded", "denied", "revoked", "approve"],
 )
 async def test_a_move_is_made_only_as_it_was_approved_by_who_may_still_ask(
     place: Packs, decision: str, ends: tuple[str, str]

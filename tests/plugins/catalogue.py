@@ -11,8 +11,10 @@ import hashlib
 import json
 import os
 import re
+import subprocess
+import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,19 @@ class Mutation:
             path = root / name
             digest.update(f"\0{name}\0".encode() + (path.read_bytes() if path.exists() else b"gone"))
         return digest.hexdigest()[:32]
+
+
+def absent(tests: Iterable[str]) -> list[str]:
+    """Which of these tests pytest does not find in the checkout: a name of its own, or one of its parameters."""
+    named = sorted(set(tests))
+    files = sorted({test.split("::")[0] for test in named})
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *files]
+    done = subprocess.run(command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    found = {line.strip() for line in done.stdout.splitlines() if "::" in line}
+    found |= {line.split("[")[0] for line in found}
+    if not found:
+        raise ValueError(f"pytest collects nothing: {(done.stdout + done.stderr)[-2000:]}")
+    return [test for test in named if test not in found]
 
 
 def capabilities(root: Path = CHECKOUT) -> dict[str, Capability]:
