@@ -74,6 +74,11 @@ MASTER = "the deployment's master key and its seal are its operator's: ids of te
 REAPER = "work across tenants claims ids only, then sets the tenant"
 
 
+async def _lease_again(store: Any, conn: Any, a: SimpleNamespace) -> bool:
+    sealed, asked = {"nonce": b"n", "ciphertext": b"c"}, {**rows(a)["lease"], "id": new_id("lease")}
+    return await store.lease_again(conn, {}, 0, b"{}", b"mac", lease=asked, sealed=sealed, said={}, seconds=60)
+
+
 async def _standing(store: Any, conn: Any, a: SimpleNamespace) -> Any:
     found = await store.standing(conn, a.ws, "team_member", a.member)
     return {key: value for key, value in found.items() if key not in ("in_force", "versions")}
@@ -744,6 +749,7 @@ CALLS: dict[str, Entry] = {
         REAPER, lambda s, c, a: s.due(c, 100, timedelta(days=9)), "tenant_id", "secret_id"
     ),
     "treasury.ending": reads(_ending),
+    "treasury.lease_again": refused(_lease_again),
     "treasury.leased_before": reads(lambda s, c, a: s.leased_before(c, a.secret, a.running)),
     "treasury.leases": reads(lambda s, c, a: s.leases(c, a.secret, None, 50)),
     "treasury.dependants": reads(lambda s, c, a: s.dependants(c, a.secret, 30)),

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import inspect
 import json
+import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -22,7 +23,13 @@ from worka.kernel.db import Connection, Database
 from worka.kernel.ids import new_id
 
 ROOT = Path(worka.__file__).parent
-DOMAINS = sorted(".".join(path.parent.relative_to(ROOT).parts) for path in ROOT.rglob("store.py"))
+DOMAINS = sorted(
+    ".".join(path.relative_to(ROOT).parts)
+    for path in [
+        *(file.parent for file in ROOT.rglob("store.py")),
+        *(file.parent.parent for file in ROOT.rglob("store/__init__.py")),
+    ]
+)
 
 
 Judge = psycopg.Connection[tuple[Any, ...]]
@@ -33,13 +40,21 @@ def store_of(name: str) -> ModuleType:
     return importlib.import_module(f"worka.{name}.store")
 
 
+def files_of(domain: str) -> list[ModuleType]:
+    """The store of a domain: one module, or the files of a package. What these share (`rows`) asks nothing by itself."""
+    store = store_of(domain)
+    parts = [part.name for part in pkgutil.iter_modules(getattr(store, "__path__", [])) if part.name != "rows"]
+    return [store, *(importlib.import_module(f"{store.__name__}.{part}") for part in parts)]
+
+
 def functions() -> dict[str, Any]:
     """Every public function of every store, by `domain.function`."""
     return {
         f"{domain}.{name}": function
         for domain in DOMAINS
-        for name, function in vars(store_of(domain)).items()
-        if inspect.isfunction(function) and function.__module__ == f"worka.{domain}.store" and not name.startswith("_")
+        for file in files_of(domain)
+        for name, function in vars(file).items()
+        if inspect.isfunction(function) and function.__module__ == file.__name__ and not name.startswith("_")
     }
 
 

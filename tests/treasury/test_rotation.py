@@ -13,7 +13,7 @@ from tests.workspaces.world import World
 from worka.kernel.clock import now
 from worka.kernel.errors import Denied
 from worka.observability import service as observability
-from worka.treasury import errors, rotation, rules, service
+from worka.treasury import errors, rotation, rules, service, values
 
 NEW = "rotated-value-1"
 
@@ -63,7 +63,7 @@ async def test_an_infrastructure_credential_is_made_in_the_treasury_rotated_ther
 
     async def opened() -> str:
         async with ctx.transaction():
-            return await service.opened(ctx, await service.visible(ctx, made["id"]))
+            return await values.opened(ctx, await service.visible(ctx, made["id"]))
 
     first = await opened()
     assert len(first) >= 40

@@ -8,6 +8,8 @@ import hmac
 import itertools
 import os
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from weakref import WeakKeyDictionary
 
 import psycopg
@@ -15,9 +17,9 @@ import psycopg
 from worka.audit import rules, store
 from worka.audit.errors import AuditUnwritable
 from worka.kernel.clock import now
-from worka.kernel.context import Context
+from worka.kernel.context import Context, OneStatement
 from worka.kernel.db import Connection
-from worka.kernel.events import Event, Statement
+from worka.kernel.events import Event, Statement, told
 
 PATIENCE_SECONDS = 0.8
 """How long a row may take: with what else a request waits for, it is refused within two seconds."""
@@ -57,20 +59,42 @@ class Recorder:
         transaction is rolled back. Raises AuditUnwritable within PATIENCE_SECONDS."""
         if not entries:
             return
+        self._refuse_if_shut()
+        tenant = ctx.tenant_id or rules.PLATFORM
+        bodies, macs = await self._written(conn, ctx, entries)
+        async with self._patience(conn, alone=first is None):
+            if any(rules.urgent(event) for event in entries):
+                await store.wake_sealer(conn)
+            await store.append(conn, tenant, self.lane(conn), macs, bodies, first)
+
+    async def once(self, conn: Connection, ctx: Context, event: Event, run: OneStatement) -> bool:
+        """Gives a statement that is its own transaction the row that it has to append; its answer. Raises
+        AuditUnwritable within PATIENCE_SECONDS."""
+        self._refuse_if_shut()
+        (body,), (mac,) = await self._written(conn, ctx, [event])
+        async with self._patience(conn, alone=False):
+            return await run(conn, told(ctx, event), self.lane(conn), body, mac)
+
+    def _refuse_if_shut(self) -> None:
         if self._shut_until is not None and (self._trying or time.monotonic() < self._shut_until):
             raise AuditUnwritable("The ledger did not take a row just now.", retry_after=1)
-        tenant = ctx.tenant_id or rules.PLATFORM
+
+    @staticmethod
+    async def _written(conn: Connection, ctx: Context, entries: list[Event]) -> tuple[list[bytes], list[bytes]]:
+        """The bodies of the rows, and their MACs."""
         at = now()
         bodies = [rules.body(ctx, event, at) for event in entries]
-        key = await ctx.sealer.audit_key(conn, tenant)
-        macs = [hmac.digest(key, body, hashlib.sha256) for body in bodies]
+        key = await ctx.sealer.audit_key(conn, ctx.tenant_id or rules.PLATFORM)
+        return bodies, [hmac.digest(key, body, hashlib.sha256) for body in bodies]
+
+    @asynccontextmanager
+    async def _patience(self, conn: Connection, *, alone: bool) -> AsyncIterator[None]:
+        """Around the statement: it takes so long and no longer. `alone`: there is nothing in it but the ledger's part."""
         probing = self._shut_until is not None
         self._trying = self._trying or probing
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                if any(rules.urgent(event) for event in entries):
-                    await store.wake_sealer(conn)
-                await store.append(conn, tenant, self.lane(conn), macs, bodies, first)
+                yield
         except TimeoutError:
             self._shut_until = time.monotonic() + SHUT_SECONDS
             raise AuditUnwritable(
@@ -79,7 +103,7 @@ class Recorder:
         except psycopg.Error as error:
             if conn.broken or isinstance(error, psycopg.errors.OperatorIntervention):
                 raise  # the database itself went away: that is another cause, and says so
-            if first is not None and not _by_ledger(error):
+            if not alone and not _by_ledger(error):
                 raise  # it was the other part of the statement
             said = error.diag.message_primary or type(error).__name__
             raise AuditUnwritable(f"The ledger refused the row: {said}.", retry_after=1) from error

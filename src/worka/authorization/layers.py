@@ -72,6 +72,8 @@ class InForce:
     access: Layers = field(default_factory=Layers)
     governance: Layers = field(default_factory=Layers)
     kills: tuple[dict[str, Any], ...] = ()
+    read: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """{versions, kills} as the statement gave them: for comparing with a later one of the same workspace."""
 
     def of(self, kind: str) -> Layers:
         """The layers of `access` or `governance`."""
@@ -88,4 +90,4 @@ def in_force(versions: Mapping[str, int] | None, kills: Any, workspace_id: str |
             known.get(f"{kind} {DEPLOYMENT}", 0), known.get(f"{kind} ", 0), here, workspace_id if here else None
         )
 
-    return InForce(of("access"), of("governance"), tuple(kills or ()))
+    return InForce(of("access"), of("governance"), tuple(kills or ()), {"versions": versions, "kills": kills})

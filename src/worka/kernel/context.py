@@ -83,13 +83,22 @@ class Authorizer(Protocol):
     async def judge(self, ctx: Context, conn: Connection, workspace_id: str) -> Judge: ...
 
 
+class OneStatement(Protocol):
+    """A statement that is a transaction of its own, for `Context.once`. It writes the row of the event and, as the last
+    thing, the ledger's, by `worka.audit_append`; or it does nothing, and answers False."""
+
+    async def __call__(self, conn: Connection, told: dict[str, Any], lane: int, body: bytes, mac: bytes, /) -> bool: ...
+
+
 class Recorder(Protocol):
     """`audit.recorder` implements it: the last statement of the transaction. `first`, if given, is run with it, in the
-    same exchange and before it."""
+    same exchange and before it. `once` is for a statement that writes the row itself."""
 
     async def flush(
         self, conn: Connection, ctx: Context, entries: list[Event], first: event_rows.Statement | None = None
     ) -> None: ...
+
+    async def once(self, conn: Connection, ctx: Context, event: Event, run: OneStatement) -> bool: ...
 
 
 class Sealer(Protocol):
@@ -264,6 +273,19 @@ class Context:
         if self.tx is None:
             raise RuntimeError("record needs the transaction of the change it records")
         self.tx.events.append((self, event))
+
+    async def once(self, event: Event, run: OneStatement) -> bool:
+        """A use case that was decided before on the very same facts, which its one statement compares: no transaction around
+        it, one exchange, one commit, and its event and ledger row in it. False: nothing was done, and the caller goes the
+        whole way; so it is where a transaction is open, or something wants to be asked inside of it."""
+        inside = (self.tx, self.guard, self.witness, self.bind_key)
+        if self.tenant_id is None or self.undone or any(one is not None for one in inside):
+            return False
+        async with self.db.single() as conn:
+            done = await self.recorder.once(conn, self, event, run)
+        if done:
+            self.db.announce(event_rows.CHANNEL, self.tenant_id)
+        return done
 
     def at_the_end(self, act: Callable[[], Awaitable[None]]) -> None:
         """Runs `act` in the open transaction after everything else in it, before its events are written: for what needs

@@ -7,7 +7,7 @@ from worka.approvals import store as approval_rows
 from worka.kernel import canonical
 from worka.kernel.context import Context, Decision, Principal, Resource
 from worka.kernel.ids import new_id
-from worka.treasury import actions, errors, events, keys, service, store
+from worka.treasury import actions, errors, events, keys, service, store, values
 from worka.treasury.rules import DESTRUCTION, SECRET
 from worka.treasury.service import Row
 
@@ -47,7 +47,7 @@ async def rotate(ctx: Context, workspace_id: str, most: int = BATCH) -> Row:
     assert ctx.tenant_id is not None
     async with ctx.transaction() as conn:
         await ctx.require(actions.KEY_ROTATE, _tenant(ctx))
-        sealer = service.sealer_of(ctx)
+        sealer = values.sealer_of(ctx)
         version, _ = await sealer.tenant_key(conn, ctx.tenant_id, "data", look=True)
         begun = not await store.count_under_older(conn, version)
         if begun:
@@ -193,4 +193,4 @@ async def _destroy(ctx: Context, row: Row) -> None:
             {"secret_id": secret["id"], "workspace_id": secret["workspace_id"], "name": secret["name"]},
         )
     await store.destroy_keys(conn, row["tenant_id"])
-    service.sealer_of(ctx).forget(row["tenant_id"])
+    values.sealer_of(ctx).forget(row["tenant_id"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from worka.kernel.context import Context, Resource
 from worka.kernel.db import Connection
-from worka.treasury import actions, events, service, store
+from worka.treasury import actions, events, store, values
 from worka.treasury.ring import Ring
 from worka.treasury.service import Row
 
@@ -32,7 +32,7 @@ async def status(ctx: Context) -> Row:
 
 
 async def _status(platform: Context) -> Row:
-    ring = service.sealer_of(platform).ring
+    ring = values.sealer_of(platform).ring
     seal = await store.sealed(platform.conn)
     following = ring.following()
     return {
@@ -78,7 +78,7 @@ async def rotate_master(ctx: Context, most: int = BATCH) -> Row:
     platform = _platform(ctx)
     async with platform.transaction():
         await _require(platform)
-    ring = service.sealer_of(ctx).ring
+    ring = values.sealer_of(ctx).ring
     following = ring.begin()
     async with ctx.db.transaction(None) as conn:
         older = [key_id for key_id in ring.ids() if key_id != following.id]
@@ -102,7 +102,7 @@ async def rotate_master(ctx: Context, most: int = BATCH) -> Row:
 async def _rewrap(platform: Context, tenant_id: str, older: list[str]) -> None:
     inside = platform.acting(platform.principal, tenant_id=tenant_id)
     inside.tx = None
-    ring = service.sealer_of(platform).ring
+    ring = values.sealer_of(platform).ring
     following = ring.newest()
     async with inside.transaction() as conn:
         for row in await store.tenant_keys(conn, tenant_id):

@@ -11,7 +11,7 @@ from worka.kernel.clock import now
 from worka.kernel.context import Context, Resource
 from worka.kernel.errors import Invalid
 from worka.kernel.ids import new_id
-from worka.treasury import actions, errors, events, rules, service, store
+from worka.treasury import actions, errors, events, rules, service, store, values
 from worka.treasury.datakeys import OWN_RULES, asker
 from worka.treasury.rules import READING
 from worka.treasury.service import Row
@@ -98,7 +98,7 @@ async def read(ctx: Context, reading_id: str) -> Row:
             raise errors.ReadingOver(f"It is {seen['state'].replace('_', ' ')}.", reason=seen["reason"])
         if secret["state"] not in rules.LEASABLE:
             raise errors.SecretRevoked(f"{secret['name']} is {secret['state']}.")
-        value = await service.opened(ctx, secret)
+        value = await values.opened(ctx, secret)
         redact.remember(value)
         READING.check("open", "closed")
         closed = await store.move_reading(conn, reading_id, "closed", "reading_done", read=True)

@@ -12,7 +12,7 @@ from worka.kernel.clock import now
 from worka.kernel.context import Context, Resource
 from worka.kernel.errors import Problem
 from worka.kernel.ids import new_id
-from worka.treasury import actions, errors, events, rules, service, store
+from worka.treasury import actions, errors, events, rules, service, store, values
 from worka.treasury.rules import SECRET
 from worka.treasury.service import Row
 
@@ -91,9 +91,9 @@ async def back(ctx: Context, secret_id: str) -> Row:
     new one is wiped. Raises SecretNotFound, Denied, NotRotating."""
     async with ctx.transaction() as conn:
         row = await _rotating(ctx, secret_id)
-        old = await service.opened(ctx, row, row["previous_version"])
+        old = await values.opened(ctx, row, row["previous_version"])
         number = row["version"] + 1
-        await service.put(ctx, row, number, old.encode())
+        await values.put(ctx, row, number, old.encode())
         await store.set_version(conn, secret_id, number)
         await _end(ctx, {**row, "version": number}, by_hand=True, before=row)
         return await service.get(ctx, secret_id)

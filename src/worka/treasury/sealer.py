@@ -112,6 +112,12 @@ class TreasurySealer:
             raise SecretUnreadable(f"There is no {purpose} key {version} of this tenant.", item=f"{purpose} key")
         return row["version"], self._unwrapped(tenant, purpose, row)
 
+    def held(self, tenant: str, purpose: Purpose, version: int | None = None) -> bytes | None:
+        """This version of a key, or the newest, if it is known here and will be for a second; None: look for it."""
+        wanted = self._newest.get((tenant, purpose)) if version is None else version
+        known = self._known.get((tenant, purpose, wanted)) if wanted is not None else None
+        return known[1] if known is not None and time.monotonic() - known[0] < FRESH_SECONDS - 1 else None
+
     async def add_key(self, conn: Connection, tenant: str, purpose: Purpose, version: int) -> dict[str, Any] | None:
         """The row of a key of this version: ours, or whoever was first."""
         master = self.ring.newest()

@@ -4,48 +4,44 @@ from __future__ import annotations
 
 import base64
 import os
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any
 
-from worka import governance
-from worka.governance.errors import Killed, UseRefused
 from worka.kernel import redact
 from worka.kernel.clock import now
 from worka.kernel.context import Context, Resource
-from worka.kernel.errors import Denied, Problem
+from worka.kernel.errors import Denied
 from worka.kernel.ids import new_id
-from worka.treasury import actions, errors, events, keys, rules, store
-from worka.treasury.rules import SECRET, Refusal
-from worka.treasury.sealer import TreasurySealer
+from worka.treasury import actions, errors, events, rules, store, values
+from worka.treasury.leasing import Lease, close_leases, lease
+from worka.treasury.rules import SECRET
 
+__all__ = [
+    "DAYS",
+    "Lease",
+    "close_leases",
+    "create",
+    "end_grants",
+    "get",
+    "grant",
+    "grant_for_attachment",
+    "grant_shown",
+    "lease",
+    "listing",
+    "made_up",
+    "revoke",
+    "revoke_grant",
+    "revoke_grants_of_attachment",
+    "revoke_grants_of_connection",
+    "revoke_other_grants",
+    "rotate",
+    "sees",
+    "shown",
+    "visible",
+]
 Row = dict[str, Any]
 DAYS = 30
 """How far back uses are counted."""
-_REFUSALS: dict[str, type[Problem]] = {
-    "no_grant": errors.NoGrant,
-    "endpoint_not_bound": errors.EndpointNotBound,
-    "secret_revoked": errors.SecretRevoked,
-    "secret_expired": errors.SecretExpired,
-    "treasury_sealed": errors.TreasurySealed,
-    "invocation_not_running": errors.InvocationNotRunning,
-    governance.kills.REASON: Killed,
-    UseRefused.code: UseRefused,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A value for one invocation and endpoint; `id` is the row in `lease`. The value shows nowhere by accident."""
-
-    id: str
-    value: str = field(repr=False)
-
-    def __str__(self) -> str:
-        return f"Lease({self.id})"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a lease does not travel")
 
 
 # secrets ------------------------------------------------------------------------------------------------------------
@@ -81,7 +77,7 @@ async def create(
         )  # fmt: skip
         if row is None:
             raise errors.SecretNameTaken(f"This workspace has a secret {name}.")
-        await put(ctx, row, 1, data)
+        await values.put(ctx, row, 1, data)
         ctx.record(events.created(row, generated))
     return shown(row, [], [])
 
@@ -113,7 +109,7 @@ async def rotate(
         data = rules.check_value(value)
         redact.remember(value)
         version = row["version"] + 1
-        await put(ctx, row, version, data)
+        await values.put(ctx, row, version, data)
         await store.set_version(conn, secret_id, version)
         await store.end_versions(conn, secret_id, [version, row["version"]] if overlap_minutes else [version])
         await store.set_overlap(conn, secret_id, row["version"] if overlap_minutes else None, overlap_minutes or None)
@@ -302,150 +298,7 @@ async def end_grants(ctx: Context, cause: Row | None, **which: str) -> list[Row]
     return gone
 
 
-# leases -------------------------------------------------------------------------------------------------------------
-async def lease(ctx: Context, *, secret_id: str, attachment_id: str, invocation_id: str, endpoint: str) -> Lease:
-    """The value, for the broker, while the invocation runs. Raises SecretNotFound, NoGrant, EndpointNotBound,
-    SecretRevoked, InvocationNotRunning, SecretUnreadable. The row and its audit entry commit before the value
-    leaves."""
-    assert ctx.tenant_id is not None
-    bound = rules.endpoint(endpoint)
-    asked = {
-        "secret_id": secret_id, "attachment_id": attachment_id, "invocation_id": invocation_id, "endpoint": bound,
-    }  # fmt: skip
-    refusal: Refusal | None = None
-    value, lease_id = "", new_id("lease")
-    async with ctx.transaction() as conn:
-        row = await store.secret(conn, secret_id, lock="share")
-        if row is None:
-            raise errors.SecretNotFound(f"There is no secret {secret_id}.")
-        running = await store.invocation(conn, invocation_id)
-        answer = rules.may_lease(
-            row,
-            await store.live_grants(conn, secret_id, attachment_id, lock=True),
-            running,
-            attachment_id,
-            bound,
-            now(),
-        )
-        if not isinstance(answer, Refusal) and running is not None:
-            answer = await _governed(ctx, row, running, bound) or await _sealed(ctx) or answer
-        if isinstance(answer, Refusal):
-            refusal = answer
-            ctx.record(events.refused(row["workspace_id"], asked, answer.reason, row["name"]))
-        else:
-            before = await store.leased_before(conn, secret_id, invocation_id) if row["state"] == "rotating" else None
-            number = rules.leased_version(row, before)
-            value = await _value(ctx, row, number)
-            made = await store.add_lease(
-                conn,
-                {
-                    **asked, "tenant_id": ctx.tenant_id, "id": lease_id, "workspace_id": row["workspace_id"],
-                    "secret_version": number, "grant_id": answer["id"], "trace_id": ctx.trace_id,
-                },
-                rules.LEASE_SECONDS,
-            )  # fmt: skip
-            ctx.record(events.leased(made, row["name"]))
-            ctx.failpoint("treasury.lease.before_commit")
-    if refusal is not None:
-        raise _REFUSALS[refusal.reason](
-            refusal.sentence[:1].upper() + refusal.sentence[1:] + ".", reason=refusal.reason
-        )
-    redact.remember(value)
-    return Lease(lease_id, value)
-
-
-async def _sealed(ctx: Context) -> Refusal | None:
-    """Whether the operator has sealed the treasury: read in the transaction of the lease, so in every process at once."""
-    seal = await store.sealed(ctx.conn)
-    if seal is None or not seal["sealed"]:
-        return None
-    return Refusal("treasury_sealed", f"the treasury was sealed by {seal['by_name'] or seal['by_whom']}: {seal['why']}")
-
-
-async def unsealed(ctx: Context) -> None:
-    """For what gives or uses a value without a lease. Raises TreasurySealed."""
-    refusal = await _sealed(ctx)
-    if refusal is not None:
-        raise errors.TreasurySealed(refusal.sentence[:1].upper() + refusal.sentence[1:] + ".", reason="treasury_sealed")
-
-
-async def _governed(ctx: Context, row: Row, running: Row, bound: str) -> Refusal | None:
-    """What policy and kill switches say of this pack, this secret and this endpoint, now."""
-    host, _, port = bound.rpartition(":")
-    refusal = await governance.service.may_use(
-        ctx,
-        running["pack"],
-        actions.SECRET_USE,
-        Resource("secret", row["id"], row["workspace_id"], {"name": row["name"], "kind": row["kind"]}),
-        members=tuple(who for who in (running["initiator_id"], running["originating_person"]) if who),
-        secret=row["id"],
-        pack=running["pack"],
-        publisher=running["pack"].partition(".")[0],
-        release=running["release_id"],
-        tool=running["tool"],
-        attachment=running["attachment_id"],
-        host=host,
-        port=int(port),
-        endpoint=bound,
-    )
-    if refusal is None:
-        return None
-    killed = any(rule.startswith(governance.kills.PREFIX) for rule in refusal.rules)
-    return Refusal(governance.kills.REASON if killed else UseRefused.code, "; ".join(refusal.reasons))
-
-
-async def close_leases(ctx: Context, *, invocation_id: str) -> None:
-    """Ends the leases of an invocation that is over; none is fine."""
-    async with ctx.transaction() as conn:
-        for row in await store.close_leases(conn, invocation_id):
-            ctx.record(events.closed(row))
-
-
 # surroundings -------------------------------------------------------------------------------------------------------
-async def put(ctx: Context, row: Row, version: int, data: bytes) -> None:
-    """Seals a value as this version of the secret."""
-    key_version, key = await sealer_of(ctx).tenant_key(ctx.conn, row["tenant_id"], "data", look=True)
-    nonce, sealed = keys.encrypt(key, data, _bound(row, version))
-    await store.add_version(ctx.conn, row["tenant_id"], row["id"], version, key_version, nonce, sealed)
-
-
-def _bound(row: Row, version: int) -> bytes:
-    """What a sealed value is bound to: it opens as this version of this secret of this tenant, and as nothing else."""
-    return keys.associated("secret", row["tenant_id"], row["id"], version)
-
-
-async def opened(ctx: Context, row: Row, version: int | None = None) -> str:
-    """For the treasury's own files: the value of a secret that does not leave (a signing key), or leaves by their rules.
-    Raises SecretUnreadable, SecretReplayed, KeyDestroyed, TreasurySealed."""
-    await unsealed(ctx)
-    return await _value(ctx, row, row["version"] if version is None else version)
-
-
-async def _value(ctx: Context, row: Row, version: int) -> str:
-    found = await store.version(ctx.conn, row["id"], version)
-    if found is not None and found["newest"] != row["version"]:
-        raise errors.SecretReplayed(
-            f"{row['name']} ({row['id']}) says that version {row['version']} is its newest, and {found['newest']} is.",
-            item=row["id"],
-            reason="secret_replayed",
-        )
-    if found is None or found["ended_at"] is not None:
-        raise errors.SecretUnreadable(f"{row['name']}: version {version} is gone.", item=row["id"])
-    _, key = await sealer_of(ctx).tenant_key(ctx.conn, row["tenant_id"], "data", found["key_version"])
-    try:
-        return keys.decrypt(
-            key, bytes(found["nonce"]), bytes(found["ciphertext"]), _bound(row, found["version"])
-        ).decode()
-    except (keys.Unopened, UnicodeDecodeError) as error:
-        raise errors.SecretUnreadable(f"{row['name']} ({row['id']}) does not open.", item=row["id"]) from error
-
-
-def sealer_of(ctx: Context) -> TreasurySealer:
-    """The sealer of this process."""
-    assert isinstance(ctx.sealer, TreasurySealer)
-    return ctx.sealer
-
-
 async def sees(ctx: Context, workspace_id: str) -> bool:
     """Whether the caller may see the workspace's secrets."""
     try:

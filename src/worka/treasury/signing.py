@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from worka.kernel.context import Context
-from worka.treasury import errors, events, rules, service, store
+from worka.treasury import errors, events, rules, store, values
 
 Row = dict[str, Any]
 KIND = "publication"
@@ -68,6 +68,6 @@ async def sign(ctx: Context, secret_id: str, data: bytes) -> str:
         raise errors.SecretNotFound(f"There is no signing key {secret_id}.")
     if row["state"] not in rules.LEASABLE:
         raise errors.SecretRevoked(f"{row['name']} is {row['state']}.", reason="secret_revoked")
-    seed = await service.opened(ctx, row)
+    seed = await values.opened(ctx, row)
     ctx.record(events.signed(row, hashlib.sha256(data).hexdigest()))
     return sign_with(seed, data)

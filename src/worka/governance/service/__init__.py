@@ -41,7 +41,7 @@ from worka.governance.service.switches import (
     preview_kill,
     show_kill,
 )
-from worka.governance.service.uses import may_use, of_platform
+from worka.governance.service.uses import in_force, may_use, of_platform
 
 __all__ = [
     "DecisionNotFound",
@@ -56,6 +56,7 @@ __all__ = [
     "diff",
     "dry_run",
     "dry_run_deployment",
+    "in_force",
     "kill",
     "kill_in_tenant",
     "lift",

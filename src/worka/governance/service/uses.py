@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from worka import authorization
+from worka.authorization.layers import InForce
 from worka.authorization.rules import Actor, Answer
 from worka.governance import facade, kills, rules
 from worka.governance.rules import Gate
@@ -16,12 +17,26 @@ from worka.governance.service import sets
 from worka.kernel.context import Context, Decision, Resource
 
 
+async def in_force(ctx: Context, workspace_id: str) -> InForce:
+    """What `may_use` judges by, now: for a caller who wants to know what the answer rested on."""
+    return await authorization.store.in_force(ctx.conn, workspace_id)
+
+
 async def may_use(
-    ctx: Context, acting: str, action: str, resource: Resource, /, *, members: tuple[str, ...] = (), **facts: Any
+    ctx: Context,
+    acting: str,
+    action: str,
+    resource: Resource,
+    /,
+    *,
+    members: tuple[str, ...] = (),
+    holds: InForce | None = None,
+    **facts: Any,
 ) -> Gate | None:
     """The refusal, recorded in the caller's transaction, which then has to commit; None when the pack may. `members` are
-    who called it, and for whom: a kill switch on one of them stops this too."""
-    holds = await authorization.store.in_force(ctx.conn, resource.workspace_id)
+    who called it, and for whom: a kill switch on one of them stops this too. `holds`: what was just read here."""
+    if holds is None:
+        holds = await authorization.store.in_force(ctx.conn, resource.workspace_id)
     who = Actor("attachment", ctx.principal.id, acting)
     asked = authorization.rules.question(who, action, resource, facts, ctx.tenant_id or "")
     stopped = kills.gate(action, [asked], holds.kills) or kills.of_members(members, asked.workspace_id, holds.kills)
