@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -78,12 +79,22 @@ def test_a_kernel_that_gives_no_user_namespace_is_named_with_the_setting(patient
 
 
 @pytest.mark.capability("OPS-5", part="control groups and the limits in force")
-def test_a_machine_without_control_groups_is_named(patient: Patient) -> None:
-    _, checks = patient.script("mount -t tmpfs none /sys/fs/cgroup")
-    ill(checks, "limits", "memory, pids, cpu", "/sys/fs/cgroup")
-    _, mended = patient.doctor()
+def test_a_machine_without_control_groups_is_named(patient: Patient, tmp_path: Path) -> None:
+    nowhere = {"WORKA_HOME": str(tmp_path / "not-started")}
+    _, checks = patient.script("mount -t tmpfs none /sys/fs/cgroup", **nowhere)
+    ill(checks, "limits", "memory, pids, cpu", "/sys/fs/cgroup", "this command's own group")
+    _, mended = patient.doctor(**nowhere)
     well(mended, "limits")
     assert "read back" in mended["limits"]["detail"]
+
+
+@pytest.mark.capability("OPS-5", part="the limits in force where packs start")
+def test_the_limits_are_those_of_the_launcher_and_not_of_the_shell_that_asks(patient: Patient) -> None:
+    _, here = patient.doctor()
+    _, elsewhere = patient.script("mount -t tmpfs none /sys/fs/cgroup")
+    for checks in (here, elsewhere):
+        well(checks, "limits")
+        assert "in force where packs start" in checks["limits"]["detail"]
 
 
 @pytest.mark.capability("OPS-5", part="disk")
@@ -305,7 +316,9 @@ def test_a_schema_that_is_behind_is_named_and_brought_up_to_date_as_a_start_does
         config = Config()
         config.set_main_option("script_location", str(Path(migrations.__file__ or "").parent / "migrations"))
         config.attributes |= {"url": urls.migrator, "app_role": ROLES["app"], "engine_role": ROLES["engine"]}
-        command.upgrade(config, f"{int(newest()) - 1:04d}")
+        last = ScriptDirectory.from_config(config).get_revision("head")
+        assert last is not None
+        command.upgrade(config, str(last.down_revision))
         _, behind = patient.doctor(**env)
         ill(behind, "migrations", f"this build needs {newest()}", "start it again")
         # What a start of `worka up` does before anything else.

@@ -79,6 +79,11 @@ async def _lease_again(store: Any, conn: Any, a: SimpleNamespace) -> bool:
     return await store.lease_again(conn, {}, 0, b"{}", b"mac", lease=asked, sealed=sealed, said={}, seconds=60)
 
 
+async def _rest(store: Any, conn: Any, a: SimpleNamespace) -> None:
+    await store.move_release(conn, a.release, "failed", "build_failed", failed_stage="draft")
+    await store.rest(conn, a.release, {"code": "build_failed", "rests": "r"})
+
+
 async def _standing(store: Any, conn: Any, a: SimpleNamespace) -> Any:
     found = await store.standing(conn, a.ws, "team_member", a.member)
     return {key: value for key, value in found.items() if key not in ("in_force", "versions")}
@@ -573,6 +578,7 @@ CALLS: dict[str, Entry] = {
     "packs.lifecycle.last_withdrawal": reads(lambda s, c, a: s.last_withdrawal(c, [a.release])),
     "packs.lifecycle.withdrawal_of_release": reads(lambda s, c, a: s.withdrawal_of_release(c, a.release, "revoke")),
     "packs.lifecycle.lock_standing": deployment(LOCK, lambda s, c, a: s.lock_standing(c, a.tenant, "acme.notes")),
+    "packs.lifecycle.standings": reads(lambda s, c, a: s.standings(c, ["acme.notes"])),
     "packs.lifecycle.standing": reads(lambda s, c, a: s.standing(c, "acme.notes")),
     "packs.lifecycle.set_standing": refused(
         lambda s, c, a: s.set_standing(c, a.tenant, "acme.notes", a.ws, "revoked", a.withdrawn)
@@ -663,6 +669,15 @@ CALLS: dict[str, Entry] = {
     "packs.insert_release": refused(lambda s, c, a: s.insert_release(c, new(a, "release", version="2.0.0"))),
     "packs.releases_due": deployment(REAPER, lambda s, c, a: s.releases_due(c, 5), "tenant_id", "id"),
     "packs.pause_over": reads(_paused),
+    "packs.releases_stuck": deployment(
+        REAPER, lambda s, c, a: s.releases_stuck(c, timedelta(0), 5), "tenant_id", "id"
+    ),
+    "packs.objects_named": deployment(
+        "bytes lie under their digest and are shared: digests of all tenants, and nothing else",
+        lambda s, c, a: s.objects_named(c),
+    ),
+    "packs.attachments_held": deployment(REAPER, lambda s, c, a: s.attachments_held(c, [a.attached])),
+    "packs.rest": writes(_rest),
     "packs.redraft_release": writes(lambda s, c, a: s.redraft_release(c, a.release, {}, "", {})),
     "packs.release": reads(lambda s, c, a: s.release(c, a.release)),
     "packs.release_for_update": reads(lambda s, c, a: s.release_for_update(c, a.release)),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from worka.packs.sandbox import cgroups
+from worka.packs.sandbox import cgroups, trial
 from worka.packs.sandbox.cgroups import ASIDE, Cgroups, step_aside
 
 
@@ -79,3 +79,12 @@ def test_where_others_live_in_the_group_the_launcher_says_so(tmp_path: Path, mon
     assert (found.driver, found.describe) == ("rlimits", "rlimits")
     assert "EBUSY" in found.refused
     assert "session-1.scope" in found.refused
+
+
+@pytest.mark.capability("OPS-5", part="the limits in force where packs start")
+def test_what_a_launcher_says_of_its_groups_is_told_as_it_is() -> None:
+    whole = trial.reported({"cgroup": "v1:cpu,memory,pids"})
+    assert (whole.driver, whole.missing, whole.broken) == ("v1:cpu,memory,pids", [], "")
+    part = trial.reported({"cgroup": "v2:memory", "refused": "the group was not given the controller pids"})
+    assert (set(part.missing), part.refused) == ({"cpu", "pids"}, "the group was not given the controller pids")
+    assert set(trial.reported({"cgroup": "rlimits"}).missing) == {"cpu", "memory", "pids"}

@@ -9,11 +9,12 @@ from typing import Any
 from worka.kernel.clock import now
 from worka.kernel.db import NotReached, one_connection
 from worka.observability import store
+from worka.packs import store as packs
 from worka.treasury import store as treasury
 
 Row = dict[str, Any]
 Unreachable = NotReached
-SINCE = "0023"
+SINCE = "0032"
 """The migration from which on the application role may read what is read here."""
 
 
@@ -35,6 +36,7 @@ class Vitals:
     seal: Row | None = None
     secrets_ending: tuple[Row, ...] = ()
     processes: tuple[Row, ...] = ()
+    objects_named: frozenset[str] = frozenset()
 
 
 async def read(url: str) -> Vitals:
@@ -73,6 +75,7 @@ async def read(url: str) -> Vitals:
             ledger_moved_at=await store.ledger_moved_at(conn),
             authorities=tuple(await store.authorities(conn)),
             processes=tuple(await store.processes(conn)),
+            objects_named=frozenset(await packs.objects_named(conn)),
             seal=await treasury.sealed(conn),
             secrets_ending=tuple(await store.secrets_ending(conn)),
         )

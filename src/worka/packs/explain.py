@@ -47,6 +47,8 @@ async def explain_release(ctx: Context, release_id: str) -> Explanation:
         following.append(
             await offer(ctx, "Try that stage again now", f"worka pack retry {release_id}", actions.REGISTER.name, pack)
         )
+        if error.get("rests"):
+            headline += f" It is not tried again by itself: {error['rests']}"
         if row["next_try"] is not None:
             waiting.append(
                 WaitingOn(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -61,22 +62,32 @@ async def insert_release(conn: Connection, row: Row) -> None:
     await conn.execute(
         "insert into worka.release (tenant_id, id, workspace_id, publisher, name, version, manifest, lock_text, "
         "source, state,"
-        " reason, created_by) values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(publisher)s, %(name)s, %(version)s,"
-        " %(manifest)s, %(lock_text)s, %(source)s, 'draft', 'waiting_for_build', %(created_by)s)",
-        {**row, "manifest": Jsonb(row["manifest"]), "source": Jsonb(row["source"])},
+        " reason, created_by, asked_kind, asked_by, asked_for) values (%(tenant_id)s, %(id)s, %(workspace_id)s,"
+        " %(publisher)s, %(name)s, %(version)s, %(manifest)s, %(lock_text)s, %(source)s, 'draft', 'waiting_for_build',"
+        " %(created_by)s, %(asked_kind)s, %(asked_by)s, %(asked_for)s)",
+        {**_NOBODY, **row, "manifest": Jsonb(row["manifest"]), "source": Jsonb(row["source"])},
     )
 
 
-async def redraft_release(conn: Connection, release_id: str, manifest: Row, lock_text: str, source: Row) -> None:
-    """A failed release begins again, with what was handed in now."""
+_NOBODY: Row = {"asked_kind": None, "asked_by": None, "asked_for": None}
+
+
+async def redraft_release(
+    conn: Connection, release_id: str, manifest: Row, lock_text: str, source: Row, asked: Row = _NOBODY
+) -> None:
+    """A failed release begins again, with what was handed in now. `asked`: {asked_kind, asked_by, asked_for}, who did."""
     await conn.execute(
         "update worka.release set manifest = %s, lock_text = %s, source = %s, state = 'draft', reason = "
         "'waiting_for_build',"
         " since = clock_timestamp(), failed_stage = null, error = null, digest = null, tree_digest = null, env_path "
         "= null,"
-        " entry = null, tools = '[]', server_pin = null, probe = null, packages = '[]', tries = 0, next_try = null where id = %s",
-        (Jsonb(manifest), lock_text, Jsonb(source), release_id),
-    )
+        " entry = null, tools = '[]', server_pin = null, probe = null, packages = '[]', tries = 0, next_try = null,"
+        " asked_kind = %s, asked_by = %s, asked_for = %s where id = %s",
+        (
+            Jsonb(manifest), lock_text, Jsonb(source), asked["asked_kind"], asked["asked_by"], asked["asked_for"],
+            release_id,
+        ),
+    )  # fmt: skip
 
 
 async def release(conn: Connection, release_id: str) -> Row | None:
@@ -148,7 +159,8 @@ async def move_release(conn: Connection, release_id: str, state: str, reason: st
 
 _RELEASE_JSON = frozenset({"error", "entry", "tools", "probe", "packages", "source"})
 _RELEASE_COLUMNS = _RELEASE_JSON | {
-    "failed_stage", "digest", "tree_digest", "env_path", "server_pin", "tries", "next_try",
+    "failed_stage", "digest", "tree_digest", "env_path", "server_pin", "tries", "next_try", "asked_kind", "asked_by",
+    "asked_for",
 }  # fmt: skip
 
 
@@ -156,6 +168,31 @@ async def releases_due(conn: Connection, most: int) -> list[Row]:
     """[{tenant_id, id}] of releases whose failed stage is tried again now, of every tenant."""
     cursor = await conn.execute("select * from worka.releases_due(%s)", (most,))
     return await cursor.fetchall()
+
+
+async def releases_stuck(conn: Connection, age: timedelta, most: int) -> list[Row]:
+    """[{tenant_id, id}] of registrations that have stood at one stage for so long, of every tenant."""
+    cursor = await conn.execute("select * from worka.releases_stuck(%s, %s)", (age, most))
+    return await cursor.fetchall()
+
+
+async def rest(conn: Connection, release_id: str, error: Row) -> None:
+    """A failed release is not tried again by itself any more; `error` says why, beside what failed."""
+    await conn.execute(
+        "update worka.release set next_try = null, error = %s where id = %s and state = 'failed'",
+        (Jsonb(error), release_id),
+    )
+
+
+async def objects_named(conn: Connection) -> set[str]:
+    """Digests of artifacts (`sha256:…`) and of trees that a row of any tenant names."""
+    return {row["name"] for row in await (await conn.execute("select worka.objects_named() as name")).fetchall()}
+
+
+async def attachments_held(conn: Connection, ids: Sequence[str]) -> dict[str, str]:
+    """Of these attachments those that there are, of any tenant: id -> tenant."""
+    cursor = await conn.execute("select * from worka.attachments_held(%s)", (list(ids),))
+    return {row["id"]: row["tenant_id"] for row in await cursor.fetchall()}
 
 
 async def pause_over(conn: Connection, release_id: str) -> bool:

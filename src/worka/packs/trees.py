@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -70,7 +72,8 @@ def place(root: Path, contents: str) -> Path:
 def keep(root: Path, contents: str, files: Mapping[str, bytes]) -> None:
     """Writes the tree, all of it or nothing; a tree that is there already is the same one."""
     target = place(root, contents)
-    if target.is_dir():
+    with contextlib.suppress(FileNotFoundError):
+        os.utime(target)  # it is not cleared away before it has a row
         return
     # A folder of this call's own: the same tree may be sent by several requests of this process at once.
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ from worka.observability.heartbeat import Heartbeat
 from worka.packs import jobs as pack_jobs
 from worka.packs import service as packs
 from worka.packs.registry.service import publishing
-from worka.packs.service import leftovers
+from worka.packs.service import leftovers, unnamed
 from worka.treasury import rotation
 from worka.views import service as views
 from worka.workers.wiring import Runtime, build_id, database_url
@@ -102,7 +102,7 @@ class Worker:
             asyncio.create_task(_every(SIGNATURE_SECONDS, "bring signatures to registries", self._carry_signatures)),
             asyncio.create_task(_every(DELIVERY_SECONDS, "turn messages into deliveries", self._fan_out)),
             asyncio.create_task(_every(DELIVERY_SECONDS, "send deliveries", self._send)),
-            asyncio.create_task(_every(LEFTOVER_SECONDS, "clear clones away", self._clear_away)),
+            asyncio.create_task(_every(LEFTOVER_SECONDS, "clear away what nothing names", self._clear_away)),
         ]
         log.info("the worker takes tasks")
 
@@ -146,6 +146,7 @@ class Worker:
 
     async def _clear_away(self) -> None:
         await leftovers.sweep(self.runtime.platform_context, self.runtime.settings.home)
+        await unnamed.sweep(self.runtime.platform_context())
 
     async def _try_stages(self) -> None:
         await pack_jobs.try_stages(self.runtime.platform_context())

@@ -22,6 +22,7 @@ EXAMINATIONS: tuple[Examination, ...] = (
     machine.limits,
     data.database,
     data.clock,
+    machine.unnamed_objects,
     trust.keys,
     trust.secrets,
     trust.seals,

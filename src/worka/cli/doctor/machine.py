@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import Iterator
 
 from worka.cli.doctor.check import Check, Patient
+from worka.observability import vitals
+from worka.packs.runtime import launching
 from worka.packs.sandbox import trial
+from worka.packs.service import unnamed
 
 LEAST_FREE, LITTLE_FREE = 64 << 20, 1 << 30
 LEAST_INODES = 1000
@@ -49,6 +53,27 @@ def disk(patient: Patient) -> Iterator[Check]:
         yield Check("disk", "ok", f"{free >> 30} GiB free under {place}")
 
 
+def unnamed_objects(patient: Patient) -> Iterator[Check]:
+    """What lies in the store of artifacts and no row names: what a sweep would clear away, without doing it."""
+    told, place = patient.facts.get("database"), patient.paths.objects
+    if (
+        told is None
+        or told.schema_version < vitals.SINCE
+        or not place.is_dir()
+        or not os.access(place, os.R_OK | os.X_OK)
+    ):
+        return
+    found = unnamed.lying(place, told.objects_named)
+    size = sum(item.size for item in found) / 1024
+    if found:
+        detail = f"{len(found)} blobs and trees ({size:.0f} KiB) that no release names; the worker clears them away a day after"
+        yield Check(
+            "objects", "ok", f"{detail} they were put there: {', '.join(item.path.name[:16] for item in found[:5])}"
+        )
+    else:
+        yield Check("objects", "ok", "nothing lies there that no release names")
+
+
 def sandbox(patient: Patient) -> Iterator[Check]:
     """bubblewrap, with every flag that packs are started with, tried for real."""
     found = trial.bubblewrap()
@@ -81,12 +106,19 @@ def user_namespaces(patient: Patient) -> Iterator[Check]:
         yield Check("user namespaces", "ok", f"given; {trial.namespace_limit()}")
 
 
+NEVER_RUN = "of control groups v2 the tests of this build know a made root alone"
+
+
 def limits(patient: Patient) -> Iterator[Check]:
-    """Which driver bounds memory, processes and processor time of a pack, with a group really made and read back."""
-    found = trial.control_groups()
+    """Which driver bounds memory, processes and processor time of a pack: where packs start, by what their launcher says; where
+    none runs, in the group of this very command, with a group really made and read back."""
+    told = asyncio.run(launching.check(patient.paths.launcher_socket))
+    running = "cgroup" in told
+    found = trial.reported(told) if running else trial.control_groups()
+    where = "where packs start" if running else "tried in this command's own group, as no launcher runs"
     if found.broken:
         yield Check(
-            "limits", "failed", f"cgroup {found.driver}: {found.broken}",
+            "limits", "failed", f"cgroup {found.driver}: {found.broken} ({where})",
             "Mount the cgroup file system writable for this process (as root: /sys/fs/cgroup), then restart `worka up`.",
         )  # fmt: skip
     elif found.missing:
@@ -97,9 +129,11 @@ def limits(patient: Patient) -> Iterator[Check]:
             if os.geteuid() == 0
             else "Run `worka up` as root, or delegate the memory, pids and cpu controllers to its user."
         )
-        detail = f"{found.driver}; no control group for {', '.join(found.missing)}: rlimits only"
+        detail = f"{found.driver}; no control group for {', '.join(found.missing)}: rlimits only ({where})"
         detail += f" ({found.refused})" if found.refused else ""
         # Root can have them, so there it is a defect of the machine; an ordinary user's limits are known to be weaker.
         yield Check("limits", "failed" if os.geteuid() == 0 else "warning", detail, remedy)
     else:
-        yield Check("limits", "ok", f"cgroup {found.driver}, a group with its limits was made and read back")
+        how = "in force where packs start" if running else f"a group with its limits was made and read back; {where}"
+        unproven = f"; {NEVER_RUN}" if found.driver.startswith("v2") else ""
+        yield Check("limits", "ok", f"cgroup {found.driver}, {how}{unproven}")

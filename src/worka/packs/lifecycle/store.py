@@ -240,6 +240,12 @@ async def standing(conn: Connection, pack: str) -> Row | None:
     return await (await conn.execute("select * from worka.pack_standing where pack = %s", (pack,))).fetchone()
 
 
+async def standings(conn: Connection, packs: Sequence[str]) -> dict[str, str]:
+    """How those of these packs stand that were ever taken away as a whole: `revoked`, `quarantined`, or `free` again."""
+    cursor = await conn.execute("select pack, state from worka.pack_standing where pack = any(%s)", (list(packs),))
+    return {row["pack"]: row["state"] for row in await cursor.fetchall()}
+
+
 async def set_standing(conn: Connection, tenant_id: str, pack: str, workspace_id: str, state: str, by: str) -> None:
     """How it stands from now on."""
     await conn.execute(

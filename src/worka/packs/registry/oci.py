@@ -4,6 +4,7 @@ that holds them, by digest and without an index (ADR 0104). The same release alw
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -243,9 +244,12 @@ def _blob(base: Path, digest: str) -> Path:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """All of it or nothing, and on the disk before its name is. What is there and was damaged is written anew."""
-    if path.exists() and path.read_bytes() == data:
-        return
+    """All of it or nothing, and on the disk before its name is. What is there and was damaged is written anew; what is whole
+    gets a new time, by which it is not cleared away before it has a row."""
+    with contextlib.suppress(FileNotFoundError):
+        os.utime(path)
+        if path.read_bytes() == data:
+            return
     fd, temporary = tempfile.mkstemp(prefix=".new.", dir=path.parent)
     with os.fdopen(fd, "wb") as file:
         file.write(data)

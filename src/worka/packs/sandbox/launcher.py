@@ -238,7 +238,8 @@ class Launcher:
                 raise SpecRefused("the request is not JSON") from error
             if isinstance(asked, dict) and asked.get("op") == "check":
                 running = sum(1 for other in self.sessions if other.pid)
-                self._tell(session, self.isolation() | {"tiers": self.tiers, "sessions": running})
+                told = {"tiers": self.tiers, "sessions": running, "refused": self.cgroups.refused}
+                self._tell(session, self.isolation() | told)
                 return
             if len(descriptors) != 3:
                 raise SpecRefused("three descriptors are needed: stdin, stdout, stderr")

@@ -16,7 +16,7 @@ import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -156,6 +156,15 @@ def control_groups() -> Groups:
     finally:
         group.remove()
     return Groups(groups.describe, missing=missing, refused=groups.refused)
+
+
+def reported(told: Mapping[str, Any]) -> Groups:
+    """The same of what a launcher says is in force for the packs that it starts."""
+    driver, _, controllers = str(told["cgroup"]).partition(":")
+    missing = [name for name in CONTROLLERS if name not in controllers.split(",")]
+    return Groups(
+        str(told["cgroup"]) if controllers else driver, missing=missing, refused=str(told.get("refused") or "")
+    )
 
 
 def way_out(net_socket: Path, session_id: str, token: str) -> WayOut:

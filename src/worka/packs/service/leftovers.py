@@ -46,9 +46,19 @@ async def of_withdrawal(ctx: Context, withdrawal_id: str) -> None:
 
 async def sweep(contexts: Callable[[str], Context], home: Path, *, age: float = AGE_SECONDS) -> int:
     """Removes what has lain there for so many seconds and belongs to nothing; how many folders. A folder that does not say
-    whose it is stays."""
+    whose it is belongs to the tenant of its attachment, and to nobody where there is none."""
     root, removed = Paths(home).clones, 0
-    for folder in await asyncio.to_thread(_signed, root, age):
+    unsaid = await asyncio.to_thread(_older, root, age, signed=False)
+    if unsaid:
+        async with contexts("").db.transaction(None) as conn:
+            held = await packs.attachments_held(conn, [folder.name for folder in unsaid])
+        for folder in unsaid:
+            if folder.name in held:
+                await asyncio.to_thread(sign, folder, held[folder.name])
+            else:
+                await asyncio.to_thread(clone.remove, root, folder)
+                removed += 1
+    for folder in await asyncio.to_thread(_older, root, age, signed=True):
         tenant = (folder / SIGN).read_text()
         for path in await _unused(contexts(tenant), folder):
             await asyncio.to_thread(clone.remove, root, path)
@@ -56,11 +66,14 @@ async def sweep(contexts: Callable[[str], Context], home: Path, *, age: float = 
     return removed
 
 
-def _signed(root: Path, age: float) -> list[Path]:
+def _older(root: Path, age: float, *, signed: bool) -> list[Path]:
+    """Folders of attachments, with or without a sign, that are older than this."""
     found = []
     for folder in root.glob("att_*"):
         with contextlib.suppress(OSError):
-            if check(folder.name, "att") and (folder / SIGN).stat().st_mtime < time.time() - age:
+            place = folder / SIGN
+            dated = place if signed else folder
+            if check(folder.name, "att") and place.exists() == signed and dated.stat().st_mtime < time.time() - age:
                 found.append(folder)
     return found
 

@@ -27,7 +27,7 @@ from worka.packs.lifecycle import store as lifecycle
 from worka.packs.lifecycle.errors import NameTaken
 from worka.packs.registry import oci
 from worka.packs.registry.service import artifacts
-from worka.packs.service import exposure, handed_in, hosting
+from worka.packs.service import again, exposure, handed_in, hosting
 
 Row = dict[str, Any]
 log = logging.getLogger("worka.packs")
@@ -96,7 +96,7 @@ async def register(
         if there is not None:
             model.RELEASE.check(there["state"], "draft")
             source["attempt"] = int(there["source"].get("attempt", 1)) + 1
-            await store.redraft_release(conn, there["id"], document, lock_text, source)
+            await store.redraft_release(conn, there["id"], document, lock_text, source, again.asked(ctx))
             release_id = there["id"]
         else:
             release_id = new_id("rel")
@@ -113,6 +113,7 @@ async def register(
                     "lock_text": lock_text,
                     "source": source,
                     "created_by": ctx.principal.id,
+                    **again.asked(ctx),
                 },
             )
         row = await store.release(conn, release_id)
@@ -237,8 +238,8 @@ async def run_registration(ctx: Context, release_id: str, *, stages: int = len(m
             await _failed(ctx, row, code, problem.detail, more)
         else:
             stages -= 1
-            done = {"failed_stage": None, "error": None, "tries": 0, "next_try": None}
-            await _move(ctx, row, following, reason, **done, **columns)
+            # Of a stage that has moved on by itself nothing is left to do: `_move` sees that.
+            await _move(ctx, row, following, reason, **_DONE, **columns)
 
 
 async def _build(ctx: Context, row: Row) -> Row:
@@ -277,12 +278,17 @@ async def _publish(ctx: Context, row: Row) -> Row:
 
 
 async def _claim_identity(ctx: Context, row: Row) -> Row:
+    """Who holds the publisher, and the move that makes its holder known, in one transaction: until its end nobody else
+    registers under this publisher."""
     async with ctx.transaction() as conn:
+        await store.lock_identity(conn, row["tenant_id"], row["publisher"])
         holder = await store.publisher_workspace(conn, row["publisher"])
-    if holder != row["workspace_id"]:
-        raise StageFailed(
-            "identity_refused", f"The publisher {row['publisher']} belongs to another workspace of this tenant."
-        )
+        if holder != row["workspace_id"]:
+            raise StageFailed(
+                "identity_refused", f"The publisher {row['publisher']} belongs to another workspace of this tenant."
+            )
+        following, reason, _work = _STAGES["published"]
+        await _move(ctx, row, following, reason, **_DONE)
     return {}
 
 
@@ -322,6 +328,7 @@ async def _release(_ctx: Context, _row: Row) -> Row:
     return {}
 
 
+_DONE: Row = {"failed_stage": None, "error": None, "tries": 0, "next_try": None}
 _STAGES = {
     "draft": ("built", "waiting_for_publication", _build),
     "built": ("published", "waiting_for_identity", _publish),
@@ -342,8 +349,8 @@ async def _failed(ctx: Context, row: Row, reason: str, message: str, more: Row) 
     """The stage failed: with its cause, and when it is tried again."""
     error, tries = _error(reason, message, more), row["tries"] + 1
     pause = rules.stage_pause(reason, str(error["code"]), tries)
-    again = None if pause is None else clock.now() + timedelta(seconds=pause)
-    await _move(ctx, row, "failed", reason, failed_stage=row["state"], error=error, tries=tries, next_try=again)
+    due = None if pause is None else clock.now() + timedelta(seconds=pause)
+    await _move(ctx, row, "failed", reason, failed_stage=row["state"], error=error, tries=tries, next_try=due)
 
 
 def _error(code: str, message: str, more: dict[str, Any]) -> Row:

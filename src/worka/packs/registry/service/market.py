@@ -10,6 +10,7 @@ from worka.kernel.db import Connection
 from worka.kernel.paths import Paths
 from worka.packs import actions as pack_actions
 from worka.packs import store as packs
+from worka.packs.lifecycle import store as lifecycle
 from worka.packs.registry import oci, roots, rules, store
 from worka.packs.registry.errors import (
     ArtifactInvalid,
@@ -71,19 +72,29 @@ async def _market_row(ctx: Context, conn: Connection, release_id: str) -> Row:
 
 async def _shown(ctx: Context, conn: Connection, rows: list[Row]) -> list[Row]:
     trusted = await vouching.verdicts(conn, [(row["publisher"], row["digest"], row["envelopes"]) for row in rows])
-    return [_listed(ctx, row, trust) for row, trust in zip(rows, trusted, strict=True)]
+    away = await _away(conn, [_pack(row) for row in rows])
+    return [_listed(ctx, row, trust, away.get(_pack(row))) for row, trust in zip(rows, trusted, strict=True)]
 
 
-def _listed(ctx: Context, row: Row, trust: roots.Verdict) -> Row:
+async def _away(conn: Connection, packs: list[str]) -> dict[str, str]:
+    """Those of these packs of which nothing may be attached here, and how each stands."""
+    return {pack: state for pack, state in (await lifecycle.standings(conn, packs)).items() if state != "free"}
+
+
+def _pack(row: Row) -> str:
+    return f"{row['publisher']}.{row['name']}"
+
+
+def _listed(ctx: Context, row: Row, trust: roots.Verdict, away: str | None) -> Row:
     manifest = row["manifest"]
     own = row["tenant_id"] == ctx.tenant_id
     repository, revision = rules.source_of(manifest)
     withdrawn = row["state"] == "withdrawn"
-    installable = row["release_state"] == "released" and (own or row["state"] == "listed")
+    installable = row["release_state"] == "released" and (own or row["state"] == "listed") and away is None
     return {
         "release_id": row["release_id"],
         "listing_id": row["listing_id"],
-        "pack": f"{row['publisher']}.{row['name']}",
+        "pack": _pack(row),
         "version": row["version"],
         "display_name": manifest["display_name"],
         "purpose": manifest["description"],
@@ -92,7 +103,7 @@ def _listed(ctx: Context, row: Row, trust: roots.Verdict) -> Row:
         "visibility": row["visibility"],
         "state": row["state"],
         "installable": installable,
-        "because": _because(row, own, withdrawn),
+        "because": _because(row, own, withdrawn, away),
         "trust": vouching.trust_shown(trust),
         # Of another tenant's it is the publisher's own word: nobody here has looked.
         "reviewed": own and row["reviewed"],
@@ -108,7 +119,9 @@ def _listed(ctx: Context, row: Row, trust: roots.Verdict) -> Row:
     }
 
 
-def _because(row: Row, own: bool, withdrawn: bool) -> str:
+def _because(row: Row, own: bool, withdrawn: bool, away: str | None) -> str:
+    if away is not None:
+        return f"All of {_pack(row)} is {away} in this tenant: nothing of it is attached until that is lifted."
     if row["release_state"] != "released":
         return f"Its release is {row['release_state']}."
     if own:
@@ -129,7 +142,8 @@ async def answers(ctx: Context, release_id: str) -> Row:
         reviews = await store.reviews(conn, release_id)
         said = await store.attestations(conn, release_id)
         rows = await store.market(conn, ctx.tenant_id, [release_id])
-        installable = await store.newest_like(conn, release_id)
+        away = pack in await _away(conn, [pack])
+        installable = None if away else await store.newest_like(conn, release_id)
     repository, revision = rules.source_of(release["manifest"])
     signed = await vouching.of_release(ctx, release_id)
     return {

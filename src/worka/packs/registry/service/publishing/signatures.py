@@ -3,6 +3,7 @@ and again while that is away, as far as the publication could still be carried o
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,7 +23,9 @@ from worka.packs.service.releases import AWAY
 
 Row = dict[str, Any]
 LEASE_SECONDS = 600.0
-"""For how long one worker has it in hand: far above what the calls of one take."""
+"""For how long one worker has it in hand."""
+SECONDS = 300.0
+"""For bringing them, all calls together: below that, so that no two workers have it in hand."""
 FIRST_PAUSE, LONGEST_PAUSE = 15.0, 3600.0
 MOST_TRIES = 30
 """In a row, together about a day. Then it rests until somebody takes it up again, or another signature comes."""
@@ -68,9 +71,13 @@ async def carry(ctx: Context, publication_id: str) -> bool:
         said = envelopes_about(await store.attestations(conn, row["release_id"]), row["digest"])
     there, error = row["signatures_there"], None
     try:
-        remote = Remote(through_broker(ctx), target, await destinations.credential(ctx, target))
-        await remote.push_signatures(row["digest"], [canonical.dumps(item["envelope"]) for item in said])
+        async with asyncio.timeout(SECONDS):
+            remote = Remote(through_broker(ctx), target, await destinations.credential(ctx, target))
+            await remote.push_signatures(row["digest"], [canonical.dumps(item["envelope"]) for item in said])
         there = [item["envelope_hash"] for item in said]
+    except TimeoutError:
+        told = f"They were not all brought within {SECONDS / 60:.0f} minutes."
+        error = {"code": "registry_answered_late", "message": told}
     except RemoteProblem as problem:
         error = {"code": problem.reason, "message": text(str(problem))[:2000], **problem.more}
     except (Problem, OSError, ValueError) as failure:
