@@ -545,6 +545,7 @@ CALLS: dict[str, Entry] = {
     "packs.moving.insert_move": refused(_another_move),
     "packs.moving.move": reads(lambda s, c, a: s.move(c, a.move)),
     "packs.moving.move_for_update": reads(lambda s, c, a: s.move_for_update(c, a.move)),
+    "packs.moving.open_moves": reads(lambda s, c, a: s.open_moves(c, a.ws)),
     "packs.moving.open_move": reads(lambda s, c, a: s.open_move(c, a.attached)),
     "packs.moving.moves_of": reads(lambda s, c, a: s.moves_of(c, a.attached, None, 5)),
     "packs.moving.arrival": reads(_arrived),

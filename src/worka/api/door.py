@@ -50,6 +50,7 @@ _ASKS = "/access/v1/"
 _REQUEST_ID = re.compile(r"[ -~]{1,200}")
 # What is read of somebody who has not said who they are: names, a password, a code. Reading more would be work for nobody.
 STRANGERS_BODY = 64 * 1024
+LONGEST_TOLD = 512
 # Asked by address by whoever watches the machine; they say nothing about it.
 PROBES = ("/livez", "/readyz")
 _HEADERS = [
@@ -58,6 +59,11 @@ _HEADERS = [
     (b"x-frame-options", b"DENY"),
     (b"cross-origin-opener-policy", b"same-origin"),
 ]
+
+
+def _told(path: str) -> str:
+    """A path as logs and traces have it: a stranger chooses it, and does not choose how much of a disk it takes."""
+    return path if len(path) <= LONGEST_TOLD else f"{path[:LONGEST_TOLD]}… ({len(path)} characters)"
 
 
 class Door:
@@ -104,7 +110,7 @@ class Door:
             await send(message)
 
         with telemetry.span(
-            trace_id, "http.request", parent[1] if parent else None, method=scope["method"], path=scope["path"]
+            trace_id, "http.request", parent[1] if parent else None, method=scope["method"], path=_told(scope["path"])
         ) as span:
             try:
                 await self._handle(request, receive, sending, trace_id, span)
@@ -116,7 +122,7 @@ class Door:
         log.info(
             "%s %s %s %.1fms",
             scope["method"],
-            scope["path"],
+            _told(scope["path"]),
             status,
             (time.perf_counter() - started) * 1000,
             extra={"trace_id": trace_id},

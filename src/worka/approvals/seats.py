@@ -65,6 +65,18 @@ class Rule:
         """Every group that it names."""
         return frozenset(name for term in self.terms for name in term.groups)
 
+    @property
+    def words(self) -> str:
+        """Who has to agree, for people: `2 people who did not ask for it`."""
+        factor = ", with a fresh second factor" if self.stepup else ""
+        if self.verb == "confirm":
+            return f"the person it is done for confirms{factor}"
+        seats = []
+        for term in self.seats:
+            people = "1 person" if term.count == 1 else f"{term.count} people"
+            seats.append(f"{people} from {' or '.join(term.groups)}" if term.groups else people)
+        return f"{' and '.join(seats)} who did not ask for it{factor}"
+
     def __str__(self) -> str:
         text = "confirm" if self.verb == "confirm" else "approve:" + " and ".join(map(str, self.seats))
         return f"{text} stepup" if self.stepup else text

@@ -137,6 +137,14 @@ def lacking(request: Request, action: Action) -> str:
     return f"Their role ({', '.join(request.roles)}) does not hold the permission {action.permission}."
 
 
+def to_whom_it_is_about(reason: str) -> str:
+    """A reason of `lacking` in the words for the very person whom it is about."""
+    for theirs, yours in (("They have no role ", "You have no role "), ("Their role ", "Your role ")):
+        if reason.startswith(theirs):
+            return yours + reason.removeprefix(theirs)
+    return reason
+
+
 QUOTE = "; quote the decision id."
 """The end of a remedy, for whom there is an id to quote."""
 

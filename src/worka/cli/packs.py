@@ -111,8 +111,14 @@ def pack_list() -> None:
             "No releases: worka pack register.",
         )
         output.table(
-            value["attachments"], ["id", "pack", "mode", "state", "reason"], "Nothing is attached: worka pack attach."
+            [{**row, "moves": _moves(row.get("move"))} for row in value["attachments"]],
+            ["id", "pack", "mode", "state", "reason", "moves"],
+            "Nothing is attached: worka pack attach.",
         )
+
+
+def _moves(move: dict[str, Any] | None) -> str:
+    return "" if move is None else f"to {move['to_version']}: {move['reason'].replace('_', ' ')}"
 
 
 @pack.command("show")

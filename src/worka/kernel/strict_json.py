@@ -43,9 +43,14 @@ def loads(raw: bytes) -> Any:
         raise Unreadable("A number in the body has too many digits.", field="/body") from error
     if (fault := _fault(value, 0)) is not None:
         steps, problem = fault
-        pointer = "/".join(["/body", *reversed(steps)])[:200]
+        pointer = "/".join(["/body", *map(_step, reversed(steps))])[:200]
         raise Unreadable(f"{pointer}: {problem}", field=pointer)
     return value
+
+
+def _step(name: str) -> str:
+    """A name as a step of a JSON Pointer (RFC 6901)."""
+    return name.replace("~", "~0").replace("/", "~1")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -71,6 +71,15 @@ class Mount(Answer):
     commits: int | None = None
 
 
+class OpenMove(Answer):
+    """A move to another release that is under way or waits."""
+
+    id: str
+    state: str
+    reason: str
+    to_version: str
+
+
 class ListedAttachment(Answer):
     """An attachment in a list."""
 
@@ -91,6 +100,7 @@ class ListedAttachment(Answer):
     version: str
     release_state: str
     display_name: str
+    move: OpenMove | None
 
 
 class Attachment(Answer):

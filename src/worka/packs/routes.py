@@ -11,6 +11,7 @@ from worka.kernel.explanation import Explanation
 from worka.kernel.http import Items, Json, Page, context, gives, routes, trying
 from worka.packs import actions, answers, explain, schema, service, store
 from worka.packs.moving import routes as moving
+from worka.packs.moving import store as moves
 from worka.packs.service import reading
 
 router = routes(prefix="/v1", tags=["packs"])
@@ -83,7 +84,9 @@ async def list_attachments(workspace_id: str, ctx: Caller, page: Paged) -> dict[
     await ctx.require(actions.VIEW.name, Resource("pack", "*", workspace_id))
     async with ctx.transaction() as conn:
         rows = await store.attachments(conn, workspace_id, page.id, page.limit + 1)
+        under_way = await moves.open_moves(conn, workspace_id)
     for row in rows:
+        row["move"] = under_way.get(row["id"])
         row["mounts"] = [{key: value for key, value in mount.items() if key != "clone"} for mount in row["mounts"]]
     return page.answer(rows, "id")
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from worka.authorization.rules import QUOTE
+from worka.authorization.rules import QUOTE, to_whom_it_is_about
 from worka.governance import preview, questions, recorded_roles
 from worka.governance import service as governance
 from worka.kernel import actions
@@ -78,7 +78,8 @@ async def can(ctx: Context, workspace_id: str, action: str) -> dict[str, Any]:
         found = (await questions.answered(ctx, asked, keep=False)).decision
     # Only asked, not attempted: nothing is recorded, so there is no decision whose id could be quoted.
     remedy = f"{found.remedy.removesuffix(QUOTE)}." if found.remedy.endswith(QUOTE) else found.remedy
-    return {"can": found.verdict != "deny", "because": "; ".join(found.reasons), "remedy": remedy}
+    because = "; ".join(map(to_whom_it_is_about, found.reasons))
+    return {"can": found.verdict != "deny", "because": because, "remedy": remedy}
 
 
 async def _answer(

@@ -137,17 +137,9 @@ def ticked(text: Any) -> Markup:
 def rule(text: str) -> str:
     """`approve:2` → who has to agree, in words."""
     try:
-        found = parse_rule(text)
+        return parse_rule(text).words
     except ValueError:
         return text
-    factor = ", with a fresh second factor" if found.stepup else ""
-    if found.verb == "confirm":
-        return f"the person it is done for confirms{factor}"
-    seats = []
-    for term in found.seats:
-        people = "1 person" if term.count == 1 else f"{term.count} people"
-        seats.append(f"{people} from {' or '.join(term.groups)}" if term.groups else people)
-    return f"{' and '.join(seats)} who did not ask for it{factor}"
 
 
 def kind_of_principal(kind: str | None) -> str:

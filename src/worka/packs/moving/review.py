@@ -143,7 +143,9 @@ def _waits(release: Row, connections: list[Row], packs: list[Row], decision: Any
     if decision.verdict == "deny":
         found.append({"kind": "policy", "name": "; ".join(decision.reasons), "blocks": True})
     if decision.verdict == "ask":
-        found.append({"kind": "approval", "name": f"consent: {', '.join(decision.approval_rules)}", "blocks": False})
+        # Which rules it is, a program reads in `approval.seats`.
+        people = "; and ".join(want.words for want in parse_rules(list(decision.approval_rules)))
+        found.append({"kind": "approval", "name": f"consent: {people}", "blocks": False})
     found += [
         {"kind": "connection", "name": f"{item['provider']} at {item['endpoint']} ({item['state']})", "blocks": False}
         for item in connections

@@ -108,6 +108,16 @@ async def open_move(conn: Connection, attachment_id: str) -> Row | None:
     return await cursor.fetchone()
 
 
+async def open_moves(conn: Connection, workspace_id: str) -> dict[str, Row]:
+    """Moves that are under way or wait in a workspace, by attachment: {id, state, reason, to_version}."""
+    cursor = await conn.execute(
+        f"select m.attachment_id, m.id, m.state, m.reason, t.version as to_version{_JOINS} where m.workspace_id = %s"
+        " and m.ended_at is null",
+        (workspace_id,),
+    )
+    return {row.pop("attachment_id"): row for row in await cursor.fetchall()}
+
+
 async def moves_of(conn: Connection, attachment_id: str, after: str | None, limit: int) -> list[Row]:
     """The moves of an attachment, newest first, without their differences."""
     cursor = await conn.execute(

@@ -396,8 +396,11 @@ async def connection_activated(ctx: Context, payload: dict[str, Any]) -> None:
         if held is None or held[0]["state"] != "awaiting_connection":
             continue
         row, release, usable = held
+        cause = {"kind": "connection", "id": payload["connection_id"]}
         if usable:
-            await _serve_or_wait(ctx, row, release, {"kind": "connection", "id": payload["connection_id"]})
+            await _serve_or_wait(ctx, row, release, cause)
+        elif release["state"] == "revoked":
+            await _never(ctx, row, cause)
 
 
 async def release_lifted(ctx: Context, payload: dict[str, Any]) -> None:
@@ -469,8 +472,17 @@ async def attachment_serves(ctx: Context, payload: dict[str, Any]) -> None:
             continue
         row, release, usable = held
         needed = {item["pack"] for item in release["manifest"].get("dependencies") or []}
+        cause = {"kind": "attachment", "id": payload["attachment_id"]}
         if usable and payload["pack"] in needed:
-            await _serve_or_wait(ctx, row, release, {"kind": "attachment", "id": payload["attachment_id"]})
+            await _serve_or_wait(ctx, row, release, cause)
+        elif release["state"] == "revoked":
+            await _never(ctx, row, cause)
+
+
+async def _never(ctx: Context, row: Row, cause: Row) -> None:
+    """It waited on a release that was revoked before that ended what waits: what came lets nothing of it in."""
+    await _move(ctx, row, "detached", "release_revoked", cause, kind=events.ATTACHMENT_DETACHED)
+    await treasury.revoke_grants_of_attachment(ctx, row["id"], row["workspace_id"])
 
 
 async def _move(

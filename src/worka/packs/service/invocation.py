@@ -9,6 +9,7 @@ with what follows from it. A crash between intent and outcome leaves a running r
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -101,9 +102,9 @@ async def prepare(ctx: Context, tool: str, arguments: dict[str, Any]) -> Prepare
     """
     assert ctx.workspace_id is not None
     attachment, release, definition = await resolve(ctx, tool)
-    raw = _arguments(definition, tool, arguments)
+    raw = await canonical.beside(arguments, _arguments, definition, tool, arguments)
     destinations, connections = await _destinations(ctx, attachment, release, definition)
-    args_digest = canonical.sha256_hex(arguments)
+    args_digest = hashlib.sha256(raw).hexdigest()
     facts = rules.call_facts(tool, attachment["pack"], release, definition)
     decision = await ctx.require(
         actions.INVOKE.name,
@@ -140,7 +141,7 @@ async def prepare(ctx: Context, tool: str, arguments: dict[str, Any]) -> Prepare
         attachment=attachment,
         release=release,
         decision=decision,
-        digest=canonical.sha256_hex(action),
+        digest=await canonical.beside(arguments, canonical.sha256_hex, action),
         boundary=f"tool.{definition['side_effect']}",
         title=f"Call {tool}",
         effect=f"{tool} {rules.EFFECT_CLASSES[definition['side_effect']]}{where}",
@@ -448,7 +449,7 @@ async def _outcome_columns(ctx: Context, row: Row, definition: Row | None, outco
     digest: str | None = None
     if status in ("ok", "tool_error"):
         try:
-            digest = canonical.sha256_hex(result)
+            digest = await canonical.beside(result, canonical.sha256_hex, result)
         except ValueError as error:
             status, outcome = "failed", _unreadable(outcome, error)
     layer: str | None = None

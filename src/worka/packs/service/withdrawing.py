@@ -23,6 +23,7 @@ from worka.packs.errors import ReleaseNotFound
 from worka.packs.lifecycle import store
 from worka.packs.lifecycle.errors import NotWithdrawn, PackNotFound, PackWithdrawn, ReasonMissing, WithdrawalNotFound
 from worka.packs.service import hosting, leftovers, reaching, stopping
+from worka.treasury import service as treasury
 
 Row = dict[str, Any]
 log = logging.getLogger("worka.packs")
@@ -175,14 +176,17 @@ async def _do(
     for row, (attachment, state, reason) in moves:
         model.ATTACHMENT.check(attachment["state"], state)
         await packs.move_attachment(conn, attachment["id"], state, reason)
+        kind_of = events.ATTACHMENT_DETACHED if state == "detached" else events.ATTACHMENT_MOVED
         ctx.record(
             events.attachment(
-                events.ATTACHMENT_MOVED, attachment, attachment["state"], state, reason,
+                kind_of, attachment, attachment["state"], state, reason,
                 {"kind": "release", "id": row["id"]}, why=why, withdrawal=made["id"],
             )
         )  # fmt: skip
         if state == "suspended":
             ends.append(attachment["id"])
+        elif state == "detached":
+            await treasury.revoke_grants_of_attachment(ctx, attachment["id"], attachment["workspace_id"])
     if act == "lift":
         await _given_back(ctx, [row for row, _, _ in done], [attachment for _, (attachment, _, _) in moves])
     if act in STATES:
@@ -243,7 +247,9 @@ async def _attachments(conn: Connection, row: Row, act: str) -> list[tuple[Row, 
         found = await packs.attachments_of_release(conn, row["id"], sorted(model.SERVING))
         return [(attachment, "suspended", "release_quarantined") for attachment in found]
     if act == "revoke":
-        return []
+        # What waits would never be let in: no new attachment of it begins to serve.
+        found = await packs.attachments_of_release(conn, row["id"], ["awaiting_connection", "awaiting_dependency"])
+        return [(attachment, "detached", "release_revoked") for attachment in found]
     suspended = await packs.attachments_of_release(conn, row["id"], ["suspended"])
     back = [attachment for attachment in suspended if attachment["reason"] == "release_quarantined"]
     return [
