@@ -172,7 +172,8 @@ def test_who_may_not_invite_reads_why_beside_the_button_that_is_off(
     denied = reader.get(reader.ws("/access/can"), action="member.invite")
     assert denied["verdict"] == "deny"
     why = page.locator(f"#{button.get_attribute('aria-describedby')}")
-    expect(why).to_contain_text(denied["reasons"][0])
+    assert denied["reasons"][0].startswith("Their role (viewer) "), "as it is told of somebody"
+    expect(why).to_contain_text(denied["reasons"][0].replace("Their role", "Your role"))
     expect(why).to_contain_text(denied["remedy"].split(";")[0])
     kept(eyes, "people-viewer")
     page.goto(standing.page("me"))

@@ -14,6 +14,7 @@ from tests.console.conftest import Eyes, Road, sign_in
 from tests.console.test_inviting import kept
 from tests.console.test_states import by_keyboard
 from tests.packs.moving import LOUD, SAY, WIDER
+from tests.packs.running import SERVER as PROBE
 from tests.packs.test_registration import SERVER, lock, small
 from worka.cli.client import Client
 from worka.cli.demo import Demo
@@ -90,6 +91,10 @@ def test_a_pack_is_reviewed_attached_compared_moved_and_taken_back(
     form.get_by_role("button", name="Move to 1.1.0").click()
     expect(page.get_by_role("status").filter(has_text="is under way: awaiting approval")).to_be_visible()
     kept(eyes, "attachment-moving")
+    page.goto(standing.page("packs"))
+    expect(page.get_by_role("link", name="To 1.1.0: waiting for approver")).to_be_visible()
+    kept(eyes, "packs-moving")
+    page.goto(here)
     found = owner.get(f"/v1/attachments/{attachment_id}/standing")
     card = stage.approver.get(f"/v1/approvals/{found['move']['approval_id']}")
     assert any("shout is new" in line for line in card["card"]["changes"])
@@ -109,3 +114,41 @@ def test_a_pack_is_reviewed_attached_compared_moved_and_taken_back(
     kept(eyes, "attachment")
     by_keyboard(page)
     owner.call("DELETE", f"/v1/attachments/{attachment_id}", {"reason": "the test is over"})
+
+
+@pytest.mark.capability("TOL-5", part="decided, and the decision taken back, in the console")
+def test_a_decision_on_a_changed_definition_is_made_and_taken_back_by_a_click(
+    browser: Browser, stage: Demo, standing: Road, tmp_path: Path
+) -> None:
+    name, owner = f"probe{secrets.token_hex(3)}", stage.owner
+    tools = [{"name": tool, "side_effect": "read_only"} for tool in ("run", "change", "steady")]
+    release = register(owner, packed(tmp_path / "probe", name, "1.0.0", PROBE, tools=tools))
+    attachment = owner.post(owner.ws("/attachments"), {"release_id": release["id"]})
+
+    def call(tool: str) -> dict[str, Any]:
+        found: dict[str, Any] = owner.post(
+            owner.ws(f"/tools/p{name}.{name}.{tool}/call"), {"arguments": {"code": "value = 1"}}
+        )
+        return found
+
+    def definitions() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = owner.get(f"/v1/attachments/{attachment['id']}/definitions")["items"]
+        return found
+
+    assert call("change")["status"] == "succeeded"
+    assert call("run")["reason"] == "tool_definition_changed"
+    eyes: Eyes = sign_in(browser.new_context(viewport={"width": 1280, "height": 860}), standing.link(owner))
+    page = eyes.page
+    page.goto(standing.page(f"attachments/{attachment['id']}"))
+    page.get_by_role("form", name="Decide on run").get_by_role("button", name="Refuse it").click()
+    expect(page.get_by_text("refused by", exact=False)).to_be_visible()
+    assert [item["decision"] for item in definitions()] == ["refused"]
+    kept(eyes, "attachment-decided")
+    by_keyboard(page)
+    form = page.get_by_role("form", name="Take the decision on run back")
+    form.get_by_label("Why").fill("decided too soon")
+    form.get_by_role("button", name="Take the decision back").click()
+    expect(page.get_by_role("button", name="Take the decision back")).to_have_count(0)
+    assert definitions() == []
+    owner.call("DELETE", f"/v1/attachments/{attachment['id']}", {"reason": "the test is over"})
+    page.context.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 import time
 from typing import Any
 
@@ -157,3 +158,16 @@ def test_only_a_well_formed_traceparent_is_taken_over() -> None:
     assert telemetry.parse(good) == ("a" * 32, "b" * 16)
     for bad in (None, "", good.upper(), "00-" + "0" * 32 + "-" + "b" * 16 + "-01", good + "x"):
         assert telemetry.parse(bad) is None
+
+
+async def test_what_is_long_is_written_beside_those_who_are_served_and_what_is_short_at_once() -> None:
+    where: list[bool] = []
+
+    def write(value: object) -> str:
+        where.append(threading.current_thread() is threading.main_thread())
+        return canonical.sha256_hex(value)
+
+    small = {"text": "x" * 1000, "list": list(range(100))}
+    for value in (small, {"text": "x" * 300_000}, {"list": list(range(5000))}, {"deep": [[{"a": "b"}] * 900] * 2}):
+        assert await canonical.beside(value, write, value) == canonical.sha256_hex(value)
+    assert where == [True, False, False, False]

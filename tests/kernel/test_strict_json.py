@@ -43,6 +43,9 @@ def test_a_fault_is_told_with_the_way_to_it_in_bounded_length() -> None:
     with pytest.raises(strict_json.Unreadable, match="NUL") as told:
         strict_json.loads(b'{"a": [1, {"b": "\\u0000"}]}')
     assert told.value.extra["field"] == "/body/a/1/b"
+    with pytest.raises(strict_json.Unreadable) as escaped:
+        strict_json.loads(b'{"a/b": {"c~d": "\\u0000"}}')
+    assert escaped.value.extra["field"] == "/body/a~1b/c~0d", "a pointer that another program follows to the same place"
     with pytest.raises(strict_json.Unreadable) as long:
         strict_json.loads(('{"' + "a" * 5000 + '": 1e999}').encode())
     assert len(str(long.value)) < 400

@@ -3,7 +3,10 @@ between the commit and the cleaning."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +19,7 @@ from tests.packs.moving import the
 from tests.packs.test_registration import lock, small, tree
 from tests.support import processes
 from worka.kernel.db import Connection, DatabaseUnavailable
+from worka.kernel.ids import new_id
 from worka.packs import service
 from worka.packs.service import hosting, leftovers, withdrawing
 
@@ -131,6 +135,26 @@ async def test_a_clone_that_no_attachment_came_of_is_cleared_away_and_one_that_s
     assert Path(row["mounts"][0]["clone"]).exists(), "the control: it serves"
     assert not beside.exists(), "a move came to nothing"
     assert (await service.call(place.ctx(), "acme.small.say", {"text": "x"}, None))[1]["status"] == "succeeded"
+
+
+@pytest.mark.capability("LIF-5", part="a clone that does not say whose it is")
+async def test_a_folder_that_does_not_say_whose_it_is_is_kept_for_its_attachment_and_goes_without_one(
+    place: Packs,
+) -> None:
+    row = await attached(place, await reading(place))
+    clones = place.world.settings.home / "clones"
+    serves, orphan, young = clones / row["id"], clones / new_id("att"), clones / new_id("att")
+    (serves / leftovers.SIGN).unlink()
+    long_ago = time.time() - 2 * leftovers.AGE_SECONDS
+    for folder in (orphan, young):
+        (folder / "repo").mkdir(parents=True)
+    for folder in (serves, orphan):
+        os.utime(folder, (long_ago, long_ago))
+    await sweep(place, age=leftovers.AGE_SECONDS)
+    assert (serves.exists(), orphan.exists(), young.exists()) == (True, False, True)
+    assert row["id"] in mine(place), "its tenant is written down again"
+    assert (await service.call(place.ctx(), "acme.small.say", {"text": "x"}, None))[1]["status"] == "succeeded"
+    shutil.rmtree(young)
 
 
 @pytest.mark.faults

@@ -211,6 +211,20 @@ async def test_what_waited_for_a_connection_does_not_serve_while_all_of_its_pack
     assert await activated() == "attached"
 
 
+@pytest.mark.capability("GOV-10")
+@pytest.mark.parametrize("what", [_waits_for_a_connection, _waits_for_a_pack])
+async def test_what_waited_on_a_release_that_was_revoked_long_ago_ends_when_it_comes(
+    world: World, what: Callable[[World], Any]
+) -> None:
+    packs.subscribe(world.subscribers)
+    made, att, comes = await what(world)
+    async with world.db.transaction(world.tenant_id) as conn:
+        await store.move_release(conn, made, "revoked", "release_revoked")
+    await comes()
+    row = await one(world, "attachment", att)
+    assert (row["state"], row["reason"]) == ("detached", "release_revoked")
+
+
 @pytest.mark.capability("LIF-5", "LIF-3")
 @pytest.mark.parametrize("what", [_waits_for_a_connection, _waits_for_a_pack])
 @pytest.mark.parametrize("whole", [True, False])

@@ -22,6 +22,7 @@ from worka.kernel.settings import RegistrySettings, Settings
 from worka.observability import service as observability
 from worka.packs import service
 from worka.packs.errors import ReleaseNotFound, ReleaseNotUsable
+from worka.packs.lifecycle.errors import PackWithdrawn
 from worka.packs.registry import explain, oci, store
 from worka.packs.registry.errors import (
     DestinationNotFound,
@@ -32,6 +33,7 @@ from worka.packs.registry.errors import (
     RegisteredHere,
 )
 from worka.packs.registry.service import artifacts, market, policies, publishing
+from worka.packs.service import withdrawing
 
 Row = dict[str, Any]
 
@@ -427,3 +429,32 @@ async def test_a_version_keeps_its_artifact(place: Packs) -> None:
     assert (await artifacts.keep(place.ctx(), same))["id"] == before["id"]
     kept = oci.load(Paths(place.world.settings.home).objects, before["digest"])
     assert (before["layers"], before["size"]) == (kept.layers, kept.size)
+
+
+@pytest.mark.capability("GOV-10", part="the marketplace offers nothing of a pack that is taken away as a whole")
+@pytest.mark.parametrize("act", ["revoke", "quarantine"])
+async def test_a_later_version_of_a_pack_that_was_taken_away_is_not_called_installable(place: Packs, act: str) -> None:
+    first = await released(place)
+    other = await released(place, name="beside")
+
+    async def told(release: Row) -> tuple[bool, str]:
+        found = await market.listing(place.ctx("viewer"), place.world.workspace_id, release["id"])
+        rows, _ = await market.search(place.ctx("viewer"), place.world.workspace_id, "", None, 50)
+        (row,) = [row for row in rows if row["release_id"] == release["id"]]
+        assert (row["installable"], row["because"]) == (found["installable"], found["because"])
+        return found["installable"], found["because"]
+
+    assert (await told(first))[0]
+    await withdrawing.pack(place.ctx(), act, "acme.small", "stolen key")
+    later = await released(place, version="2.0.0")
+    installable, because = await told(later)
+    assert installable is False
+    assert "All of acme.small is" in because
+    with pytest.raises(PackWithdrawn):
+        await service.attach(place.ctx(), later["id"])
+    assert (await market.answers(place.ctx(), later["id"]))["installable"] is None
+    assert (await told(other))[0], "the control: another pack"
+    if act == "quarantine":
+        await withdrawing.pack(place.ctx(), "lift", "acme.small", "a new key")
+        assert (await told(later))[0]
+        assert (await market.answers(place.ctx(), later["id"]))["installable"]["release_id"] == later["id"]

@@ -37,6 +37,7 @@ from tests.packs.registry_support import (
 )
 from tests.packs.test_publishing import CRASHED, neighbour
 from tests.packs.test_registration import lock, small, tree
+from tests.packs.test_registry_rules import envelope, key
 from tests.packs.test_vouching import operator
 from tests.support.processes import ran, start
 from worka.broker.platform import PlatformLimits
@@ -52,7 +53,7 @@ from worka.packs.registry import oci
 from worka.packs.registry.errors import DestinationNotFound, RegistryFailed
 from worka.packs.registry.remote import Remote, RemoteProblem
 from worka.packs.registry.service import destinations, market, publishing, vouching
-from worka.packs.registry.service.publishing import carrying
+from worka.packs.registry.service.publishing import carrying, signatures
 
 Row = dict[str, Any]
 
@@ -442,6 +443,39 @@ async def test_a_registry_that_takes_its_time_with_every_call_is_given_up_as_a_w
         # The control: what is well again takes it.
         assert (await carried(place, await publishing.retry(place.ctx(), late["id"])))["state"] == "published"
     assert timedelta(seconds=carrying.SECONDS) < carrying.LOST, "what counts as lost is in nobody's hands"
+
+
+@pytest.mark.capability("REG-10", part="a registry that is slow while signatures are brought to it")
+async def test_bringing_signatures_has_one_deadline_for_all_of_its_calls(
+    place: Packs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = await released(place)
+    await policy(place, image_destinations=["local", PLACE])
+    go_on = threading.Event()
+
+    def waits(_handler: BaseHTTPRequestHandler, _path: str) -> bool:
+        go_on.wait(1)
+        return False
+
+    with liar(tmp_path) as outside:
+        await named(place, outside.outside)
+        row = await published(place, release, "outside")
+        assert row["state"] == "published"
+        await vouching.attest(place.ctx(), release["id"], envelope(row["digest"], key()))
+        outside.lie = waits
+        with monkeypatch.context() as impatient:
+            impatient.setattr(signatures, "SECONDS", 0.3)
+            assert await signatures.carry(place.platform(), row["id"])
+        go_on.set()
+        (late,) = await place.world.rows("publication", "id = %s", row["id"])
+        assert late["signatures_error"]["code"] == "registry_answered_late"
+        assert late["signatures_next"] is not None, "it is tried again"
+        async with place.world.db.transaction(place.world.tenant_id) as conn:
+            await conn.execute("update worka.publication set signatures_next = clock_timestamp()")
+        assert await signatures.carry(place.platform(), row["id"])
+        (done,) = await place.world.rows("publication", "id = %s", row["id"])
+        assert (done["signatures_error"], len(done["signatures_there"])) == (None, 1), "the control: well again"
+    assert signatures.SECONDS < signatures.LEASE_SECONDS, "no two workers have it in hand"
 
 
 @pytest.mark.capability("REG-10", part="a registry that is slow while it is fetched from")

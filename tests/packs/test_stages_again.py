@@ -3,6 +3,7 @@ before it; what cannot change by itself rests, with the command that takes it up
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import pytest
 
 from tests.packs.conftest import Packs
 from tests.packs.test_registration import SERVER, lock, small
+from tests.workspaces.world import somebody_waits
 from worka.kernel.errors import Conflict, Denied
 from worka.kernel.ids import new_id
-from worka.packs import explain, jobs, rules, service
+from worka.packs import explain, jobs, rules, service, store
+from worka.packs.service import again
 
 Row = dict[str, Any]
 
@@ -162,3 +165,84 @@ async def test_a_probe_that_shows_other_tools_rests_and_so_does_what_failed_too_
     pauses = [rules.stage_pause("build_failed", "build_failed", tries) for tries in range(1, rules.MOST_TRIES + 1)]
     assert pauses[:3] == [30.0, 60.0, 120.0]
     assert pauses[-1] is None
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.capability("LIF-1", part="an automatic try is decided as whoever asked for the registration")
+async def test_a_stage_is_not_tried_again_by_itself_for_who_may_not_register_any_more(place: Packs) -> None:
+    files = {"server.py": base64.b64encode(b"import sys; sys.exit(3)").decode()}
+    row = await service.register(place.ctx("member"), small(), lock_text=lock(), files=files)
+    assert (row["asked_kind"], row["asked_by"]) == ("person", place.world.ids["member"])
+    await worked(place, row)
+    assert (await soon(place, row))["state"] == "registered", "the control: they may"
+    await worked(place, row)
+    await _role(place, "member", "viewer")
+    rested = await soon(place, row)
+    assert (rested["state"], rested["next_try"]) == ("failed", None)
+    assert "may not register it any more" in rested["error"]["rests"]
+    told = await explain.explain_release(place.ctx("owner"), row["id"])
+    assert "is not tried again by itself: Who asked for it may not" in told.headline
+    (denied,) = await place.world.rows("decision", "verdict = 'deny' and principal_id = %s", place.world.ids["member"])
+    assert denied["action"] == "pack.register"
+    # Whoever takes it up stands behind what is tried by itself from then on.
+    taken = await service.retry(place.ctx("owner"), row["id"])
+    assert taken["asked_by"] == place.world.ids["owner"]
+    await worked(place, row)
+    assert (await soon(place, row))["state"] == "registered"
+
+
+async def _role(place: Packs, who: str, role: str) -> None:
+    async with place.world.db.transaction(place.world.tenant_id) as conn:
+        await conn.execute(
+            "update worka.membership set role = %s where principal_id = %s", (role, place.world.ids[who])
+        )
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.capability("LIF-1", part="what stands still ends")
+@pytest.mark.parametrize("stage", ["draft", "built", "published", "registered", "probed"])
+async def test_a_registration_that_stands_still_for_a_day_ends_and_holds_no_name(place: Packs, stage: str) -> None:
+    row, beside = await asked(place), await asked(place, version="1.0.1")
+    async with place.world.db.transaction(place.world.tenant_id) as conn:
+        await conn.execute(
+            "update worka.release set state = %s, reason = %s, since = clock_timestamp() - %s where id = %s",
+            (stage, rules.WAITS_FOR[stage], again.STUCK, row["id"]),
+        )
+    await jobs.try_stages(place.world.nobody())
+    (ended,) = await place.world.rows("release", "id = %s", row["id"])
+    assert (ended["state"], ended["failed_stage"], ended["reason"], ended["next_try"]) == (
+        "failed", stage, "host_unavailable", None,
+    )  # fmt: skip
+    assert "24 hours" in (await explain.explain_release(place.ctx("owner"), row["id"])).headline
+    assert (await place.world.rows("release", "id = %s", beside["id"]))[0]["state"] == "draft", (
+        "the control: it is young"
+    )
+    await jobs.try_stages(place.world.nobody())
+    assert (await moves(place, row)).count("failed") == 1
+    async with place.world.db.transaction(place.world.tenant_id) as conn:
+        await conn.execute("delete from worka.pack_source where release_id = %s", (beside["id"],))
+        await conn.execute("delete from worka.release where id = %s", (beside["id"],))
+        holder = await store.publisher_workspace(conn, "acme")
+    assert (holder is None) is (stage in ("draft", "built", "published"))
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.capability("MAN-4", part="the name is taken in the transaction that looks who holds it")
+async def test_who_holds_a_publisher_is_looked_at_and_taken_in_one_transaction(place: Packs) -> None:
+    row = await asked(place)
+    await service.run_registration(place.platform(), row["id"], stages=2)
+    world = place.world
+    async with world.db.transaction(world.tenant_id) as conn:
+        # Another registration under this publisher is being decided.
+        await store.lock_identity(conn, world.tenant_id, "acme")
+        going = asyncio.ensure_future(service.run_registration(place.platform(), row["id"], stages=1))
+        await somebody_waits(world)
+        await conn.execute("update worka.release set workspace_id = 'ws_other' where id = %s", (row["id"],))
+        await conn.execute(
+            "insert into worka.release (tenant_id, id, workspace_id, publisher, name, version, manifest, state, reason,"
+            " created_by) values (%s, %s, 'ws_third', 'acme', 'other', '1.0.0', '{}', 'registered', 'waiting_for_probe', 't')",
+            (world.tenant_id, new_id("rel")),
+        )
+    await going
+    (found,) = await world.rows("release", "id = %s", row["id"])
+    assert (found["state"], found["reason"]) == ("failed", "identity_refused"), "what was decided first counts"

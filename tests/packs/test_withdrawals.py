@@ -30,9 +30,10 @@ async def test_quarantine_and_revoke_differ_and_a_lift_gives_back_only_what_was_
     made = await release(world)
     att = await attachment(world, made)
     held = await attachment(world, made, workspace_id=await another_workspace(world), state="held", held={"say": "d"})
-    waiting = await attachment(world, made, workspace_id=await another_workspace(world), state="awaiting_connection")
     await withdrawing.revoke(world.ctx("owner"), made, "an old flaw")
     assert await states(world, made, att, held) == ["revoked", "attached", "held"]
+    # One that waited since before a revocation ended what waits.
+    waiting = await attachment(world, made, workspace_id=await another_workspace(world), state="awaiting_connection")
     await withdrawing.quarantine(world.ctx("owner"), made, "a new one")
     assert await states(world, made, att, held, waiting) == [
         "quarantined",
@@ -47,6 +48,25 @@ async def test_quarantine_and_revoke_differ_and_a_lift_gives_back_only_what_was_
     ]
     with pytest.raises(NotWithdrawn):
         await withdrawing.release(world.ctx("owner"), "lift", made, "again")
+
+
+@pytest.mark.capability("GOV-10")
+@pytest.mark.parametrize("waits", ["awaiting_connection", "awaiting_dependency"])
+async def test_what_waits_on_a_release_that_is_revoked_ends_and_says_why(world: World, waits: str) -> None:
+    made, other = await release(world), await release(world, version="2.0.0")
+    waiting = await attachment(world, made, state=waits)
+    serves = await attachment(world, made, workspace_id=await another_workspace(world))
+    beside = await attachment(world, other, workspace_id=await another_workspace(world), state=waits)
+    await withdrawing.revoke(world.ctx("owner"), made, "an old flaw")
+    row = await one(world, "attachment", waiting)
+    assert (row["state"], row["reason"]) == ("detached", "release_revoked")
+    assert await states(world, serves, beside) == ["attached", waits], (
+        "the control: what serves, and what waits elsewhere"
+    )
+    (receipt,) = await world.rows("withdrawal")
+    assert [item["id"] for item in receipt["receipt"]["moved"]] == [waiting]
+    told = await explain.explain_attachment(world.ctx("admin"), waiting)
+    assert (told.reason, told.waiting_on) == ("release_revoked", [])
 
 
 @pytest.mark.capability("LIF-5", "GOV-11")
