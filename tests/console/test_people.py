@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, expect
 from tests.console.conftest import Road, sign_in
 from tests.console.test_inviting import viewer
 from tests.console.test_states import by_keyboard
+from worka.cli.client import Failed
 from worka.cli.demo import Demo
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
@@ -66,4 +67,24 @@ def test_a_refusal_names_its_decision_where_there_is_one_and_asks_for_none_where
     )
     assert len(gaps) >= 5
     assert min(gaps) >= 16, gaps
+    page.context.close()
+
+
+@pytest.mark.capability("AUT-11")
+def test_a_decision_s_page_asks_again_with_the_policy_of_that_day(
+    browser: Browser, stage: Demo, standing: Road
+) -> None:
+    reader = viewer(stage, "Rita Viewer")
+    with pytest.raises(Failed) as refused:
+        reader.post(reader.ws("/invitations"), {"email": "a@b.test", "role": "viewer"})
+    decision = refused.value.body["decision_id"]
+    eyes = sign_in(browser.new_context(viewport={"width": 1280, "height": 860}), standing.link(stage.owner))
+    page = eyes.page
+    page.goto(standing.page(f"decisions/{decision}"))
+    again = page.locator("section", has=page.get_by_role("heading", name="Asked again with the policy of that day"))
+    expect(again).to_contain_text("Deny")
+    expect(again).to_contain_text("the same answer")
+    recorded = stage.owner.get(f"/v1/decisions/{decision}")
+    assert (recorded["verdict"], recorded["replay"]["same"]) == ("deny", True)
+    assert eyes.complaints == []
     page.context.close()

@@ -181,3 +181,59 @@ async def test_what_may_be_shown_is_no_more_than_the_person_behind_may(world: Wo
         async with ctx.transaction() as conn:
             found = await authorization.may(conn, ctx, "team_member", world.ids["robot"], "access.view", place)
         assert found is allowed, behind
+
+
+@pytest.mark.capability("AUT-10")
+async def test_a_dry_run_over_many_recorded_requests_in_another_process_gives_each_its_answer_again(
+    world: World, cluster: Any
+) -> None:
+    await service.save_policy(world.ctx("owner"), world.workspace_id, "governance", WRITING, "")
+    kinds = ("read_only", "write", "external_side_effect", "destructive")
+    said = []
+    for number in range(60):
+        who = ("owner", "admin", "member", "viewer")[number % 4]
+        decision = await world.ctx(who).decide("tool.invoke", tool(world, kinds[number // 4 % 4]))
+        said.append((decision.id, decision.verdict, list(decision.rules), list(decision.reasons)))
+    recorded = {row["id"] for row in await world.rows("decision")}
+    assert len({verdict for _, verdict, _, _ in said}) >= 2
+    program = """
+import asyncio, json, sys
+from pathlib import Path
+import worka.workers.wiring
+from tests.workspaces.world import World
+from worka.governance import service, store
+from worka.governance.service import dry_runs
+from worka.kernel.db import Database
+from worka.kernel.settings import Settings
+async def main(dsn, home, tenant, workspace, ids, day, all_of_them):
+    db = Database(dsn, "again"); await db.open()
+    world = World(db, Settings(home=Path(home)), tenant, workspace, ids)
+    async with db.transaction(tenant) as conn:
+        rows = [await store.decision(conn, one) for one in all_of_them]
+        again = [await service.replay(conn, row) for row in rows]
+    runs = {}
+    for name, text in (("day", day), ("other", day.replace("write", "destructive"))):
+        runs[name] = await dry_runs.dry_run(
+            world.ctx("owner"), workspace, kind="governance", text=text, scope="tenant", role_of=None, role=None,
+            since=None, until=None, after=None, limit=200)
+    await db.close()
+    print(json.dumps({"again": again, "runs": runs}, default=str))
+asyncio.run(main(*json.loads(sys.stdin.read())))
+"""
+    other = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    given = [
+        cluster.urls.app, str(world.settings.home), world.tenant_id, world.workspace_id, world.ids, WRITING,
+        [one for one, *_ in said if one in recorded],
+    ]  # fmt: skip
+    out, _ = await other.communicate(json.dumps(given).encode())
+    told = json.loads(out)
+    kept = [(verdict, rules, reasons) for one, verdict, rules, reasons in said if one in recorded]
+    assert len(kept) >= 30
+    assert [(a["verdict"], a["rules"], a["reasons"]) for a in told["again"]] == kept
+    assert all(answer["same"] for answer in told["again"])
+    assert told["runs"]["day"]["items"] == [], "the policy of that day flips nothing of what was decided by it"
+    assert told["runs"]["day"]["scanned"] >= len(kept)
+    changed = {item["decision_id"] for item in told["runs"]["other"]["items"]}
+    assert changed & {one for one, *_ in said}, "the control: another policy flips some"

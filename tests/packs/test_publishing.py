@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import signal
 from pathlib import Path
@@ -173,6 +174,7 @@ async def test_only_an_owner_sets_the_policy_and_each_version_stands(place: Pack
 
 
 @pytest.mark.capability("REG-5", part="the approvers that policy names are asked")
+@pytest.mark.capability("APR-1", part="the publication of a release, with the approvers that policy names")
 async def test_a_publication_waits_for_its_approvers_and_a_no_ends_it(place: Packs) -> None:
     release = await released(place)
     row = await ask(place, release, who="admin")
@@ -458,3 +460,28 @@ async def test_a_later_version_of_a_pack_that_was_taken_away_is_not_called_insta
         await withdrawing.pack(place.ctx(), "lift", "acme.small", "a new key")
         assert (await told(later))[0]
         assert (await market.answers(place.ctx(), later["id"]))["installable"]["release_id"] == later["id"]
+
+
+@pytest.mark.capability("AUD-1", part="publications and attachments, with who asked, who agreed, and when")
+async def test_the_ledger_says_of_a_publication_and_an_attachment_who_asked_who_agreed_and_when(place: Packs) -> None:
+    release = await released(place, tools=[{"name": "say", "side_effect": "write"}])
+    row = await published(place, release)
+    attachment = await service.attach(place.ctx("admin"), release["id"])
+    await place.approve(attachment["approval_id"])
+    entries = [json.loads(bytes(entry["body"])) for entry in await place.world.rows("audit_entry")]
+
+    def told(subject: str) -> list[Row]:
+        return [entry for entry in entries if entry["subject"]["id"] == subject]
+
+    for subject, asker, approval in (
+        (row["id"], place.world.ids["owner"], row["approval_id"]),
+        (attachment["id"], place.world.ids["admin"], attachment["approval_id"]),
+    ):
+        found = told(subject)
+        assert asker in {entry["actor"]["id"] for entry in found}
+        assert {entry["workspace"] for entry in found} == {place.world.workspace_id}
+        assert all(entry["at"].endswith("Z") for entry in found)
+        assert approval in {
+            value for entry in found for value in (entry["approval"], (entry["cause"] or {}).get("id")) if value
+        }
+        assert place.world.ids["approver"] in {entry["actor"]["id"] for entry in told(approval)}
