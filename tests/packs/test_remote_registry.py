@@ -12,6 +12,7 @@ import signal
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -419,17 +420,24 @@ async def test_a_registry_that_misleads_a_push_makes_it_fail_and_nothing_is_list
         assert len(await place.world.rows("listing")) == 1
 
 
+def in_no_hurry() -> tuple[threading.Event, Callable[[BaseHTTPRequestHandler, str], bool]]:
+    """What a registry does that waits with each answer, until the event."""
+    go_on = threading.Event()
+
+    def waits(_handler: BaseHTTPRequestHandler, _path: str) -> bool:
+        go_on.wait(1)
+        return False
+
+    return go_on, waits
+
+
 @pytest.mark.capability("REG-10", part="a registry that misbehaves while it is pushed to")
 async def test_a_registry_that_takes_its_time_with_every_call_is_given_up_as_a_whole(
     place: Packs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release = await released(place)
     await policy(place, image_destinations=["local", PLACE])
-    go_on = threading.Event()
-
-    def waits(_handler: BaseHTTPRequestHandler, _path: str) -> bool:
-        go_on.wait(1)
-        return False
+    go_on, waits = in_no_hurry()
 
     with liar(tmp_path) as outside:
         await named(place, outside.outside)
@@ -451,11 +459,7 @@ async def test_bringing_signatures_has_one_deadline_for_all_of_its_calls(
 ) -> None:
     release = await released(place)
     await policy(place, image_destinations=["local", PLACE])
-    go_on = threading.Event()
-
-    def waits(_handler: BaseHTTPRequestHandler, _path: str) -> bool:
-        go_on.wait(1)
-        return False
+    go_on, waits = in_no_hurry()
 
     with liar(tmp_path) as outside:
         await named(place, outside.outside)
@@ -483,11 +487,7 @@ async def test_a_fetch_from_a_registry_that_takes_its_time_with_every_call_ends(
     place: Packs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = oci.build({"publisher": "acme", "name": "x", "version": "1.0.0"}, "", {"a": b"1"})
-    go_on = threading.Event()
-
-    def waits(_handler: BaseHTTPRequestHandler, _path: str) -> bool:
-        go_on.wait(1)
-        return False
+    go_on, waits = in_no_hurry()
 
     async def fetched() -> Problem:
         with pytest.raises(Problem) as met:
