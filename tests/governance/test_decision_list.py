@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from typing import Any
 
@@ -221,8 +222,9 @@ async def main(dsn, home, tenant, workspace, ids, day, all_of_them):
 asyncio.run(main(*json.loads(sys.stdin.read())))
 """
     other = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-    )
+        sys.executable, "-c", program, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
     given = [
         cluster.urls.app, str(world.settings.home), world.tenant_id, world.workspace_id, world.ids, WRITING,
         [one for one, *_ in said if one in recorded],

@@ -220,8 +220,7 @@ async def test_a_registration_that_stands_still_for_a_day_ends_and_holds_no_name
     await jobs.try_stages(place.world.nobody())
     assert (await moves(place, row)).count("failed") == 1
     async with place.world.db.transaction(place.world.tenant_id) as conn:
-        await conn.execute("delete from worka.pack_source where release_id = %s", (beside["id"],))
-        await conn.execute("delete from worka.release where id = %s", (beside["id"],))
+        await store.move_release(conn, beside["id"], "failed", "build_failed", failed_stage="draft")
         holder = await store.publisher_workspace(conn, "acme")
     assert (holder is None) is (stage in ("draft", "built", "published"))
 

@@ -117,7 +117,7 @@ Change = Callable[[World, str, str], Awaitable[None]]
 @pytest.mark.parametrize(
     ("change", "refusal"),
     [
-        (revoked, errors.SecretRevoked),
+        (revoked, errors.NoGrant),
         (ungranted, errors.NoGrant),
         (forbidden, UseRefused),
         (killed, Killed),
