@@ -14,7 +14,7 @@ from worka.treasury import store as treasury
 
 Row = dict[str, Any]
 Unreachable = NotReached
-SINCE = "0032"
+SINCE = "0027"
 """The migration from which on the application role may read what is read here."""
 
 

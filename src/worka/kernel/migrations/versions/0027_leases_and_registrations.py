@@ -6,7 +6,7 @@ from pathlib import Path
 
 from alembic import context, op
 
-revision = "0032"
+revision = "0027"
 down_revision = "0026"
 branch_labels = None
 depends_on = None
