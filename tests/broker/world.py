@@ -25,6 +25,7 @@ from worka.broker.ca import Authority
 from worka.broker.ports import Limits, MemoryResolver, MemoryTreasury, Treasury
 from worka.broker.server import Broker
 from worka.kernel import ipc
+from worka.kernel.airgap import OPEN, AirGap
 from worka.kernel.context import Context, Decision, Principal, Recorder, Resource, Sealer
 from worka.kernel.db import Connection, Database
 from worka.kernel.events import Event, Statement, Subscribers
@@ -380,6 +381,7 @@ async def make_world(
     recorder: Recorder | None = None,
     sealer: Sealer | None = None,
     real_treasury: Treasury | None = None,
+    gap: AirGap = OPEN,
     **limits: Any,
 ) -> AsyncIterator[World]:
     """Writes the rows, starts the broker; with the doubles of its ports unless real parts are given."""
@@ -415,6 +417,7 @@ async def make_world(
         treasury=real_treasury or treasury,
         resolver=resolver,
         limits=replace(short, **limits),
+        gap=gap,
     )
     world = World(db, broker, outside, treasury, resolver, notebook, paths, tenant, workspace, release, attachment)
     await world.execute(

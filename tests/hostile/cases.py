@@ -79,6 +79,12 @@ CASES: tuple[Case, ...] = (
          + _in(EGRESS, "names_are_not_a_way_to_tell_the_outside_something") + _in(SANDBOX, "no_name_is_resolved_without_network") + LOOKING[:1]),
     Case("Egress", "a flood of connections", "bounded, and the road stays open", _in(
         EGRESS, "a_flood_of_connections_is_bounded_and_the_road_stays_open")),
+    Case("Egress", "each vector of the published suite ([list](egress-suite.md)), through proxy variables and around them", "no canary is hit", _in(
+        "hostile/test_suite.py", "every_vector_of_the_published_suite_holds", "a_hole_is_found_by_the_suite",
+        "the_doctor_runs_the_suite_and_says_what_it_found")),
+    Case("Egress", "everything that dials, in an air-gapped deployment: packs, builds, the platform's own calls", "no packet but to the list", _in(
+        "hostile/test_air_gap.py", "of_an_air_gapped_deployment_no_packet_goes_but_to_the_list",
+        "what_an_air_gap_would_refuse_is_shown_before_it_is_closed")),
     Case("Sandbox", "other processes' environment, arguments and memory", "not visible", LOOKING + _in(
         SANDBOX, "no_environment_of_the_host", "no_other_process_is_seen_or_signalled",
         "the_hosts_processes_do_not_show_the_packs_environment_or_arguments")),

@@ -18,6 +18,7 @@ import worka.packs.lifecycle.store
 import worka.packs.moving.store
 import worka.packs.registry.store
 import worka.packs.store
+import worka.services.store
 import worka.treasury.store
 import worka.views.store
 import worka.workflows.store
@@ -173,6 +174,9 @@ def rows(a: SimpleNamespace) -> dict[str, dict[str, Any]]:
             "verified": False,
         },
         "review": {**base, "id": a.review, "release_id": a.release, "digest": DIGEST, "note": "n"},
+        "service_policy": {
+            **base, "service": "shop", "version": 1, "note": "", "document": {"kind": "service", "inbound": {"port": 8080}},
+        },
         "registry_policy": {**base, "version": 1, "settings": {"most": "shared"}, "note": ""},
         "limit": {
             "tenant_id": a.tenant, "layer": "workspace", "scope": "workspace", "workspace_id": a.ws, "member_id": "",
@@ -328,6 +332,8 @@ async def fill(db: Database, a: SimpleNamespace) -> None:
         await worka.treasury.store.add_destruction(conn, r["destruction"])
         await worka.broker.store.insert_exception(conn, a.tenant, r["exception"])
         await worka.broker.store.insert_egress(conn, a.tenant, r["egress"])
+        line = {"egress_id": a.egress, "at": now(), "reason": "upstream_unreachable", "text": "refused"}
+        await worka.broker.store.add_lines(conn, a.tenant, a.ws, [line])
         await worka.views.store.insert(conn, r["view"])
         await worka.views.store.revise(conn, a.tenant, a.view, 1, "t", {"text": "x"}, a.claimed, a.failed, a.person)
         await worka.audit.store.append(conn, a.tenant, 3, [b"mac"], [b"body"])
@@ -353,6 +359,7 @@ async def _published(conn: Connection, r: dict[str, dict[str, Any]]) -> None:
     await registry.add_attestation(conn, r["attestation"])
     await registry.add_review(conn, r["review"])
     await registry.add_policy(conn, r["registry_policy"])
+    await worka.services.store.add_policy(conn, r["service_policy"]["tenant_id"], r["service_policy"])
 
 
 async def _who_is_told(conn: Connection, a: SimpleNamespace, r: dict[str, dict[str, Any]]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -300,6 +300,11 @@ CALLS: dict[str, Entry] = {
         )
     ),
     "broker.egress_of": reads(lambda s, c, a: s.egress_of(c, a.running)),
+    "broker.add_lines": writes(
+        lambda s, c, a: s.add_lines(c, a.tenant, a.ws, [{"egress_id": a.egress, "at": datetime.now(UTC), "reason": "r", "text": "t"}])
+    ),
+    "broker.lines_of": reads(lambda s, c, a: s.lines_of(c, a.egress)),
+    "broker.lines_of_call": reads(lambda s, c, a: s.lines_of_call(c, a.running)),
     "broker.egress": reads(lambda s, c, a: s.egress(c, a.egress)),
     "broker.egress_page": reads(lambda s, c, a: s.egress_page(c, a.ws, None, 50, None, None)),
     "broker.platform_rules": reads(lambda s, c, a: s.platform_rules(c, "webhook", a.hook)),
@@ -531,6 +536,10 @@ CALLS: dict[str, Entry] = {
         "the doctor names what ends, to whoever may read the deployment's database; never a value",
         lambda s, c, a: s.secrets_ending(c), "tenant_id", "name", "ends_at",
     ),
+    "observability.destinations_since": deployment(
+        DOCTOR, lambda s, c, a: s.destinations_since(c, datetime(2020, 1, 1, tzinfo=UTC), 50),
+        "host", "port", "address", "platform", "tenants", "requests", "last_at",
+    ),
     "observability.authorities": deployment(DOCTOR, lambda s, c, a: s.authorities(c), "name", "port", "ca_pem"),
     # packs
     "packs.calls_begun": reads(lambda s, c, a: s.calls_begun(c, 3600)),
@@ -608,6 +617,9 @@ CALLS: dict[str, Entry] = {
     ),
     "packs.lifecycle.move_findings": writes(lambda s, c, a: s.move_findings(c, [a.finding], "proposed", a.asked)),
     "packs.lifecycle.findings_of_approval": reads(_proposed),
+    "services.add_policy": refused(lambda s, c, a: s.add_policy(c, a.tenant, new(a, "service_policy", version=2))),
+    "services.policy": reads(lambda s, c, a: s.policy(c, a.ws, "shop")),
+    "services.policy_versions": reads(lambda s, c, a: s.policy_versions(c, a.ws, "shop", None, 10)),
     "packs.registry.add_source": refused(lambda s, c, a: s.add_source(c, new(a, "origin", contents="d"))),
     "packs.registry.source": reads(lambda s, c, a: s.source(c, a.release, "c")),
     "packs.registry.add_artifact": refused(lambda s, c, a: s.add_artifact(c, new(a, "artifact", digest="sha256:ef"))),

@@ -41,6 +41,7 @@ from tests.packs.test_registration import lock, small, tree
 from tests.packs.test_registry_rules import envelope, key
 from tests.packs.test_vouching import operator
 from tests.support.processes import ran, start
+from worka.broker import service as outward
 from worka.broker.platform import PlatformLimits
 from worka.broker.ports import MemoryResolver, MemoryTreasury
 from worka.broker.server import Broker
@@ -62,6 +63,7 @@ Row = dict[str, Any]
 @pytest.mark.timeout(180)
 @pytest.mark.capability("REG-6", part="an allowed registry outside takes the artifact")
 @pytest.mark.capability("LIF-7", part="signatures travel with the artifact")
+@pytest.mark.capability("OBS-4", part="registry transport")
 async def test_a_release_goes_to_a_real_registry_and_comes_back_by_its_digest(
     place: Packs, db: Database, home: Path, tmp_path: Path
 ) -> None:
@@ -110,6 +112,11 @@ async def test_a_release_goes_to_a_real_registry_and_comes_back_by_its_digest(
         assert (failed["state"], failed["reason"]) == ("failed", "registry_unreachable")
         egress = await place.world.rows("egress", "id = %s", failed["error"]["egress_id"])
         assert [(line["host"], line["attachment_id"]) for line in egress] == [(HOST, "platform")]
+        # Its transport's own words, for those who may change the workspace.
+        log = await outward.egress_log(place.ctx(), failed["error"]["egress_id"])
+        assert ["Connection" in line["text"] for line in log["items"]] == [True], log
+        with pytest.raises(Denied):
+            await outward.egress_log(place.ctx("viewer"), failed["error"]["egress_id"])
         outside.start()
         assert (await carried(place, await publishing.retry(place.ctx(), failed["id"])))["state"] == "published"
 

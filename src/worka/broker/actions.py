@@ -8,10 +8,18 @@ NETWORK_EXCEPTION_CREATE = "network_exception.create"
 NETWORK_EXCEPTION_REMOVE = "network_exception.remove"
 NETWORK_EXCEPTION_VIEW = "network_exception.view"
 EGRESS_VIEW = "egress.view"
+EGRESS_LOG_VIEW = "egress.log.view"
 PLATFORM_SEND = "platform.send"
 
 register(
     Action(EGRESS_VIEW, "view", "workspace", "See what packs of the workspace sent out, or tried to.", records=False),
+    Action(
+        EGRESS_LOG_VIEW,
+        "change",
+        "workspace",
+        "Read the broker's raw failure lines, which name inside addresses.",
+        records=False,
+    ),
     Action(NETWORK_EXCEPTION_CREATE, "administer", "network_exception", "Let packs reach an inside address by a name."),
     Action(NETWORK_EXCEPTION_REMOVE, "administer", "network_exception", "Take such an exception back."),
     Action(

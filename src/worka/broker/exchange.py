@@ -18,7 +18,8 @@ from worka.broker.addresses import refused_kind
 from worka.broker.ledger import Entry
 from worka.broker.ports import Lease, Limits, Resolver, Treasury
 from worka.broker.session import Active, NetworkException
-from worka.kernel import failpoints, reasons
+from worka.kernel import airgap, failpoints, reasons
+from worka.kernel.airgap import AirGap
 
 log = logging.getLogger("worka.broker")
 CHUNK = 64 * 1024
@@ -66,19 +67,25 @@ class Outside:
     resolver: Resolver
     dialer: Dialer
     treasury: Treasury
+    gap: AirGap = airgap.OPEN
 
 
 async def where(
     outside: Outside, limits: Limits, exception: NetworkException | None, name: str, port: int, rule: str | None
 ) -> Target:
     """The address that is dialled for a name, resolved once and checked, or the recorded exception's. Raises Stop."""
+    if not (
+        outside.gap.name(name, port) or (exception and outside.gap.address(exception.address, exception.real_port))
+    ):
+        # Before the name is asked of anybody: the question would leave too.
+        raise Stop(airgap.REASON, "this deployment is air-gapped", rule=rule, remedy=airgap.REMEDY)
     if exception is not None:
         return Target(exception.address, exception.real_port, exception.ca_pem or None, exception.id)
     try:
         async with asyncio.timeout(limits.resolve_seconds):
             answers = await outside.resolver.resolve(name)
-    except (OSError, TimeoutError):
-        raise Stop("name_not_resolved", "the resolver did not answer", rule=rule) from None
+    except (OSError, TimeoutError) as error:
+        raise Stop("name_not_resolved", "the resolver did not answer", rule=rule) from error
     if not answers:
         raise Stop("name_not_resolved", rule=rule)
     for address in answers:
@@ -184,9 +191,11 @@ class Exchange:
             reason = "allowed"
         except Stop as stop:
             reason = stop.reason
+            self.active.ledger.lines.add(self.entry.row, reason, stop.detail, stop)
             raise
-        except (OSError, h11.ProtocolError):
+        except (OSError, h11.ProtocolError) as error:
             reason = "answer_not_taken"
+            self.active.ledger.lines.add(self.entry.row, reason, "", error)
             raise
         finally:
             if writer is not None:

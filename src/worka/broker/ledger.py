@@ -15,6 +15,7 @@ from typing import Any
 
 from worka import governance
 from worka.broker import events, store
+from worka.broker.failures import Lines
 from worka.broker.ports import Limits
 from worka.broker.rules import READING
 from worka.kernel.context import Context
@@ -81,6 +82,7 @@ class Ledger:
         self._refused: set[tuple[str, str]] = set()
         self._closing = asyncio.Event()
         self._writes: set[asyncio.Task[None]] = set()
+        self.lines = Lines()
 
     async def allow(
         self, *, method: str | None, path: str | None, secret_id: str | None = None, kind: str = "http", **fields: Any
@@ -110,7 +112,8 @@ class Ledger:
         return entry
 
     async def deny(self, *, reason: str, kind: str = "http", **fields: Any) -> None:
-        """Records a refusal: the first of its kind at once with an event, the others counted and flushed soon."""
+        """Records a refusal: the first of its kind at once with an event, the others counted and flushed soon. `detail` and
+        `error`: what its failure line says."""
         await self._whole(self._deny(reason, kind, fields))
 
     async def _whole(self, write: Coroutine[Any, Any, None]) -> None:
@@ -121,6 +124,7 @@ class Ledger:
         await asyncio.shield(task)
 
     async def _deny(self, reason: str, kind: str, fields: dict[str, Any]) -> None:
+        detail, error = fields.pop("detail", ""), fields.pop("error", None)
         # A pack can make up destinations without end; rows it cannot.
         if (kind, fields["host"]) not in self._refused and len(self._refused) >= self._limits.refused_destinations:
             fields["host"] = _MORE
@@ -130,12 +134,14 @@ class Ledger:
         async with self._lock:
             entry = self._entries.get(key)
             if entry is not None:
+                self.lines.add(entry.row, reason, detail, error)
                 entry.count += 1
                 entry.unwritten += 1
                 self._last_denied = entry
                 self._flush_soon()
                 return
             entry = Entry(row)
+            self.lines.add(row, reason, detail, error)
             # Remembered for the caller's answer even when the database is away.
             self._last_denied = entry
             with contextlib.suppress(NotRecorded):
@@ -177,6 +183,7 @@ class Ledger:
         if self._flusher is not None:
             await self._flusher
         await self._flush()
+        await self.lines.write(self._context, self.place.workspace_id, self._limits.record_seconds)
         last = self._withheld or (self._last_denied.row if self._last_denied else None)
         return {
             "egress": [

@@ -201,6 +201,7 @@ class PlatformDoor:
                 )
         except OSError as error:
             reason = "upstream_timeout" if isinstance(error, TimeoutError) else "upstream_unreachable"
+            call.ledger.lines.add(entry.row, reason, "", error)
             writer.write(ipc.frame(_answer(reason, type(error).__name__, **found)))
             await writer.drain()
             return reason
@@ -349,7 +350,7 @@ class PlatformDoor:
     async def _refused(self, call: Call, stop: Stop, kind: str = "http") -> dict[str, Any]:
         await call.ledger.deny(
             kind=kind, reason=stop.reason, host=call.host, port=call.port, rule=stop.rule, method=call.method, path=None,
-            decision_id=call.decision_id,
+            decision_id=call.decision_id, detail=stop.detail, error=stop,
         )  # fmt: skip
         told = await call.ledger.close()
         found = told["denied"] or {}
@@ -367,8 +368,10 @@ class PlatformDoor:
                 await sent.run(target, call.host, request, content)
         except TimeoutError:
             reason, detail = "upstream_timeout", f"no whole answer within {seconds:.0f} s"
+            call.ledger.lines.add(entry.row, reason, detail)
         except Stop as stop:
             reason, detail = stop.reason, stop.detail
+            call.ledger.lines.add(entry.row, reason, detail, stop)
         duration = round((time.perf_counter() - started) * 1000, 3)
         failpoints.hit("broker.egress.after_answer")
         await call.ledger.finish(

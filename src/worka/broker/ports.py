@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from worka.kernel.airgap import AirGap
 from worka.kernel.context import Context, Principal
 from worka.kernel.errors import Denied, NotFound
 
@@ -41,6 +43,19 @@ class Resolver(Protocol):
     async def resolve(self, host: str) -> tuple[str, ...]:
         """Every address of `host`, IPv4 first. Empty when it has none; raises OSError when it could not be asked."""
         ...
+
+
+class Listed:
+    """A resolver that asks only for what the air gap lists, whoever wants to know: the question would leave too."""
+
+    def __init__(self, resolver: Resolver, gap: AirGap) -> None:
+        self.resolver, self.gap = resolver, gap
+
+    async def resolve(self, host: str) -> tuple[str, ...]:
+        """As the protocol says; OSError for a name that is not listed."""
+        if not self.gap.asks(host):
+            raise PermissionError(errno.EPERM, f"air-gapped: {host} is not listed, so it is not asked for")
+        return await self.resolver.resolve(host)
 
 
 class MakeContext(Protocol):

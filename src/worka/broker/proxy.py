@@ -52,7 +52,7 @@ class Proxy:
                 reader, writer = await self._open(sock, local, tls=port == 443)
             except (OSError, ssl.SSLError, TimeoutError) as error:
                 if stop is None and active is not None:
-                    await active.ledger.deny(reason="tls_handshake_failed", host=name, port=port)
+                    await active.ledger.deny(reason="tls_handshake_failed", host=name, port=port, error=error)
                 log.info("TLS with the pack failed: %s", type(error).__name__)
                 return
             down = Downstream(reader, writer)
@@ -116,12 +116,14 @@ class Proxy:
                 head = http1.read_head(request, intended=name, port=port, sni=sni)
                 await self._exchange(down, active, head, name, port)
             except h11.RemoteProtocolError as error:
-                await active.ledger.deny(reason="malformed_request", host=name, port=port)
+                await active.ledger.deny(reason="malformed_request", host=name, port=port, error=error)
                 await down.refuse(Stop("malformed_request", str(error)), f"{name}:{port}", self.limits.idle_seconds)
                 return
             except http1.Refused as refused:
                 method = bytes(request.method).decode("ascii", "replace")[:20]
-                await active.ledger.deny(reason=refused.reason, host=name, port=port, method=method)
+                await active.ledger.deny(
+                    reason=refused.reason, host=name, port=port, method=method, detail=refused.detail
+                )
                 stop = Stop(refused.reason, refused.detail)
                 await down.refuse(stop, f"{name}:{port}", self.limits.idle_seconds)
                 return
@@ -149,8 +151,9 @@ class Proxy:
             request = self._outgoing(head, name, port, bound, injection, active)
         except Stop as stop:
             await active.ledger.deny(
-                reason=stop.reason, host=name, port=port, rule=stop.rule, method=head.method, path=head.path
-            )
+                reason=stop.reason, host=name, port=port, rule=stop.rule, method=head.method, path=head.path,
+                detail=stop.detail, error=stop,
+            )  # fmt: skip
             raise
         try:
             entry = await active.ledger.allow(

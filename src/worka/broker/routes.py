@@ -7,7 +7,7 @@ from typing import Any, Literal
 from fastapi import Depends, Query, status
 
 from worka.broker import service
-from worka.broker.schema import EgressPage, NetworkException, NetworkExceptions, NewNetworkException
+from worka.broker.schema import EgressLog, EgressPage, NetworkException, NetworkExceptions, NewNetworkException
 from worka.kernel.context import Context
 from worka.kernel.http import Page, context, routes
 
@@ -51,3 +51,9 @@ async def egress(
     """What packs of the workspace sent out or tried to, newest first."""
     rows = await service.list_egress(ctx, page.id, page.limit + 1, verdict=verdict, invocation_id=invocation_id)
     return page.answer(rows, "id")
+
+
+@router.get("/v1/egress/{egress_id}/log", response_model=EgressLog)
+async def egress_log(egress_id: str, ctx: Context = Depends(context)) -> dict[str, Any]:
+    """The raw failure lines behind an egress row: what the socket, TLS or the parser said, redacted."""
+    return await service.egress_log(ctx, egress_id)

@@ -86,3 +86,23 @@ class EgressPage(BaseModel):
 
     items: list[Egress]
     next: str | None
+
+
+class FailureLine(BaseModel):
+    """One failure as it was met, redacted."""
+
+    egress_id: str
+    at: datetime
+    reason: str
+    text: str
+
+
+class EgressLog(BaseModel):
+    """The failure lines of one row, in order; the first ten of it."""
+
+    egress_id: str
+    invocation_id: str | None
+    host: str
+    port: int
+    reason: str
+    items: list[FailureLine]

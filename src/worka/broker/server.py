@@ -22,7 +22,7 @@ from worka.broker.bindings import Connection
 from worka.broker.errors import InvocationActive, InvocationForeign, RulesUnreadable, SessionUnknown
 from worka.broker.exchange import Outside
 from worka.broker.platform import MailRoute, PlatformDoor, PlatformLimits
-from worka.broker.ports import Limits, MakeContext, Resolver, Treasury
+from worka.broker.ports import Limits, Listed, MakeContext, Resolver, Treasury
 from worka.broker.proxy import Proxy
 from worka.broker.rules import Rule, RuleProblem, parse_rules
 from worka.broker.session import NetworkException, Session
@@ -31,6 +31,7 @@ from worka.governance import kills
 from worka.governance import store as governance_rows
 from worka.governance.errors import Killed
 from worka.kernel import ipc, telemetry
+from worka.kernel.airgap import OPEN, AirGap
 from worka.kernel.context import Principal
 from worka.kernel.db import Connection as DatabaseConnection
 from worka.kernel.errors import BadRequest, Conflict, NotFound, Problem
@@ -92,12 +93,14 @@ class Broker:
         limits: Limits | None = None,
         platform_limits: PlatformLimits | None = None,
         mail: MailRoute | None = None,
+        gap: AirGap = OPEN,
     ) -> None:
         self.paths = paths
         self.sessions: dict[str, Session] = {}
         self.limits = limits or Limits()
         self._make_context = make_context
-        self._outside = Outside(resolver or SystemResolver(), Dialer(), treasury)
+        self._resolver = resolver or SystemResolver()
+        self._outside = Outside(Listed(self._resolver, gap), Dialer(), treasury, gap)
         self._platform = PlatformDoor(self._outside, make_context, self.limits, platform_limits, mail)
         self._control: asyncio.Server | None = None
         self._tunnels: asyncio.Server | None = None
@@ -139,8 +142,8 @@ class Broker:
             self._net.close()
         for session_id in list(self.sessions):
             await self.close_session(session_id=session_id)
-        if isinstance(self._outside.resolver, SystemResolver):
-            self._outside.resolver.close()
+        if isinstance(self._resolver, SystemResolver):
+            self._resolver.close()
 
     async def _call(self, op: str, args: dict[str, Any], traceparent: str | None) -> Any:
         ops = {
@@ -195,7 +198,7 @@ class Broker:
 
     async def open_probe(self, *, session_id: str) -> dict[str, Any]:
         """{token, resolver}: a session of nobody's, in which nothing is ever called, so that all of it is refused: for a
-        check of the way from a sandbox to here. `resolver`: whether this machine's answered in time."""
+        check of the way from a sandbox to here. `resolver`: whether this machine's answered in time, null where it is not asked."""
         if not _SESSION_ID.match(session_id) or session_id in self.sessions:
             raise BadRequest("A session id is letters, digits, - and _, and new.")
         session = Session(
@@ -211,13 +214,18 @@ class Broker:
         )
         self.sessions[session_id] = session
         _keep(session.tasks, asyncio.create_task(self._forget(session_id)))
+        return {"token": session.token, "resolver": await self._resolver_answers()}
+
+    async def _resolver_answers(self) -> bool | None:
+        """None where it may not be asked: of an air-gapped deployment not even a name leaves that is not listed."""
+        if self._outside.gap.on:
+            return None
         try:
             async with asyncio.timeout(2):
                 await self._outside.resolver.resolve("worka.test")
-            answers = True
         except (OSError, TimeoutError):
-            answers = False
-        return {"token": session.token, "resolver": answers}
+            return False
+        return True
 
     async def _forget(self, session_id: str) -> None:
         """Whoever probes may die; what it opened must not stay."""
@@ -519,7 +527,8 @@ async def run(
 ) -> None:
     """The role's main coroutine: serves until `stop` is set."""
     mail = MailRoute.of(settings.mail)
-    broker = Broker(Paths(settings.home), make_context=make_context, treasury=treasury, mail=mail)
+    gap = settings.network.gap
+    broker = Broker(Paths(settings.home), make_context=make_context, treasury=treasury, mail=mail, gap=gap)
     await broker.start()
     if ready is not None:
         ready.set()

@@ -12,6 +12,7 @@ from worka.broker.addresses import HostProblem, normalise_host
 from worka.broker.errors import ExceptionExists, ExceptionInvalid, ExceptionUnknown
 from worka.broker.schema import NewNetworkException
 from worka.kernel.context import Context, Resource
+from worka.kernel.errors import NotFound
 from worka.kernel.ids import new_id
 
 _PEM = re.compile(r"\s*(?:-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+\Z")
@@ -80,6 +81,28 @@ async def list_egress(
     await ctx.require(actions.EGRESS_VIEW, Resource("workspace", workspace_id, workspace_id))
     async with ctx.transaction() as conn:
         return await store.egress_page(conn, workspace_id, after, limit, verdict, invocation_id)
+
+
+async def egress_log(ctx: Context, egress_id: str) -> dict[str, Any]:
+    """{egress_id, invocation_id, host, port, reason, items}: the raw failure lines behind one row. Raises NotFound, Denied."""
+    async with ctx.transaction() as conn:
+        row = await store.egress(conn, egress_id)
+        if row is None:
+            raise NotFound("There is no such egress row.")
+        place = Resource("workspace", row["workspace_id"], row["workspace_id"])
+        if (await ctx.decide(actions.EGRESS_VIEW, place)).verdict == "deny":
+            raise NotFound("There is no such egress row.")
+        await ctx.require(actions.EGRESS_LOG_VIEW, place)
+        lines = await store.lines_of(conn, egress_id)
+    shown = {key: row[key] for key in ("invocation_id", "host", "port", "reason")}
+    return {"egress_id": row["id"], **shown, "items": lines}
+
+
+async def call_log(ctx: Context, workspace_id: str, invocation_id: str) -> list[dict[str, Any]]:
+    """The broker's failure lines of a call, in order; the caller has shown that there is such a call. Raises Denied."""
+    async with ctx.transaction() as conn:
+        await ctx.require(actions.EGRESS_LOG_VIEW, Resource("workspace", workspace_id, workspace_id))
+        return await store.lines_of_call(conn, invocation_id)
 
 
 def _name(raw: str) -> str:

@@ -3,7 +3,7 @@
 # ruff: noqa: S608 - what is put together below is a constant list of columns
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worka.kernel.db import Connection
@@ -192,3 +192,34 @@ async def end_platform_rules(conn: Connection, purpose: str, subject_id: str) ->
         (purpose, subject_id),
     )
     return cursor.rowcount
+
+
+# raw lines -----------------------------------------------------------------------------------------------------------
+async def add_lines(conn: Connection, tenant_id: str, workspace_id: str, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Writes the failure lines of a call. A line of a row that was never written goes nowhere."""
+    async with conn.cursor() as cursor:
+        await cursor.executemany(
+            "insert into worka.egress_line (tenant_id, workspace_id, egress_id, at, reason, text)"
+            " select %(tenant_id)s, %(workspace_id)s, e.id, %(at)s, %(reason)s, %(text)s from worka.egress e"
+            " where e.id = %(egress_id)s and e.workspace_id = %(workspace_id)s",
+            [{**line, "tenant_id": tenant_id, "workspace_id": workspace_id} for line in lines],
+        )
+
+
+async def lines_of(conn: Connection, egress_id: str) -> list[Row]:
+    """The failure lines of one row, in order."""
+    cursor = await conn.execute(
+        "select egress_id, at, reason, text from worka.egress_line where egress_id = %s order by id", (egress_id,)
+    )
+    return await cursor.fetchall()
+
+
+async def lines_of_call(conn: Connection, invocation_id: str) -> list[Row]:
+    """The failure lines of one call, in order, each with its row's place."""
+    cursor = await conn.execute(
+        "select l.egress_id, l.at, l.reason, l.text, e.host, e.port from worka.egress e"
+        " join worka.egress_line l on l.tenant_id = e.tenant_id and l.egress_id = e.id"
+        " where e.invocation_id = %s order by l.id",
+        (invocation_id,),
+    )
+    return await cursor.fetchall()

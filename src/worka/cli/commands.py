@@ -23,9 +23,11 @@ from worka.cli import (
     kills,
     lifecycle,
     limits,
+    logs,
     members,
     moving,
     myself,
+    network,
     notifications,
     output,
     packs,
@@ -69,10 +71,13 @@ app.add_typer(treasury.treasury, name="treasury")
 app.add_typer(notifications.mail, name="mail")
 app.add_typer(notifications.webhook, name="webhook")
 app.add_typer(database.database, name="database")
+app.add_typer(network.network, name="network")
 tool = group("tool", "Tools of the packs attached to the workspace.")
 invocation = group("invocation", "Invocations of tools.")
 view = group("view", "Views of the workspace.")
 audit = group("audit", "The audit ledger.")
+egress = group("egress", "What left this workspace, or tried to.")
+logs.onto(egress, invocation)
 config = group("config", "Settings of this machine.")
 
 
@@ -213,9 +218,16 @@ def why(subject: str) -> None:
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    egress: Annotated[
+        bool,
+        typer.Option(
+            "--egress", help="try every vector of the hostile egress suite too, on a Worka of its own (a minute)"
+        ),
+    ] = False,
+) -> None:
     """Check the parts of this instance, and name the remedy of what is broken."""
-    from worka.cli.doctor import examine
+    from worka.cli.doctor import examine, hostile
     from worka.cli.doctor.check import Check
     from worka.kernel import settings
 
@@ -224,6 +236,8 @@ def doctor() -> None:
     except SystemExit as unreadable:
         remedy = "Correct this setting; docs/reference/settings.md lists them all."
         found = [Check("settings", "failed", str(unreadable), remedy).as_dict()]
+    if egress:
+        found += [check.as_dict() for check in hostile.egress_suite_checks()]
     if not show({"items": found}):
         for check in found:
             mark = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "failed": "[red]✗[/]"}[check["state"]]

@@ -13,6 +13,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
+from worka.kernel import airgap
+from worka.kernel.airgap import AirGap
+
 
 def _words(value: Any) -> Any:
     """A list may be written as words with commas between them, as the environment needs it."""
@@ -215,6 +218,31 @@ class MailSettings(_Group):
 _MAILBOX = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+\Z")
 
 
+class NetworkSettings(_Group):
+    """What this deployment may dial at all."""
+
+    air_gapped: bool = Field(
+        False,
+        description="dial nothing outside but network.allowed: holds for packs, the platform's own calls and builds."
+        " `worka network needed` shows first what the last day would have needed",
+    )
+    allowed: Words = Field(
+        (),
+        description="the only destinations of an air-gapped deployment, comma-separated: `name:port`, `address:port`,"
+        " `network/bits:port`; `*` for any port",
+    )
+
+    @model_validator(mode="after")
+    def _readable(self) -> NetworkSettings:
+        airgap.parse(self.allowed)
+        return self
+
+    @property
+    def gap(self) -> AirGap:
+        """As it is asked."""
+        return AirGap(self.air_gapped, airgap.parse(self.allowed))
+
+
 class Settings(_Group):
     """Everything an operator can set."""
 
@@ -228,6 +256,7 @@ class Settings(_Group):
     disk: DiskSettings = Field(default_factory=lambda: DiskSettings())
     treasury: TreasurySettings = Field(default_factory=lambda: TreasurySettings())
     mail: MailSettings = Field(default_factory=lambda: MailSettings())
+    network: NetworkSettings = Field(default_factory=lambda: NetworkSettings())
 
 
 def mount_roots(packs: PackSettings, home: Path) -> list[Path]:

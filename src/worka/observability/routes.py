@@ -10,8 +10,8 @@ from worka.kernel.clock import now
 from worka.kernel.context import Context
 from worka.kernel.explanation import Explanation
 from worka.kernel.http import CommitPage, Items, Moment, context, gives, routes
-from worka.observability import chain, explain, rules, service
-from worka.observability.schema import Attention, Chain, Committed
+from worka.observability import chain, explain, network, rules, service
+from worka.observability.schema import Attention, Chain, Committed, NetworkNeeded
 
 router = routes(tags=["observability"])
 Ctx = Annotated[Context, Depends(context)]
@@ -65,3 +65,15 @@ async def get_why(workspace_id: str, thing_id: str, ctx: Ctx) -> Explanation:
 async def get_why_by_id(thing_id: str, ctx: Ctx) -> Explanation:
     """Why this thing is as it is, by its id alone."""
     return await explain.why(ctx, thing_id)
+
+
+@router.get("/v1/deployment/network", **gives(NetworkNeeded))
+async def get_network_needed(
+    ctx: Ctx,
+    since: Moment = "24h",
+    allowed: Annotated[list[Annotated[str, Query(max_length=300)]] | None, Query(max_length=200)] = None,
+) -> dict[str, Any]:
+    """Where the deployment dialled since then, and what an air gap with this list would refuse (operators only). `allowed`: a list
+    that is only tried, in the place of the setting's. Nothing is changed."""
+    at = now()
+    return await network.needed(ctx, rules.since(since, at) or at, allowed)

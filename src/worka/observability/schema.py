@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -77,3 +77,37 @@ class Chain(Answer):
     complete: bool
     missing: list[Any]
     links: list[dict[str, Any]]
+
+
+class Destination(Answer):
+    """Where requests went, and whether the list would let them; `item` is what to add to it."""
+
+    host: str
+    port: int
+    address: str | None
+    kind: Literal["packs", "platform"]
+    tenants: int
+    requests: int
+    last_at: datetime
+    permitted: bool
+    item: str
+
+
+class ConfiguredDestination(Answer):
+    """What the settings name."""
+
+    what: str
+    host: str
+    port: int
+    permitted: bool
+
+
+class NetworkNeeded(Answer):
+    """What the deployment dialled and names, against its air gap or a list that is only tried."""
+
+    air_gapped: bool
+    allowed: list[str]
+    since: datetime
+    items: list[Destination]
+    configured: list[ConfiguredDestination]
+    complete: bool

@@ -421,3 +421,13 @@ async def secrets_ending(conn: Connection) -> list[Row]:
 async def authorities(conn: Connection) -> list[Row]:
     """The authorities of live network exceptions, over all tenants: {name, port, ca_pem}, which are public."""
     return await (await conn.execute("select name, port, ca_pem from worka.authorities_in_use()")).fetchall()
+
+
+async def destinations_since(conn: Connection, since: datetime, most: int) -> list[Row]:
+    """Where requests went since then, over all tenants and the most used first: {host, port, address (of a network exception),
+    platform, tenants (how many), requests, last_at}; nothing of whose they are."""
+    cursor = await conn.execute(
+        "select host, port, address, platform, tenants, requests, last_at from worka.destinations_since(%s, %s)",
+        (since, most),
+    )
+    return await cursor.fetchall()

@@ -248,3 +248,27 @@ class Invocation(ListedInvocation):
     result_digest: str | None
     egress: list[EgressOfCall]
     result: dict[str, Any] | None
+
+
+class BrokerLine(Answer):
+    """One failure of the broker as it was met, redacted."""
+
+    egress_id: str
+    at: datetime
+    reason: str
+    text: str
+    host: str
+    port: int
+
+
+class InvocationLog(Answer):
+    """What the sandbox, the pack and the broker said of a call, redacted."""
+
+    invocation_id: str
+    state: str
+    reason: str | None
+    message: str | None
+    isolation: dict[str, Any]
+    stderr_tail: str
+    stray_stdout: str | None
+    broker: list[BrokerLine]

@@ -169,6 +169,12 @@ async def get_invocation(invocation_id: str, ctx: Caller) -> dict[str, Any]:
     return {**schema.invocation(row), "egress": egress, "result": result}
 
 
+@router.get("/invocations/{invocation_id}/log", **gives(answers.InvocationLog))
+async def get_invocation_log(invocation_id: str, ctx: Caller) -> dict[str, Any]:
+    """What the sandbox, the pack and the broker said of the call, as they said it, redacted."""
+    return await reading.log(ctx, invocation_id)
+
+
 @router.get("/invocations/{invocation_id}/why")
 async def why_invocation(invocation_id: str, ctx: Caller) -> Explanation:
     """The road of the call, with the failing leg open."""

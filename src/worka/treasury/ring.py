@@ -156,7 +156,7 @@ def key_service(settings: Settings) -> KeyService | None:
         return None
     from worka.treasury.adapters.transit import Transit
 
-    return Transit(settings.treasury)
+    return Transit(settings.treasury, settings.network.gap)
 
 
 def ensure_keys(settings: Settings) -> MasterKey:

@@ -115,6 +115,7 @@ async def shell(ctx: Context) -> Row:
         "role": here["role"] if here else "",
         "open_approvals": waiting,
         "mine": oldest,
+        "air_gapped": ctx.settings is not None and ctx.settings.network.air_gapped,
     }
 
 

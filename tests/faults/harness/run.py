@@ -26,6 +26,7 @@ from tests.faults.harness.disk import DiskFull
 from tests.faults.harness.judge import Verdict, judge
 from tests.faults.harness.killing import ServerKill, WorkerKill
 from tests.faults.harness.load import Load
+from tests.faults.harness.outward import BrokerKill, Drips, LeaseDatabase, ProviderDown
 from tests.faults.harness.packing import Crashing, DiskFill, ForkBomb, Hung, LogFlood, OutOfMemory
 from tests.faults.harness.publishing import PublicationKill, RegistryFaults
 from tests.faults.harness.rows import Hit, Row
@@ -55,6 +56,10 @@ ROWS: dict[str, type[Row]] = {
         Clock,
         AuditUnwritable,
         TwoClaims,
+        BrokerKill,
+        Drips,
+        ProviderDown,
+        LeaseDatabase,
     )
 }
 STORM = PostgresStorm

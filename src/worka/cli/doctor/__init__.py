@@ -32,6 +32,7 @@ EXAMINATIONS: tuple[Examination, ...] = (
     running.memory,
     running.versions,
     running.egress,
+    running.network,
     running.mail,
 )
 

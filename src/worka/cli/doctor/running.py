@@ -18,6 +18,7 @@ from worka.cli.doctor.check import Check, Patient
 from worka.kernel import ids, ipc, reasons
 from worka.kernel.errors import Problem
 from worka.notifications.adapters import smtp
+from worka.observability import network as outward
 from worka.packs.sandbox import trial
 from worka.workers.wiring import build_id
 
@@ -211,7 +212,7 @@ def egress(patient: Patient) -> Iterator[Check]:
             "egress", "failed", f"a sandbox without a call got through: {walked.leaked}",
             "Stop `worka up` and report this: the broker must refuse it.",
         )  # fmt: skip
-    elif not opened["resolver"]:
+    elif opened["resolver"] is False:
         yield Check(
             "egress", "warning", "the broker refuses as it should, but this machine's resolver does not answer:"
             " packs reach only what stands under a network exception",
@@ -250,3 +251,30 @@ def mail(patient: Patient) -> Iterator[Check]:
         )  # fmt: skip
     else:
         yield Check("mail", "ok", f"{place} answers over {route.security} in {found.duration_ms or 0:.0f} ms")
+
+
+def network(patient: Patient) -> Iterator[Check]:
+    """Whether the deployment is air-gapped, and whether what its own settings name is on the list."""
+    set_ = patient.settings.network
+    if not set_.air_gapped:
+        yield Check("network", "ok", "not air-gapped: packs and the platform reach what their rules declare")
+        return
+    gap = set_.gap
+    listed = ", ".join(str(item) for item in gap.allowed) or "nothing"
+    refused = [
+        f"{one.what} {one.host}:{one.port}"
+        for one in outward.configured(patient.settings, os.environ)
+        if not gap.place(one.host, one.port)
+    ]
+    if refused:
+        yield Check(
+            "network", "warning", f"air-gapped ({listed}), and the settings name what it refuses: {'; '.join(refused)}",
+            "Add them to WORKA_NETWORK__ALLOWED, or take them out of the settings; then restart `worka up`.",
+        )  # fmt: skip
+    elif found := outward.proxies(os.environ):
+        yield Check(
+            "network", "warning", f"air-gapped ({listed}); builds do not use {', '.join(found)}: they dial the list themselves",
+            "Nothing, if the package index is reached without that proxy.",
+        )  # fmt: skip
+    else:
+        yield Check("network", "ok", f"air-gapped: nothing outside is dialled but {listed}")

@@ -25,8 +25,11 @@ from typing import Any, TypeVar
 
 from packaging.utils import canonicalize_name
 
+from worka.kernel import airgap
+from worka.kernel.airgap import OPEN, AirGap
 from worka.kernel.redact import text as redact_text
 from worka.packs.runtime import digest, npm, record
+from worka.packs.runtime.adapters import gate
 from worka.packs.runtime.budget import Budget, Exceeded, sweep
 from worka.packs.runtime.errors import (
     BuildFailed,
@@ -161,8 +164,11 @@ def _world_reachable(path: Path) -> bool:
 class Builder:
     """Builds into `home/envs`; two builds of the same contents are one."""
 
-    def __init__(self, home: Path, env: Mapping[str, str] | None = None, budget: Budget | None = None) -> None:
+    def __init__(
+        self, home: Path, env: Mapping[str, str] | None = None, budget: Budget | None = None, gap: AirGap = OPEN
+    ) -> None:
         self.home = home
+        self.gap = gap
         self.budget = budget or Budget()
         # One at a time: what an installer has put into the cache that all share is then its own, to be weighed and swept.
         self._installing = asyncio.Lock()
@@ -339,14 +345,43 @@ class Builder:
         watched: Path | None = None,
         environment: dict[str, str] | None = None,
     ) -> str:
+        told = environment or self.tool_environment()
+        # What is watched is an installer: the only thing here that asks the outside for anything.
+        async with gate.opened(self.gap if watched is not None else OPEN) as door:
+            if door is None:
+                return await self._ended(command, told, may_fail=may_fail, watched=watched)
+            serving = asyncio.create_task(door.serve())
+            try:
+                return await self._ended(command, door.environment(told), watched=watched, door=door)
+            except BuildFailed as failed:
+                if not door.refused:
+                    raise
+                named = ", ".join(dict.fromkeys(door.refused))
+                words = f"This deployment is air-gapped, and the installer asked for {named}: not on its list."
+                raise BuildFailed(words, code=airgap.REASON, remedy=airgap.REMEDY) from failed
+            finally:
+                serving.cancel()
+                await asyncio.gather(serving, return_exceptions=True)
+
+    async def _ended(
+        self,
+        command: list[str],
+        environment: dict[str, str],
+        *,
+        may_fail: bool = False,
+        watched: Path | None = None,
+        door: gate.Gate | None = None,
+    ) -> str:
         process = await asyncio.create_subprocess_exec(
+            *(door.prefix if door else ()),
             *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=environment or self.tool_environment(),
+            env=environment,
             cwd="/",
             start_new_session=True,
+            pass_fds=gate.inherited(door),
         )
         try:
             async with asyncio.timeout(_UV_SECONDS):

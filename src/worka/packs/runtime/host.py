@@ -20,6 +20,7 @@ from typing import Any
 import uvloop
 
 from worka.kernel import ipc, memory, settings, telemetry
+from worka.kernel.airgap import OPEN, AirGap
 from worka.kernel.errors import BadRequest, Problem
 from worka.kernel.paths import Paths
 from worka.kernel.settings import PackSettings
@@ -41,10 +42,10 @@ _PROBE_SECONDS = 60.0
 class Host:
     """All packs of one home."""
 
-    def __init__(self, paths: Paths, config: PackSettings) -> None:
+    def __init__(self, paths: Paths, config: PackSettings, gap: AirGap = OPEN) -> None:
         self.paths = paths
         self.folders = {str(paths.envs), os.path.realpath(paths.envs)}
-        self.builder = Builder(paths.home)
+        self.builder = Builder(paths.home, gap=gap)
         self.pins = Pins(paths.envs / "pins")
         self.isolation = config.isolation
         self.runtime = config.runtime
@@ -331,12 +332,12 @@ class Host:
         return {"sessions": self.pool.describe(), "calls": self.pool.calls, "isolation": isolation}
 
 
-async def serve(home: Path, config: PackSettings, stop: asyncio.Event) -> None:
+async def serve(home: Path, config: PackSettings, stop: asyncio.Event, gap: AirGap = OPEN) -> None:
     """Serves `home/run/host.sock` until `stop` is set."""
     paths = Paths(home)
     for folder in (paths.run, paths.envs):
         folder.mkdir(parents=True, exist_ok=True)
-    host = Host(paths, config)
+    host = Host(paths, config, gap)
     # A build or a trial that nobody waits for any more takes nobody's turn; a call goes on, and its record says how it ended.
     server = await ipc.serve_unix(paths.host_socket, host.handle, given_up=frozenset({"build", "probe"}))
     try:
@@ -353,7 +354,7 @@ async def _main() -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await serve(loaded.home, loaded.packs, stop)
+    await serve(loaded.home, loaded.packs, stop, loaded.network.gap)
 
 
 def main() -> int:

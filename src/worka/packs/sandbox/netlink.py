@@ -26,11 +26,10 @@ def loopback_up() -> None:
         fcntl.ioctl(probe, _SIOCSIFFLAGS, struct.pack("16sH14s", b"lo", _IFF_UP_LOOPBACK_RUNNING, b""))
 
 
-def every_address_local() -> None:
-    """Routes 0.0.0.0/0 to `lo` as local, so that any address can be listened on. Raises OSError."""
-    route = struct.pack(
-        "=BBBBBBBBI", socket.AF_INET, 0, 0, 0, _TABLE_LOCAL, _PROTOCOL_BOOT, _SCOPE_HOST, _TYPE_LOCAL, 0
-    )
+def every_address_local(family: int = socket.AF_INET) -> None:
+    """Routes every address of the family to `lo` as local, so that any can be listened on. Raises OSError."""
+    scope = _SCOPE_HOST if family == socket.AF_INET else 0
+    route = struct.pack("=BBBBBBBBI", family, 0, 0, 0, _TABLE_LOCAL, _PROTOCOL_BOOT, scope, _TYPE_LOCAL, 0)
     attribute = struct.pack("=HHi", 8, _RTA_OIF, socket.if_nametoindex("lo"))
     body = route + attribute
     header = struct.pack("=IHHII", 16 + len(body), _RTM_NEWROUTE, _REQUEST_ACK_CREATE_EXCL, 1, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from worka.broker import service as outside
 from worka.kernel.clock import now
 from worka.kernel.context import Context, Resource
 from worka.packs import actions, store
@@ -63,3 +64,12 @@ async def invocation(ctx: Context, invocation_id: str) -> Row:
         if decision.verdict != "deny":
             return row
     raise InvocationNotFound(f"There is no invocation {invocation_id}.")
+
+
+async def log(ctx: Context, invocation_id: str) -> Row:
+    """{invocation_id, state, reason, message, isolation, stderr_tail, stray_stdout, broker}: the raw words of a call. Raises
+    InvocationNotFound, Denied."""
+    row = await invocation(ctx, invocation_id)
+    lines = await outside.call_log(ctx, row["workspace_id"], invocation_id)
+    kept = ("state", "reason", "message", "isolation", "stderr_tail", "stray_stdout")
+    return {"invocation_id": invocation_id, **{key: row[key] for key in kept}, "broker": lines}

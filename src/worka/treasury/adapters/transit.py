@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from worka.kernel.airgap import OPEN, REASON, REMEDY, AirGap
 from worka.kernel.settings import TreasurySettings
 from worka.treasury.errors import MasterKeyUnreadable
 
@@ -21,7 +22,7 @@ SECONDS = 10.0
 class Transit:
     """`transit_url` (https, or http on this machine), `transit_token`, `transit_key`, `transit_mount`."""
 
-    def __init__(self, settings: TreasurySettings) -> None:
+    def __init__(self, settings: TreasurySettings, gap: AirGap = OPEN) -> None:
         url = httpx.URL(settings.transit_url)
         if url.scheme != "https" and url.host not in ("127.0.0.1", "::1", "localhost"):
             raise MasterKeyUnreadable("treasury.transit_url has to be https: the answer holds the master key.")
@@ -29,6 +30,11 @@ class Transit:
             raise MasterKeyUnreadable("treasury.transit_key and transit_mount are plain names.")
         if settings.transit_token is None:
             raise MasterKeyUnreadable("treasury.transit_token is not set.")
+        if not gap.place(url.host, url.port or (443 if url.scheme == "https" else 80)):
+            raise MasterKeyUnreadable(
+                f"This deployment is air-gapped, and the key service at {url.host} is not on its list.",
+                code=REASON, remedy=REMEDY,
+            )  # fmt: skip
         self._url = f"{str(url).rstrip('/')}/v1/{settings.transit_mount}"
         self._key = settings.transit_key
         self._token = settings.transit_token
