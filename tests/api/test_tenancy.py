@@ -41,6 +41,7 @@ OF_THE_OPERATOR = {
     "POST /v1/deployment/policy-dry-runs", "POST /v1/deployment/limit-previews",
     "GET /v1/deployment/trust-roots", "POST /v1/deployment/trust-roots",
     "GET /v1/deployment/treasury", "POST /v1/deployment/treasury/seal", "POST /v1/deployment/treasury/rotate-master-key",
+    "GET /v1/deployment/network",
 }  # fmt: skip
 """Routes that an owner may not use at all (403)."""
 

@@ -79,7 +79,7 @@ class Chain(Answer):
     links: list[dict[str, Any]]
 
 
-class Destination(Answer):
+class UsedDestination(Answer):
     """Where requests went, and whether the list would let them; `item` is what to add to it."""
 
     host: str
@@ -108,6 +108,6 @@ class NetworkNeeded(Answer):
     air_gapped: bool
     allowed: list[str]
     since: datetime
-    items: list[Destination]
+    items: list[UsedDestination]
     configured: list[ConfiguredDestination]
     complete: bool
