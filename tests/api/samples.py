@@ -36,7 +36,8 @@ def parameters(w: Doors, path: str) -> dict[str, str]:
         "workspace_id": ids["workspace"],
         "approval_id": ids["approval"],
         "attachment_id": ids["attachment_notes"],
-        "connection_id": ids["connection"],
+        "connection_id": ids["consenting"] if path.endswith(("/authorize", "/renew")) else ids["connection"],
+        "client_id": ids["provider_client"],
         "decision_id": ids["decision"],
         "grant_id": ids["grant"],
         "invocation_id": ids["invocation"],
@@ -182,6 +183,13 @@ SAMPLES: dict[str, Sample] = {
         query=lambda w: {"since": "2h", "until": "2100-01-01T00:00:00Z", "lane": "access", "actor": w.ids["owner"]}
     ),
     f"GET {WS}/connections": Sample(query=lambda w: {"limit": "1"}),
+    f"GET {WS}/connection-needs": PLAIN,
+    f"GET {WS}/providers": PLAIN,
+    f"GET {WS}/provider-clients": PLAIN,
+    "GET /v1/deployment/provider-restriction": Sample(query=lambda w: {"tenant_id": w.ids["tenant"]}, who="operator"),
+    "PUT /v1/deployment/provider-restriction": Sample(
+        lambda w: {"tenant_id": w.ids["tenant"], "providers": None, "reason": "nothing is held back"}, who="operator"
+    ),
     f"GET {WS}/decisions": Sample(
         query=lambda w: {"verdict": "allow", "action": "task.create", "principal": w.ids["owner"], "limit": "1"}
     ),
@@ -242,6 +250,10 @@ SAMPLES: dict[str, Sample] = {
     f"GET {WS}/releases/{{release_id}}/recorded-calls": Sample(query=lambda w: {"days": 30}),
     "GET /v1/connections/{connection_id}": PLAIN,
     "GET /v1/connections/{connection_id}/why": PLAIN,
+    "GET /v1/connections/{connection_id}/reach": PLAIN,
+    "GET /v1/connections/{connection_id}/uses": PLAIN,
+    "POST /v1/connections/{connection_id}/authorize": Sample(lambda w: {"how": "code"}),
+    "POST /v1/connections/{connection_id}/renew": PLAIN,
     "GET /v1/decisions/{decision_id}": PLAIN,
     "GET /v1/decisions/{decision_id}/replay": PLAIN,
     "GET /v1/invocations/{invocation_id}": PLAIN,
@@ -304,6 +316,11 @@ SAMPLES: dict[str, Sample] = {
             "secret_id": w.ids["secret"], "metadata": {"k": "v"}, "why": "w",
         }
     ),
+    f"POST {WS}/provider-clients": Sample(
+        lambda w: {"provider": "zendesk", "client_id": unique(), "secret": "a-client-secret",
+                   "metadata": {"subdomain": unique()}}
+    ),
+    f"POST {WS}/consent-answers": Sample(lambda w: {"state": "nobody-wrote-this", "code": "c", "iss": "i", "error": ""}),
     f"POST {WS}/policy-checks": Sample(lambda w: {"kind": "governance", "text": "", "scope": "tenant"}),
     f"POST {WS}/policy-dry-runs": Sample(
         lambda w: {"kind": "governance", "text": "", "scope": "workspace", "role_of": w.ids["approver"], "role": "viewer"},
@@ -491,6 +508,8 @@ SAMPLES: dict[str, Sample] = {
     "DELETE /v1/network-exceptions/{exception_id}": PLAIN,
     "DELETE /v1/grants/{grant_id}": PLAIN,
     "POST /v1/secrets/{secret_id}/revoke": Sample(lambda w: {"why": "w"}),
+    "POST /v1/connections/{connection_id}/remove": Sample(lambda w: {"why": "w"}),
+    "DELETE /v1/provider-clients/{client_id}": PLAIN,
     "DELETE /v1/connections/{connection_id}": PLAIN,
     "POST /v1/releases/{release_id}/revoke": Sample(lambda w: {"reason": "r"}),
     "DELETE /v1/attachments/{attachment_id}": Sample(lambda w: {"reason": "r"}),

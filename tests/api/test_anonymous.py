@@ -25,7 +25,9 @@ OPEN = {
 }
 """All that somebody who is nobody may ask: health, where to ask, and how to become somebody. A route that is added here
 is a change of what the public reaches."""
-OPEN_PAGES = {"GET /sign-in", "POST /sign-in", "GET /docs/api", "GET /invitation", "POST /invitation"}
+OPEN_PAGES = {
+    "GET /sign-in", "POST /sign-in", "GET /docs/api", "GET /invitation", "POST /invitation", "GET /connections/callback",
+}  # fmt: skip
 
 
 def marks(doors: Doors) -> set[str]:

@@ -18,7 +18,7 @@ from worka.cli.client import Client
 
 pytestmark = pytest.mark.timeout(300)
 ROLES = ("owner", "admin", "member", "viewer", "approver")
-ANYBODY = {"/invitation", "/sign-in", "/sign-out", "/theme", "/w/{workspace_id}/me"}
+ANYBODY = {"/w/{workspace_id}/came-back", "/invitation", "/sign-in", "/sign-out", "/theme", "/w/{workspace_id}/me"}
 """Forms that are about oneself."""
 NEEDS: dict[str, tuple[str, ...]] = {
     "/w/{workspace_id}/governance/kill": ("kill.set",),
@@ -37,6 +37,13 @@ NEEDS: dict[str, tuple[str, ...]] = {
         "secret.revoke",
         "secret.destroy",
     ),
+    "/w/{workspace_id}/connections": (
+        "connection.create",
+        "connection.own",
+        "provider_client.register",
+        "provider_client.remove",
+    ),
+    "/w/{workspace_id}/connections/{connection_id}": ("connection.authorize", "connection.remove"),
     "/w/{workspace_id}/webhooks": ("webhook.create",),
     "/w/{workspace_id}/webhooks/{webhook_id}": (
         "webhook.change",

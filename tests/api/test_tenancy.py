@@ -40,6 +40,7 @@ OF_THE_OPERATOR = {
     "GET /v1/deployment/policies/{kind}/{version}", "POST /v1/deployment/policy-checks",
     "POST /v1/deployment/policy-dry-runs", "POST /v1/deployment/limit-previews",
     "GET /v1/deployment/trust-roots", "POST /v1/deployment/trust-roots",
+    "GET /v1/deployment/provider-restriction", "PUT /v1/deployment/provider-restriction",
     "GET /v1/deployment/treasury", "POST /v1/deployment/treasury/seal", "POST /v1/deployment/treasury/rotate-master-key",
     "GET /v1/deployment/network",
 }  # fmt: skip

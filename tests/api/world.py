@@ -144,6 +144,18 @@ def further(demo: Demo) -> dict[str, str]:
     # Of a pack that the rest does without: what is taken away leaves a receipt.
     owner.post(f"/v1/releases/{ids['release_fetch']}/revoke", {"reason": "not needed"})
     withdrawal = owner.get(owner.ws("/withdrawals"))["items"][0]["id"]
+    client = {"provider": "gitlab", "client_id": "worka", "secret": "a-client-secret-of-the-test"}
+    client_id = owner.post(owner.ws("/provider-clients"), client)["id"]
+    asked = {
+        "provider": "gitlab",
+        "name": "GitLab",
+        "kind": "oauth_code",
+        "access": "read",
+        "own": False,
+        "metadata": {},
+    }
+    consenting = owner.post(owner.ws("/connections"), asked)
+    demo.approve(consenting["approval_id"], "the test needs it")
     # Nothing of it is to be tried in the background while a test looks whether anything changed.
     owner.call("PATCH", f"/v1/webhooks/{hook['id']}", {"state": "paused"})
     where = {"name": "outside", "host": "nobody-answers.worka.test", "repository": "team/packs"}
@@ -155,6 +167,8 @@ def further(demo: Demo) -> dict[str, str]:
     owner.post(f"/v1/approvals/{reading['approval_id']}/withdraw")
     return ids | {
         "reading": reading["id"],
+        "provider_client": client_id,
+        "consenting": consenting["id"],
         "withdrawal": withdrawal,
         "destination": destination["id"],
         "publication": publication["id"],

@@ -11,7 +11,7 @@ from tests.treasury.support import HERE, VALUE, attachment, invocation, lease, s
 from tests.workspaces.world import World, decided_while_held, make
 from worka import connections
 from worka.approvals import service as approvals
-from worka.connections import errors, explain, service, store
+from worka.connections import ending, errors, explain, service, store
 from worka.kernel.context import Context
 from worka.kernel.errors import Conflict, Denied
 from worka.treasury import errors as treasury_errors
@@ -92,7 +92,7 @@ async def test_a_refused_connection_is_rejected_and_stays_so(world: World) -> No
     row = await service.get(world.ctx("owner"), made["id"])
     assert (row["state"], row["reason"]) == ("rejected", "connection_rejected")
     with pytest.raises(Conflict):
-        await service.remove(world.ctx("owner"), made["id"])
+        await ending.remove(world.ctx("owner"), made["id"])
 
 
 @pytest.mark.capability("CON-6")
@@ -137,7 +137,7 @@ async def test_to_another_workspace_there_is_no_connection(world: World, db: Any
         with pytest.raises(errors.ConnectionNotFound):
             await service.get(reader, made["id"])
         with pytest.raises(errors.ConnectionNotFound):
-            await service.remove(reader, made["id"])
+            await ending.remove(reader, made["id"])
         with pytest.raises(errors.ConnectionNotFound):
             await explain.explain(reader, made["id"])
     assert (await service.get(world.ctx("viewer"), made["id"]))["name"] == "Issue tracker"
@@ -166,8 +166,8 @@ async def test_removing_a_connection_revokes_its_grants(world: World) -> None:
     inv = await invocation(world, att)
     assert (await lease(world, made["id"], att, inv)).value == VALUE
     with pytest.raises(Denied):
-        await service.remove(world.ctx("member"), connection["id"])
-    told = await service.remove(owner, connection["id"])
+        await ending.remove(world.ctx("member"), connection["id"])
+    told = await ending.remove(owner, connection["id"])
     assert (told["state"], told["reason"], told["stopped"]) == ("revoked", "connection_removed", [att])
     with pytest.raises(treasury_errors.EndpointNotBound):
         await lease(world, made["id"], att, inv)
@@ -179,8 +179,8 @@ async def test_a_grant_that_another_connection_needs_stays(world: World) -> None
     made, att = await secret(world), await attachment(world)
     first, second = await active(world, made["id"]), await active(world, made["id"])
     await vault.grant(world.ctx("owner"), made["id"], att, HERE)
-    assert (await service.remove(world.ctx("owner"), first["id"]))["stopped"] == []
-    assert (await service.remove(world.ctx("owner"), second["id"]))["stopped"] == [att]
+    assert (await ending.remove(world.ctx("owner"), first["id"]))["stopped"] == []
+    assert (await ending.remove(world.ctx("owner"), second["id"]))["stopped"] == [att]
 
 
 @pytest.mark.parametrize("held", ["connection", "secret"])
@@ -197,7 +197,7 @@ async def test_consenting_and_removing_or_revoking_at_once_take_locks_in_one_ord
 
 async def test_a_request_that_is_removed_is_withdrawn(world: World) -> None:
     made = await connect(world)
-    assert (await service.remove(world.ctx("owner"), made["id"]))["state"] == "revoked"
+    assert (await ending.remove(world.ctx("owner"), made["id"]))["state"] == "revoked"
     (approval,) = await world.rows("approval")
     assert approval["state"] == "withdrawn"
 
@@ -251,7 +251,7 @@ async def test_metadata_are_no_place_for_credentials_or_documents(world: World, 
 
 async def test_every_change_of_a_connection_is_in_the_ledger(world: World) -> None:
     made = await active(world)
-    await service.remove(world.ctx("owner"), made["id"])
+    await ending.remove(world.ctx("owner"), made["id"])
     rows = [json.loads(row["body"]) for row in await world.rows("audit_entry", "true order by seq")]
     moves = {row["type"]: row for row in rows if row["type"].startswith("connection.")}
     assert set(moves) == {"connection.created", "connection.activated", "connection.revoked"}

@@ -11,12 +11,12 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from psycopg.types.json import Jsonb
 
 from tests.explanations import ways
 from tests.explanations.doors import Doors, credential
 from tests.packs.conftest import Packs
 from tests.packs.test_registration import lock, small
+from tests.workflows.connecting import connection_row, needs_connection
 from tests.workflows.test_tasks import LOG, PUBLISH
 from tests.workflows.world import World
 from worka.approvals import service as approvals
@@ -97,20 +97,25 @@ async def test_an_attachment_waits_for_an_approval_and_a_connection_at_once_and_
     assert (await explain.why(place.ctx(), attachment["id"])).state == "attached", "cleared, all of them"
 
 
-@pytest.mark.capability("XPL-4", part="a task's approval and the connection that it will need")
-async def test_a_task_that_waits_for_an_approval_says_that_its_connection_is_missing_too(world: World) -> None:
-    needs = [{"provider": "tracker", "access": "publish", "required": True, "inject": {"host": "tracker.worka.test"}}]
-    async with world.runtime.db.transaction(world.tenant_id) as conn:
-        await conn.execute(
-            "update worka.release set manifest = manifest || jsonb_build_object('connections', %s::jsonb)",
-            (Jsonb(needs),),
-        )
+@pytest.mark.capability("XPL-4", part="a task's connection, and then the approval of what is done with it")
+async def test_a_task_waits_for_its_connection_before_anybody_is_asked_and_for_the_approval_then(world: World) -> None:
+    await needs_connection(world)
     task_id = await ways.waiting(world)
     told = await explain.why(world.ctx(world.owner), task_id)
-    assert [wait.kind for wait in told.waiting_on] == ["approval", "connection"]
-    assert "tracker at tracker.worka.test:443" in told.headline
-    assert [wait.you_can for wait in told.waiting_on] == [False, True]
-    assert any(step.command.startswith("POST ") and step.allowed for step in told.next)
+    assert [(wait.kind, wait.you_can) for wait in told.waiting_on] == [("connection", True)]
+    assert "outside at api.worka.test:443" in told.headline
+    assert any(step.command.startswith("worka connection create outside") and step.allowed for step in told.next)
+    assert await world.rows("select id from worka.approval") == [], "nobody is asked about what would be superseded"
+    made = await connection_row(world)
+    ctx = world.runtime.platform_context(world.tenant_id)
+    async with ctx.transaction():
+        await ctx.publish("connection.activated", {"connection_id": made, "workspace_id": world.workspace_id})
+    for _ in range(200):
+        if (await world.task(task_id))["reason"] == "waiting_for_approval":
+            break
+        await asyncio.sleep(0.05)
+    told = await explain.why(world.ctx(world.owner), task_id)
+    assert [wait.kind for wait in told.waiting_on] == ["approval"]
 
 
 # capacity, retrying, stalled ----------------------------------------------------------------------------------------

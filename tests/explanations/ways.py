@@ -6,6 +6,7 @@ A way does what people, workers and crashes do, and returns the id of what is no
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import signal
 from collections.abc import Awaitable, Callable
@@ -19,10 +20,15 @@ from tests.connections.test_connections import connect, decide
 from tests.packs.conftest import Packs
 from tests.packs.test_registration import lock, small, tree
 from tests.treasury.support import secret
+from tests.workflows.connecting import connection_row, needs_connection
 from tests.workflows.test_tasks import LOG, PUBLISH, SHOW
 from tests.workflows.world import Row, World, ok
 from worka.approvals import bypass
 from worka.approvals import service as approvals
+from worka.broker import ways
+from worka.connections import clients, renewing, tokens
+from worka.connections import service as connecting
+from worka.connections.oauth import Tokens
 from worka.governance import service as governance
 from worka.kernel.clock import now
 from worka.kernel.ids import new_id
@@ -361,8 +367,6 @@ def stage(state: str, stages: int) -> None:
 
 async def registered(place: Packs, **changes: Any) -> Row:
     """A registration that was asked for, and of which no stage was taken."""
-    import base64
-
     files = {name: base64.b64encode(data).decode() for name, data in tree().items()}
     return await packs.register(place.ctx(), small(**changes), lock_text=lock(), files=files)
 
@@ -658,6 +662,132 @@ async def connection_broken(place: Packs) -> str:
     await decide(place.world, made["approval_id"])
     await vault.revoke(place.ctx(), kept["id"], "it leaked")
     return str(made["id"])
+
+
+# connections by OAuth: the provider is another test's, here it is said what it answered --------------------------------
+def provider_says(status: int, body: bytes) -> Any:
+    async def post(_args: Row) -> Row:
+        answer = base64.b64encode(body).decode()
+        return {"reason": "allowed", "detail": "", "status": status, "cut": False, "answer": answer}
+
+    return post
+
+
+async def nobody_reaches_it(_args: Row) -> Row:
+    return {"reason": "upstream_unreachable", "detail": "OSError", "status": None, "cut": False, "answer": ""}
+
+
+async def oauth_connection(place: Packs, provider: str = "gitlab", kind: str = "oauth_code") -> str:
+    """One that is allowed, and not consented to yet."""
+    place.world.subscribers.on("platform.way.wanted", ways.wanted)
+    where = place.world.workspace_id
+    await clients.register(place.ctx(), where, provider=provider, client_id="w", secret="its-secret", metadata={})
+    made = await connecting.create(
+        place.ctx(), where, provider=provider, name="Outside", access="read", metadata={}, why="", kind=kind
+    )
+    await decide(place.world, made["approval_id"])
+    return str(made["id"])
+
+
+async def with_tokens(place: Packs, seconds: int = 3600) -> str:
+    """One whose provider gave tokens."""
+    subject = await oauth_connection(place)
+    ctx = place.platform()
+    async with ctx.transaction():
+        row = await connecting.held(ctx, subject)
+        assert row is not None
+        found = Tokens("an-access-token", "a-refresh-token", seconds, None)
+        await tokens.keep(ctx, row, found, {}, {"kind": "flow", "id": "flow_of_the_test"})
+    return subject
+
+
+@on_packs("connection", "awaiting_consent", "waiting_for_consent")
+async def waiting_for_consent(place: Packs) -> str:
+    return await oauth_connection(place)
+
+
+@on_packs("connection", "awaiting_consent", "waiting_for_token")
+async def waiting_for_token(place: Packs) -> str:
+    return await oauth_connection(place, "linear", "oauth_client")
+
+
+@on_packs("connection", "awaiting_consent", "consent_failed")
+async def consent_failed(place: Packs) -> str:
+    subject = await oauth_connection(place, "linear", "oauth_client")
+    refused = provider_says(401, b'{"error":"invalid_client"}')
+    assert await renewing.renew(place.platform(), subject, refused) == "provider_refused"
+    return subject
+
+
+@on_packs("connection", "active", "refresh_failing")
+async def refresh_failing(place: Packs) -> str:
+    subject = await with_tokens(place)
+    assert await renewing.renew(place.platform(), subject, nobody_reaches_it, by_hand=True) == "provider_away"
+    return subject
+
+
+@on_packs("connection", "expired", "credential_expired")
+async def credential_expired(place: Packs) -> str:
+    subject = await with_tokens(place, 1)
+    await asyncio.sleep(1.1)
+    await renewing.expire(place.platform(), subject)
+    return subject
+
+
+@on_packs("connection", "broken", "refresh_refused")
+async def refresh_refused(place: Packs) -> str:
+    subject = await with_tokens(place)
+    await renewing.renew(place.platform(), subject, provider_says(400, b'{"error":"invalid_grant"}'), by_hand=True)
+    return subject
+
+
+@on_packs("connection", "broken", "refresh_lost")
+async def refresh_lost(place: Packs) -> str:
+    subject = await refresh_failing(place)
+    await renewing.renew(place.platform(), subject, provider_says(400, b'{"error":"invalid_grant"}'), by_hand=True)
+    return subject
+
+
+async def step_that_waits(world: World, state: str = "") -> str:
+    """A task whose step needs a connection; `state`: of the one that is there."""
+    await needs_connection(world)
+    if state:
+        reason = {"expired": "credential_expired", "broken": "refresh_refused"}[state]
+        await connection_row(world, state, reason)
+    world.work()
+    task_id = await world.start([PLAIN])
+    await world.until(task_id, "waiting")
+    return task_id
+
+
+@on_tasks("task", "waiting", "connection_missing")
+async def connection_missing(world: World) -> str:
+    return await step_that_waits(world)
+
+
+@on_tasks("task", "waiting", "connection_expired")
+async def connection_expired(world: World) -> str:
+    return await step_that_waits(world, "expired")
+
+
+@on_tasks("task", "waiting", "connection_broken")
+async def connection_is_broken(world: World) -> str:
+    return await step_that_waits(world, "broken")
+
+
+@on_tasks("step", "waiting", "connection_missing")
+async def step_connection_missing(world: World) -> str:
+    return await step_of(world, await step_that_waits(world), 1)
+
+
+@on_tasks("step", "waiting", "connection_expired")
+async def step_connection_expired(world: World) -> str:
+    return await step_of(world, await step_that_waits(world, "expired"), 1)
+
+
+@on_tasks("step", "waiting", "connection_broken")
+async def step_connection_broken(world: World) -> str:
+    return await step_of(world, await step_that_waits(world, "broken"), 1)
 
 
 # webhooks and deliveries --------------------------------------------------------------------------------------------

@@ -223,6 +223,33 @@ CASES: tuple[Case, ...] = (
         "two_of_two_keys_are_two_keys_and_not_one_that_signed_twice", "a_root_follows_the_one_in_force_signed_by_enough_of_both")
          + _in("packs/test_vouching.py", "only_the_operator_sets_a_root_and_an_old_one_is_never_taken_again",
                "an_envelope_from_elsewhere_is_taken_only_for_the_artifact_it_is_about")),
+    Case("Connections", "a state that was never written, of another consent, person, session or workspace; the same answer twice",
+         "refused; its code is sent nowhere", _in(
+        "connections/test_consent.py",
+        "an_answer_counts_once_for_who_began_it_in_their_session_and_from_the_provider_that_was_asked")),
+    Case("Connections", "another provider's answer (mix-up), or one that does not say whose it is", "used up; its code is sent nowhere", _in(
+        "connections/test_consent.py", "an_answer_of_another_provider_is_not_taken_and_its_code_is_sent_nowhere")),
+    Case("Connections", "another person's code; another account at connecting again", "worth nothing without its verifier; refused", _in(
+        "connections/test_consent.py", "another_persons_code_connects_nothing",
+        "connecting_again_keeps_the_grants_and_takes_no_other_account")),
+    Case("Connections", "a token endpoint that lies: no token, a header in it, another type, more scopes, a page", "changes nothing", _in(
+        "connections/test_renewing.py", "a_token_endpoint_that_lies_changes_nothing")),
+    Case("Connections", "a provider that rotates and dies before it answers; a late answer; two renewals at once",
+         "told as it was, fenced, asked once", _in(
+        "connections/test_renewing.py",
+        "a_renewal_whose_answer_was_lost_is_told_as_it_is_where_the_provider_had_rotated",
+        "what_comes_after_the_claim_moved_is_dropped", "two_processes_that_renew_at_once_ask_the_provider_once")
+         + _in("connections/test_ending.py", "a_renewal_that_comes_back_after_the_end_brings_nothing_back")),
+    Case("Connections", "a catalogue file or metadata that would send a token astray", "refused by its name", _in(
+        "connections/test_catalogue.py", "a_file_that_could_send_a_token_astray_is_refused_by_its_name",
+        "metadata_fill_one_label_of_a_host_and_nothing_else")),
+    Case("Connections", "a call that wants another person's account; another tenant's consent", "refused by the treasury; not there", _in(
+        "connections/test_ending.py",
+        "behind_a_tool_that_many_share_each_call_uses_the_account_of_who_it_is_made_for",
+        "another_tenant_reaches_nothing_of_it")),
+    Case("Connections", "a search for tokens, codes, verifiers and states in every row and log line", "none is found", _in(
+        "connections/test_consent.py",
+        "a_person_consents_and_the_token_is_the_packs_to_use_and_nobodys_to_see")),
 )  # fmt: skip
 
 

@@ -43,7 +43,7 @@ PREFIXES = {
     "group": "grp", "delegation": "dlg", "bypass": "byp", "other": "per",
     "account": "sva", "withdrawn": "wdr", "finding": "vul", "move": "mov",
     "origin": "src", "artifact": "art", "destination": "dst", "publication": "pub", "listing": "lst", "key_pair": "key",
-    "attestation": "atn", "reading": "srd", "destruction": "kdn", "review": "rev",
+    "attestation": "atn", "reading": "srd", "destruction": "kdn", "review": "rev", "client": "pcl", "flow": "flow",
 }  # fmt: skip
 
 
@@ -216,7 +216,17 @@ def rows(a: SimpleNamespace) -> dict[str, dict[str, Any]]:
         "connection": {
             **base, "id": a.connection, "provider": "tracker", "name": "n", "host": "example.org", "port": 443,
             "access": "read", "why": "", "secret_id": a.secret, "metadata": {}, "state": "active",
-            "reason": "connection_in_service",
+            "reason": "connection_in_service", "kind": "oauth_code", "client_id": a.client, "person_id": a.person,
+        },
+        "client": {
+            **base, "id": a.client, "provider": "tracker", "client_id": "worka", "secret_id": a.secret, "metadata": {},
+        },
+        "flow": {
+            **base, "id": a.flow, "connection_id": a.connection, "kind": "code", "person_id": a.person,
+            "credential_id": a.session, "state_hash": "h", "sealed": b"sealed", "seconds": 600,
+        },
+        "restriction": {
+            **base, "providers": ["tracker"], "reason": "r", "set_by": a.person, "set_by_name": "P",
         },
         "release": {
             **base, "id": a.release, "publisher": "acme", "name": "notes", "version": "1.0.0",
@@ -306,6 +316,9 @@ async def fill(db: Database, a: SimpleNamespace) -> None:
         await worka.treasury.store.add_secret(conn, r["secret"])
         await worka.treasury.store.add_version(conn, a.tenant, a.secret, 1, 1, b"nonce", b"cipher")
         await worka.connections.store.add(conn, r["connection"])
+        await worka.connections.store.add_client(conn, r["client"])
+        await worka.connections.store.add_flow(conn, r["flow"])
+        await worka.connections.store.restrict(conn, r["restriction"])
         await packs.insert_release(conn, r["release"])
         for name in ("attached", "waiting"):
             await packs.insert_attachment(conn, r[name])

@@ -106,6 +106,34 @@ async def _ending(store: Any, conn: Any, a: SimpleNamespace) -> Any:
     return await store.ending(conn, a.ws, timedelta(days=1))
 
 
+async def _taken_back(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    """The filled grant lives: here a person took it back."""
+    await conn.execute("update worka.secret_grant set revoked_at = clock_timestamp() where id = %s", (a.grant,))
+    return await store.taken_back(conn, a.attached, "example.org:443") or None
+
+
+async def _due(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    await conn.execute("update worka.connection set refresh_at = clock_timestamp() where id = %s", (a.connection,))
+    return await store.due(conn, 1000)
+
+
+async def _wanting(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    """The filled release declares no connection: here it does."""
+    await conn.execute(
+        'update worka.release set manifest = manifest || \'{"connections": [{"provider": "tracker"}]}\' where id = %s',
+        (a.release,),
+    )
+    found = getattr(store, "wanting", None) or store.serving_in
+    return await found(conn, a.ws)
+
+
+async def _waiting_tasks(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    """The filled wait is for an approval: here it is for a connection."""
+    await conn.execute("update worka.wait set kind = 'connection' where id = %s", (a.wait,))
+    found = getattr(store, "waiting_tasks", None) or store.waiting_for_connections
+    return await found(conn, a.ws)
+
+
 async def _attached_tools(store: Any, conn: Any, a: SimpleNamespace) -> Any:
     """The filled release was not probed: here it has a tool."""
     await conn.execute('update worka.release set tools = \'[{"name": "write"}]\' where id = %s', (a.release,))
@@ -358,9 +386,50 @@ CALLS: dict[str, Entry] = {
     "connections.move": writes(lambda s, c, a: s.move(c, a.connection, "broken", "connection_secret_revoked")),
     "connections.get": reads(lambda s, c, a: s.get(c, a.connection, lock=True)),
     "connections.listed": reads(lambda s, c, a: s.listed(c, a.ws, None, 50)),
+    "connections.living": reads(lambda s, c, a: s.living(c, a.ws)),
     "connections.of_secret": reads(lambda s, c, a: s.of_secret(c, a.secret)),
+    "connections.of_person": reads(lambda s, c, a: s.of_person(c, a.ws, a.person)),
+    "connections.of_client": reads(lambda s, c, a: s.of_client(c, a.client)),
     "connections.same_way": reads(lambda s, c, a: s.same_way(c, new(a, "connection"))),
     "connections.waiting_attachments": reads(lambda s, c, a: s.waiting_attachments(c, a.ws)),
+    "connections.keep": writes(
+        lambda s, c, a: s.keep(
+            c,
+            a.connection,
+            {
+                "secret_id": a.secret, "refresh_secret_id": None, "granted": ["read"], "account": {}, "expires_at": a.at,
+                "refresh_at": a.at,
+            },
+        )
+    ),
+    "connections.claim": writes(lambda s, c, a: s.claim(c, a.connection, "claim_1", 60)),
+    "connections.again": writes(lambda s, c, a: s.again(c, a.connection, timedelta(1), {"code": "x"}, open_=True)),
+    "connections.no_more": writes(lambda s, c, a: s.no_more(c, a.connection, {"code": "x"})),
+    "connections.renew_at": writes(lambda s, c, a: s.renew_at(c, a.connection, a.at)),
+    "connections.set_warned": writes(lambda s, c, a: s.set_warned(c, a.connection, "soon")),
+    "connections.set_receipt": writes(lambda s, c, a: s.set_receipt(c, a.connection, {"x": 1}, timedelta(1), 1)),
+    "connections.due": deployment(REAPER, lambda s, c, a: _due(s, c, a), "tenant_id", "what", "id"),
+    "connections.add_client": refused(lambda s, c, a: s.add_client(c, new(a, "client", provider="other"))),
+    "connections.client": reads(lambda s, c, a: s.client(c, a.client, lock=True)),
+    "connections.client_of": reads(lambda s, c, a: s.client_of(c, a.ws, "tracker")),
+    "connections.clients": reads(lambda s, c, a: s.clients(c, a.ws)),
+    "connections.end_client": writes(lambda s, c, a: s.end_client(c, a.client)),
+    "connections.add_flow": refused(lambda s, c, a: s.add_flow(c, new(a, "flow"))),
+    "connections.flow": reads(lambda s, c, a: s.flow(c, a.flow, lock=True)),
+    "connections.open_flow": reads(lambda s, c, a: s.open_flow(c, a.connection)),
+    "connections.use_flow": writes(lambda s, c, a: s.use_flow(c, a.flow)),
+    "connections.poll_later": writes(lambda s, c, a: s.poll_later(c, a.flow, 9)),
+    "connections.end_flow": writes(lambda s, c, a: s.end_flow(c, a.flow, "over")),
+    "connections.end_flows": writes(lambda s, c, a: s.end_flows(c, a.connection, "over")),
+    "connections.wanting": reads(lambda s, c, a: _wanting(s, c, a)),
+    "connections.waiting_tasks": reads(lambda s, c, a: _waiting_tasks(s, c, a)),
+    "connections.requests_of": reads(lambda s, c, a: s.requests_of(c, a.connection, 30)),
+    "connections.calls_of": reads(lambda s, c, a: s.calls_of(c, a.connection, 10)),
+    "connections.standing": reads(lambda s, c, a: s.standing(c, new(a, "connection"))),
+    "connections.restriction": reads(lambda s, c, a: s.restriction(c)),
+    "connections.restrict": refused(lambda s, c, a: s.restrict(c, rows(a)["restriction"])),
+    "connections.active_of": reads(lambda s, c, a: s.active_of(c)),
+    "connections.names": reads(lambda s, c, a: s.names(c, [a.person])),
     # governance
     "governance.add_decision": refused(lambda s, c, a: s.add_decision(c, new(a, "decision"))),
     "governance.decisions": reads(lambda s, c, a: s.decisions(c, a.ws, after=None, limit=50)),
@@ -718,7 +787,9 @@ CALLS: dict[str, Entry] = {
     "packs.attachments_of_release": reads(lambda s, c, a: s.attachments_of_release(c, a.release, ["attached"])),
     "packs.move_attachment": writes(lambda s, c, a: s.move_attachment(c, a.attached, "detached", "attachment_removed")),
     "packs.set_attachment_approval": writes(lambda s, c, a: s.set_attachment_approval(c, a.attached, a.asked)),
-    "packs.active_connection": reads(lambda s, c, a: s.active_connection(c, a.ws, "tracker", "example.org", 443)),
+    "packs.connections_at": reads(lambda s, c, a: s.connections_at(c, a.ws, "tracker", "example.org", 443)),
+    "packs.accounts_of": reads(lambda s, c, a: s.accounts_of(c, [a.connection])),
+    "packs.serving_in": reads(lambda s, c, a: _wanting(s, c, a)),
     "packs.lock_key": deployment(LOCK, lambda s, c, a: s.lock_key(c, a.tenant, a.key)),
     "packs.insert_invocation": writes(_begun),
     "packs.lose_invocations": writes(lambda s, c, a: s.lose_invocations(c, a.key)),
@@ -729,7 +800,6 @@ CALLS: dict[str, Entry] = {
     "packs.finish_invocation": writes(lambda s, c, a: s.finish_invocation(c, a.running, rows(a)["outcome"])),
     "packs.egress_of": reads(lambda s, c, a: s.egress_of(c, a.running)),
     "packs.decision": reads(lambda s, c, a: s.decision(c, a.decision)),
-    "packs.newest_connection": reads(lambda s, c, a: s.newest_connection(c, a.ws, "tracker", "example.org", 443)),
     "packs.same_failures": reads(
         lambda s, c, a: s.same_failures(c, a.ws, "acme.notes.write", "tool_error", a.running)
     ),
@@ -797,6 +867,7 @@ CALLS: dict[str, Entry] = {
     "treasury.add_lease": refused(lambda s, c, a: s.add_lease(c, new(a, "lease"), 60)),
     "treasury.close_leases": writes(lambda s, c, a: s.close_leases(c, a.running)),
     "treasury.last_lease": reads(lambda s, c, a: s.last_lease(c, a.secret)),
+    "treasury.taken_back": reads(lambda s, c, a: _taken_back(s, c, a)),
     "treasury.connections_of": reads(lambda s, c, a: s.connections_of(c, a.secret)),
     # views
     "views.lock_by_name": reads(lambda s, c, a: s.lock_by_name(c, a.ws, "notes")),
@@ -858,6 +929,8 @@ CALLS: dict[str, Entry] = {
     "workflows.end_open_steps": writes(lambda s, c, a: s.end_open_steps(c, a.queued, "task_ended")),
     "workflows.insert_wait": refused(lambda s, c, a: s.insert_wait(c, new(a, "wait"))),
     "workflows.open_wait_of": reads(lambda s, c, a: s.open_wait_of(c, a.asked)),
+    "workflows.lock_connections": deployment(LOCK, lambda s, c, a: s.lock_connections(c, a.ws)),
+    "workflows.waiting_for_connections": reads(lambda s, c, a: _waiting_tasks(s, c, a)),
     "workflows.waits": reads(lambda s, c, a: s.waits(c, a.queued)),
     "workflows.clear_waits": writes(lambda s, c, a: s.clear_waits(c, a.queued, "me")),
     "workflows.place_in_line": reads(lambda s, c, a: _then(s.place_in_line(c, a.claimed), _older(c, a))),

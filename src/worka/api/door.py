@@ -29,7 +29,7 @@ log = logging.getLogger("worka.api")
 SAFE = {"GET", "HEAD", "OPTIONS"}
 # What a stranger may reach: signing in, health, the OpenAPI document, the console's static files and sign-in page.
 OPEN = re.compile(
-    r"^/(livez|readyz|metrics|openapi\.json|docs/api|static/.*|sign-in|invitation|v1/platform|v1/setup|v1/invitations/(accept|preview)"
+    r"^/(livez|readyz|metrics|openapi\.json|docs/api|static/.*|sign-in|invitation|connections/callback|v1/platform|v1/setup|v1/invitations/(accept|preview)"
     r"|\.well-known/authzen-configuration)$"
 )
 # What goes on when the disk is full: signing in and out, and taking rights away.
@@ -144,7 +144,7 @@ class Door:
         scope["state"]["runtime"] = self.runtime
         if OPEN.match(path) or (path == "/v1/sessions" and method == "POST"):
             scope["state"]["ctx_anonymous"] = self.runtime.platform_context(trace_id=trace_id)
-            if path in ("/sign-in", "/invitation") or not _token(request):
+            if path in ("/sign-in", "/invitation", "/connections/callback") or not _token(request):
                 receive = _limited(receive, min(limit, STRANGERS_BODY), "Send less, or sign in first.")
                 await self.app(scope, await self._read(request, receive), send)
                 return

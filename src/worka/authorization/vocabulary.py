@@ -41,6 +41,7 @@ VOCABULARY: dict[str, str] = {
     "release": "String",
     "risk": "String",
     "role": "String",
+    "scopes": "Set<String>",
     "secret": "String",
     "side_effect": "String",
     "source": "String",

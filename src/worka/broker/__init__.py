@@ -10,5 +10,6 @@ from __future__ import annotations
 
 from worka.broker import actions as actions
 from worka.broker.rules import Decision, Rule, RuleProblem, decide, parse_rules
+from worka.broker.ways import subscribe
 
-__all__ = ["Decision", "Rule", "RuleProblem", "actions", "decide", "parse_rules"]
+__all__ = ["Decision", "Rule", "RuleProblem", "actions", "decide", "parse_rules", "subscribe"]

@@ -44,6 +44,8 @@ class Connection:
     state: str
     secret_id: str | None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    person_id: str | None = None
+    """Whose own account it is; None: the workspace's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from worka.broker.proxy import Proxy
 from worka.broker.rules import Rule, RuleProblem, parse_rules
 from worka.broker.session import NetworkException, Session
 from worka.broker.templates import TemplateError
+from worka.connections.rules import own
 from worka.governance import kills
 from worka.governance import store as governance_rows
 from worka.governance.errors import Killed
@@ -258,7 +259,8 @@ class Broker:
                 if attachment is None or attachment["state"] not in _SERVING:
                     raise InvocationForeign("The attachment does not serve calls now.")
                 await _not_stopped(conn, session, invocation)
-                connections = await store.connections(conn, session.workspace_id)
+                person = invocation["originating_person"] or invocation["initiator_id"]
+                connections = own(await store.connections(conn, session.workspace_id), person)
                 exceptions = await store.live_exceptions(conn, session.workspace_id)
             manifest = invocation["manifest"]
             rules = _rules(manifest)

@@ -42,7 +42,8 @@ async def invocation(conn: Connection, invocation_id: str) -> Row | None:
 async def connections(conn: Connection, workspace_id: str) -> list[Row]:
     """The workspace's connections, newest first."""
     cursor = await conn.execute(
-        "select id, provider, host, port, state, secret_id, metadata from worka.connection"
+        "select id, provider, host, port, case when state = 'active' and expires_at <= clock_timestamp() then 'expired' else"
+        " state end as state, secret_id, metadata, person_id from worka.connection"
         " where workspace_id = %s order by id desc",
         (workspace_id,),
     )

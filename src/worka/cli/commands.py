@@ -17,6 +17,7 @@ from worka.cli import (
     accounts,
     approvals,
     building,
+    connections,
     database,
     fields,
     invitations,
@@ -68,6 +69,7 @@ app.add_typer(limits.workspace, name="workspace")
 app.add_typer(withdrawals.release, name="release")
 app.add_typer(withdrawals.secret, name="secret")
 app.add_typer(treasury.treasury, name="treasury")
+app.add_typer(connections.connection, name="connection")
 app.add_typer(notifications.mail, name="mail")
 app.add_typer(notifications.webhook, name="webhook")
 app.add_typer(database.database, name="database")
@@ -389,7 +391,7 @@ def tool_call(
     arguments: Annotated[str, typer.Option("--arguments", "-a", help="JSON object, or @file")] = "{}",
     key: str | None = None,
 ) -> None:
-    """Call a tool, governed like every call (6: an approval is waited for; repeat with the same --key)."""
+    """Call a tool, governed like every call (6: an approval or a connection is waited for; repeat with the same --key)."""
     body = {"arguments": read_json(arguments)}
     api = client()
     answer = api.send("POST", api.ws(f"/tools/{name}/call"), body, key=key)

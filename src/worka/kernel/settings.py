@@ -173,6 +173,20 @@ class TreasurySettings(_Group):
     )
 
 
+class ConnectionSettings(_Group):
+    """Connections to outside systems."""
+
+    catalogue: str = Field(
+        "",
+        max_length=400,
+        description="folder with the operator's own providers, one JSON file each; empty: only the shipped",
+    )
+    providers: Words = Field(
+        (),
+        description="which outside systems may be connected in this deployment, by name, comma-separated; empty: all",
+    )
+
+
 class MailSettings(_Group):
     """Outgoing mail. Without a host none is sent, and the broker lets none out."""
 
@@ -255,6 +269,7 @@ class Settings(_Group):
     workflows: WorkflowSettings = Field(default_factory=lambda: WorkflowSettings())
     disk: DiskSettings = Field(default_factory=lambda: DiskSettings())
     treasury: TreasurySettings = Field(default_factory=lambda: TreasurySettings())
+    connections: ConnectionSettings = Field(default_factory=lambda: ConnectionSettings())
     mail: MailSettings = Field(default_factory=lambda: MailSettings())
     network: NetworkSettings = Field(default_factory=lambda: NetworkSettings())
 

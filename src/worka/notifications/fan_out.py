@@ -90,9 +90,10 @@ def told(message: Row, approval: Row, address: str) -> Row:
 
 
 def plain(message: Row, address: str) -> Row:
-    """What a webhook is told of a secret: names and dates. Pure."""
+    """What a webhook is told of a secret or a connection: names and dates. Pure."""
     data = message["payload"]
-    link = f"{address}/w/{data['workspace_id']}/secrets/{data['secret_id']}" if address else None
+    where = f"secrets/{data['secret_id']}" if "secret_id" in data else f"connections/{data['connection_id']}"
+    link = f"{address}/w/{data['workspace_id']}/{where}" if address else None
     return {"type": message["topic"], "timestamp": message["created_at"].isoformat(), "data": {**data, "url": link}}
 
 

@@ -20,6 +20,7 @@ TYPES = {
     "approval.escalation": "nobody decided in time, so more people may",
     "approval.decided": "it was approved or rejected, or policy asks something else by now",
     "approval.expired": "nobody decided before its end",
+    "connection.expiring": "the credential of a connection ends soon, was not renewed, or has ended",
     "secret.expiring": "a secret ends soon, or is due for a new value",
     "secret.read": "a person has read a secret's value, with a second one's consent",
 }

@@ -85,6 +85,7 @@ def change(row: Row) -> Row:
 _NOT_SERVING = {
     "awaiting_connection": "waits for a connection",
     "awaiting_dependency": "waits for a pack",
+    "awaiting_consent": "is not connected yet",
     "failed": "failed",
     "broken": "does not work",
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
+from pydantic import RootModel
+
 from worka.kernel.http import Answer
 
 
@@ -178,6 +180,24 @@ class Waiting(Answer):
     """The approval of the same call whose place this one takes."""
     because: str
     """Why it does; empty when it takes none's."""
+
+
+class WaitingForConnection(Answer):
+    """The call waits for a connection; repeat it with the same key once there is one. `connection_id`: the one that is
+    expired or broken, or not allowed yet; null: there is none."""
+
+    status: Literal["waiting_for_connection"]
+    reason: Literal["connection_missing", "connection_expired", "connection_broken"]
+    connection_id: str | None
+    provider: str
+    endpoint: str
+    decision_id: str
+    idempotency_key: str
+    next: str
+
+
+class WaitingCall(RootModel[Waiting | WaitingForConnection]):
+    """The call waits for an approval or for a connection; repeat it with the same key once that is there."""
 
 
 class ListedInvocation(Answer):

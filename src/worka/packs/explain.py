@@ -7,6 +7,7 @@ from typing import Any
 
 from worka.approvals import explain as approvals
 from worka.authorization.explain import offer, reader_may
+from worka.connections import rules as connections
 from worka.kernel.context import Context, Resource
 from worka.kernel.explanation import Change, Evidence, Explanation, LastError, NextAction, WaitingOn
 from worka.packs import actions, model, rules, store
@@ -271,19 +272,22 @@ async def _waits(ctx: Context, row: Row, release: Row) -> tuple[list[WaitingOn],
 
 
 async def connection_waits(
-    ctx: Context, workspace_id: str, manifest: Row, since: datetime
+    ctx: Context, workspace_id: str, manifest: Row, since: datetime, *, person: str | None = None
 ) -> tuple[list[WaitingOn], list[NextAction]]:
     """Each connection that a pack requires and that does not serve here, with the open approval of one that is asked
-    for; and what can be done. `since`: from when on one is missed that was never there."""
+    for; and what can be done. `since`: from when on one is missed that was never there. `person`: for whom it has to serve;
+    None: for anybody."""
     waiting: list[WaitingOn] = []
     following: list[NextAction] = []
     async with ctx.transaction() as conn:
         allowed, because = await reader_may(ctx, "connection.create", Resource("connection", "new", workspace_id))
         for need in rules.connection_needs(manifest):
             endpoint = (need["provider"], need["host"], need["port"])
-            if not need["required"] or await store.active_connection(conn, workspace_id, *endpoint) is not None:
+            found = await store.connections_at(conn, workspace_id, *endpoint)
+            mine = [dict(row) for row in connections.own(found, person)] if person else found
+            if not need["required"] or any(row["state"] == "active" for row in mine):
                 continue
-            there = await store.newest_connection(conn, workspace_id, *endpoint)
+            there = _blocking(mine)
             pending = there is not None and there["state"] == "awaiting_approval"
             told = await approvals.waiting_on(ctx, there["approval_id"]) if there is not None and pending else None
             state = f" ({there['state'].replace('_', ' ')})" if there is not None else ""
@@ -303,16 +307,32 @@ async def connection_waits(
                 waiting.append(told)
                 following.append(_decide(told))
             else:
-                following.append(
-                    NextAction(
-                        label=f"Connect {need['provider']}",
-                        command=f"POST /v1/workspaces/{workspace_id}/connections",
-                        permission="manage_connections",
-                        allowed=allowed,
-                        because="" if allowed else because,
-                    )
-                )
+                following.append(_connect(workspace_id, need, there, allowed, because, ctx.principal.id))
     return waiting, following
+
+
+def _blocking(mine: list[Row]) -> Row | None:
+    """Of several that do not serve, the one that the wait is about; None: there is none at all."""
+    _, connection_id = connections.lacking(mine)
+    return next((row for row in mine if row["id"] == connection_id), None)
+
+
+def _connect(workspace_id: str, need: Row, there: Row | None, allowed: bool, because: str, reader: str) -> NextAction:
+    """What whoever reads can do about a connection that does not serve: consent again, or ask for one."""
+    consents = there is not None and there["kind"] in ("oauth_code", "oauth_device")
+    if there is not None and consents and there["state"] in ("awaiting_consent", "expired", "broken"):
+        own = there["person_id"] is not None
+        may = there["person_id"] == reader if own else allowed
+        label, command = f"Connect {need['provider']} again", f"worka connection authorize {there['id']}"
+        why = "" if may else ("It is another person's own account: they consent for it." if own else because)
+        return NextAction(label=label, command=command, permission="manage_connections", allowed=may, because=why)
+    return NextAction(
+        label=f"Connect {need['provider']}",
+        command=f"worka connection create {need['provider']} --host {need['host']}",
+        permission="manage_connections",
+        allowed=allowed,
+        because="" if allowed else because,
+    )
 
 
 def _decide(told: WaitingOn) -> NextAction:

@@ -23,6 +23,10 @@ async def explain_invocation(ctx: Context, invocation_id: str) -> Explanation:
     row = await reading.invocation(ctx, invocation_id)
     async with ctx.transaction() as conn:
         egress = await store.egress_of(conn, invocation_id)
+        used = sorted(
+            {item["connection_id"] for item in egress if item["connection_id"] and item["verdict"] == "allowed"}
+        )
+        accounts = await store.accounts_of(conn, used) if used else []
         decision = await store.decision(conn, row["decision_id"])
         release = await store.release(conn, row["release_id"])
         carrier = (await store.carriers(conn, [invocation_id])).get(invocation_id)
@@ -124,6 +128,7 @@ async def explain_invocation(ctx: Context, invocation_id: str) -> Explanation:
                 else []
             ),
             *(Evidence(kind="egress", ref=item["id"], label=egress_words(item)) for item in egress),
+            *(Evidence(kind="connection", ref=item["id"], label=account_words(item)) for item in accounts),
             *(
                 [Evidence(kind="output_tail", ref=f"{invocation_id}#stderr", label=row["stderr_tail"][-400:])]
                 if row["stderr_tail"]
@@ -233,3 +238,10 @@ def layer_of(reason: str, otherwise: str) -> str:
     """The layer of a reason; `otherwise` for one that nobody registered."""
     known = reasons.get(reason)
     return known.layer if known else otherwise
+
+
+def account_words(row: dict[str, Any]) -> str:
+    """Whose account a call acted with outside."""
+    whose = f"{row['person'] or row['person_id']}'s own account" if row["person_id"] else "the workspace's account"
+    name = row["account"].get("name")
+    return f"acted at {row['provider']} with {whose}{f', {name}' if name else ''} ({row['name']})"

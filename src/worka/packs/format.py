@@ -248,12 +248,20 @@ class Inject(_Part):
         return self
 
 
+Scope = Annotated[str, Field(pattern=r"^[!#-\[\]-~]{1,200}$")]
+
+
 class ConnectionNeed(_Part):
     """Which workspace connection backs the calls."""
 
     provider: Name = Field(description="the kind of outside system; the workspace's connection to it is used")
     access: str = Field(default="", max_length=500, description="what it is needed for, in words a person reads")
     required: bool = Field(default=True, description="an attachment waits for the connection")
+    scopes: list[Scope] | None = Field(
+        default=None,
+        max_length=20,
+        description="what of the provider's it needs, as the provider names it; no other is asked for",
+    )
     inject: Inject | None = Field(default=None, description="lets unmodified servers be authenticated by the broker")
     idempotency_header: HeaderName | None = Field(
         default=None, description="where the broker puts the key of the call; a pack's own value is removed"

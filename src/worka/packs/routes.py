@@ -128,7 +128,7 @@ async def list_tools(workspace_id: str, ctx: Caller) -> dict[str, Any]:
     return {"items": schema.tools(rows), "next": None}
 
 
-@router.post("/workspaces/{workspace_id}/tools/{tool}/call", **gives(answers.Called, s202=answers.Waiting))
+@router.post("/workspaces/{workspace_id}/tools/{tool}/call", **gives(answers.Called, s202=answers.WaitingCall))
 async def call(
     workspace_id: str,
     tool: str,
@@ -136,7 +136,7 @@ async def call(
     ctx: Caller,
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
 ) -> Response:
-    """Calls a tool: 200 with how it ended, or 202 with the approval that it waits for."""
+    """Calls a tool: 200 with how it ended, or 202 with the approval or the connection that it waits for."""
     status, answer = await service.call(ctx, tool, body.arguments, idempotency_key)
     return Json(answer, status, {"Idempotency-Replayed": "true"} if answer.get("replayed") else None)
 

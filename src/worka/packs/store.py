@@ -368,6 +368,17 @@ async def serving(conn: Connection, workspace_id: str) -> list[Row]:
     return await cursor.fetchall()
 
 
+async def serving_in(conn: Connection, workspace_id: str) -> list[Row]:
+    """{id, workspace_id, pack, manifest}: the attachments of a workspace that serve and that declare connections."""
+    cursor = await conn.execute(
+        "select a.id, a.workspace_id, a.pack, r.manifest from worka.attachment a join worka.release r on r.tenant_id ="
+        " a.tenant_id and r.id = a.release_id where a.workspace_id = %s and a.state in ('attached', 'held', 'updating')"
+        " and jsonb_array_length(coalesce(r.manifest->'connections', '[]')) > 0 order by a.id",
+        (workspace_id,),
+    )
+    return await cursor.fetchall()
+
+
 async def awaiting_connection(conn: Connection, workspace_id: str) -> list[Row]:
     """The attachments of a workspace that wait for a connection, oldest first. Whoever moves one locks its release before
     it."""
@@ -402,19 +413,19 @@ async def set_attachment_approval(conn: Connection, attachment_id: str, approval
 
 
 # connections, read where an attachment needs to know ------------------------------------------------------
-async def active_connection(
-    conn: Connection, workspace_id: str, provider: str, host: str | None, port: int
-) -> Row | None:
-    """The newest active connection of a provider, for the endpoint where one is named."""
+async def connections_at(conn: Connection, workspace_id: str, provider: str, host: str | None, port: int) -> list[Row]:
+    """Those of a provider that are not ended, for the endpoint where one is named, newest first; one whose secret is not
+    usable is `broken`."""
     cursor = await conn.execute(
-        "select id, provider, name, host, port, secret_id from worka.connection where workspace_id = %s and provider "
-        "= %s"
-        " and state = 'active' and (%s::text is null or (host = %s and port = %s))"
-        " and (secret_id is null or exists (select 1 from worka.secret s where s.id = secret_id"
-        " and s.state in ('active', 'rotating'))) order by id desc limit 1",
+        "select c.id, c.kind, c.provider, c.name, c.host, c.port, c.secret_id, c.person_id, c.account, c.since, c.approval_id,"
+        " case when c.state = 'active' and s.state not in ('active', 'rotating') then 'broken'"
+        "  when c.state = 'active' and c.expires_at <= clock_timestamp() then 'expired' else c.state end as state"
+        " from worka.connection c left join worka.secret s on s.tenant_id = c.tenant_id and s.id = c.secret_id"
+        " where c.workspace_id = %s and c.provider = %s and (%s::text is null or (c.host = %s and c.port = %s))"
+        " and c.state not in ('revoked', 'rejected') order by c.id desc",
         (workspace_id, provider, host, host, port),
     )
-    return await cursor.fetchone()
+    return await cursor.fetchall()
 
 
 # invocations --------------------------------------------------------------------------------------------------------
@@ -544,6 +555,16 @@ async def egress_of(conn: Connection, invocation_id: str) -> list[Row]:
     return await cursor.fetchall()
 
 
+async def accounts_of(conn: Connection, connection_ids: list[str]) -> list[Row]:
+    """{id, name, provider, account, person_id, person}: whose accounts these connections are."""
+    cursor = await conn.execute(
+        "select c.id, c.name, c.provider, c.account, c.person_id, p.display_name as person from worka.connection c"
+        " left join worka.person p on p.id = c.person_id where c.id = any(%s) order by c.id",
+        (connection_ids,),
+    )
+    return await cursor.fetchall()
+
+
 async def decision(conn: Connection, decision_id: str) -> Row | None:
     """The decision that a call stands on, as far as its explanation shows it."""
     cursor = await conn.execute(
@@ -567,16 +588,3 @@ async def same_failures(
     )
     row = await cursor.fetchone()
     return (int(row["here"]), int(row["elsewhere"])) if row else (0, 0)
-
-
-async def newest_connection(
-    conn: Connection, workspace_id: str, provider: str, host: str | None, port: int
-) -> Row | None:
-    """The newest connection for an endpoint that is not ended: it may wait for its approval, or be broken."""
-    cursor = await conn.execute(
-        "select id, state, since, approval_id from worka.connection where workspace_id = %s and provider = %s"
-        " and (%s::text is null or (host = %s and port = %s)) and state not in ('revoked', 'rejected')"
-        " order by id desc limit 1",
-        (workspace_id, provider, host, host, port),
-    )
-    return await cursor.fetchone()

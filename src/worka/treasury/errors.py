@@ -1,6 +1,6 @@
 """Problems of the treasury.
 
-NotFound ── SecretNotFound, GrantNotFound, ReadingNotFound      Denied ── NoGrant, EndpointNotBound
+NotFound ── SecretNotFound, GrantNotFound, ReadingNotFound      Denied ── NoGrant, EndpointNotBound, AnotherPersons
 Conflict ── SecretNameTaken, SecretRevoked, InvocationNotRunning, SecretExpired, NotRotating, DependantsMoved, GrantsUndecided,
             SigningKeyKept, ReadingOver
 Invalid ── EndpointInvalid, SecretEmpty, AttachmentUnknown, KindNotBindable, DatesInvalid
@@ -22,6 +22,12 @@ class GrantNotFound(NotFound):
     """There is no such grant for the caller."""
 
     code, title = "grant_not_found", "There is no such grant here"
+
+
+class AnotherPersons(Denied):
+    """The secret is of somebody's own account, and the call is not made for them."""
+
+    code, title = "another_persons_account", "This is another person's own account"
 
 
 class NoGrant(Denied):

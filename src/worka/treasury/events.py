@@ -18,6 +18,17 @@ def created(row: dict[str, Any], generated: bool = False) -> Event:
     )  # fmt: skip
 
 
+def brought(row: dict[str, Any], cause: dict[str, Any]) -> Event:
+    """treasury.secret.brought: a provider gave a token to a connection, and it lies in the treasury; it grants nothing."""
+    after = {"state": row["state"], "version": row["version"], "kind": row["kind"], "purpose": row["purpose"]}
+    return _event("treasury.secret.brought", row, None, after, {}, cause)
+
+
+def used(row: dict[str, Any], purpose: str) -> Event:
+    """treasury.secret.used: the platform itself opened the value for one call of its own; `purpose` says which."""
+    return _event("treasury.secret.used", row, data={"purpose": purpose})
+
+
 def rotated(row: dict[str, Any], version: int, overlap_minutes: int = 0, cause: dict[str, Any] | None = None) -> Event:
     """treasury.secret.rotated: a new value; the next lease has it. The old one is valid beside it for `overlap_minutes`."""
     before, after = {"version": row["version"]}, {"version": version}

@@ -20,6 +20,7 @@ Row = dict[str, Any]
 _REFUSALS: dict[str, type[Problem]] = {
     "no_grant": errors.NoGrant,
     "endpoint_not_bound": errors.EndpointNotBound,
+    "another_persons_account": errors.AnotherPersons,
     "secret_revoked": errors.SecretRevoked,
     "secret_expired": errors.SecretExpired,
     "treasury_sealed": errors.TreasurySealed,

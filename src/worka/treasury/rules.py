@@ -112,6 +112,11 @@ register(
         "Grant the secret for this endpoint too, if it is meant to go there.",
     ),
     _reason(
+        "another_persons_account", "connection", "The secret is of another person's own account: this call may not use it.",
+        "The call is made for somebody else than the person whose account it is.", _CHECK,
+        "That person makes the call, or whoever calls connects an account of their own.",
+    ),
+    _reason(
         "secret_revoked", "connection", "The secret was revoked: it is leased to nobody.",
         "A person revoked it, for example after a leak.", _CHECK,
         "Connect again with a new secret; a revoked one does not come back.",
@@ -187,7 +192,7 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "api_token": Kind("an API key or token", "endpoint"),
     "oauth_access": Kind("an OAuth access token", "endpoint", "it ends by itself and is refreshed"),
-    "oauth_refresh": Kind("an OAuth refresh token", "endpoint"),
+    "oauth_refresh": Kind("an OAuth refresh token", "platform"),
     "oauth_client": Kind("an OAuth client's secret", "platform"),
     "password": Kind("a password", "endpoint"),
     "registry": Kind("a registry's pull credential", "platform"),
@@ -216,6 +221,8 @@ def due(row: Mapping[str, Any]) -> datetime | None:
 def warning(row: Mapping[str, Any], at: datetime) -> str:
     """`due`, `soon` or nothing, at this moment. Only of what can still be used."""
     end = due(row)
+    if row["kind"] == "oauth_access":
+        return ""  # its connection renews it, and warns where it cannot
     if row["state"] not in LEASABLE or end is None or end > at + SOON:
         return ""
     return "due" if end <= at else "soon"
@@ -312,6 +319,12 @@ def may_lease(
         return Refusal("endpoint_not_bound", f"{secret['name']} is granted for {endpoints}, not for {bound}")
     if secret["state"] not in LEASABLE:
         return Refusal("secret_revoked", f"{secret['name']} is {secret['state']}")
+    # Behind a tool that many share stands the account of who it acts for, and nobody else's.
+    if secret["person_id"] and secret["person_id"] not in (
+        invocation["originating_person"],
+        invocation["initiator_id"],
+    ):
+        return Refusal("another_persons_account", f"{secret['name']} is of another person's own account")
     if secret["expires_at"] is not None and secret["expires_at"] <= at:
         return Refusal("secret_expired", f"{secret['name']} ended on {secret['expires_at']:%Y-%m-%d %H:%M}Z")
     return fitting[0]

@@ -292,7 +292,7 @@ async def revoke_grants_of_connection(ctx: Context, connection_id: str, secret_i
 
 async def end_grants(ctx: Context, cause: Row | None, **which: str) -> list[Row]:
     """In the caller's transaction: ends the live grants that fit, each with its event."""
-    gone = await store.revoke_grants(ctx.conn, ctx.principal.id, **which)
+    gone = await store.revoke_grants(ctx.conn, ctx.principal.id, cause=cause["kind"] if cause else "", **which)
     for row in gone:
         ctx.record(events.ungranted(row, row["name"], cause))
     return gone

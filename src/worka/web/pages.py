@@ -16,6 +16,7 @@ from worka.web import (
     accounts,
     approving,
     auth,
+    connections,
     data,
     find,
     governance,
@@ -42,6 +43,7 @@ router.include_router(people.router)
 router.include_router(approving.router)
 router.include_router(who_approves.router)
 router.include_router(governance.router)
+router.include_router(connections.router)
 router.include_router(treasury.router)
 router.include_router(webhooks.router)
 router.include_router(policies.router)

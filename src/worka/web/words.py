@@ -30,7 +30,7 @@ _TONES: Final[dict[str, tuple[str, str]]] = {
     ),
     "wait": (
         "hourglass",
-        "waiting open proposed ask awaiting_approval awaiting_connection awaiting_dependency planned requested rotating"
+        "waiting open proposed ask awaiting_approval awaiting_connection awaiting_consent awaiting_dependency planned requested rotating"
         " confirm_needed",
     ),
     "run": ("dot", "running updating trying deploying pushing"),
@@ -80,6 +80,7 @@ _PAGES: Final = {
     "att": "attachments",
     "wdr": "withdrawals",
     "sec": "secrets",
+    "conn": "connections",
 }
 KIND_OF_ID: Final = {
     "task": "task", "apr": "approval", "byp": "bypass", "inv": "invocation", "view": "view", "dec": "decision", "att": "attachment",
@@ -87,7 +88,7 @@ KIND_OF_ID: Final = {
     "srd": "reading", "kdn": "destruction of keys",
     "wait": "wait", "ws": "workspace", "whk": "webhook", "dlv": "delivery", "wdr": "withdrawal", "vul": "finding",
 }  # fmt: skip
-_EXPLAINED: Final = {"byp", "conn", "kdn", "mov", "proc", "pub", "srd", "step", "wait"}
+_EXPLAINED: Final = {"byp", "kdn", "mov", "proc", "pub", "srd", "step", "wait"}
 _KINDS: Final = {
     "person": "person",
     "team_member": "team member",

@@ -18,6 +18,7 @@ from typing import Any
 
 from worka.approvals import jobs as approvals
 from worka.audit import sealer
+from worka.connections import jobs as connections
 from worka.kernel import failpoints, ipc, memory, settings, telemetry
 from worka.kernel.errors import Problem
 from worka.kernel.events import MESSAGES
@@ -40,6 +41,7 @@ from worka.workflows.segment import Work
 log = logging.getLogger("worka.worker")
 SWEEP_SECONDS = 1.0
 EXPIRY_SECONDS = 5.0
+CONNECTION_SECONDS = 2.0
 DELIVERY_SECONDS = 0.5
 LEFTOVER_SECONDS = 900.0
 HAND_ON_SECONDS = 60.0
@@ -97,6 +99,7 @@ class Worker:
             asyncio.create_task(_every(EXPIRY_SECONDS, "expire approvals", self._expire)),
             asyncio.create_task(_every(EXPIRY_SECONDS, "remind of approvals", self._remind)),
             asyncio.create_task(_every(EXPIRY_SECONDS, "tend secrets", self._tend)),
+            asyncio.create_task(_every(CONNECTION_SECONDS, "tend connections", self._tend_connections)),
             asyncio.create_task(_every(HAND_ON_SECONDS, "hand moves on", self._hand_on)),
             asyncio.create_task(_every(STAGE_SECONDS, "take failed stages up again", self._try_stages)),
             asyncio.create_task(_every(SIGNATURE_SECONDS, "bring signatures to registries", self._carry_signatures)),
@@ -165,6 +168,9 @@ class Worker:
 
     async def _tend(self) -> None:
         await rotation.sweep(self.runtime.platform_context())
+
+    async def _tend_connections(self) -> None:
+        await connections.sweep(self.runtime.platform_context())
 
     async def _fan_out(self) -> None:
         if await self._look(MESSAGES, lambda: fan_out(self.runtime.platform_context())):

@@ -158,6 +158,8 @@ async def _waits(
     waiting: list[WaitingOn] = []
     following: list[NextAction] = []
     for wait in waits:
+        if wait["kind"] == "connection":
+            continue  # told below, with who can clear it: by the release, as the step will look for it again
         told = await _waiting_on(ctx, task, wait)
         waiting.append(told)
         if told.kind == "approval":
@@ -176,7 +178,10 @@ async def _waits(
         attachment = await pack_store.attachment_of(ctx.conn, task["workspace_id"], tool.rpartition(".")[0])
         release = await pack_store.release(ctx.conn, attachment["release_id"]) if attachment else None
         if release is not None:
-            more, also = await connection_waits(ctx, task["workspace_id"], release["manifest"], task["since"])
+            person = task["originating_person"]
+            more, also = await connection_waits(
+                ctx, task["workspace_id"], release["manifest"], task["since"], person=person
+            )
             waiting += more
             following += also
     return waiting, following

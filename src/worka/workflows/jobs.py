@@ -21,6 +21,7 @@ def subscribe(subscribers: Subscribers) -> None:
     """Plugs the handlers in; every process role that decides approvals does this (serve, and the worker for expiry)."""
     subscribers.on("approval.locking", lock_task)
     subscribers.on("approval.decided", on_approval_decided)
+    subscribers.on("connection.activated", on_connection_activated)
 
 
 async def lock_task(ctx: Context, payload: dict[str, Any]) -> None:
@@ -73,3 +74,30 @@ async def on_approval_decided(ctx: Context, payload: dict[str, Any]) -> None:
             workspace_id=task["workspace_id"],
         )
     )
+
+
+async def on_connection_activated(ctx: Context, payload: dict[str, Any]) -> None:
+    """`payload`: {connection_id, workspace_id}. What waits for a connection there looks again: the segment decides anew, and
+    waits anew if it is another one that it lacks."""
+    await store.lock_connections(ctx.conn, payload["workspace_id"])
+    for wait in await store.waiting_for_connections(ctx.conn, payload["workspace_id"]):
+        task = await store.task_for_update(ctx.conn, wait["task_id"])
+        step = await store.step(ctx.conn, wait["step_id"])
+        if task is None or step is None or (task["state"], step["state"]) != ("waiting", "waiting"):
+            continue
+        await store.clear_waits(ctx.conn, task["id"], ctx.principal.id)
+        STEP.check(step["state"], "queued")
+        await store.set_step(ctx.conn, step["id"], "queued", "queued_waiting_for_worker")
+        segment = await service.resume(ctx, task["id"])
+        ctx.record(
+            Event(
+                events.RESUMED,
+                task["id"],
+                task["title"],
+                before={"state": "waiting", "reason": task["reason"]},
+                after={"state": "queued", "segment": segment},
+                cause={"kind": "connection", "id": payload["connection_id"]},
+                workspace_id=task["workspace_id"],
+            )
+        )
+        ctx.failpoint("task.resumed.before_commit")

@@ -15,13 +15,16 @@ _FAILED = (
     "resolved_as_failed",
 )
 
+_CONNECTION = ("connection_missing", "connection_expired", "connection_broken")
+"""What a step waits for that would have no account outside to act with."""
+
 TASK = machine(
     StateMachine(
         name="task",
         states=[
             State("queued", reasons=("queued_waiting_for_worker", "queued_over_quota")),
             State("running", reasons=("running_step",)),
-            State("waiting", reasons=("waiting_for_approval",)),
+            State("waiting", reasons=("waiting_for_approval", *_CONNECTION)),
             State("retrying", reasons=("worker_lost", "retrying")),
             # Never stored: what a running task is called once it is silent for longer than its step may take, or once the
             # worker that holds it is.
@@ -69,7 +72,7 @@ STEP = machine(
         states=[
             State("queued", reasons=("not_reached", "queued_waiting_for_worker", "retrying")),
             State("running", reasons=("running_step",)),
-            State("waiting", reasons=("waiting_for_approval",)),
+            State("waiting", reasons=("waiting_for_approval", *_CONNECTION)),
             State("unknown", reasons=("unknown_outcome",)),
             State("succeeded", terminal=True, reasons=("step_done",)),
             State("failed", terminal=True, reasons=_FAILED),

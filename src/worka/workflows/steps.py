@@ -167,6 +167,14 @@ async def _prepare(ctx: Context, claim: Claim, place: _Place) -> _Started | str:
         return await _fail(ctx, place, reason, error, decision_id=problem.extra.get("decision_id"))
     if again and not prepared.idempotent:
         return await _unknown(ctx, place, step, _error("worker_lost", "platform", "The outcome was never recorded."))
+    # Before anybody is asked: what is approved names the account that it is done with.
+    lack = await packs.lacking(ctx, prepared)
+    if lack is not None:
+        # One that became active meanwhile looked for waits before this one was there: look again, now that none does.
+        await store.lock_connections(ctx.conn, claim.workspace_id)
+        if await packs.lacking(ctx, prepared) is None:
+            return await _again(ctx, claim, place, _error(lack.reason, "connection", "It was connected just now."), 0.0)
+        return await _wait_for_connection(ctx, claim, place, prepared, lack)
     answer = await consent.seek(ctx, prepared, step)
     if isinstance(answer, consent.Wanted):
         return await _wait(ctx, claim, place, prepared)
@@ -238,6 +246,36 @@ async def _wait(ctx: Context, claim: Claim, place: _Place, prepared: Prepared) -
         {"state": "waiting", "reason": "waiting_for_approval"},
         {"kind": "approval", "id": approval["id"]},
     )
+    ctx.failpoint("task.waiting.before_commit")
+    return "waiting"
+
+
+async def _wait_for_connection(
+    ctx: Context, claim: Claim, place: _Place, prepared: Prepared, lack: packs.Lacking
+) -> str:
+    """The typed wait for a connection that is missing, expired or broken, and the end of this segment. It goes on by itself in
+    the commit in which such a connection becomes active."""
+    task, step = place.task, place.step
+    await store.insert_wait(
+        ctx.conn,
+        {
+            "tenant_id": claim.tenant_id,
+            "id": ids.new_id("wait"),
+            "workspace_id": claim.workspace_id,
+            "task_id": claim.task_id,
+            "step_id": step["id"],
+            "kind": "connection",
+            "ref": lack.ref,
+            "name": lack.name,
+            "deadline": None,
+        },
+    )
+    STEP.check(step["state"], "waiting")
+    TASK.check(task["state"], "waiting")
+    await store.set_step(ctx.conn, step["id"], "waiting", lack.reason, decision_id=prepared.decision.id)
+    await store.set_task(ctx.conn, claim.task_id, "waiting", lack.reason)
+    cause = {"kind": "connection", "id": lack.ref}
+    _record_task(ctx, events.WAITING, task, {"state": "waiting", "reason": lack.reason}, cause)
     ctx.failpoint("task.waiting.before_commit")
     return "waiting"
 

@@ -475,6 +475,20 @@ async def open_wait_of(conn: Connection, ref: str) -> Row | None:
     return await cursor.fetchone()
 
 
+async def lock_connections(conn: Connection, workspace_id: str) -> None:
+    """Whoever is about to wait for a connection and whoever made one active, one after the other."""
+    await conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 29))", (workspace_id,))
+
+
+async def waiting_for_connections(conn: Connection, workspace_id: str) -> list[Row]:
+    """{task_id, step_id}: what waits for a connection in a workspace, in one order for everybody."""
+    cursor = await conn.execute(
+        "select task_id, step_id from worka.wait where workspace_id = %s and kind = 'connection' and cleared_at is null order by task_id",
+        (workspace_id,),
+    )
+    return await cursor.fetchall()
+
+
 async def waits(conn: Connection, task_id: str) -> list[Row]:
     """All waits of a task, oldest first."""
     cursor = await conn.execute("select * from worka.wait where task_id = %s order by id", (task_id,))
@@ -484,8 +498,7 @@ async def waits(conn: Connection, task_id: str) -> list[Row]:
 async def clear_waits(conn: Connection, task_id: str, by: str) -> None:
     """Nothing is waited for any more."""
     await conn.execute(
-        "update worka.wait set cleared_at = clock_timestamp(), cleared_by = %s"
-        " where task_id = %s and cleared_at is null",
+        "update worka.wait set cleared_at = clock_timestamp(), cleared_by = %s where task_id = %s and cleared_at is null",
         (by, task_id),
     )
 

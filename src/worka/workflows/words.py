@@ -84,6 +84,8 @@ def line(task: Row, state: str, reason: str, living: int) -> str:
         )
     if state == "stalled":
         return "no progress for longer than its step may take"
+    if state == "waiting" and reason in CONNECTION:
+        return CONNECTION[reason]
     if state == "waiting":
         return "waits for an approval"
     if state == "unknown":
@@ -100,6 +102,13 @@ def line(task: Row, state: str, reason: str, living: int) -> str:
     return {"running": "runs a step", "succeeded": "all steps are done", "cancelled": "a person ended it"}.get(
         state, reason.replace("_", " ")
     )
+
+
+CONNECTION = {
+    "connection_missing": "waits for a connection that is not there",
+    "connection_expired": "waits for a connection whose credential expired",
+    "connection_broken": "waits for a connection that is broken",
+}
 
 
 def _and(waiting_on: list[WaitingOn]) -> str:

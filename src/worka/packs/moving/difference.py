@@ -261,6 +261,11 @@ def _connection(name: str, old: Row, new: Row) -> Iterator[Row]:
             yield told("neutral", f"It does not work without a connection to {name} any more.", "required")
         else:
             yield told("neutral", f"It works without a connection to {name} too.", "required")
+    had, has = set(old.get("scopes") or []), set(new.get("scopes") or [])
+    if more := sorted(has - had):
+        yield told("widening", f"It needs more of {name}: {', '.join(more)}.", "scopes")
+    elif had - has:
+        yield told("narrowing", f"It needs less of {name}: no {', '.join(sorted(had - has))} any more.", "scopes")
     if old.get("idempotency_header") != new.get("idempotency_header"):
         lost = not new.get("idempotency_header")
         words = (

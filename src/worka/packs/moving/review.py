@@ -102,8 +102,9 @@ def _source(release: Row) -> Row:
 
 
 async def _connection(ctx: Context, workspace_id: str, need: Row) -> Row:
-    found = await rows.active_connection(ctx.conn, workspace_id, need["provider"], need["host"], need["port"])
-    there = found or await rows.newest_connection(ctx.conn, workspace_id, need["provider"], need["host"], need["port"])
+    known = await rows.connections_at(ctx.conn, workspace_id, need["provider"], need["host"], need["port"])
+    found = next((row for row in known if row["state"] == "active"), None)
+    there = found or next(iter(known), None)
     return {
         **{key: need[key] for key in ("provider", "access", "required", "endpoint")},
         "connection_id": there["id"] if there else None,

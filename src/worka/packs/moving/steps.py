@@ -154,9 +154,8 @@ async def go_on(ctx: Context, move: Row, row: Row, new: Row, decision: Decision 
 async def missing_connections(conn: Connection, workspace_id: str, release: Row) -> list[str]:
     found = []
     for need in rules.connection_needs(release["manifest"]):
-        if need["required"] and (
-            await rows.active_connection(conn, workspace_id, need["provider"], need["host"], need["port"]) is None
-        ):
+        there = await rows.connections_at(conn, workspace_id, need["provider"], need["host"], need["port"])
+        if need["required"] and not any(row["state"] == "active" for row in there):
             found.append(f"{need['provider']} at {need['endpoint']}")
     return found
 

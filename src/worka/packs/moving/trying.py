@@ -11,6 +11,7 @@ import logging
 from typing import Any
 
 from worka.approvals import service as approvals
+from worka.connections import rules as connections
 from worka.kernel import canonical, failpoints
 from worka.kernel.context import Context
 from worka.kernel.errors import Conflict, Problem, Unavailable
@@ -216,10 +217,10 @@ async def _grants(ctx: Context, row: Row, move: Row, new: Row) -> None:
     cause = {"kind": "move", "id": move["id"]}
     keep: list[tuple[str, str]] = []
     for need in rules.connection_needs(new["manifest"]):
-        found = await rows.active_connection(
-            ctx.conn, row["workspace_id"], need["provider"], need["host"], need["port"]
-        )
-        if found is not None and found["secret_id"] is not None and need["endpoint"]:
+        there = await rows.connections_at(ctx.conn, row["workspace_id"], need["provider"], need["host"], need["port"])
+        for found in connections.backing(there):
+            if found["secret_id"] is None or not need["endpoint"]:
+                continue
             given = await treasury.grant_for_attachment(
                 ctx, found["secret_id"], attachment_id=row["id"], workspace_id=row["workspace_id"],
                 endpoint=need["endpoint"], cause=cause,

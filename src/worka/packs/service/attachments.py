@@ -16,6 +16,7 @@ from typing import Any
 
 from worka.approvals import service as approvals
 from worka.approvals import store as approval_rows
+from worka.connections import rules as connections
 from worka.kernel import canonical
 from worka.kernel.context import Context, Principal, Resource
 from worka.kernel.db import Connection
@@ -36,6 +37,7 @@ from worka.packs.runtime import clone
 from worka.packs.service import leftovers, withdrawing
 from worka.packs.service.releases import drop_quietly
 from worka.treasury import service as treasury
+from worka.treasury import store as treasury_rows
 from worka.workspaces.limits import rules as limit_rules
 from worka.workspaces.limits import service as limits
 
@@ -391,16 +393,21 @@ async def connection_activated(ctx: Context, payload: dict[str, Any]) -> None:
     workspace = payload.get("workspace_id") or ctx.workspace_id
     if workspace is None:
         return
+    cause = {"kind": "connection", "id": payload["connection_id"]}
     for known in await store.awaiting_connection(ctx.conn, workspace):
         held = await _locked(ctx, known["id"])
         if held is None or held[0]["state"] != "awaiting_connection":
             continue
         row, release, usable = held
-        cause = {"kind": "connection", "id": payload["connection_id"]}
         if usable:
             await _serve_or_wait(ctx, row, release, cause)
         elif release["state"] == "revoked":
             await _never(ctx, row, cause)
+    for known in await store.serving_in(ctx.conn, workspace):
+        for need in rules.connection_needs(known["manifest"]):
+            # What a person took back by hand stays taken back.
+            if need["endpoint"] and not await treasury_rows.taken_back(ctx.conn, known["id"], need["endpoint"]):
+                await _grant(ctx, known, need, cause)
 
 
 async def release_lifted(ctx: Context, payload: dict[str, Any]) -> None:
@@ -425,21 +432,8 @@ async def _serve_or_wait(ctx: Context, row: Row, release: Row, cause: Row) -> No
         return
     missing: list[Row] = []
     for need in rules.connection_needs(release["manifest"]):
-        found = await store.active_connection(
-            ctx.conn, row["workspace_id"], need["provider"], need["host"], need["port"]
-        )
-        if found is None:
-            if need["required"]:
-                missing.append(need)
-        elif found["secret_id"] is not None and need["endpoint"]:
-            await treasury.grant_for_attachment(
-                ctx,
-                found["secret_id"],
-                attachment_id=row["id"],
-                workspace_id=row["workspace_id"],
-                endpoint=need["endpoint"],
-                cause=cause,
-            )
+        if not await _grant(ctx, row, need, cause) and need["required"]:
+            missing.append(need)
     lacking = await dependencies.missing(ctx.conn, row["workspace_id"], release["manifest"])
     if lacking and not missing:
         if row["state"] != "awaiting_dependency":
@@ -462,6 +456,24 @@ async def _serve_or_wait(ctx: Context, row: Row, release: Row, cause: Row) -> No
     await ctx.publish(
         "attachment.attached", {"attachment_id": row["id"], "pack": row["pack"], "workspace_id": row["workspace_id"]}
     )
+
+
+async def _grant(ctx: Context, row: Row, need: Row, cause: Row) -> bool:
+    """Whether there is an active connection for the need. What stands behind the workspace's own one, the newest, and behind
+    everybody's own account is granted to the attachment: whose is used, each call says."""
+    there = await store.connections_at(ctx.conn, row["workspace_id"], need["provider"], need["host"], need["port"])
+    active = connections.backing(there)
+    for found in active:
+        if found["secret_id"] is not None and need["endpoint"]:
+            await treasury.grant_for_attachment(
+                ctx,
+                found["secret_id"],
+                attachment_id=row["id"],
+                workspace_id=row["workspace_id"],
+                endpoint=need["endpoint"],
+                cause=cause,
+            )
+    return bool(active)
 
 
 async def attachment_serves(ctx: Context, payload: dict[str, Any]) -> None:

@@ -20,8 +20,8 @@ GRACE_SECONDS = 90.0
 
 
 async def call(ctx: Context, tool: str, arguments: dict[str, Any], key: str | None) -> tuple[int, Row]:
-    """(HTTP status, body) of a call. 200: it ran, `status` says how it ended; 202: it waits for the approval named
-    there, and the same call with the same key runs once after it. A key that ran before gives what came of it then.
+    """(HTTP status, body) of a call. 200: it ran, `status` says how it ended; 202: it waits for the approval or the
+    connection named there, and the same call with the same key runs once after it. A key that ran before gives what came of it then.
 
     Raises what `prepare` raises, KeyReused, KeyInUse, OutcomeUnknown.
     """
@@ -48,6 +48,17 @@ async def call(ctx: Context, tool: str, arguments: dict[str, Any], key: str | No
                 ctx.record(invocation.lost_event(lost))
         else:
             approval_id: str | None = None
+            if (lack := await invocation.lacking(ctx, prepared)) is not None:
+                return 202, {
+                    "status": "waiting_for_connection",
+                    "reason": lack.reason,
+                    "connection_id": lack.connection_id,
+                    "provider": lack.provider,
+                    "endpoint": lack.endpoint,
+                    "decision_id": prepared.decision.id,
+                    "idempotency_key": given,
+                    "next": "repeat the call with this idempotency key once it is connected: `worka connection needs`",
+                }
             if prepared.decision.verdict == "ask":
                 approval = await _approval(ctx, prepared, own_key, newest)
                 if approval["state"] != "approved":

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from worka.approvals import service as approvals
+from worka.connections import rules as connections
 from worka.kernel import canonical, failpoints, reasons, telemetry
 from worka.kernel.context import Context, Decision, Resource
 from worka.kernel.db import Connection
@@ -103,7 +104,7 @@ async def prepare(ctx: Context, tool: str, arguments: dict[str, Any]) -> Prepare
     assert ctx.workspace_id is not None
     attachment, release, definition = await resolve(ctx, tool)
     raw = await canonical.beside(arguments, _arguments, definition, tool, arguments)
-    destinations, connections = await _destinations(ctx, attachment, release, definition)
+    destinations, backing = await _destinations(ctx, attachment, release, definition)
     args_digest = hashlib.sha256(raw).hexdigest()
     facts = rules.call_facts(tool, attachment["pack"], release, definition)
     decision = await ctx.require(
@@ -123,7 +124,7 @@ async def prepare(ctx: Context, tool: str, arguments: dict[str, Any]) -> Prepare
         "tool_pin": definition["pin"],
         "attachment": attachment["id"],
         "workspace": ctx.workspace_id,
-        "connections": connections,
+        "connections": backing,
         "destinations": destinations,
         "initiator": f"{ctx.principal.kind}:{ctx.principal.id}",
         "originating_person": ctx.originating_person,
@@ -222,25 +223,66 @@ async def _destinations(ctx: Context, attachment: Row, release: Row, definition:
     """(where this pack's credentials go, which connections back it) as they are now."""
     items = release["manifest"].get("outbound_domains", [])
     hosts = [item if isinstance(item, str) else item["host"] for item in items]
-    connections: list[Row] = []
+    found_here: list[Row] = []
     needs = rules.connection_needs(release["manifest"])
     if not needs:
-        return sorted(hosts), connections
-    async with ctx.transaction() as conn:
+        return sorted(hosts), found_here
+    async with ctx.transaction():
         for need in needs:
-            found = await store.active_connection(
-                conn, attachment["workspace_id"], need["provider"], need["host"], need["port"]
-            )
+            found = next((row for row in await _theirs(ctx, attachment, need) if row["state"] == "active"), None)
             if found is not None:
-                connections.append(
+                found_here.append(
                     {
                         "id": found["id"],
                         "provider": need["provider"],
                         "name": found["name"],
                         "endpoint": need["endpoint"],
+                        **({"person": found["person_id"]} if found["person_id"] else {}),
                     }
                 )
-    return sorted({item["endpoint"] for item in connections if item["endpoint"]}) or sorted(hosts), connections
+    return sorted({item["endpoint"] for item in found_here if item["endpoint"]}) or sorted(hosts), found_here
+
+
+async def _theirs(ctx: Context, attachment: Row, need: Row) -> list[Row]:
+    """The connections that a call for this person may use for a need."""
+    there = await store.connections_at(
+        ctx.conn, attachment["workspace_id"], need["provider"], need["host"], need["port"]
+    )
+    return [dict(row) for row in connections.own(there, ctx.originating_person or ctx.principal.id)]
+
+
+@dataclass(frozen=True)
+class Lacking:
+    """A connection that the call needs and that is not there for whom it is made: the reason, the connection that it is about
+    (None: there is none), and the need."""
+
+    reason: str
+    connection_id: str | None
+    provider: str
+    endpoint: str
+
+    @property
+    def ref(self) -> str:
+        """What is waited for."""
+        return self.connection_id or f"{self.provider} {self.endpoint}"
+
+    @property
+    def name(self) -> str:
+        """The same in words."""
+        return f"{self.provider} at {self.endpoint}"
+
+
+async def lacking(ctx: Context, prepared: Prepared) -> Lacking | None:
+    """In the caller's transaction: the first connection that the release requires and that does not serve whom this call is
+    made for."""
+    for need in rules.connection_needs(prepared.release["manifest"]):
+        if not need["required"] or not need["endpoint"]:
+            continue
+        mine = await _theirs(ctx, prepared.attachment, need)
+        if not any(row["state"] == "active" for row in mine):
+            reason, connection_id = connections.lacking(mine)
+            return Lacking(reason, connection_id, need["provider"], need["endpoint"])
+    return None
 
 
 async def open_invocation(

@@ -42,6 +42,7 @@ from worka.treasury.store.leases import (
     leases,
     live_grants,
     revoke_grants,
+    taken_back,
 )
 from worka.treasury.store.secrets import (
     add_secret,
@@ -107,6 +108,7 @@ __all__ = [
     "set_state",
     "set_version",
     "set_warned",
+    "taken_back",
     "tenant_key",
     "tenant_keys",
     "tenants_under",

@@ -70,6 +70,17 @@ async def grant(conn: Connection, grant_id: str) -> Row | None:
     return await cursor.fetchone()
 
 
+async def taken_back(conn: Connection, attachment_id: str, endpoint: str) -> bool:
+    """Whether the newest grant of the attachment for the endpoint was ended by a person's hand: then none comes by itself."""
+    cursor = await conn.execute(
+        "select revoked_at is not null and ended_by = '' as back from worka.secret_grant where attachment_id = %s"
+        " and endpoint = %s order by id desc limit 1",
+        (attachment_id, endpoint),
+    )
+    row = await cursor.fetchone()
+    return bool(row and row["back"])
+
+
 async def grants_of_attachment(conn: Connection, attachment_id: str) -> list[Row]:
     """The live grants of an attachment: {id, secret_id, endpoint}."""
     cursor = await conn.execute(
@@ -87,17 +98,26 @@ async def revoke_grants(
     secret_id: str | None = None,
     attachment_id: str | None = None,
     endpoint: str | None = None,
+    cause: str = "",
 ) -> list[Row]:
     """Revokes the live grants that fit every given word, and says which, with the secret's name. At least one is
-    given."""
+    given. `cause`: the kind of what ended them; empty: a person, by hand."""
     assert grant_id or secret_id or attachment_id
     cursor = await conn.execute(
-        "update worka.secret_grant g set revoked_at = clock_timestamp(), revoked_by = %(by)s from worka.secret s"
+        "update worka.secret_grant g set revoked_at = clock_timestamp(), revoked_by = %(by)s,"
+        " ended_by = %(cause)s from worka.secret s"
         " where s.tenant_id = g.tenant_id and s.id = g.secret_id and g.revoked_at is null"
         " and (%(grant)s::text is null or g.id = %(grant)s) and (%(secret)s::text is null or g.secret_id = %(secret)s)"
         " and (%(attachment)s::text is null or g.attachment_id = %(attachment)s)"
         " and (%(endpoint)s::text is null or g.endpoint = %(endpoint)s) returning g.*, s.name",
-        {"by": by, "grant": grant_id, "secret": secret_id, "attachment": attachment_id, "endpoint": endpoint},
+        {
+            "by": by,
+            "grant": grant_id,
+            "secret": secret_id,
+            "attachment": attachment_id,
+            "endpoint": endpoint,
+            "cause": cause,
+        },
     )
     return await cursor.fetchall()
 

@@ -17,10 +17,10 @@ async def add_secret(conn: Connection, row: Row) -> Row | None:
     """A new active secret; None when the workspace has one of this name."""
     cursor = await conn.execute(
         "insert into worka.secret (tenant_id, id, workspace_id, name, purpose, kind, reason, created_by, expires_at,"
-        " rotate_days) values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(name)s, %(purpose)s, %(kind)s,"
-        " 'secret_ready', %(created_by)s, %(expires_at)s, %(rotate_days)s)"
-        " on conflict (tenant_id, workspace_id, name) do nothing returning *",
-        {"expires_at": None, "rotate_days": None, **row},
+        " rotate_days, person_id) values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(name)s, %(purpose)s, %(kind)s,"
+        " 'secret_ready', %(created_by)s, %(expires_at)s, %(rotate_days)s,"
+        " %(person_id)s) on conflict (tenant_id, workspace_id, name) do nothing returning *",
+        {"expires_at": None, "rotate_days": None, "person_id": None, **row},
     )
     return await cursor.fetchone()
 
