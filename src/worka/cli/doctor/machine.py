@@ -6,6 +6,8 @@ import asyncio
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from worka.cli.doctor.check import Check, Patient
 from worka.observability import vitals
@@ -106,13 +108,30 @@ def user_namespaces(patient: Patient) -> Iterator[Check]:
         yield Check("user namespaces", "ok", f"given; {trial.namespace_limit()}")
 
 
+def _asked(launcher: Path) -> dict[str, Any]:
+    """What the launcher says of itself; {} where none answers. It lets nobody ask but the user of our processes, who owns its
+    socket: as root this asks as that user."""
+    try:
+        owner = launcher.stat().st_uid
+    except OSError:
+        return {}
+    before = os.geteuid()
+    if before not in (0, owner):
+        return {}
+    try:
+        os.seteuid(owner)
+        return asyncio.run(launching.check(launcher))
+    finally:
+        os.seteuid(before)
+
+
 NEVER_RUN = "of control groups v2 the tests of this build know a made root alone"
 
 
 def limits(patient: Patient) -> Iterator[Check]:
     """Which driver bounds memory, processes and processor time of a pack: where packs start, by what their launcher says; where
     none runs, in the group of this very command, with a group really made and read back."""
-    told = asyncio.run(launching.check(patient.paths.launcher_socket))
+    told = _asked(patient.paths.launcher_socket)
     running = "cgroup" in told
     found = trial.reported(told) if running else trial.control_groups()
     where = "where packs start" if running else "tried in this command's own group, as no launcher runs"
