@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks import machine, report
 from benchmarks.rounds import Found, Round, Row, Scenario
 
-ROWS = {"audit": 8, "authorization": 2, "sandbox": 7, "call": 1, "lists": 9, "lease": 5}
+ROWS = {"audit": 8, "authorization": 2, "sandbox": 7, "call": 1, "lists": 9, "lease": 5, "egress": 4}
 RESULTS = Path(__file__).with_name("results")
 MORE = 75  # EX_TEMPFAIL: run it again to go on
 VOID = 1

@@ -58,9 +58,10 @@ def version(name: str, package: str) -> str:
     return next(line.split("==")[1].split()[0] for line in lines if line.startswith(f"{package}=="))
 
 
-def debian(name: str, program: str) -> Path:
-    """A program of a pinned Debian package, unpacked beside the others. Raises PeerMissing."""
-    for line in (LOCKS / f"{name}.txt").read_text().splitlines():
+def debian(name: str, program: str, *, listed: str = "") -> Path:
+    """A program of a pinned Debian package, unpacked beside the others; `listed`: the name of the list that pins it, if it
+    is another. Raises PeerMissing."""
+    for line in (LOCKS / f"{listed or name}.txt").read_text().splitlines():
         if not line.startswith("#") and line.split()[:3:2] == [name, _architecture()]:
             _, version, _, digest = line.split()
             break

@@ -194,6 +194,8 @@ def allowed(rules: Sequence[Any], request: outside.Request) -> bool:
         if not (host.endswith(named[1:]) if named.startswith("*.") else host == named):
             continue
         methods, paths = rule.get("methods"), rule.get("paths")
+        if rule.get("opaque"):
+            continue  # what is not read is no request
         if port not in ([rule["port"]] if rule.get("port") else [80, 443]):
             continue
         if methods is not None and request.method not in [method.upper() for method in methods]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tests.api.world import OSV, Doors
+from tests.api.world import OSV, TRUSTED, Doors
 
 NO_ID = "7zzzzzzzzzzzzzzzzzzzzzzzzz"
 """The end of an id that nobody has."""
@@ -42,6 +42,7 @@ def parameters(w: Doors, path: str) -> dict[str, str]:
         "grant_id": ids["grant"],
         "invocation_id": ids["invocation"],
         "exception_id": ids["exception_canary"],
+        "trust_id": ids["trust"],
         "proposal_id": ids["proposal"],
         "release_id": ids["release_notes"],
         "pack": "worka.notes",
@@ -204,6 +205,7 @@ SAMPLES: dict[str, Sample] = {
     "GET /v1/secrets/{secret_id}/withdrawal-preview": Sample(query=lambda w: {"days": "90"}),
     f"GET {WS}/members/{{principal_id}}": PLAIN,
     f"GET {WS}/network-exceptions": Sample(query=lambda w: {"limit": "1"}),
+    f"GET {WS}/upstream-trusts": Sample(query=lambda w: {"limit": "1"}),
     f"GET {WS}/policies": Sample(query=lambda w: {"limit": "1"}),
     f"GET {WS}/policies/{{kind}}": PLAIN,
     f"GET {WS}/policies/{{kind}}/{{version}}": PLAIN,
@@ -309,6 +311,9 @@ SAMPLES: dict[str, Sample] = {
     f"POST {WS}/secrets": Sample(lambda w: {"name": unique(), "value": "a-value", "kind": "other", "purpose": "p"}),
     f"POST {WS}/network-exceptions": Sample(
         lambda w: {"name": f"{unique()}.test", "port": 80, "address": "127.0.0.1", "real_port": 9, "reason": "r"}
+    ),
+    f"POST {WS}/upstream-trusts": Sample(
+        lambda w: {"name": f"{unique()}.test", "port": 443, "ca_pem": TRUSTED, "reason": "r"}
     ),
     f"POST {WS}/connections": Sample(
         lambda w: {
@@ -506,6 +511,7 @@ SAMPLES: dict[str, Sample] = {
     "DELETE /v1/destinations/{destination_id}": PLAIN,
     "DELETE /v1/tokens/{token_id}": PLAIN,
     "DELETE /v1/network-exceptions/{exception_id}": PLAIN,
+    "DELETE /v1/upstream-trusts/{trust_id}": PLAIN,
     "DELETE /v1/grants/{grant_id}": PLAIN,
     "POST /v1/secrets/{secret_id}/revoke": Sample(lambda w: {"why": "w"}),
     "POST /v1/connections/{connection_id}/remove": Sample(lambda w: {"why": "w"}),

@@ -31,6 +31,7 @@ BY_NATURE: dict[str, set[str]] = {
     "POST /v1/connections/{connection_id}/authorize": {"provider_unusable"},
     "PUT /v1/deployment/provider-restriction": {"provider_unusable", "invalid"},
     f"POST {WORKSPACE}/network-exceptions": {"network_exception_invalid"},
+    f"POST {WORKSPACE}/upstream-trusts": {"upstream_trust_invalid"},
     "POST /v1/deployment/kills": {"invalid"},
     "POST /v1/deployment/lifts": {"invalid"},
     "POST /v1/deployment/policies": {"bad_policy", "policy_locks_out"},

@@ -15,9 +15,13 @@ from typing import Any
 import httpx
 
 from tests.support.instance import Instance
+from worka.broker.ca import Authority
 from worka.cli.client import Client
 from worka.cli.demo import Demo
 from worka.kernel.ids import new_id
+
+TRUSTED = Authority("trusted").pem.decode()
+"""A certificate that can be read."""
 
 
 @dataclass(eq=False)
@@ -138,6 +142,7 @@ def further(demo: Demo) -> dict[str, str]:
     what = {"kind": "tool", "target": "nobody.has.it", "why": "w", "until": lasts, "most_uses": 1}
     bypass = owner.post(owner.ws("/bypasses"), what)
     where = {"url": "https://nobody-hears.worka.test/in", "types": ["approval.expired"]}
+    trust = owner.post(owner.ws("/upstream-trusts"), {"name": "trusted.test", "ca_pem": TRUSTED, "reason": "the tests"})
     hook = owner.post(owner.ws("/webhooks"), where)
     delivery = owner.post(f"/v1/webhooks/{hook['id']}/test")["id"]
     owner.post(owner.ws("/advisories"), {"documents": [OSV]})
@@ -172,6 +177,7 @@ def further(demo: Demo) -> dict[str, str]:
         "withdrawal": withdrawal,
         "destination": destination["id"],
         "publication": publication["id"],
+        "trust": trust["id"],
         "webhook": hook["id"],
         "delivery": delivery,
         "group": group["id"],

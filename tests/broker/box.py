@@ -118,18 +118,62 @@ def raw(command: dict[str, Any], bundle: str) -> dict[str, Any]:
     return {"data": got.decode("latin-1")}
 
 
+def websocket(command: dict[str, Any], bundle: str) -> dict[str, Any]:
+    """Opens a WebSocket and says each message; what came back, and how it ended."""
+    sock: socket.socket = socket.create_connection((command["host"], command["port"]), timeout=10)
+    if command["port"] == 443:
+        sock = ssl.create_default_context(cafile=bundle).wrap_socket(sock, server_hostname=command["host"])
+    sock.settimeout(command.get("seconds", 5))
+    key = base64.b64encode(os.urandom(16)).decode()
+    sock.sendall(
+        f"GET {command['path']} HTTP/1.1\r\nHost: {command['host']}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n".encode()
+    )
+    file = sock.makefile("rb")
+    line = file.readline().decode()
+    while file.readline().strip():
+        pass
+    if " 101 " not in line:
+        return {"status": int(line.split()[1]), "text": file.read().decode("latin-1")}
+    back: list[str] = []
+    try:
+        for message in command["messages"]:
+            body = message.encode()
+            size = bytes([0x80 | len(body)]) if len(body) < 126 else b"\xfe" + struct.pack("!H", len(body))
+            mask = os.urandom(4)
+            sock.sendall(b"\x81" + size + mask + bytes(byte ^ mask[n % 4] for n, byte in enumerate(body)))
+            head = file.read(2)
+            if len(head) < 2:
+                return {"status": 101, "back": back, "ended": "closed"}
+            count = struct.unpack("!H", file.read(2))[0] if head[1] == 126 else head[1]
+            back.append(file.read(count).decode("latin-1"))
+        if command.get("hold"):
+            sock.settimeout(command["hold"])
+            file.read(1)
+    except (OSError, ValueError) as error:
+        return {"status": 101, "back": back, "ended": type(error).__name__}
+    finally:
+        sock.close()
+    return {"status": 101, "back": back, "ended": ""}
+
+
 def run(command: dict[str, Any], bundle: str) -> dict[str, Any]:
     try:
         if command["do"] == "fetch":
             return fetch(command, bundle)
         if command["do"] == "raw":
             return raw(command, bundle)
+        if command["do"] == "websocket":
+            return websocket(command, bundle)
         if command["do"] == "lookup":
             found = socket.getaddrinfo(command["name"], 443, type=socket.SOCK_STREAM)
             return {"addresses": [item[4][0] for item in found]}
         if command["do"] == "run":
             told = {"SSL_CERT_FILE": bundle, "CURL_CA_BUNDLE": bundle, "NODE_EXTRA_CA_CERTS": bundle, **os.environ}
-            done = subprocess.run(command["argv"], capture_output=True, text=True, env=told, timeout=30)
+            done = subprocess.run(
+                command["argv"], capture_output=True, text=True, env=told, timeout=command.get("timeout", 30)
+            )
             return {"code": done.returncode, "out": done.stdout, "err": done.stderr[-2000:]}
         if command["do"] == "datagram":
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:

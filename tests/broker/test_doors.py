@@ -24,7 +24,11 @@ class Gate(Nobody):
     """Allows what is in `may`, and keeps what it was asked."""
 
     def __init__(self) -> None:
-        self.may = {"network_exception.create", "network_exception.remove", "network_exception.view", "egress.view"}
+        self.may = {
+            f"{kind}.{verb}"
+            for kind in ("network_exception", "upstream_trust")
+            for verb in ("create", "remove", "view")
+        } | {"egress.view"}
         self.asked: list[tuple[str, Resource]] = []
 
     async def decide(self, ctx: Context, action: str, resource: Resource, context: dict[str, Any]) -> Decision:
@@ -196,3 +200,55 @@ async def test_another_tenant_sees_and_changes_nothing(world: World, person: Con
     assert problem.value.status == 404
     assert await service.list_exceptions(other, None, 10) == []
     assert await service.list_egress(other, None, 10) == []
+
+
+def trusted(world: World, **changed: Any) -> dict[str, Any]:
+    return {"name": HOST, "ca_pem": world.outside.authority.pem.decode(), "reason": "theirs"} | changed
+
+
+@pytest.mark.capability("BRK-13")
+async def test_upstream_trust_is_recorded_listed_and_taken_back(world: World, http: httpx.AsyncClient) -> None:
+    path = f"/v1/workspaces/{world.workspace_id}/upstream-trusts"
+    made = await http.post(path, json=trusted(world))
+    assert (made.status_code, made.json()["port"]) == (201, 443)
+    assert (await http.post(path, json=trusted(world))).json()["code"] == "upstream_trust_exists"
+    assert (await http.post(path, json=trusted(world, attachment_id=world.attachment_id))).status_code == 201
+    assert (await http.delete(f"/v1/upstream-trusts/{made.json()['id']}")).status_code == 204
+    assert (await http.delete("/v1/upstream-trusts/ust_none")).status_code == 404
+    listed = (await http.get(path)).json()["items"]
+    assert [(item["attachment_id"], item["removed_at"] is None) for item in listed] == [
+        (world.attachment_id, True), ("", False),
+    ]  # fmt: skip
+    types = [entry.type for entry in world.notebook.entries]
+    assert types == ["upstream.trust.created", "upstream.trust.created", "upstream.trust.removed"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"ca_pem": ""},
+        {"ca_pem": "no certificate"},
+        {"ca_pem": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"},
+        {"ca_pem": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"},
+        {"client_cert_pem": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"},
+        {"client_key_secret_id": "sec_none"},
+        {"attachment_id": "att_none"},
+        {"name": "127.0.0.1"},
+    ],
+)
+async def test_a_record_of_trust_that_could_not_hold_is_refused(
+    world: World, http: httpx.AsyncClient, changed: dict[str, Any]
+) -> None:
+    path = f"/v1/workspaces/{world.workspace_id}/upstream-trusts"
+    answer = await http.post(path, json=trusted(world, **changed))
+    assert (answer.status_code, answer.json()["code"]) == (422, "upstream_trust_invalid")
+    assert (await http.post(path, json=trusted(world))).status_code == 201, "the control"
+
+
+async def test_who_may_not_administer_records_no_trust(world: World, http: httpx.AsyncClient, gate: Gate) -> None:
+    path = f"/v1/workspaces/{world.workspace_id}/upstream-trusts"
+    found = (await http.post(path, json=trusted(world))).json()["id"]
+    gate.may = {"upstream_trust.view"}
+    assert (await http.post(path, json=trusted(world, name="other.test"))).status_code == 403
+    assert (await http.delete(f"/v1/upstream-trusts/{found}")).status_code == 403
+    assert len((await http.get(path)).json()["items"]) == 1

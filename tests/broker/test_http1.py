@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import json
 
-import h11
 import pytest
 
-from worka.broker.http1 import Head, Injection, Refused, answer, outgoing, problem, read_head
+from worka.broker.wire.events import Broken
+from worka.broker.wire.h1 import Client, Server
+from worka.broker.wire.heads import (
+    Answer,
+    Head,
+    Injection,
+    Outgoing,
+    Refused,
+    Request,
+    answer,
+    outgoing,
+    problem,
+    read_head,
+)
 
 
-def parsed(raw: bytes) -> h11.Request:
-    connection = h11.Connection(h11.SERVER)
-    connection.receive_data(raw)
-    event = connection.next_event()
-    assert isinstance(event, h11.Request)
+def parsed(raw: bytes) -> Request:
+    connection = Server()
+    connection.receive(raw)
+    event = connection.next()
+    assert isinstance(event, Request)
     return event
 
 
@@ -27,13 +39,13 @@ def refusal(raw: bytes, **where: object) -> str:
         head(raw, **where)  # type: ignore[arg-type]
     except Refused as refused:
         return refused.reason
-    except h11.RemoteProtocolError:
+    except Broken:
         return "malformed_request"
     return "passed"
 
 
-def wire(request: h11.Request) -> str:
-    return (h11.Connection(h11.CLIENT).send(request) or b"").decode()
+def wire(request: Outgoing) -> str:
+    return Client().ask(request, keep=False).decode()
 
 
 GET = b"GET /v1/x?q=1 HTTP/1.1\r\nHost: api.example\r\n"
@@ -160,12 +172,12 @@ def test_hop_by_hop_headers_and_those_that_connection_lists_go_no_further() -> N
 
 
 def test_an_answer_keeps_its_message_and_loses_its_hop() -> None:
-    response = h11.Response(
-        status_code=200,
-        headers=[
-            ("Content-Length", "3"), ("Transfer-Encoding", "chunked"), ("Alt-Svc", 'h3=":443"'), ("X", "1"),
-            ("Connection", "close"), ("Body", "{{connection.access_token}}"),
-        ],
+    response = Answer(
+        200,
+        (
+            (b"content-length", b"3"), (b"transfer-encoding", b"chunked"), (b"alt-svc", b'h3=":443"'), (b"x", b"1"),
+            (b"connection", b"close"), (b"body", b"{{connection.access_token}}"),
+        ),
     )  # fmt: skip
     kept = dict(answer(response).headers)
     assert kept == {b"x": b"1", b"body": b"{{connection.access_token}}"}
@@ -173,7 +185,7 @@ def test_an_answer_keeps_its_message_and_loses_its_hop() -> None:
 
 def test_a_problem_is_plain_json() -> None:
     response, raw = problem(403, {"code": "undeclared_destination"})
-    assert response.status_code == 403
+    assert response.status == 403
     assert json.loads(raw) == {"code": "undeclared_destination"}
 
 

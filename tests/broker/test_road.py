@@ -272,7 +272,7 @@ async def test_a_certificate_of_another_ca_is_not_trusted_outside(world: World, 
     )
     async with tracker.invoking():
         found = await tracker.fetch(f"https://{HOST}/issues")
-    assert code(found) == "upstream_tls_failed"
+    assert code(found) == "upstream_certificate_untrusted"
     assert world.outside.requests == []
 
 

@@ -12,6 +12,7 @@ from worka.broker.rules import (
     canonical_path,
     decide,
     declared,
+    opaque_rule,
     parse_rules,
     redirect_target,
 )
@@ -131,7 +132,10 @@ def test_the_nearest_miss_gives_the_reason_and_a_narrow_proposal() -> None:
         7, {}, {"host": 1}, {"host": "a.b", "extra": 1}, {"host": "1.2.3.4"}, "127.0.0.1", "*", "*.com", "*.*.a.b",
         "a*.b.c", {"host": "a.b", "port": 22}, {"host": "a.b", "port": True}, {"host": "a.b", "methods": []},
         {"host": "a.b", "methods": ["CONNECT"]}, {"host": "a.b", "paths": ["x"]}, {"host": "a.b", "paths": ["/a*b"]},
-        "http://a.b", "a.b:443", "user@a.b",
+        "http://a.b", "a.b:443", "user@a.b", {"host": "a.b", "websocket": "yes"}, {"host": "a.b", "opaque": 1},
+        {"host": "a.b", "websocket": True, "methods": ["POST"]}, {"host": "a.b", "opaque": True, "port": 80},
+        {"host": "a.b", "opaque": True, "paths": ["/x"]}, {"host": "a.b", "opaque": True, "methods": ["GET"]},
+        {"host": "a.b", "opaque": True, "websocket": True},
     ],
 )  # fmt: skip
 def test_a_rule_that_cannot_be_read_refuses_the_whole_list(item: object) -> None:
@@ -143,6 +147,36 @@ def test_what_is_declared_is_what_the_resolver_answers_for() -> None:
     assert declared(RULES, "plain.example")
     assert declared(RULES, "x.wide.example", 80)
     assert not declared(RULES, "api.example", 80)
+
+
+@pytest.mark.capability("BRK-13")
+def test_a_websocket_needs_its_word_and_the_rest_of_its_rule() -> None:
+    rules = parse_rules(
+        [{"host": "a.test", "paths": ["/live"], "websocket": True}, {"host": "a.test", "paths": ["/v1"]}]
+    )
+
+    def ask(path: str, *, websocket: bool = True) -> str:
+        return decide(rules, "a.test", 443, "GET", path, "read_only", websocket=websocket).reason
+
+    assert (ask("/live"), ask("/live", websocket=False), ask("/v1", websocket=False)) == ("allowed",) * 3
+    assert ask("/v1") == "upgrade_refused"
+    assert ask("/other") == "path_not_allowed"
+    proposal = decide(rules, "b.test", 443, "GET", "/live", "write", websocket=True).proposal["outbound_domains"][0]
+    assert proposal["websocket"] is True
+
+
+@pytest.mark.capability("BRK-13")
+def test_what_passes_unread_is_no_request_and_a_rule_that_is_read_comes_first() -> None:
+    rules = parse_rules([{"host": "a.test", "opaque": True}, "b.x.test", {"host": "*.x.test", "opaque": True}])
+    found = opaque_rule(rules, "a.test", 443)
+    assert found is not None
+    assert found.id == "outbound_domains[0]"
+    assert opaque_rule(rules, "c.x.test", 443) is not None
+    assert opaque_rule(rules, "a.test", 80) is None
+    assert opaque_rule(rules, "b.x.test", 443) is None, "another rule reads it"
+    assert opaque_rule(rules, "d.example", 443) is None
+    assert decide(rules, "a.test", 443, "GET", "/", "destructive").reason == "undeclared_destination"
+    assert declared(rules, "a.test", 443), "its name is answered"
 
 
 @pytest.mark.capability("BRK-15", part="redirects")

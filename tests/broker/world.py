@@ -59,7 +59,7 @@ class Outside:
     """A tracker with a certificate of its own CA, and a canary; both count what reaches them."""
 
     def __init__(self) -> None:
-        self.authority = Authority("outside")
+        self.authority = Authority("outside", ["http/1.1"])
         self.requests: list[Seen] = []
         self.canary_hits = 0
         self.reached = threading.Event()
@@ -240,19 +240,39 @@ class World:
         async with self.db.transaction(self.tenant_id) as conn:
             await conn.execute(sql.encode(), args)
 
-    async def declare(self, *domains: Any, connections: list[Any] | None = None) -> None:
+    async def declare(
+        self, *domains: Any, connections: list[Any] | None = None, limits: dict[str, Any] | None = None
+    ) -> None:
         """Sets what the release declares."""
-        manifest = {"outbound_domains": list(domains), "connections": connections or []}
+        manifest = {
+            "outbound_domains": list(domains), "connections": connections or [], "outbound_limits": limits or {},
+        }  # fmt: skip
         await self.execute("update worka.release set manifest = %s where id = %s", Jsonb(manifest), self.release_id)
 
-    async def exempt(self, name: str, port: int, real_port: int, address: str = "127.0.0.1") -> str:
-        """Records a network exception."""
+    async def exempt(
+        self, name: str, port: int, real_port: int, address: str = "127.0.0.1", *, ca_pem: str | None = None
+    ) -> str:
+        """Records a network exception, which trusts the tracker's CA unless it is given one."""
         found = new_id("nex")
         await self.execute(
             "insert into worka.network_exception (tenant_id, id, workspace_id, name, port, address, real_port, ca_pem,"
             " reason, created_by) values (%s,%s,%s,%s,%s,%s,%s,%s,'test','per_1')",
             self.tenant_id, found, self.workspace_id, name, port, address, real_port,
-            self.outside.authority.pem.decode(),
+            self.outside.authority.pem.decode() if ca_pem is None else ca_pem,
+        )  # fmt: skip
+        return found
+
+    async def trust(self, name: str, *, ca_pem: str = "", client: tuple[str, str] | None = None) -> str:
+        """An operator's record of how a name's certificate is checked; a client certificate's key is a granted secret."""
+        found, secret = new_id("ust"), None
+        if client is not None:
+            secret = new_id("sec")
+            self.treasury.secrets[secret] = client[1]
+            self.treasury.grants.add((secret, self.attachment_id, f"{name}:443"))
+        await self.execute(
+            "insert into worka.upstream_trust (tenant_id, id, workspace_id, name, port, ca_pem, client_cert_pem,"
+            " client_key_secret_id, reason, created_by) values (%s,%s,%s,%s,443,%s,%s,%s,'test','per_1')",
+            self.tenant_id, found, self.workspace_id, name, ca_pem, client[0] if client else "", secret,
         )  # fmt: skip
         return found
 
@@ -381,6 +401,7 @@ async def make_world(
     recorder: Recorder | None = None,
     sealer: Sealer | None = None,
     real_treasury: Treasury | None = None,
+    opaque: bool = True,
     gap: AirGap = OPEN,
     **limits: Any,
 ) -> AsyncIterator[World]:
@@ -417,6 +438,7 @@ async def make_world(
         treasury=real_treasury or treasury,
         resolver=resolver,
         limits=replace(short, **limits),
+        opaque=opaque,
         gap=gap,
     )
     world = World(db, broker, outside, treasury, resolver, notebook, paths, tenant, workspace, release, attachment)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,13 +30,15 @@ from worka.kernel.db import Connection, Database
 from worka.kernel.events import Event, Subscribers
 from worka.kernel.ids import new_id
 
+DAY = date(2026, 1, 1)
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 DIGEST = "sha256:ab"
 PREFIXES = {
     "tenant": "ten", "ws": "ws", "person": "per", "member": "tmb", "token": "tok", "session": "ses", "link": "ott",
     "decision": "dec", "asked": "apr", "agreed": "apr", "late": "apr", "secret": "sec", "connection": "conn",
     "release": "rel", "attached": "att", "waiting": "att", "grant": "grt", "running": "inv", "failed": "inv",
-    "lease": "lease", "egress": "egr", "exception": "nex", "definition": "wf", "queued": "task", "claimed": "task",
+    "lease": "lease", "egress": "egr", "exception": "nex", "trust": "ust", "definition": "wf", "queued": "task",
+    "claimed": "task",
     "step": "step", "open_step": "step", "wait": "wait", "view": "view", "process": "proc",
     "proposal": "pol", "glass": "glass", "kill": "kill",
     "hook": "whk", "hook_secret": "whs", "rule": "rule", "sending": "dlv", "told": "dlv", "word": "out",
@@ -265,6 +267,10 @@ def rows(a: SimpleNamespace) -> dict[str, dict[str, Any]]:
             **base, "id": a.exception, "name": "tracker.example", "port": 443, "address": "127.0.0.1",
             "real_port": 8443, "ca_pem": "", "reason": "test",
         },
+        "trust": {
+            **base, "id": a.trust, "name": "tracker.example", "port": 443, "attachment_id": "", "ca_pem": "",
+            "client_cert_pem": "", "client_key_secret_id": None, "reason": "test",
+        },
         "egress": {
             **base, "id": a.egress, "attachment_id": a.attached, "invocation_id": a.running, "session_id": "s",
             "host": "example.org", "port": 443, "kind": "http", "method": "GET", "path": "/", "verdict": "allowed",
@@ -344,7 +350,9 @@ async def fill(db: Database, a: SimpleNamespace) -> None:
         await worka.treasury.store.add_reading(conn, r["reading"])
         await worka.treasury.store.add_destruction(conn, r["destruction"])
         await worka.broker.store.insert_exception(conn, a.tenant, r["exception"])
+        await worka.broker.store.insert_trust(conn, a.tenant, r["trust"])
         await worka.broker.store.insert_egress(conn, a.tenant, r["egress"])
+        await worka.broker.store.add_use(conn, a.tenant, a.attached, DAY, 1, 1, 1)
         line = {"egress_id": a.egress, "at": now(), "reason": "upstream_unreachable", "text": "refused"}
         await worka.broker.store.add_lines(conn, a.tenant, a.ws, [line])
         await worka.views.store.insert(conn, r["view"])

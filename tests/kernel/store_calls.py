@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-from tests.kernel.filled import DIGEST, TRACE, hmac, rows
+from tests.kernel.filled import DAY, DIGEST, TRACE, hmac, rows
 from worka.kernel.ids import new_id
 
 Call = Callable[[Any, Any, SimpleNamespace], Any]
@@ -327,6 +327,20 @@ CALLS: dict[str, Entry] = {
             c, a.egress, {"status": 200, "reason": "allowed", "bytes_out": 1, "bytes_in": 1, "duration_ms": 1.0}
         )
     ),
+    "broker.trusts_page": reads(lambda s, c, a: s.trusts_page(c, a.ws, None, 50)),
+    "broker.trust": reads(lambda s, c, a: s.trust(c, a.trust)),
+    "broker.insert_trust": refused(lambda s, c, a: s.insert_trust(c, a.tenant, new(a, "trust", name="other.example"))),
+    "broker.remove_trust": writes(lambda s, c, a: s.remove_trust(c, a.trust)),
+    "broker.live_trusts": reads(lambda s, c, a: s.live_trusts(c, a.ws, a.attached)),
+    "broker.add_use": refused(lambda s, c, a: s.add_use(c, a.tenant, a.attached, DAY, 1, 1, 1)),
+    "broker.carry_on": refused(
+        lambda s, c, a: s.carry_on(
+            c, a.tenant, a.attached, DAY, a.egress,
+            {"times": 1, "path": "/x", "address": None, "requests": 1, "status": 200, "reason": "allowed", "bytes_out": 1,
+             "bytes_in": 1, "duration_ms": 1.0},
+        )
+    ),
+    "broker.use": reads(lambda s, c, a: s.use(c, a.attached, DAY)),
     "broker.egress_of": reads(lambda s, c, a: s.egress_of(c, a.running)),
     "broker.add_lines": writes(
         lambda s, c, a: s.add_lines(c, a.tenant, a.ws, [{"egress_id": a.egress, "at": datetime.now(UTC), "reason": "r", "text": "t"}])

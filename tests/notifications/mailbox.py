@@ -75,7 +75,7 @@ def _signs_in(server: Any, _session: Any, _envelope: Any, mechanism: str, auth_d
 @contextmanager
 def mailbox(*, starttls: bool = True) -> Iterator[Mailbox]:
     """One on 127.0.0.1, at a free port, in a thread of its own."""
-    found = Mailbox(Authority("mail"))
+    found = Mailbox(Authority("mail", ["http/1.1"]))
     context: ssl.SSLContext = found.authority.server_context("127.0.0.1")
     how: dict[str, Any] = {"enable_SMTPUTF8": True, "ident": "mail.worka.test"}
     if starttls:

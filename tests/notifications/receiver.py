@@ -105,7 +105,7 @@ class Receiver:
 @contextmanager
 def receiver(name: str = "hooks") -> Iterator[Receiver]:
     """One on 127.0.0.1, at a free port."""
-    found = Receiver(Authority(name))
+    found = Receiver(Authority(name, ["http/1.1"]))
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):

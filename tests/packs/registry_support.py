@@ -219,7 +219,7 @@ def liar(folder: Path) -> Iterator[Liar]:
 @contextlib.contextmanager
 def served(folder: Path, host: str, answer: Callable[[BaseHTTPRequestHandler, bytes], None]) -> Iterator[Outside]:
     """A host on a real socket, over TLS, with a certificate of its own CA: `answer` gets each request and its body."""
-    authority = Authority("registry")
+    authority = Authority("registry", ["http/1.1"])
     ca = folder / f"{host}.pem"
     ca.write_bytes(authority.pem)
 

@@ -97,6 +97,19 @@ WRONG = {
     "loader environment": ("runtime/env", {"LD_PRELOAD": "/tmp/x.so"}, "/runtime/env", "LD_PRELOAD"),
     "port": ("outbound_domains", [{"host": "api.acme.test", "port": 22}], "/outbound_domains/0/port", "443"),
     "host": ("outbound_domains", ["not a host"], "/outbound_domains/0", "host name"),
+    "unread by method": (
+        "outbound_domains",
+        [{"host": "api.acme.test", "opaque": True, "methods": ["GET"]}],
+        "/outbound_domains/0",
+        "{host, port, methods, paths",
+    ),
+    "a credential on what is not read": (
+        "outbound_domains",
+        [{"host": "api.acme.test", "opaque": True}],
+        "/connections/0/inject/host",
+        "take opaque away",
+    ),
+    "a limit of nothing": ("outbound_limits", {"at_once": 0}, "/outbound_limits/at_once", "1"),
     "host of the credential": (
         "connections/0/inject/host",
         "evil.test",

@@ -30,6 +30,7 @@ VOCABULARY: dict[str, str] = {
     "mounts": "Set<String>",
     "name": "String",
     "network": "Bool",
+    "opaque": "Bool",
     "owner": "String",
     "pack": "String",
     "port": "Long",

@@ -10,6 +10,9 @@ NETWORK_EXCEPTION_VIEW = "network_exception.view"
 EGRESS_VIEW = "egress.view"
 EGRESS_LOG_VIEW = "egress.log.view"
 PLATFORM_SEND = "platform.send"
+UPSTREAM_TRUST_CREATE = "upstream_trust.create"
+UPSTREAM_TRUST_REMOVE = "upstream_trust.remove"
+UPSTREAM_TRUST_VIEW = "upstream_trust.view"
 
 register(
     Action(EGRESS_VIEW, "view", "workspace", "See what packs of the workspace sent out, or tried to.", records=False),
@@ -30,4 +33,12 @@ register(
         " policy by the broker.",
     ),
     Action(NETWORK_EXCEPTION_VIEW, "view", "workspace", "See the workspace's network exceptions.", records=False),
+    Action(
+        UPSTREAM_TRUST_CREATE,
+        "administer",
+        "upstream_trust",
+        "Record how the certificate of an outside name is checked, and which of ours it is shown.",
+    ),
+    Action(UPSTREAM_TRUST_REMOVE, "administer", "upstream_trust", "Take such a record back."),
+    Action(UPSTREAM_TRUST_VIEW, "view", "workspace", "See the workspace's records of upstream trust.", records=False),
 )

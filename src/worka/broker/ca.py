@@ -11,6 +11,7 @@ import ipaddress
 import os
 import ssl
 from collections import OrderedDict
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -48,9 +49,11 @@ def expiry(pem: str) -> datetime.datetime:
 
 
 class Authority:
-    """The CA of one session. `bundle` is what the sandbox trusts: the public roots and this CA."""
+    """The CA of one session. `bundle` is what the sandbox trusts: the public roots and this CA. `protocols` are offered in
+    TLS, the first that the client knows is spoken."""
 
-    def __init__(self, session_id: str) -> None:
+    def __init__(self, session_id: str, protocols: Sequence[str] = ("h2", "http/1.1")) -> None:
+        self._protocols = list(protocols)
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._leaf_key = ec.generate_private_key(ec.SECP256R1())
         self._name = _common_name(f"Worka session {session_id}")
@@ -115,7 +118,7 @@ class Authority:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_TICKET
         context.num_tickets = 0
-        context.set_alpn_protocols(["http/1.1"])
+        context.set_alpn_protocols(self._protocols)
         _load(context, self._leaf(subject), self._leaf_key)
         self._contexts[subject] = (_now(), context)
         while len(self._contexts) > _KEPT:

@@ -1,10 +1,10 @@
 """Problems of the broker's own doors (what a pack gets is a refusal with a reason code, see causes.py).
 
 Problem
-├── NotFound: SessionUnknown, ExceptionUnknown
-├── Conflict: InvocationActive, InvocationForeign, ExceptionExists
+├── NotFound: SessionUnknown, ExceptionUnknown, TrustUnknown
+├── Conflict: InvocationActive, InvocationForeign, ExceptionExists, TrustExists
 ├── Denied: TokenRefused
-└── Invalid: ExceptionInvalid, RulesUnreadable
+└── Invalid: ExceptionInvalid, RulesUnreadable, TrustInvalid
 """
 
 from __future__ import annotations
@@ -70,3 +70,25 @@ class RulesUnreadable(Invalid):
     code = "outbound_rules_unreadable"
     title = "The release's outbound rules cannot be read"
     default_remedy = "Correct outbound_domains or connections in the manifest and release the pack again."
+
+
+class TrustUnknown(NotFound):
+    """No such record of upstream trust in this workspace."""
+
+    code = "upstream_trust_unknown"
+    title = "There is no such record of upstream trust"
+
+
+class TrustExists(Conflict):
+    """There is a record for this name, port and attachment already."""
+
+    code = "upstream_trust_exists"
+    title = "There is a record of upstream trust for this name and port already"
+    default_remedy = "Remove the old one first."
+
+
+class TrustInvalid(Invalid):
+    """A field of a record of upstream trust is not acceptable."""
+
+    code = "upstream_trust_invalid"
+    title = "The record of upstream trust is not acceptable"

@@ -23,6 +23,28 @@ def withheld(row: Mapping[str, Any], reason: str) -> Event:
     return _egress("broker.answer.withheld", {**row, "reason": reason})
 
 
+def circuit_opened(row: Mapping[str, Any], failures: int, reason: str) -> Event:
+    """broker.circuit.opened: an outside failed again and again, and is not asked for a while, by this tenant."""
+    return _circuit("broker.circuit.opened", row, {"failures": failures, "reason": reason})
+
+
+def circuit_closed(row: Mapping[str, Any]) -> Event:
+    """broker.circuit.closed: the outside answered again."""
+    return _circuit("broker.circuit.closed", row, {})
+
+
+def _circuit(kind: str, row: Mapping[str, Any], data: dict[str, Any]) -> Event:
+    return Event(
+        type=kind,
+        subject=f"{row['host']}:{row['port']}",
+        subject_name=f"{row['host']}:{row['port']}",
+        cause={"kind": "invocation", "id": row["invocation_id"]} if row["invocation_id"] else None,
+        data={**data, "egress_id": row["id"]},
+        lane="capability",
+        workspace_id=row["workspace_id"],
+    )
+
+
 def _egress(kind: str, row: Mapping[str, Any]) -> Event:
     invocation = row["invocation_id"]
     return Event(
@@ -69,6 +91,33 @@ def exception_removed(row: Mapping[str, Any]) -> Event:
         subject=row["id"],
         subject_name=f"{row['name']}:{row['port']}",
         before={key: row[key] for key in ("name", "port", "address", "real_port", "reason")},
+        lane="policy",
+        workspace_id=row["workspace_id"],
+    )
+
+
+_TRUST = ("name", "port", "attachment_id", "ca_pem", "client_cert_pem", "client_key_secret_id", "reason")
+
+
+def trust_created(row: Mapping[str, Any]) -> Event:
+    """upstream.trust.created: the certificate of an outside name is checked otherwise, or one of ours is shown to it."""
+    return Event(
+        type="upstream.trust.created",
+        subject=row["id"],
+        subject_name=f"{row['name']}:{row['port']}",
+        after={key: row[key] for key in _TRUST},
+        lane="policy",
+        workspace_id=row["workspace_id"],
+    )
+
+
+def trust_removed(row: Mapping[str, Any]) -> Event:
+    """upstream.trust.removed: the record holds no longer."""
+    return Event(
+        type="upstream.trust.removed",
+        subject=row["id"],
+        subject_name=f"{row['name']}:{row['port']}",
+        before={key: row[key] for key in _TRUST},
         lane="policy",
         workspace_id=row["workspace_id"],
     )

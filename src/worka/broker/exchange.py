@@ -7,42 +7,33 @@ import contextlib
 import logging
 import ssl
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 import h11
 
-from worka.broker import http1, rules, scan
-from worka.broker.adapters.outside import Dialer
+from worka.broker import rules, scan
+from worka.broker.adapters.outside import ClientCertificate, Dialer, tls_reason
 from worka.broker.addresses import refused_kind
+from worka.broker.downstream import H1Down, Incoming
 from worka.broker.ledger import Entry
+from worka.broker.link import CHUNK as CHUNK
+from worka.broker.link import flush
 from worka.broker.ports import Lease, Limits, Resolver, Treasury
 from worka.broker.session import Active, NetworkException
-from worka.kernel import airgap, failpoints, reasons
+from worka.broker.stops import PackLeft as PackLeft
+from worka.broker.stops import Stop as Stop
+from worka.broker.upstream import Far, H1Far, Key, Stale
+from worka.broker.wire import heads, websocket
+from worka.broker.wire.events import Broken
+from worka.broker.wire.heads import Answer, Head, Outgoing
+from worka.kernel import airgap, failpoints
 from worka.kernel.airgap import AirGap
 
 log = logging.getLogger("worka.broker")
-CHUNK = 64 * 1024
 # A small answer is looked through whole before its first byte goes on, so that a find can still be said in plain words.
 _WHOLE = 64 * 1024
 _WHOLE_SECONDS = 0.2
-_STATUS = {"upstream_timeout": 504, "egress_not_recorded": 503, "limit_exceeded": 413, "malformed_request": 400}
-_UPSTREAM = {"upstream_unreachable", "upstream_tls_failed", "upstream_malformed", "name_not_resolved", "secret_echoed",
-             "answer_unscannable"}  # fmt: skip
-
-
-class PackLeft(ConnectionResetError):
-    """The pack closed its side, or sent no HTTP, in the middle of a request."""
-
-
-class Stop(Exception):
-    """The request ends here with this reason code; `detail` is for a person."""
-
-    def __init__(
-        self, reason: str, detail: str = "", *, rule: str | None = None, remedy: str = "", **extra: Any
-    ) -> None:
-        super().__init__(reason)
-        self.reason, self.detail, self.rule, self.remedy, self.extra = reason, detail, rule, remedy, extra
 
 
 @dataclass(slots=True)
@@ -53,6 +44,8 @@ class Target:
     port: int
     ca_pem: str | None
     exception_id: str | None
+    trust_id: str | None = None
+    client: ClientCertificate | None = None
 
     @property
     def shown(self) -> str:
@@ -68,6 +61,22 @@ class Outside:
     dialer: Dialer
     treasury: Treasury
     gap: AirGap = airgap.OPEN
+
+    async def dial(
+        self, target: Target, name: str | None, seconds: float, *, h2: bool
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to a checked target. Raises Stop."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.dialer.dial(
+                    target.address, target.port, name=name, ca_pem=target.ca_pem, client=target.client, h2=h2
+                )
+        except ssl.SSLError as error:
+            raise Stop(*tls_reason(error)) from error
+        except TimeoutError as error:
+            raise Stop("upstream_timeout", "the connection was not accepted in time") from error
+        except OSError as error:
+            raise Stop("upstream_unreachable", type(error).__name__) from error
 
 
 async def where(
@@ -96,69 +105,6 @@ async def where(
     return Target(answers[0], port, None, None)
 
 
-class Downstream:
-    """The sandbox's side of a connection, as h11 events."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-        self.http = h11.Connection(h11.SERVER, max_incomplete_event_size=http1.MAX_HEAD)
-
-    async def event(self, seconds: float) -> h11.Event | type[h11.PAUSED]:
-        """The next event. Raises TimeoutError, ConnectionError, h11.RemoteProtocolError."""
-        while True:
-            found = self.http.next_event()
-            if found is not h11.NEED_DATA:
-                return found  # type: ignore[return-value]
-            async with asyncio.timeout(seconds):
-                self.http.receive_data(await self.reader.read(CHUNK))
-
-    async def send(self, event: h11.Event, seconds: float) -> None:
-        """Writes one event. Raises TimeoutError, ConnectionError."""
-        data = self.http.send(event)
-        if data:
-            self.writer.write(data)
-            async with asyncio.timeout(seconds):
-                await self.writer.drain()
-
-    async def refuse(self, stop: Stop, destination: str, seconds: float) -> None:
-        """Says a refusal in problem+json; when an answer has begun, the connection is cut instead."""
-        if self.http.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
-            with contextlib.suppress(AttributeError):
-                self.writer.transport.abort()
-            return
-        reason = reasons.get(stop.reason)
-        status = _STATUS.get(stop.reason, 502 if stop.reason in _UPSTREAM else 403)
-        body = {
-            "type": f"urn:worka:problem:{stop.reason}",
-            "title": reason.meaning if reason else stop.reason,
-            "status": status,
-            "code": stop.reason,
-            "reason": stop.reason,
-            "detail": stop.detail or (reason.meaning if reason else ""),
-            "destination": destination,
-            "remedy": stop.remedy or (reason.remedy if reason else ""),
-            "rule": stop.rule,
-            **stop.extra,
-        }
-        response, raw = http1.problem(status, body)
-        await self.send(response, seconds)
-        await self.send(h11.Data(data=raw), seconds)
-        await self.send(h11.EndOfMessage(), seconds)
-        await self._linger()
-
-    async def _linger(self) -> None:
-        """Takes in what is left of a refused body: closing over unread bytes would reset the answer away."""
-        left = 1 << 20
-        with contextlib.suppress(OSError, h11.RemoteProtocolError):
-            while self.http.their_state is h11.SEND_BODY and self.http.next_event() is not h11.NEED_DATA:
-                pass
-            if self.http.their_state is not h11.SEND_BODY:
-                return
-            async with asyncio.timeout(1):
-                while left > 0 and (data := await self.reader.read(CHUNK)):
-                    left -= len(data)
-
-
 class Exchange:
     """One request that may leave, and its answer, streamed both ways in constant memory."""
 
@@ -166,107 +112,143 @@ class Exchange:
         self,
         outside: Outside,
         limits: Limits,
-        down: Downstream,
+        down: Incoming,
         active: Active,
         entry: Entry,
         target: Target,
-        head: http1.Head,
+        head: Head,
         place: tuple[str, int],
         lease: Lease | None,
     ) -> None:
         self.outside, self.down, self.active, self.entry, self.target = outside, down, active, entry, target
         self.head, self.place, self.lease, self.limits = head, place, lease, limits
-        self.http = h11.Connection(h11.CLIENT, max_incomplete_event_size=http1.MAX_HEAD)
         self.sent = self.received = 0
         self.status: int | None = None
+        self.reason = ""
+        self.far: Far | None = None
+        self.resolve_ms: float | None = None
+        self._connect_ms: float | None = None
+        self._answer_ms: float | None = None
+        self._upstream: str | None = None
 
-    async def run(self, request: h11.Request) -> None:
+    @property
+    def answered(self) -> bool:
+        """Whether the outside said something."""
+        return self.status is not None
+
+    async def run(self, request: Outgoing) -> None:
         """Dials, forwards, records the outcome. Raises Stop for what the pack should be told."""
         started = time.perf_counter()
         reason = "invocation_ended"
-        writer: asyncio.StreamWriter | None = None
+        seconds = self.active.allowance.exchange_seconds
+        deadline = asyncio.timeout(seconds)
         try:
-            reader, writer = await self._dial()
-            await self._forward(request, reader, writer)
+            async with deadline:
+                await self._whole(request)
             reason = "allowed"
         except Stop as stop:
             reason = stop.reason
             self.active.ledger.lines.add(self.entry.row, reason, stop.detail, stop)
             raise
-        except (OSError, h11.ProtocolError) as error:
+        except (OSError, h11.ProtocolError, Broken) as error:
+            if isinstance(error, TimeoutError) and deadline.expired():
+                reason = "exchange_too_long"
+                self.active.ledger.lines.add(self.entry.row, reason, f"not done after {seconds:g} s", error)
+                raise Stop(reason, f"not done after {seconds:g} s") from error
             reason = "answer_not_taken"
             self.active.ledger.lines.add(self.entry.row, reason, "", error)
             raise
         finally:
-            if writer is not None:
-                # Python 3.11's TLS transport has no protocol any more when the other side closed it.
-                with contextlib.suppress(AttributeError):
-                    writer.transport.abort()
+            if self.far is not None:
+                self.far.done(whole=reason == "allowed")
             await self.active.ledger.finish(
                 self.entry, status=self.status, reason=reason, bytes_out=self.sent, bytes_in=self.received,
-                duration_ms=round((time.perf_counter() - started) * 1000, 3),
+                duration_ms=round((time.perf_counter() - started) * 1000, 3), protocol=self._spoken(),
+                upstream_protocol=self._upstream, resolve_ms=self.resolve_ms, connect_ms=self._connect_ms,
+                answer_ms=self._answer_ms,
             )  # fmt: skip
+            self.reason = reason
 
-    async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    def _spoken(self) -> str:
+        return "websocket" if self.head.websocket and self.status == 101 else self.down.protocol
+
+    async def _whole(self, request: Outgoing) -> None:
+        # What writes, or has a body, never goes over a connection that the outside may be closing right now.
+        safe = request.method in rules.READING and not request.has_body
+        for kept in (True, False) if safe else (False,):
+            self.far = await self._get(kept=kept)
+            try:
+                await self._forward(request, self.far)
+            except Stale:
+                self.far.done(whole=False)
+                continue
+            return
+        raise Stop("upstream_unreachable", "the outside closed the connection")
+
+    async def _get(self, *, kept: bool) -> Far:
         name, port = self.place
-        try:
-            async with asyncio.timeout(self.limits.connect_seconds):
-                return await self.outside.dialer.dial(
-                    self.target.address, self.target.port, name=name if port == 443 else None, ca_pem=self.target.ca_pem
-                )
-        except ssl.SSLError as error:
-            raise Stop("upstream_tls_failed", str(getattr(error, "verify_message", "") or error.reason)) from error
-        except TimeoutError as error:
-            raise Stop("upstream_timeout", "the connection was not accepted in time") from error
-        except OSError as error:
-            raise Stop("upstream_unreachable", type(error).__name__) from error
+        key = Key(
+            self.target.address, self.target.port, name if port == 443 else None, self.target.trust_id,
+            self.target.ca_pem,
+        )  # fmt: skip
 
-    async def _forward(self, request: h11.Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        upload = asyncio.create_task(self._upload(request, writer))
+        async def dial(offer_h2: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            return await self.outside.dial(self.target, key.name, self.limits.connect_seconds, h2=offer_h2)
+
+        far = await self.active.pool.get(key, dial, kept=kept, websocket=self.head.websocket)
+        self._upstream, self._connect_ms = far.protocol, far.connect_ms
+        return far
+
+    async def _forward(self, request: Outgoing, far: Far) -> None:
+        started = time.perf_counter()
+        if not request.has_body:
+            await self._written(far.ask(request))
+            response = await far.answer()
+            await self._answered(request, response, far, started)
+            return
+        upload = asyncio.create_task(self._upload(request, far))
         try:
-            response = await self._response(reader, upload)
-            failpoints.hit("broker.egress.after_answer")
-            self.status = response.status_code
-            self._note_redirect(response)
-            await self._answer(response, reader)
+            response = await self._response(far, upload)
+            await self._answered(request, response, far, started)
         finally:
             upload.cancel()
-            with contextlib.suppress(asyncio.CancelledError, OSError, TimeoutError, h11.ProtocolError, Stop):
+            with contextlib.suppress(asyncio.CancelledError, OSError, TimeoutError, Broken, Stop):
                 await upload
 
-    async def _upload(self, request: h11.Request, writer: asyncio.StreamWriter) -> None:
-        def put(event: h11.Event) -> None:
-            data = self.http.send(event)
+    async def _answered(self, request: Outgoing, response: Answer, far: Far, started: float) -> None:
+        self._answer_ms = round((time.perf_counter() - started) * 1000, 3)
+        failpoints.hit("broker.egress.after_answer")
+        if response.status == 101:
+            await self._switched(request, response, far)
+            return
+        self.status = response.status
+        self._note_redirect(response)
+        await self._answer(response, far)
+
+    @staticmethod
+    async def _written(write: Awaitable[None]) -> None:
+        """The outside may have answered, and closed, without reading: then its answer counts."""
+        try:
+            await write
+        except TimeoutError:
+            raise Stop("upstream_timeout", "the outside takes nothing") from None
+        except OSError:
+            return
+
+    async def _upload(self, request: Outgoing, far: Far) -> None:
+        await far.ask(request)
+        if self.head.expects_continue:
+            await self.down.proceed()
+        while (data := await self.down.body()) is not None:
+            self._out(data)
             if data:
-                writer.write(data)
+                await far.give(data)
+        # Trailers are dropped: they would arrive after every check.
+        await far.finish()
 
-        put(request)
-        async with asyncio.timeout(self.limits.idle_seconds):
-            await writer.drain()
-        if self.head.expects_continue and self.down.http.they_are_waiting_for_100_continue:
-            await self.down.send(h11.InformationalResponse(status_code=100, headers=[]), self.limits.idle_seconds)
-        while True:
-            try:
-                event = await self.down.event(self.limits.idle_seconds)
-            except (OSError, h11.RemoteProtocolError) as error:
-                raise PackLeft("the pack left in the middle of its request") from error
-            if isinstance(event, h11.Data):
-                self.sent += len(event.data)
-                if self.sent > self.limits.body_bytes:
-                    raise Stop("limit_exceeded", f"a request body above {self.limits.body_bytes} bytes")
-                put(h11.Data(data=event.data))
-                async with asyncio.timeout(self.limits.idle_seconds):
-                    await writer.drain()
-            elif isinstance(event, h11.EndOfMessage):
-                # Trailers are dropped: they would arrive after every check.
-                put(h11.EndOfMessage())
-                return
-            else:
-                raise PackLeft("the pack left in the middle of its request")
-
-    async def _response(self, reader: asyncio.StreamReader, upload: asyncio.Task[None]) -> h11.Response:
+    async def _response(self, far: Far, upload: asyncio.Task[None]) -> Answer:
         """The final response head. An upload that fails on our side of the road ends the exchange with its cause."""
-        head = asyncio.create_task(self._head(reader))
+        head = asyncio.create_task(far.answer())
         try:
             await asyncio.wait({head, upload}, return_when=asyncio.FIRST_COMPLETED)
             error = upload.exception() if upload.done() and not head.done() else None
@@ -277,96 +259,76 @@ class Exchange:
         finally:
             head.cancel()
 
-    async def _head(self, reader: asyncio.StreamReader) -> h11.Response:
-        while True:
-            event = await self._upstream(reader)
-            if isinstance(event, h11.InformationalResponse):
-                if event.status_code == 101:
-                    raise Stop("upstream_malformed", "the outside changed the protocol unasked")
-                continue
-            if isinstance(event, h11.Response):
-                return event
-            raise Stop("upstream_malformed", "the outside closed the connection without an answer")
-
-    async def _upstream(self, reader: asyncio.StreamReader, seconds: float | None = None) -> Any:
-        while True:
-            try:
-                event = self.http.next_event()
-            except h11.RemoteProtocolError as error:
-                raise Stop("upstream_malformed", str(error)) from error
-            if event is not h11.NEED_DATA:
-                return event
-            try:
-                async with asyncio.timeout(seconds or self.limits.idle_seconds):
-                    data = await reader.read(CHUNK)
-            except TimeoutError:
-                if seconds is not None:
-                    return None
-                raise Stop("upstream_timeout", "the outside fell silent") from None
-            except OSError as error:
-                raise Stop("upstream_unreachable", f"the outside cut the connection: {type(error).__name__}") from error
-            self.http.receive_data(data)
-
-    async def _answer(self, response: h11.Response, reader: asyncio.StreamReader) -> None:
-        seconds = self.limits.idle_seconds
-        answer = http1.answer(response)
+    async def _answer(self, response: Answer, far: Far) -> None:
+        answer = heads.answer(response)
         scanner = self._scanner(response)
         held: list[bytes] | None = None
         if scanner is None:
-            await self.down.send(answer, seconds)
+            await self.down.answer(answer)
+            if not far.pending:
+                await self.down.flush()
         else:
             held = []
         while True:
-            event = await self._upstream(reader, _WHOLE_SECONDS if held else None)
-            if event is None:
+            try:
+                data = await far.body(_WHOLE_SECONDS if held else None)
+            except TimeoutError:
                 assert held is not None
                 await self._release(answer, held)
                 held = None
-            elif isinstance(event, h11.Data):
-                self.received += len(event.data)
-                if self.received > self.limits.body_bytes:
-                    raise Stop("limit_exceeded", f"an answer above {self.limits.body_bytes} bytes")
-                data = bytes(event.data) if scanner is None else self._scanned(scanner, bytes(event.data))
-                if held is None:
-                    await self._pass(data)
-                elif data:
-                    held.append(data)
-                    if sum(map(len, held)) >= _WHOLE:
-                        await self._release(answer, held)
-                        held = None
-            elif isinstance(event, h11.EndOfMessage):
-                rest = b"" if scanner is None else scanner.finish()
-                if held is not None:
-                    await self._release(answer, [*held, rest])
-                else:
-                    await self._pass(rest)
-                await self.down.send(h11.EndOfMessage(), seconds)
-                return
-            else:
-                raise Stop("upstream_malformed", "the answer ended in the middle")
+                continue
+            if data is None:
+                break
+            self._in(data)
+            if scanner is not None:
+                data = self._scanned(scanner, data)
+            if held is None:
+                await self._pass(data)
+            elif data:
+                held.append(data)
+                if sum(map(len, held)) >= _WHOLE:
+                    await self._release(answer, held)
+                    held = None
+        rest = b"" if scanner is None else scanner.finish()
+        trailers = self._trailers(far, scanner)
+        if held is not None:
+            await self._release(answer, [*held, rest])
+        else:
+            await self._pass(rest)
+        await self.down.end(trailers)
 
-    async def _release(self, answer: h11.Response, held: list[bytes]) -> None:
-        await self.down.send(answer, self.limits.idle_seconds)
-        for data in held:
-            await self._pass(data)
+    async def _release(self, answer: Answer, held: list[bytes]) -> None:
+        await self.down.answer(answer)
+        await self._pass(b"".join(held))
 
     async def _pass(self, data: bytes) -> None:
         if data:
-            await self.down.send(h11.Data(data=data), self.limits.idle_seconds)
+            await self.down.pass_on(data)
 
-    def _scanner(self, response: h11.Response) -> scan.Scanner | scan.CodedScanner | None:
+    def _trailers(self, far: Far, scanner: scan.Scanner | scan.CodedScanner | None) -> tuple[tuple[bytes, bytes], ...]:
+        kept = tuple(heads.answer(Answer(200, far.trailers)).headers)
+        if scanner is not None:
+            self._headers(scanner, kept)
+        return kept
+
+    @staticmethod
+    def _headers(scanner: scan.Scanner | scan.CodedScanner, headers: tuple[tuple[bytes, bytes], ...]) -> None:
+        try:
+            for name, value in headers:
+                scanner.check(name)
+                scanner.check(value)
+        except scan.SecretEchoed:
+            raise Stop("secret_echoed") from None
+
+    def _scanner(self, response: Answer) -> scan.Scanner | scan.CodedScanner | None:
         if self.lease is None:
             return None
         coding = b",".join(value for name, value in response.headers if name == b"content-encoding").decode("latin-1")
         try:
             scanner = scan.scanner_for([self.lease.value.encode()], coding, limit=self.limits.body_bytes)
-            for _, value in response.headers:
-                scanner.check(bytes(value))
-            scanner.check(bytes(response.reason))
-        except scan.SecretEchoed:
-            raise Stop("secret_echoed") from None
         except scan.Unscannable as error:
             raise Stop("answer_unscannable", str(error)) from None
+        self._headers(scanner, (*response.headers, (b"reason", response.reason)))
         return scanner
 
     @staticmethod
@@ -378,11 +340,71 @@ class Exchange:
         except scan.Unscannable as error:
             raise Stop("answer_unscannable", str(error)) from None
 
-    def _note_redirect(self, response: h11.Response) -> None:
-        if not 300 <= response.status_code < 400:
+    def _note_redirect(self, response: Answer) -> None:
+        if not 300 <= response.status < 400:
             return
         for name, value in response.headers:
             if name == b"location":
                 target = rules.redirect_target(value.decode("latin-1"), *self.place)
                 if target is not None and target[0] and not rules.declared(self.active.rules, *target):
                     self.active.redirected.add(target[0])
+
+    async def _switched(self, request: Outgoing, response: Answer, far: Far) -> None:
+        """Both sides speak WebSocket now: bytes are carried, counted, and looked through on the way in."""
+        if not request.websocket or not isinstance(self.down, H1Down) or not isinstance(far, H1Far):
+            raise Stop("upstream_malformed", "the outside changed the protocol unasked")
+        problem = websocket.answer_problem(request.headers, response.headers)
+        if problem is not None:
+            raise Stop("upstream_malformed", problem)
+        self.status = response.status
+        scanner = self._scanner(response)
+        kept = tuple(
+            item for item in heads.answer(response).headers if item[0] not in {b"content-length", b"content-encoding"}
+        )
+        early = await self.down.switch(Answer(101, kept))
+        ways = [
+            asyncio.create_task(self._way(early, self.down.reader, far.writer, self._out)),
+            asyncio.create_task(self._way(far.wire.trailing, far.reader, self.down.writer, self._looked(scanner))),
+        ]
+        try:
+            done, _ = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            for way in done:
+                way.result()
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+
+    def _out(self, data: bytes) -> bytes:
+        self.sent += len(data)
+        if self.sent > self.limits.body_bytes:
+            raise Stop("limit_exceeded", f"more than {self.limits.body_bytes} bytes to the outside")
+        self.active.count(len(data))
+        return data
+
+    def _in(self, data: bytes) -> bytes:
+        self.received += len(data)
+        if self.received > self.limits.body_bytes:
+            raise Stop("limit_exceeded", f"more than {self.limits.body_bytes} bytes from the outside")
+        self.active.count(len(data))
+        return data
+
+    def _looked(self, scanner: scan.Scanner | scan.CodedScanner | None) -> Callable[[bytes], bytes]:
+        return lambda data: self._in(data) if scanner is None else self._scanned(scanner, self._in(data))
+
+    async def _way(
+        self, early: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, look: Callable[[bytes], bytes]
+    ) -> None:
+        """One direction until its end. Both ways share the exchange's deadline; silence alone ends nothing."""
+        data = early or await self._piece(reader)
+        while data:
+            passed = look(data)
+            if passed:
+                writer.write(passed)
+                await flush(writer, self.limits.idle_seconds)
+            data = await self._piece(reader)
+
+    async def _piece(self, reader: asyncio.StreamReader) -> bytes:
+        with contextlib.suppress(OSError):
+            return await reader.read(CHUNK)
+        return b""

@@ -41,7 +41,7 @@ def road(rows: list[dict[str, Any]]) -> list[Leg]:
     failed = [row for row in allowed if _layer(row["reason"]) == "upstream" or (row["status"] or 0) >= 400]
     if failed:
         return [broker, Leg(name="upstream", state="failed", detail=sentence(failed[-1]), ref=failed[-1]["id"])]
-    if last["status"] is None:
+    if not _answered(last):
         return [broker, Leg(name="upstream", state="unknown", detail="no answer was recorded", ref=last["id"])]
     return [broker, Leg(name="upstream", state="ok", detail=sentence(last), ref=last["id"])]
 
@@ -52,12 +52,21 @@ def sentence(row: dict[str, Any]) -> str:
     times = f" ({row['count']} times)" if row["count"] > 1 else ""
     if row["kind"] == "dns":
         what = f"the name {row['host']}"
+    if row["kind"] in {"tunnel", "websocket"}:
+        what = f"a {'tunnel' if row['kind'] == 'tunnel' else 'WebSocket'} to {row['host']}:{row['port']}{row['path'] or ''}"
     if row["verdict"] == "denied":
         return f"Refused {what}{times}: {_meaning(row['reason'])}"
     if row["reason"] != "allowed":
         return f"Sent {what}{times}, but: {_meaning(row['reason'])}"
     answered = f"answered {row['status']}" if row["status"] is not None else "no answer was recorded"
+    if row["opaque"] and _answered(row):
+        answered = f"{row['bytes_out']} bytes out and {row['bytes_in']} in, unread"
     return f"Sent {what}{times}: {answered}"
+
+
+def _answered(row: dict[str, Any]) -> bool:
+    """Whether the outside is known to have said something; of what is not read there is no status."""
+    return row["status"] is not None or bool(row["opaque"] and row["bytes_in"])
 
 
 def _meaning(code: str) -> str:
@@ -97,6 +106,6 @@ async def explain(ctx: Context, egress_id: str) -> Explanation:
         last_error=LastError(code=row["reason"], message=cause.meaning, attempt=row["count"]) if cause else None,
         evidence=evidence,
         next=following,
-        certainty="observed" if row["verdict"] == "denied" or row["status"] is not None else "unknown",
+        certainty="observed" if row["verdict"] == "denied" or _answered(row) else "unknown",
         observed_at=row["last_at"],
     )

@@ -1,7 +1,7 @@
 """The egress rows of one invocation (or of a session between two): written before anything is dialled.
 
 One row per destination and cause, with a count. A row that cannot be written refuses the request (fail closed); a
-refusal that cannot be written stays a refusal.
+refusal that cannot be written stays a refusal. Rows are committed in groups (recording.py).
 """
 
 from __future__ import annotations
@@ -9,17 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-from worka import governance
-from worka.broker import events, store
+from worka.broker import events
 from worka.broker.failures import Lines
 from worka.broker.ports import Limits
+from worka.broker.recording import Entry, NotRecorded, Place, Recording, Stopped, Write
 from worka.broker.rules import READING
 from worka.kernel.context import Context
-from worka.kernel.db import Connection
 from worka.kernel.events import Event
 from worka.kernel.ids import new_id
 
@@ -29,59 +27,19 @@ _FLUSH_SECONDS = 0.5
 _WITHHELD = frozenset({"secret_echoed", "answer_unscannable"})
 
 
-class NotRecorded(Exception):
-    """The row could not be written in time; nothing may be sent."""
-
-
-class Stopped(Exception):
-    """A kill switch stops this request; nothing may be sent."""
-
-    def __init__(self, kill: dict[str, Any]) -> None:
-        super().__init__(kill["id"])
-        self.kill = kill
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Whose rows these are."""
-
-    tenant_id: str
-    workspace_id: str
-    attachment_id: str
-    session_id: str
-    invocation_id: str | None
-    trace_id: str
-    release_id: str | None = None
-    members: tuple[str, ...] = ()
-    """Who acts, and for whom."""
-
-
-@dataclass(slots=True)
-class Entry:
-    """A row as the broker remembers it, to count up and to answer `end`."""
-
-    row: dict[str, Any]
-    count: int = 1
-    unwritten: int = 0
-    status: int | None = None
-    outcome: str | None = None
-
-
 class Ledger:
-    """`context()` gives a fresh Context each time: requests of a call run side by side, each in its own."""
+    """`context()` gives a fresh Context each time: requests of a call run side by side, their rows commit together."""
 
     def __init__(self, place: Place, context: Callable[[], Context], limits: Limits) -> None:
         self.place = place
-        self._context = context
-        self._limits = limits
+        self._context, self._limits = context, limits
+        self._recording = Recording(place, context, limits.record_seconds)
         self._entries: dict[tuple[Any, ...], Entry] = {}
-        self._lock = asyncio.Lock()
         self._flusher: asyncio.Task[None] | None = None
         self._last_denied: Entry | None = None
         self._withheld: dict[str, Any] | None = None
         self._refused: set[tuple[str, str]] = set()
         self._closing = asyncio.Event()
-        self._writes: set[asyncio.Task[None]] = set()
         self.lines = Lines()
 
     async def allow(
@@ -89,7 +47,9 @@ class Ledger:
     ) -> Entry:
         """Commits that this request is about to leave. Raises NotRecorded, and Stopped when a kill switch is on that
         was not when the call began. Writing requests are audited one by one."""
-        row = self._row(verdict="allowed", reason="allowed", kind=kind, method=method, path=path, **fields)
+        row = self._row(
+            verdict="allowed", reason="allowed", kind=kind, method=method, path=path, secret_id=secret_id, **fields
+        )
         key = (
             row["host"],
             row["port"],
@@ -100,30 +60,22 @@ class Ledger:
             row["connection_id"],
             row["exception_id"],
         )
-        async with self._lock:
-            entry = self._entries.get(key)
-            if entry is None:
-                await self._write(row, events.allowed(row), secret_id)
-                self._entries[key] = entry = Entry(row)
-                return entry
-        event = None if method in READING else events.allowed({**row, "id": entry.row["id"]})
-        await self._repeat(entry, 1, path, row["address"], event, secret_id)
+        entry = self._entries.setdefault(key, Entry(row))
+        await self._recording.write(
+            self._asked(
+                entry, path=path, address=row["address"], audited=method not in READING, secret_id=secret_id
+            )
+        )  # fmt: skip
         entry.count += 1
         return entry
+
+    @staticmethod
+    def _asked(entry: Entry, **further: Any) -> Write:
+        return Write(entry, asyncio.get_running_loop().create_future(), **further)
 
     async def deny(self, *, reason: str, kind: str = "http", **fields: Any) -> None:
         """Records a refusal: the first of its kind at once with an event, the others counted and flushed soon. `detail` and
         `error`: what its failure line says."""
-        await self._whole(self._deny(reason, kind, fields))
-
-    async def _whole(self, write: Coroutine[Any, Any, None]) -> None:
-        """A write that the end of the invocation does not cut: `end` cancels requests, and `close` waits for this."""
-        task = asyncio.create_task(write)
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
-        await asyncio.shield(task)
-
-    async def _deny(self, reason: str, kind: str, fields: dict[str, Any]) -> None:
         detail, error = fields.pop("detail", ""), fields.pop("error", None)
         # A pack can make up destinations without end; rows it cannot.
         if (kind, fields["host"]) not in self._refused and len(self._refused) >= self._limits.refused_destinations:
@@ -131,58 +83,62 @@ class Ledger:
         self._refused.add((kind, fields["host"]))
         row = self._row(verdict="denied", reason=reason, kind=kind, **fields)
         key = (row["host"], row["port"], kind, "denied", reason, row["rule"], row["method"])
-        async with self._lock:
-            entry = self._entries.get(key)
-            if entry is not None:
-                self.lines.add(entry.row, reason, detail, error)
-                entry.count += 1
-                entry.unwritten += 1
-                self._last_denied = entry
-                self._flush_soon()
-                return
-            entry = Entry(row)
-            self.lines.add(row, reason, detail, error)
-            # Remembered for the caller's answer even when the database is away.
+        entry = self._entries.get(key)
+        if entry is not None:
+            self.lines.add(entry.row, reason, detail, error)
+            entry.count += 1
+            entry.unwritten += 1
             self._last_denied = entry
-            with contextlib.suppress(NotRecorded):
-                await self._write(row, events.denied(row))
-                self._entries[key] = entry
+            self._flush_soon()
+            return
+        # Remembered for the caller's answer even when the database is away; then the next of its kind is a first one.
+        self._last_denied = entry = self._entries[key] = Entry(row, count=1)
+        self.lines.add(row, reason, detail, error)
+        try:
+            await self._recording.write(self._asked(entry, path=row["path"]))
+        except NotRecorded:
+            if self._entries.get(key) is entry:
+                del self._entries[key]
 
     async def finish(
-        self, entry: Entry, *, status: int | None, reason: str, bytes_out: int, bytes_in: int, duration_ms: float
+        self,
+        entry: Entry,
+        *,
+        status: int | None,
+        reason: str,
+        bytes_out: int,
+        bytes_in: int,
+        duration_ms: float,
+        **wire: Any,
     ) -> None:
-        """Writes the outcome of an allowed request. A failure is logged: the attempt stands without a status."""
+        """The outcome of an allowed request, written soon. A failure is logged: the attempt stands without a status.
+        `wire`: what else the row tells (store.finish_egress)."""
         entry.status, entry.outcome = status, reason
+        extra = None
         if reason in _WITHHELD:
             self._withheld = {**entry.row, "reason": reason}
+            extra = events.withheld(entry.row, reason)
         outcome = {
             "status": status,
             "reason": reason,
             "bytes_out": bytes_out,
             "bytes_in": bytes_in,
             "duration_ms": duration_ms,
+            **wire,
         }
-        await self._whole(self._finish(entry, outcome))
+        self._recording.add(self._asked(entry, times=0, outcome=outcome, extra=extra), now=extra is not None)
 
-    async def _finish(self, entry: Entry, outcome: dict[str, Any]) -> None:
-        event = events.withheld(entry.row, outcome["reason"]) if outcome["reason"] in _WITHHELD else None
-        try:
-            async with asyncio.timeout(self._limits.record_seconds):
-                ctx = self._context()
-                async with ctx.transaction() as conn:
-                    await store.finish_egress(conn, entry.row["id"], outcome)
-                    if event is not None:
-                        ctx.record(event)
-        except Exception as error:
-            log.error("the outcome of egress row %s could not be written: %s", entry.row["id"], type(error).__name__)
+    def tell(self, entry: Entry, event: Event) -> None:
+        """Records a further event of this place, soon."""
+        self._recording.add(self._asked(entry, times=0, extra=event), now=True)
 
     async def close(self) -> dict[str, Any]:
         """Flushes the counts; {egress: [{host, port, …}], denied: the last refusal or None}"""
         self._closing.set()
-        await asyncio.gather(*self._writes, return_exceptions=True)
         if self._flusher is not None:
             await self._flusher
         await self._flush()
+        await self._recording.drain()
         await self.lines.write(self._context, self.place.workspace_id, self._limits.record_seconds)
         last = self._withheld or (self._last_denied.row if self._last_denied else None)
         return {
@@ -200,6 +156,7 @@ class Ledger:
                     "count": entry.count,
                 }
                 for entry in self._entries.values()
+                if entry.written
             ],
             "denied": None
             if last is None
@@ -221,61 +178,6 @@ class Ledger:
             **fields,
         }  # fmt: skip
 
-    async def _not_stopped(self, conn: Connection, row: dict[str, Any], secret_id: str | None) -> None:
-        """In the transaction that lets the request go: the very next request after the switch is refused."""
-        on = await governance.store.kills_on(conn)
-        found = governance.kills.matching(
-            on,
-            workspace=self.place.workspace_id,
-            members=self.place.members,
-            releases=[self.place.release_id] if self.place.release_id else (),
-            secrets=[secret_id] if secret_id else (),
-            destinations=[f"{row['host']}:{row['port']}"],
-        )
-        if found is not None:
-            raise Stopped(dict(found))
-
-    async def _write(self, row: dict[str, Any], event: Event, secret_id: str | None = None) -> None:
-        try:
-            async with asyncio.timeout(self._limits.record_seconds):
-                ctx = self._context()
-                async with ctx.transaction() as conn:
-                    if row["verdict"] == "allowed":
-                        await self._not_stopped(conn, row, secret_id)
-                    await store.insert_egress(conn, self.place.tenant_id, row)
-                    ctx.record(event)
-                    ctx.failpoint("broker.egress.before_commit")
-        except Stopped:
-            raise
-        except Exception as error:
-            log.error("an egress row could not be written: %s", type(error).__name__)
-            raise NotRecorded from error
-
-    async def _repeat(
-        self,
-        entry: Entry,
-        times: int,
-        path: str | None,
-        address: str | None,
-        event: Event | None,
-        secret_id: str | None = None,
-    ) -> None:
-        try:
-            async with asyncio.timeout(self._limits.record_seconds):
-                ctx = self._context()
-                async with ctx.transaction() as conn:
-                    if entry.row["verdict"] == "allowed":
-                        await self._not_stopped(conn, entry.row, secret_id)
-                    await store.repeat_egress(conn, entry.row["id"], times, path, address)
-                    if event is not None:
-                        ctx.record(event)
-                    ctx.failpoint("broker.egress.before_commit")
-        except Stopped:
-            raise
-        except Exception as error:
-            log.error("egress row %s could not be counted up: %s", entry.row["id"], type(error).__name__)
-            raise NotRecorded from error
-
     def _flush_soon(self) -> None:
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush_later())
@@ -292,7 +194,7 @@ class Ledger:
             if not times:
                 continue
             try:
-                await self._repeat(entry, times, None, None, None)
+                await self._recording.write(self._asked(entry, times=times, audited=False))
             except NotRecorded:
                 entry.unwritten += times
 

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import h11
 
 from worka import governance
-from worka.broker import http1, rules, store
+from worka.broker import rules, store
 from worka.broker.actions import PLATFORM_SEND
 from worka.broker.addresses import HostProblem, normalise_host
 from worka.broker.exchange import CHUNK, Outside, Stop, Target, where
@@ -30,6 +30,7 @@ from worka.broker.ledger import Entry, Ledger, NotRecorded, Place, Stopped
 from worka.broker.ports import Limits, MakeContext
 from worka.broker.rules import Rule
 from worka.broker.session import NetworkException
+from worka.broker.wire.heads import MAX_HEAD
 from worka.governance import kills
 from worka.governance.errors import UseRefused
 from worka.kernel import failpoints, ipc
@@ -390,7 +391,7 @@ class _Exchange:
 
     def __init__(self, outside: Outside, most: int) -> None:
         self.outside, self.most = outside, most
-        self.http = h11.Connection(h11.CLIENT, max_incomplete_event_size=http1.MAX_HEAD)
+        self.http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
         self.status: int | None = None
         self.answer = bytearray()
         self.headers: dict[str, str] = {}

@@ -85,6 +85,9 @@ class Limits:
     connections: int = 64
     body_bytes: int = 512 * 1024 * 1024
     refused_destinations: int = 32
+    exchange_seconds: float = 600.0
+    circuit_failures: int = 5
+    circuit_seconds: float = 30.0
 
 
 @dataclass(slots=True)

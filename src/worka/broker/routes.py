@@ -6,8 +6,17 @@ from typing import Any, Literal
 
 from fastapi import Depends, Query, status
 
-from worka.broker import service
-from worka.broker.schema import EgressLog, EgressPage, NetworkException, NetworkExceptions, NewNetworkException
+from worka.broker import service, trusts
+from worka.broker.schema import (
+    EgressLog,
+    EgressPage,
+    NetworkException,
+    NetworkExceptions,
+    NewNetworkException,
+    NewUpstreamTrust,
+    UpstreamTrust,
+    UpstreamTrusts,
+)
 from worka.kernel.context import Context
 from worka.kernel.http import Page, context, routes
 
@@ -38,6 +47,28 @@ async def create_network_exception(
 async def remove_network_exception(exception_id: str, ctx: Context = Depends(context)) -> None:
     """Ends a network exception."""
     await service.remove_exception(ctx, exception_id)
+
+
+@router.get("/v1/workspaces/{workspace_id}/upstream-trusts", response_model=UpstreamTrusts)
+async def upstream_trusts(workspace_id: str, page: Page = Depends(), ctx: Context = Depends(context)) -> dict[str, Any]:
+    """The workspace's records of upstream trust, newest first, removed ones too."""
+    return page.answer(await trusts.page(ctx, page.id, page.limit + 1), "id")
+
+
+@router.post(
+    "/v1/workspaces/{workspace_id}/upstream-trusts", response_model=UpstreamTrust, status_code=status.HTTP_201_CREATED
+)
+async def create_upstream_trust(
+    workspace_id: str, body: NewUpstreamTrust, ctx: Context = Depends(context)
+) -> dict[str, Any]:
+    """Records how the certificate of an outside name is checked, and which certificate of ours it is shown."""
+    return await trusts.create(ctx, body)
+
+
+@router.delete("/v1/upstream-trusts/{trust_id}", status_code=status.HTTP_204_NO_CONTENT)
+async def remove_upstream_trust(trust_id: str, ctx: Context = Depends(context)) -> None:
+    """Ends a record of upstream trust."""
+    await trusts.remove(ctx, trust_id)
 
 
 @router.get("/v1/workspaces/{workspace_id}/egress", response_model=EgressPage)

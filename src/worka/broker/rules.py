@@ -1,7 +1,9 @@
 """What a pack may reach: destination rules out of a manifest, and the one decision over a request. Pure.
 
-A rule is one item of `outbound_domains`: a host (`api.example.com` or `*.example.com`) or {host, port, methods, paths}.
-A host without a port means the two ports of a sandbox, 443 and 80. `paths` are exact, or a prefix when they end in `*`.
+A rule is one item of `outbound_domains`: a host (`api.example.com` or `*.example.com`) or {host, port, methods, paths,
+websocket, opaque}. A host without a port means the two ports of a sandbox, 443 and 80. `paths` are exact, or a prefix
+when they end in `*`. `websocket` lets a GET become a WebSocket. `opaque` is TLS to port 443 that the broker does not
+read: it holds the pack to the host's name alone.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ READING = frozenset({"GET", "HEAD"})
 # CONNECT and TRACE are in no class: the one opens a tunnel, the other sends a credential back.
 ALL_METHODS = READING | {"POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _UNRESERVED = re.compile(r"%([0-9a-fA-F]{2})")
+_KEYS = frozenset({"host", "port", "methods", "paths", "websocket", "opaque"})
 _TOKEN_METHOD = re.compile(r"[A-Z]{1,20}\Z")
 
 
@@ -38,6 +41,8 @@ class Rule:
     ports: frozenset[int]
     methods: frozenset[str] | None = None
     paths: tuple[str, ...] | None = None
+    websocket: bool = False
+    opaque: bool = False
 
     def covers(self, host: str) -> bool:
         """True if the (normalised) host is this rule's; `*.host` covers every name below host, not host itself."""
@@ -74,9 +79,9 @@ def parse_rules(items: Sequence[object]) -> tuple[Rule, ...]:
     for index, item in enumerate(items):
         where = f"outbound_domains[{index}]"
         spec: Mapping[str, Any] = {"host": item} if isinstance(item, str) else item if isinstance(item, Mapping) else {}
-        unknown = set(spec) - {"host", "port", "methods", "paths"}
+        unknown = set(spec) - _KEYS
         if not isinstance(spec.get("host"), str) or unknown:
-            raise RuleProblem(f"{where}: a host string or {{host, port, methods, paths}}")
+            raise RuleProblem(f"{where}: a host string or {{{', '.join(sorted(_KEYS))}}}")
         try:
             host, suffix = host_pattern(spec["host"])
         except RuleProblem as problem:
@@ -90,17 +95,35 @@ def parse_rules(items: Sequence[object]) -> tuple[Rule, ...]:
             paths, lambda p: p.startswith("/") and "*" not in p[:-1] and "?" not in p
         ):
             raise RuleProblem(f"{where}.paths: a list of paths that start with / and may end in *")
+        websocket, opaque = _flags(where, spec)
+        ports = PORTS if port is None else frozenset({port})
         found.append(
             Rule(
                 id=where,
                 host=host,
                 suffix=suffix,
-                ports=PORTS if port is None else frozenset({port}),
+                ports=frozenset({443}) if opaque else ports,
                 methods=None if methods is None else frozenset(m.upper() for m in methods),
                 paths=None if paths is None else tuple(canonical_path(p) or p for p in paths),
+                websocket=websocket,
+                opaque=opaque,
             )
         )
     return tuple(found)
+
+
+def _flags(where: str, spec: Mapping[str, Any]) -> tuple[bool, bool]:
+    """(websocket, opaque). Raises RuleProblem."""
+    for name in ("websocket", "opaque"):
+        if not isinstance(spec.get(name, False), bool):
+            raise RuleProblem(f"{where}.{name}: true or false")
+    websocket, opaque = bool(spec.get("websocket")), bool(spec.get("opaque"))
+    if opaque and (websocket or spec.get("port") == 80 or spec.get("methods") or spec.get("paths")):
+        raise RuleProblem(f"{where}.opaque: what is not read has no method, path or WebSocket, and no port but 443")
+    methods = spec.get("methods")
+    if websocket and methods is not None and "GET" not in {str(method).upper() for method in methods}:
+        raise RuleProblem(f"{where}.websocket: a WebSocket begins with GET")
+    return websocket, opaque
 
 
 def _strings(value: object, good: Any) -> bool:
@@ -154,48 +177,69 @@ def _path_matches(pattern: str, path: str) -> bool:
     return path.startswith(pattern[:-1]) if pattern.endswith("*") else path == pattern
 
 
-def decide(rules: Sequence[Rule], host: str, port: int, method: str, path: str, side_effect: str) -> Decision:
-    """May a tool of class `side_effect` send `method path` to host:port? `host` is normalised, `path` has no query.
+def opaque_rule(rules: Sequence[Rule], host: str, port: int) -> Rule | None:
+    """The rule by which TLS to host:port may pass unread; a rule for the same place that is read comes first."""
+    here = [rule for rule in rules if rule.covers(host) and port in rule.ports]
+    return here[0] if here and all(rule.opaque for rule in here) else None
+
+
+def decide(
+    rules: Sequence[Rule],
+    host: str,
+    port: int,
+    method: str,
+    path: str,
+    side_effect: str,
+    *,
+    websocket: bool = False,
+) -> Decision:
+    """May a tool of class `side_effect` send `method path` to host:port, and with `websocket` speak one there? `host` is
+    normalised, `path` has no query.
 
     The nearest miss gives the reason: a wrong path is said before a wrong method, that before an undeclared host.
     An unknown class counts as destructive only in the manifest; here an unknown word gets no more than reading.
     """
-    here = [rule for rule in rules if rule.covers(host) and port in rule.ports]
-    proposal = {"host": host, "port": port, "methods": [method], "paths": [path]}
+    here = [rule for rule in rules if rule.covers(host) and port in rule.ports and not rule.opaque]
+    item: dict[str, Any] = {"host": host, "port": port, "methods": [method], "paths": [path]}
+    proposal = {"outbound_domains": [{**item, "websocket": True} if websocket else item]}
     if not here:
         return Decision(
             False,
             "undeclared_destination",
             None,
             f"declare {host} (port {port}) in outbound_domains and release the pack again",
-            {"outbound_domains": [proposal]},
+            proposal,
         )
-    classed = ALL_METHODS if side_effect in {"write", "external_side_effect", "destructive"} else READING
     nearest: Decision | None = None
     for rule in here:
-        allowed = classed if rule.methods is None else rule.methods
-        if not _TOKEN_METHOD.match(method) or method not in allowed:
-            if nearest is None:
-                why = (
-                    f"a {side_effect} tool sends {', '.join(sorted(allowed))} only: declare {method} for {host}"
-                    if rule.methods is None
-                    else f"add {method} to the methods of {rule.id}"
-                )
-                nearest = Decision(False, "method_not_allowed", rule.id, why, {"outbound_domains": [proposal]})
-            continue
-        if rule.paths is not None:
-            clean = canonical_path(path)
-            if clean is None or not any(_path_matches(pattern, clean) for pattern in rule.paths):
-                why = (
-                    "write the path without dot segments and escaped slashes"
-                    if clean is None
-                    else (f"add the path to the paths of {rule.id}")
-                )
-                nearest = Decision(False, "path_not_allowed", rule.id, why, {"outbound_domains": [proposal]})
-                continue
-        return Decision(True, "allowed", rule.id, "")
+        missing = _missing(rule, method, path, side_effect, websocket=websocket)
+        if missing is None:
+            return Decision(True, "allowed", rule.id, "")
+        reason, why = missing
+        if nearest is None or reason != "method_not_allowed":
+            nearest = Decision(False, reason, rule.id, why, proposal)
     assert nearest is not None
     return nearest
+
+
+def _missing(rule: Rule, method: str, path: str, side_effect: str, *, websocket: bool) -> tuple[str, str] | None:
+    """(reason code, remedy) of what a rule for this place does not allow; None when it does."""
+    classed = ALL_METHODS if side_effect in {"write", "external_side_effect", "destructive"} else READING
+    allowed = classed if rule.methods is None else rule.methods
+    if not _TOKEN_METHOD.match(method) or method not in allowed:
+        if rule.methods is None:
+            sends = ", ".join(sorted(allowed))
+            return "method_not_allowed", f"a {side_effect} tool sends {sends} only: declare {method} for {rule.host}"
+        return "method_not_allowed", f"add {method} to the methods of {rule.id}"
+    if rule.paths is not None:
+        clean = canonical_path(path)
+        if clean is None:
+            return "path_not_allowed", "write the path without dot segments and escaped slashes"
+        if not any(_path_matches(pattern, clean) for pattern in rule.paths):
+            return "path_not_allowed", f"add the path to the paths of {rule.id}"
+    if websocket and not rule.websocket:
+        return "upgrade_refused", f"say websocket: true in {rule.id}, if a WebSocket is meant"
+    return None
 
 
 def redirect_target(location: str, host: str, port: int) -> tuple[str, int] | None:

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from urllib.parse import quote, unquote_to_bytes
 
 MIN_ENCODED = 8  # shorter secrets give patterns that ordinary text contains
+_FOLD, _FREELY = 100, 1 << 20
 _JSON_ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _CUT_ESCAPE = re.compile(rb"(?:%[0-9a-fA-F]?|\\(?:u[0-9a-fA-F]{0,3})?)\Z")
 _PLAIN = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"f": b"\f"}
@@ -56,8 +57,13 @@ def _json_unescape(data: bytes) -> bytes:
 
 def _overlap(data: bytes, pattern: bytes) -> int:
     """The length of the longest end of `data` that is a proper beginning of `pattern`."""
-    top = min(len(pattern) - 1, len(data))
-    return next((n for n in range(top, 0, -1) if data.endswith(pattern[:n])), 0)
+    first = pattern[:1]
+    at = data.find(first, max(len(data) - len(pattern) + 1, 0))
+    while at >= 0:
+        if pattern.startswith(data[at:]):
+            return len(data) - at
+        at = data.find(first, at + 1)
+    return 0
 
 
 class Scanner:
@@ -137,11 +143,13 @@ class CodedScanner:
         self._scanner = Scanner(secrets)
         self._inflate = zlib.decompressobj(wbits=47 if coding != "deflate" else 15)
         self._left = limit
+        self._coded = self._plain = 0
         self._held: list[bytes] = []
 
     def feed(self, data: bytes) -> bytes:
         """The coded bytes that may go on now. Raises SecretEchoed or Unscannable."""
         self._held.append(data)
+        self._coded += len(data)
         rest = data
         while rest:
             try:
@@ -150,7 +158,9 @@ class CodedScanner:
                 raise Unscannable("the coding is broken") from error
             rest = self._inflate.unconsumed_tail
             self._left -= len(plain)
-            if self._left < 0:
+            self._plain += len(plain)
+            # Looking through takes time that all share: what unpacks to a hundredfold is made to take it.
+            if self._left < 0 or self._plain > _FREELY + _FOLD * self._coded:
                 raise Unscannable("the answer unpacks to more than the limit")
             self._scanner.feed(plain)
             if self._inflate.eof:

@@ -49,6 +49,46 @@ class NetworkExceptions(BaseModel):
     next: str | None
 
 
+class NewUpstreamTrust(Body):
+    """How the certificate of an outside name is checked, and which certificate of ours it is shown."""
+
+    name: str = Field(
+        max_length=253, description="the host name that a pack declares and uses", json_schema_extra={"pattern": NAME}
+    )
+    port: Literal[443] = Field(443, description="the port that a pack uses")
+    attachment_id: str = Field("", max_length=80, description="for one attachment; empty: for all of the workspace")
+    ca_pem: str = Field("", max_length=65536, description="the CA to trust instead of the public ones, PEM")
+    client_cert_pem: str = Field("", max_length=65536, description="our certificate, with its chain, PEM")
+    client_key_secret_id: str | None = Field(
+        None, max_length=80, description="its key: a secret that is granted to the attachment for this endpoint"
+    )
+    reason: str = Field(min_length=1, max_length=500, description="why this is right, for whoever reads it later")
+
+
+class UpstreamTrust(BaseModel):
+    """A recorded one."""
+
+    id: str
+    workspace_id: str
+    name: str
+    port: int
+    attachment_id: str
+    ca_pem: str
+    client_cert_pem: str
+    client_key_secret_id: str | None
+    reason: str
+    created_by: str
+    created_at: datetime
+    removed_at: datetime | None
+
+
+class UpstreamTrusts(BaseModel):
+    """A page of records, newest first."""
+
+    items: list[UpstreamTrust]
+    next: str | None
+
+
 class Egress(BaseModel):
     """One row: one destination and cause of one invocation, with a count; the outcome is the last request's."""
 
@@ -77,6 +117,13 @@ class Egress(BaseModel):
     lease_id: str | None
     trace_id: str
     decision_id: str | None
+    protocol: str | None = Field(description="as the pack spoke: http/1.1, h2, websocket or tls (which was not read)")
+    upstream_protocol: str | None = Field(description="as the outside spoke; each side is chosen by itself")
+    resolve_ms: float | None = Field(description="until the name had its checked address")
+    connect_ms: float | None = Field(description="until the connection stood; null: it stood already")
+    answer_ms: float | None = Field(description="from the request to the head of its answer")
+    secret_id: str | None = Field(description="whose value was put on the wire")
+    trust_id: str | None = Field(description="the record of how the outside's certificate was checked")
     at: datetime
     last_at: datetime
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import json
 import logging
 import os
@@ -18,14 +19,16 @@ from typing import Any
 
 from worka.broker import bindings, dnswire, store
 from worka.broker.adapters.outside import Dialer, SystemResolver
+from worka.broker.allowance import MB, Allowance, Meter, Meters
 from worka.broker.bindings import Connection
+from worka.broker.circuit import Circuits
 from worka.broker.errors import InvocationActive, InvocationForeign, RulesUnreadable, SessionUnknown
 from worka.broker.exchange import Outside
 from worka.broker.platform import MailRoute, PlatformDoor, PlatformLimits
 from worka.broker.ports import Limits, Listed, MakeContext, Resolver, Treasury
 from worka.broker.proxy import Proxy
 from worka.broker.rules import Rule, RuleProblem, parse_rules
-from worka.broker.session import NetworkException, Session
+from worka.broker.session import NetworkException, Session, Trust
 from worka.broker.templates import TemplateError
 from worka.connections.rules import own
 from worka.governance import kills
@@ -37,7 +40,7 @@ from worka.kernel.context import Principal
 from worka.kernel.db import Connection as DatabaseConnection
 from worka.kernel.errors import BadRequest, Conflict, NotFound, Problem
 from worka.kernel.paths import Paths
-from worka.kernel.settings import Settings
+from worka.kernel.settings import BrokerSettings, Settings
 
 log = logging.getLogger("worka.broker")
 _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
@@ -94,11 +97,17 @@ class Broker:
         limits: Limits | None = None,
         platform_limits: PlatformLimits | None = None,
         mail: MailRoute | None = None,
+        allowance: Allowance | None = None,
+        opaque: bool = True,
         gap: AirGap = OPEN,
     ) -> None:
         self.paths = paths
         self.sessions: dict[str, Session] = {}
         self.limits = limits or Limits()
+        self.allowance = allowance or Allowance()
+        self.opaque = opaque
+        self._meters = Meters()
+        self._circuits = Circuits(self.limits.circuit_failures, self.limits.circuit_seconds)
         self._make_context = make_context
         self._resolver = resolver or SystemResolver()
         self._outside = Outside(Listed(self._resolver, gap), Dialer(), treasury, gap)
@@ -262,6 +271,8 @@ class Broker:
                 person = invocation["originating_person"] or invocation["initiator_id"]
                 connections = own(await store.connections(conn, session.workspace_id), person)
                 exceptions = await store.live_exceptions(conn, session.workspace_id)
+                trusts = await store.live_trusts(conn, session.workspace_id, session.attachment_id)
+                meter = await self._meter(conn, session.attachment_id)
             manifest = invocation["manifest"]
             rules = _rules(manifest)
             try:
@@ -281,9 +292,20 @@ class Broker:
                     )
                     for row in exceptions
                 },
+                # The attachment's own come last, and stand before the workspace's.
+                trusts={(row["name"], row["port"]): Trust(**row) for row in trusts},
+                allowance=self.allowance.within(manifest.get("outbound_limits") or {}),
+                meter=meter,
                 parent_span=parent[1] if parent is not None and parent[0] == invocation["trace_id"] else None,
             )
         return {}
+
+    async def _meter(self, conn: DatabaseConnection, attachment_id: str) -> Meter:
+        """The attachment's, with what the rows say of today: a restart gives no new day."""
+        meter, today = self._meters.of(attachment_id), datetime.datetime.now(datetime.UTC).date()
+        used = await store.use(conn, attachment_id, today)
+        meter.begin_day(today, used["bytes_out"] + used["bytes_in"] if used else 0)
+        return meter
 
     async def end(self, *, session_id: str, invocation_id: str, tenant_id: str | None = None) -> dict[str, Any]:
         """Shuts the session's network, cuts what is open, and tells what left: {egress: […], denied: {…} | null, broken: the
@@ -296,6 +318,7 @@ class Broker:
             # First nothing new may leave, then what is open is cut; its outcome is still written.
             session.active = None
             await _cut(active.tasks)
+            await active.pool.close()
             await asyncio.gather(*session.lookups, return_exceptions=True)
             if active.leases:
                 try:
@@ -398,7 +421,7 @@ class Broker:
 
     async def _accept(self, session: Session, listener: socket.socket, port: int) -> None:
         loop = asyncio.get_running_loop()
-        proxy = Proxy(session, self._outside)
+        proxy = Proxy(session, self._outside, self._circuits, opaque=self.opaque)
         while True:
             try:
                 conn, _ = await loop.sock_accept(listener)
@@ -519,6 +542,16 @@ def _remove_bundle(folder: Path) -> None:
         folder.rmdir()
 
 
+def _allowance(given: BrokerSettings) -> Allowance:
+    return Allowance(
+        requests_per_minute=given.requests_per_minute,
+        at_once=given.requests_at_once,
+        call_bytes=given.call_mb * MB,
+        day_bytes=given.day_mb * MB,
+        exchange_seconds=given.exchange_seconds,
+    )
+
+
 async def run(
     settings: Settings,
     *,
@@ -529,8 +562,10 @@ async def run(
 ) -> None:
     """The role's main coroutine: serves until `stop` is set."""
     mail = MailRoute.of(settings.mail)
-    gap = settings.network.gap
-    broker = Broker(Paths(settings.home), make_context=make_context, treasury=treasury, mail=mail, gap=gap)
+    broker = Broker(
+        Paths(settings.home), make_context=make_context, treasury=treasury, mail=mail, gap=settings.network.gap,
+        allowance=_allowance(settings.broker), opaque=settings.broker.opaque,
+    )  # fmt: skip
     await broker.start()
     if ready is not None:
         ready.set()

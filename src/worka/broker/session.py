@@ -13,11 +13,14 @@ from typing import Any
 
 from worka.broker import rules as rule_book
 from worka.broker.addresses import POOL
+from worka.broker.allowance import Allowance, Meter
 from worka.broker.bindings import Connection, Need
 from worka.broker.ca import Authority
 from worka.broker.ledger import Ledger, Place
 from worka.broker.ports import Lease, Limits, MakeContext
 from worka.broker.rules import Rule
+from worka.broker.stops import Stop
+from worka.broker.upstream import Pool
 from worka.kernel.context import Context, Principal
 
 # The first and last addresses of the pool are network and broadcast to some clients.
@@ -36,6 +39,19 @@ class NetworkException:
     ca_pem: str
 
 
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """An operator's record of how the certificate of an outside name is checked, and what we show of ourselves."""
+
+    id: str
+    name: str
+    port: int
+    attachment_id: str
+    ca_pem: str
+    client_cert_pem: str
+    client_key_secret_id: str | None
+
+
 @dataclass(slots=True)
 class Active:
     """The one invocation whose requests may leave now, with everything that was loaded at its begin."""
@@ -51,6 +67,12 @@ class Active:
     parent_span: str | None
     ledger: Ledger
     context: Callable[[], Context]
+    pool: Pool
+    allowance: Allowance = field(default_factory=Allowance)
+    meter: Meter = field(default_factory=Meter)
+    trusts: Mapping[tuple[str, int], Trust] = field(default_factory=dict)
+    bytes: int = 0
+    """Of all its requests and answers."""
     leases: dict[str, Lease] = field(default_factory=dict)
     lease_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     redirected: set[str] = field(default_factory=set)
@@ -61,6 +83,13 @@ class Active:
     def refusal(self, host: str, reason: str) -> str:
         """`redirect_out_of_scope` instead of `undeclared_destination` when an answer sent the pack there."""
         return "redirect_out_of_scope" if reason == "undeclared_destination" and host in self.redirected else reason
+
+    def count(self, piece: int) -> None:
+        """Bytes that are about to pass. Raises Stop when they are in excess of a limit."""
+        self.bytes += piece
+        excess = self.meter.count(self.allowance, self.bytes, piece)
+        if excess is not None:
+            raise Stop(excess.reason, excess.detail)
 
 
 class Session:
@@ -141,6 +170,7 @@ class Session:
             trace_id=invocation["trace_id"],
             ledger=ledger,
             context=self._contexts(invocation["originating_person"], invocation["trace_id"]),
+            pool=Pool(self.limits),
             **loaded,
         )
         # Names that were answered under an older release keep their address; whether they may be used is decided anew.

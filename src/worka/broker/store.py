@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from worka.kernel.db import Connection
@@ -12,9 +13,34 @@ Row = dict[str, Any]
 _EGRESS = (
     "id, workspace_id, attachment_id, invocation_id, session_id, host, port, kind, method, path, verdict, reason, rule,"
     " count, address, status, bytes_out, bytes_in, duration_ms, opaque, exception_id, connection_id, lease_id,"
-    " trace_id, decision_id, at, last_at"
+    " trace_id, decision_id, protocol, upstream_protocol, resolve_ms, connect_ms, answer_ms, secret_id, trust_id, at, last_at"
+)
+_WIRE = dict.fromkeys(
+    ("protocol", "upstream_protocol", "resolve_ms", "connect_ms", "answer_ms", "secret_id", "trust_id")
+)
+"""What of a row not everybody knows; None: not told."""
+_COUNTED = (
+    "count = count + %(times)s, path = coalesce(%(path)s, path), address = coalesce(%(address)s, address),"
+    " last_at = clock_timestamp()"
+)
+_OUTCOME = (
+    "status = %(status)s, reason = %(reason)s, bytes_out = bytes_out + %(bytes_out)s, bytes_in = bytes_in + %(bytes_in)s,"
+    " duration_ms = %(duration_ms)s, protocol = coalesce(%(protocol)s, protocol), upstream_protocol ="
+    " %(upstream_protocol)s, resolve_ms = coalesce(%(resolve_ms)s, resolve_ms), connect_ms = %(connect_ms)s,"
+    " answer_ms = %(answer_ms)s"
+)
+_USE = (
+    "insert into worka.egress_use as u (tenant_id, attachment_id, day, requests, bytes_out, bytes_in)"
+    " values (%(tenant_id)s, %(attachment_id)s, %(day)s, %(requests)s, %(bytes_out)s, %(bytes_in)s)"
+    " on conflict (tenant_id, attachment_id, day) do update set requests = u.requests + excluded.requests,"
+    " bytes_out = u.bytes_out + excluded.bytes_out, bytes_in = u.bytes_in + excluded.bytes_in"
 )
 _EXCEPTION = "id, workspace_id, name, port, address, real_port, ca_pem, reason, created_by, created_at, removed_at"
+
+_TRUST = (
+    "id, workspace_id, name, port, attachment_id, ca_pem, client_cert_pem, client_key_secret_id, reason, created_by,"
+    " created_at, removed_at"
+)
 
 
 async def attachment(conn: Connection, attachment_id: str) -> Row | None:
@@ -104,36 +130,114 @@ async def remove_exception(conn: Connection, exception_id: str) -> Row | None:
     return await cursor.fetchone()
 
 
+async def trusts_page(conn: Connection, workspace_id: str, after: str | None, limit: int) -> list[Row]:
+    """Records of upstream trust, newest first, removed ones too."""
+    cursor = await conn.execute(
+        f"select {_TRUST} from worka.upstream_trust where workspace_id = %s and (%s::text is null or id < %s)"
+        " order by id desc limit %s",
+        (workspace_id, after, after, limit),
+    )
+    return await cursor.fetchall()
+
+
+async def trust(conn: Connection, trust_id: str) -> Row | None:
+    """One record of upstream trust."""
+    cursor = await conn.execute(f"select {_TRUST} from worka.upstream_trust where id = %s", (trust_id,))
+    return await cursor.fetchone()
+
+
+async def insert_trust(conn: Connection, tenant_id: str, row: Mapping[str, Any]) -> Row:
+    """Writes one."""
+    cursor = await conn.execute(
+        "insert into worka.upstream_trust (tenant_id, id, workspace_id, name, port, attachment_id, ca_pem, client_cert_pem,"
+        " client_key_secret_id, reason, created_by) values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(name)s, %(port)s,"
+        " %(attachment_id)s, %(ca_pem)s, %(client_cert_pem)s, %(client_key_secret_id)s, %(reason)s, %(created_by)s)"
+        f" returning {_TRUST}",
+        {**row, "tenant_id": tenant_id},
+    )
+    found = await cursor.fetchone()
+    assert found is not None
+    return found
+
+
+async def remove_trust(conn: Connection, trust_id: str) -> Row | None:
+    """Ends one; None when it had ended already."""
+    cursor = await conn.execute(
+        f"update worka.upstream_trust set removed_at = now() where id = %s and removed_at is null returning {_TRUST}",
+        (trust_id,),
+    )
+    return await cursor.fetchone()
+
+
+async def live_trusts(conn: Connection, workspace_id: str, attachment_id: str) -> list[Row]:
+    """How certificates are checked for an attachment: the workspace's records, then the attachment's own."""
+    cursor = await conn.execute(
+        "select id, name, port, attachment_id, ca_pem, client_cert_pem, client_key_secret_id from worka.upstream_trust"
+        " where workspace_id = %s and attachment_id in ('', %s) and removed_at is null order by attachment_id, id",
+        (workspace_id, attachment_id),
+    )
+    return await cursor.fetchall()
+
+
 async def insert_egress(conn: Connection, tenant_id: str, row: Mapping[str, Any]) -> None:
     """Writes the first row of a destination and cause."""
     await conn.execute(
         "insert into worka.egress (tenant_id, id, workspace_id, attachment_id, invocation_id, session_id, host, port,"
         " kind, method, path, verdict, reason, rule, count, address, opaque, exception_id, connection_id, lease_id,"
-        " trace_id, decision_id)"
+        " trace_id, decision_id, protocol, resolve_ms, secret_id, trust_id)"
         " values (%(tenant_id)s, %(id)s, %(workspace_id)s, %(attachment_id)s, %(invocation_id)s, %(session_id)s,"
         " %(host)s, %(port)s, %(kind)s, %(method)s, %(path)s, %(verdict)s, %(reason)s, %(rule)s, 1, %(address)s,"
-        " %(opaque)s, %(exception_id)s, %(connection_id)s, %(lease_id)s, %(trace_id)s, %(decision_id)s)",
-        {**row, "tenant_id": tenant_id},
+        " %(opaque)s, %(exception_id)s, %(connection_id)s, %(lease_id)s, %(trace_id)s, %(decision_id)s, %(protocol)s,"
+        " %(resolve_ms)s, %(secret_id)s, %(trust_id)s)",
+        {**_WIRE, **row, "tenant_id": tenant_id},
     )
 
 
 async def repeat_egress(conn: Connection, egress_id: str, times: int, path: str | None, address: str | None) -> None:
     """Counts a row up; the path and the address are those of the last request."""
     await conn.execute(
-        "update worka.egress set count = count + %s, path = coalesce(%s, path), address = coalesce(%s, address),"
-        " last_at = clock_timestamp() where id = %s",
-        (times, path, address, egress_id),
+        f"update worka.egress set {_COUNTED} where id = %(id)s",
+        {"times": times, "path": path, "address": address, "id": egress_id},
     )
 
 
 async def finish_egress(conn: Connection, egress_id: str, outcome: Mapping[str, Any]) -> None:
     """Writes the outcome of the last request; bytes add up."""
     await conn.execute(
-        "update worka.egress set status = %(status)s, reason = %(reason)s, bytes_out = bytes_out + %(bytes_out)s,"
-        " bytes_in = bytes_in + %(bytes_in)s, duration_ms = %(duration_ms)s, last_at = clock_timestamp()"
-        " where id = %(id)s",
-        {**outcome, "id": egress_id},
+        f"update worka.egress set {_OUTCOME}, last_at = clock_timestamp() where id = %(id)s",
+        {**_WIRE, **outcome, "id": egress_id},
     )
+
+
+async def add_use(
+    conn: Connection, tenant_id: str, attachment_id: str, day: date, requests: int, bytes_out: int, bytes_in: int
+) -> None:
+    """Adds to what left for an attachment on a day."""
+    await conn.execute(
+        _USE,
+        {"tenant_id": tenant_id, "attachment_id": attachment_id, "day": day, "requests": requests,
+         "bytes_out": bytes_out, "bytes_in": bytes_in},
+    )  # fmt: skip
+
+
+async def carry_on(
+    conn: Connection, tenant_id: str, attachment_id: str, day: date, egress_id: str, row: Mapping[str, Any]
+) -> None:
+    """Counts a row up, writes the outcome of what it counted before, and adds that to the day's use, in one exchange.
+    `row`: {times, path, address, requests} and the outcome."""
+    await conn.execute(
+        f"with row as (update worka.egress set {_COUNTED}, {_OUTCOME} where id = %(id)s) {_USE}",
+        {**_WIRE, **row, "id": egress_id, "tenant_id": tenant_id, "attachment_id": attachment_id, "day": day},
+    )
+
+
+async def use(conn: Connection, attachment_id: str, day: date) -> Row | None:
+    """What left for an attachment on a day: {requests, bytes_out, bytes_in}; None: nothing did."""
+    cursor = await conn.execute(
+        "select requests, bytes_out, bytes_in from worka.egress_use where attachment_id = %s and day = %s",
+        (attachment_id, day),
+    )
+    return await cursor.fetchone()
 
 
 async def egress_of(conn: Connection, invocation_id: str) -> list[Row]:

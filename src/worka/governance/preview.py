@@ -27,7 +27,7 @@ Row = dict[str, Any]
 AREAS: Final = (
     ("views", "Views", ("view",)),
     ("history", "History", ("audit", "decision", "access", "egress", "invocation", "workspace")),
-    ("connections", "Connections and secrets", ("connection", "secret", "network_exception")),
+    ("connections", "Connections and secrets", ("connection", "secret", "network_exception", "upstream_trust")),
     ("team", "AI team settings", ("team_member", "token", "service_account")),
     ("approvals", "Approvals", ("approval",)),
     ("sharing", "Shared view controls", ("shared_view", "public_route")),

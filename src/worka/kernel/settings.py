@@ -84,6 +84,21 @@ class PackSettings(_Group):
     )
 
 
+class BrokerSettings(_Group):
+    """How much of the outside each attachment may use. A manifest's `outbound_limits` only tighten it."""
+
+    requests_per_minute: int = Field(600, ge=1, le=1_000_000, description="requests of one attachment in a minute")
+    requests_at_once: int = Field(32, ge=1, le=1024, description="requests of one attachment that are open at once")
+    call_mb: int = Field(2048, ge=1, le=1_048_576, description="MiB of one call, out and in together")
+    day_mb: int = Field(20_480, ge=1, le=104_857_600, description="MiB of one attachment in a day (UTC), out and in")
+    exchange_seconds: float = Field(
+        600.0, gt=0, le=86_400, description="a request and its answer, a WebSocket or a tunnel is cut after this"
+    )
+    opaque: bool = Field(
+        True, description="rules may let TLS through that the broker does not read (`opaque` in outbound_domains)"
+    )
+
+
 class RegistrySettings(_Group):
     """What the deployment lets be published: no tenant and no workspace can loosen it. Empty: the deployment says nothing."""
 
@@ -264,6 +279,7 @@ class Settings(_Group):
     database: DatabaseSettings = Field(default_factory=lambda: DatabaseSettings())
     http: HttpSettings = Field(default_factory=lambda: HttpSettings())
     packs: PackSettings = Field(default_factory=lambda: PackSettings())
+    broker: BrokerSettings = Field(default_factory=lambda: BrokerSettings())
     registry: RegistrySettings = Field(default_factory=lambda: RegistrySettings())
     approvals: ApprovalSettings = Field(default_factory=lambda: ApprovalSettings())
     workflows: WorkflowSettings = Field(default_factory=lambda: WorkflowSettings())

@@ -76,6 +76,8 @@ SAID: Final[dict[str, str]] = {
     "limit.set": "{who} set the{name}",
     "network.exception.created": "{who} made the network exception{name}",
     "network.exception.removed": "{who} removed the network exception{name}",
+    "upstream.trust.created": "{who} recorded how the certificate of an outside name is checked{name}",
+    "upstream.trust.removed": "{who} took back how the certificate of an outside name is checked{name}",
     "notification.delivery.ended": "{who} ended the delivery of{name}",
     "pack.advisories.imported": "{who} handed in known vulnerabilities",
     "pack.attachment.created": "{who} put pack{name} into service",

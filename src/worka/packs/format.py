@@ -214,6 +214,24 @@ class Outbound(_Part):
         description="absent: GET and HEAD of a tool that reads only, all of one that does not",
     )
     paths: list[str] | None = Field(default=None, min_length=1, description="exact, or a prefix that ends in `*`")
+    websocket: bool | None = Field(default=None, description="a GET may become a WebSocket there")
+    opaque: bool | None = Field(
+        default=None,
+        description="TLS to port 443 that the broker does not read: only the host's name is checked; without methods, paths"
+        " and credentials",
+    )
+
+
+class OutboundLimits(_Part):
+    """How much of the outside an attachment may use at most; the deployment's own limits hold besides."""
+
+    requests_per_minute: int | None = Field(default=None, ge=1, le=1_000_000, description="requests in a minute")
+    at_once: int | None = Field(default=None, ge=1, le=1024, description="requests that are open at once")
+    call_mb: int | None = Field(default=None, ge=1, le=1_048_576, description="MiB of one call, out and in together")
+    day_mb: int | None = Field(default=None, ge=1, le=104_857_600, description="MiB of one day (UTC), out and in")
+    exchange_seconds: float | None = Field(
+        default=None, gt=0, le=86_400, description="a request and its answer, a WebSocket or a tunnel"
+    )
 
 
 class Inject(_Part):
@@ -343,6 +361,9 @@ class Manifest(_Part):
     )
     outbound_domains: list[str | Outbound] = Field(
         default_factory=list, max_length=100, description="what the broker lets it reach; none: no network"
+    )
+    outbound_limits: OutboundLimits | None = Field(
+        default=None, description="how much of the outside it may use at most"
     )
     connections: list[ConnectionNeed] = Field(
         default_factory=list, max_length=10, description="which connections of the workspace back its calls"

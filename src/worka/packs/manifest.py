@@ -207,12 +207,16 @@ def _across(manifest: Manifest) -> list[Notice]:
                 Notice(
                     f"/outbound_domains/{index}",
                     str(problem).replace("outbound_domains[0]", "this item"),
-                    "write a host name, *.host, or {host, port, methods, paths}",
+                    "write a host name, *.host, or {host, port, methods, paths, websocket} or {host, opaque}",
                 )
             )
     if not found:
         rules = parse_rules(items)
         for index, need in enumerate(manifest.connections):
+            unread = need.inject is not None and any(rule.opaque and rule.covers(need.inject.host) for rule in rules)
+            if unread:
+                message = f"{need.inject.host if need.inject else ''} is opaque, so no credential can be placed there"
+                found.append(Notice(f"/connections/{index}/inject/host", message, "take opaque away, or the injection"))
             host = need.inject.host.lower() if need.inject is not None else ""
             if need.inject is not None and not (declared(rules, host) or host in {rule.host for rule in rules}):
                 found.append(

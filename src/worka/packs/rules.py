@@ -168,6 +168,7 @@ def attach_facts(manifest: Manifest, tools: Sequence[Mapping[str, Any]], mounts:
         "providers": sorted({need.provider for need in manifest.connections}),
         "network": bool(hosts),
         "hosts": hosts,
+        "opaque": _opaque(manifest),
         "writes": any(tool["side_effect"] != "read_only" for tool in tools),
         "host_services": bool(manifest.host_services),
         "tools": [tool["name"] for tool in tools],
@@ -194,13 +195,21 @@ def call_facts(tool: str, pack: str, release: Mapping[str, Any], definition: Map
 
 def risk(manifest: Manifest, tools: Sequence[Mapping[str, Any]]) -> str:
     """The tier of a release, from what it says it needs: `low` reads what callers give it and nothing else; `high` acts
-    outside, destroys, uses host services, gets a credential, or names no single host; `medium` is everything between."""
+    outside, destroys, uses host services, gets a credential, names no single host, or speaks to one unread; `medium` is
+    everything between."""
     hosts = [item if isinstance(item, str) else item.host for item in manifest.outbound_domains]
     classes = {tool["side_effect"] for tool in tools}
     acts = bool(classes - {"read_only", "write"})
     if acts or manifest.host_services or manifest.connections or any(host.startswith("*") for host in hosts):
         return "high"
+    if _opaque(manifest):
+        return "high"
     return "medium" if hosts or classes - {"read_only"} else "low"
+
+
+def _opaque(manifest: Manifest) -> bool:
+    """Whether something leaves that the broker does not read."""
+    return any(not isinstance(item, str) and bool(item.opaque) for item in manifest.outbound_domains)
 
 
 def attach_effect(facts: Mapping[str, Any], needs: Sequence[Mapping[str, Any]]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 
+import uvloop
+
 from worka.broker import server
 from worka.kernel import failpoints, memory, settings, telemetry
 from worka.observability.heartbeat import Heartbeat
@@ -36,7 +38,9 @@ def main() -> None:
     """Entry point of the role."""
     memory.no_core_dumps()
     failpoints.check_environment()
-    asyncio.run(serve())
+    # Each byte to the outside and back passes through this process; this loop costs it less than the library's own.
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve())
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class Outside:
         self.met: Counter[str] = Counter()
         self.under_way = threading.Event()
         self._behind: subprocess.Popen[bytes] | None = None
-        authority = Authority("registry")
+        authority = Authority("registry", ["http/1.1"])
         self.ca_pem = authority.pem.decode()
         self.inner = _free_port()
         (folder / "data").mkdir()

@@ -36,7 +36,7 @@ class Internet:
     """What the addresses answer, and what was seen."""
 
     def __init__(self, ca: Path) -> None:
-        self.authority = Authority("internet")
+        self.authority = Authority("internet", ["http/1.1"])
         ca.write_bytes(self.authority.bundle)
         self.lock = threading.Lock()
         self.hits: list[dict[str, Any]] = []

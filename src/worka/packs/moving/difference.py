@@ -28,8 +28,8 @@ _ABOUT = ("display_name", "description", "author", "license", "icon", "homepage"
           "migrations", "templates")  # fmt: skip
 """What a manifest says about itself, or offers: no right comes of it."""
 _HANDLED = frozenset(
-    {"publisher", "name", "version", "runtime", "tools", "outbound_domains", "connections", "host_services",
-     "dependencies", "webhooks", *_ABOUT}
+    {"publisher", "name", "version", "runtime", "tools", "outbound_domains", "outbound_limits", "connections",
+     "host_services", "dependencies", "webhooks", *_ABOUT}
 )  # fmt: skip
 _PACKAGES_SHOWN = 40
 _DIFFS_SHOWN = 100
@@ -43,6 +43,7 @@ def between(before: Row, after: Row) -> Row:
     found = [
         *_tools(before["tools"], after["tools"]),
         *_outbound(old.get("outbound_domains") or [], new.get("outbound_domains") or []),
+        *_outbound_limits(old.get("outbound_limits") or {}, new.get("outbound_limits") or {}),
         *_connections(old.get("connections") or [], new.get("connections") or []),
         *_named("host_service", "host service", old.get("host_services") or [], new.get("host_services") or []),
         *_mounts(old["runtime"].get("mounts") or [], new["runtime"].get("mounts") or []),
@@ -194,6 +195,17 @@ def _outbound(old: list[Any], new: list[Any]) -> Iterator[Row]:
                           before=_said(rule), after=_said(kin) if kin else None)  # fmt: skip
 
 
+def _outbound_limits(old: Row, new: Row) -> Iterator[Row]:
+    """None is no limit of the pack's own."""
+    for name in sorted({*old, *new}):
+        low, high = old.get(name), new.get(name)
+        if low == high:
+            continue
+        kind: Class = "narrowing" if high is not None and (low is None or high < low) else "widening"
+        words = f"Its own limit of {name} to the outside is {high or 'none'} instead of {low or 'none'}."
+        yield _change("outbound_limit", name, "changed", kind, words, before=low, after=high)
+
+
 def _kin(rule: Rule, others: Iterable[Rule]) -> Rule | None:
     return next((other for other in others if other.host == rule.host), None)
 
@@ -205,6 +217,11 @@ def _inside(rule: Rule, other: Rule) -> bool:
     )
     if not host or not rule.ports <= other.ports:
         return False
+    # What is not read has any method and path; a WebSocket says anything once it stands.
+    if (rule.opaque and not other.opaque) or (rule.websocket and not other.websocket):
+        return False
+    if other.opaque:
+        return True
     # Without methods a rule allows what the tool's class allows, which may be anything.
     if other.methods is not None and (rule.methods is None or not rule.methods <= other.methods):
         return False
@@ -228,7 +245,8 @@ def _said(rule: Rule) -> str:
     ports = "" if len(rule.ports) > 1 else f" port {next(iter(rule.ports))}"
     methods = "" if rule.methods is None else f" by {', '.join(sorted(rule.methods))}"
     paths = "" if rule.paths is None else f" at {', '.join(rule.paths)}"
-    return f"{rule.host}{ports}{methods}{paths}"
+    how = ", unread" if rule.opaque else ", WebSockets too" if rule.websocket else ""
+    return f"{rule.host}{ports}{methods}{paths}{how}"
 
 
 # connections, services, mounts --------------------------------------------------------------------------------------

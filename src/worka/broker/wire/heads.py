@@ -1,7 +1,7 @@
-"""HTTP/1.1 as the broker speaks it: one strict reading of a pack's request, one clean writing to the outside. Sans-I/O.
+"""Requests and answers as the broker reads and writes them, whatever version of HTTP carried them. Sans-I/O.
 
-Everything is parsed by h11 and written anew, so nothing ambiguous survives; what two parsers could read differently is
-refused before that. A pack's own credentials and idempotency key never pass where the broker sets them.
+Everything is parsed (h1.py, h2.py) and written anew, so nothing ambiguous survives; what two parsers could read
+differently is refused before that. A pack's own credentials and idempotency key never pass where the broker sets them.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, unquote_plus
 
-import h11
-
 from worka.broker.addresses import HostProblem, normalise_host
+from worka.broker.wire import websocket
 
 Headers = list[tuple[bytes, bytes]]
 MAX_HEAD = 64 * 1024
@@ -28,6 +27,7 @@ _FRAMING = {b"content-length", b"transfer-encoding"}
 # Alt-Svc would invite the client to a road that the sandbox does not have.
 _ANSWER_ONLY = {b"alt-svc", b"alt-used"}
 _BAD_TARGET = re.compile(rb"[\x00-\x20\x7f-\xff\\#\"<>^`{|}]")
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+\Z")
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -41,6 +41,26 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """A request head as a wire read it, unchecked. Names of headers are in small letters; `body`: whether one follows."""
+
+    method: str
+    target: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+    version: str
+    body: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The head of an answer. `reason` is empty where the wire has none."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    reason: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Head:
     """A checked request head. `target` is the origin-form on the wire (path and query), `path` is without the query."""
 
@@ -50,6 +70,20 @@ class Head:
     headers: tuple[tuple[bytes, bytes], ...]
     expects_continue: bool
     has_body: bool
+    websocket: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A request as it leaves. `authority` is the Host; `length` what was said of the body's, None when nothing was."""
+
+    method: str
+    target: bytes = field(repr=False)  # these two may hold the credential
+    authority: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = field(repr=False)
+    has_body: bool
+    length: bytes | None = None
+    websocket: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,43 +102,68 @@ def _values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
     return [value for key, value in headers if key == name]
 
 
-def read_head(request: h11.Request, *, intended: str, port: int, sni: str | None) -> Head:
-    """Check a parsed request against where its connection was made to.
+def read_head(request: Request, *, intended: str, port: int, sni: str | None) -> Head:
+    """Check a request against where its connection was made to.
 
     `intended` is the declared name behind the socket's local address, `port` the listener's, `sni` the name in the TLS
     handshake (None on port 80 and when the client sent none). Raises Refused: `nested_connect`, `malformed_request`,
     `upgrade_refused`, `host_mismatch`, `raw_address`.
     """
-    headers = [(bytes(name).lower(), bytes(value)) for name, value in request.headers]
-    method, target = bytes(request.method).decode("ascii"), bytes(request.target)
-    if method == "CONNECT":
+    headers, target = request.headers, request.target
+    if request.method == "CONNECT":
+        if _values(headers, b"upgrade"):
+            raise Refused("upgrade_refused", "a WebSocket over HTTP/2 (RFC 8441) is not carried; use HTTP/1.1 for it")
         raise Refused("nested_connect", "CONNECT inside a connection of the sandbox")
     if not target.startswith(b"/"):
         if re.match(rb"[A-Za-z][A-Za-z0-9+.-]*:", target):
             raise Refused("nested_connect", "a proxy request (absolute-form) inside a connection of the sandbox")
         raise Refused("malformed_request", "the request target is not a path")
+    if request.version not in {"1.0", "1.1", "2"}:
+        raise Refused("malformed_request", "a request of another scheme than its connection's")
     if target.startswith(b"//") or _BAD_TARGET.search(target) or len(target) > MAX_TARGET:
         raise Refused("malformed_request", "the request target holds characters that two servers read differently")
+    _check_length(request)
+    if any(_BAD_VALUE.search(value) or not _NAME.match(name) for name, value in headers):
+        raise Refused("malformed_request", "a header holds characters that do not belong into one")
+    handshake = _upgrade(request)
+    _check_host(_values(headers, b"host"), intended, port, sni)
+    return Head(
+        method=request.method,
+        target=target.decode("ascii"),
+        path=target.split(b"?", 1)[0].decode("ascii"),
+        headers=headers,
+        expects_continue=any(v.lower() == b"100-continue" for v in _values(headers, b"expect")),
+        has_body=request.body,
+        websocket=handshake,
+    )
+
+
+def _check_length(request: Request) -> None:
+    headers = request.headers
     lengths, codings = _values(headers, b"content-length"), _values(headers, b"transfer-encoding")
     if (lengths and codings) or len(lengths) > 1 or len(codings) > 1:
         raise Refused("malformed_request", "the length of the body is said twice")
-    if codings and (codings[0].lower() != b"chunked" or bytes(request.http_version) != b"1.1"):
+    if codings and (codings[0].lower() != b"chunked" or request.version != "1.1"):
         raise Refused("malformed_request", "a transfer coding other than chunked")
-    if any(_BAD_VALUE.search(value) for _, value in headers):
-        raise Refused("malformed_request", "a header value holds control characters")
+    if lengths and not re.fullmatch(rb"[0-9]{1,18}", lengths[0]):
+        raise Refused("malformed_request", "the length of the body is no number")
+    if lengths and not request.body and lengths[0].strip(b"0"):
+        raise Refused("malformed_request", "a length is said of a body that does not follow")
     if any(b"_" in name and _same(name) in _FRAMING for name, _ in headers):
         raise Refused("malformed_request", "the length of the body is said in a spelling that some servers fold")
-    if _values(headers, b"upgrade"):
+
+
+def _upgrade(request: Request) -> bool:
+    """Whether it is a WebSocket's handshake, the one change of protocol that a rule can allow."""
+    asked = _values(request.headers, b"upgrade")
+    if not asked:
+        return False
+    if [value.lower() for value in asked] != [b"websocket"]:
         raise Refused("upgrade_refused", "a change of protocol would leave the reach of the rules")
-    _check_host(_values(headers, b"host"), intended, port, sni)
-    return Head(
-        method=method,
-        target=target.decode("ascii"),
-        path=target.split(b"?", 1)[0].decode("ascii"),
-        headers=tuple(headers),
-        expects_continue=any(v.lower() == b"100-continue" for v in _values(headers, b"expect")),
-        has_body=bool(codings) or (bool(lengths) and lengths[0] != b"0"),
-    )
+    problem = websocket.handshake_problem(request.method, request.version, request.headers, body=request.body)
+    if problem:
+        raise Refused("upgrade_refused", problem)
+    return True
 
 
 def _check_host(hosts: Sequence[bytes], intended: str, port: int, sni: str | None) -> None:
@@ -146,31 +205,28 @@ def outgoing(
     injection: Injection | None = None,
     owned: Iterable[str] = (),
     added: Mapping[str, str] | None = None,
-) -> h11.Request:
+) -> Outgoing:
     """The request that really leaves: hop-by-hop headers gone, the broker's own put in.
 
     `owned` are header names of which a pack's own value is removed (the idempotency header, the injected one), whether
     or not the broker sets one; `added` is set after that. With an injection the answer must be readable for the scan,
     so only the identity coding is asked for, and a pack's Authorization and Cookie do not pass beside the credential.
+    Raises ValueError when a value of ours cannot stand in a header.
     """
     added = dict(added or {})
-    gone = {_same(name.encode("latin-1")) for name in (*owned, *added)} | {b"host", b"expect"}
+    gone = {_same(name.encode("latin-1")) for name in (*owned, *added)} | _FRAMING | {b"host", b"expect"}
     if injection is not None:
         gone |= {b"authorization", b"cookie", b"accept-encoding", b"range"}
         if injection.header:
             gone.add(_same(injection.header.encode("latin-1")))
-    framing = {b"content-length", b"transfer-encoding"}
-    length = _values(head.headers, b"content-length")
-    headers: Headers = [(b"host", host.encode() if port in {80, 443} else f"{host}:{port}".encode())]
-    headers += [
+    if head.websocket:
+        # What is not offered is not agreed on: a compressed message could not be looked through.
+        gone |= {b"sec-websocket-extensions"}
+    headers: Headers = [
         (name, value)
         for name, value in without_hop(head.headers)
-        if _same(name) not in gone and name not in framing and not name.startswith(b"proxy-")
+        if _same(name) not in gone and not name.startswith(b"proxy-")
     ]
-    if length:
-        headers.append((b"content-length", length[0]))
-    elif _values(head.headers, b"transfer-encoding"):
-        headers.append((b"transfer-encoding", b"chunked"))
     headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in added.items()]
     target = head.target
     if injection is not None:
@@ -179,8 +235,17 @@ def outgoing(
             headers.append((injection.header.lower().encode("latin-1"), injection.value.encode("utf-8")))
         elif injection.query:
             target = _with_query(target, injection.query, injection.value)
-    headers.append((b"connection", b"close"))
-    return h11.Request(method=head.method, target=target, headers=headers)
+    if any(_BAD_VALUE.search(value) or not _NAME.match(name) for name, value in headers):
+        raise ValueError("a value that cannot stand in a header")
+    return Outgoing(
+        method=head.method,
+        target=target.encode("ascii"),
+        authority=host.encode() if port in {80, 443} else f"{host}:{port}".encode(),
+        headers=tuple(headers),
+        has_body=head.has_body,
+        length=next(iter(_values(head.headers, b"content-length")), None),
+        websocket=head.websocket,
+    )
 
 
 def _with_query(target: str, name: str, value: str) -> str:
@@ -190,25 +255,23 @@ def _with_query(target: str, name: str, value: str) -> str:
     return f"{path}?{'&'.join(kept)}"
 
 
-def answer(response: h11.Response) -> h11.Response:
+def answer(response: Answer) -> Answer:
     """The outside's response head as the pack gets it: hop-by-hop gone, and a length beside a transfer coding."""
-    headers = [(bytes(name).lower(), bytes(value)) for name, value in response.headers]
-    chunked = bool(_values(headers, b"transfer-encoding"))
+    chunked = bool(_values(response.headers, b"transfer-encoding"))
     kept = [
         (name, value)
-        for name, value in without_hop(headers)
+        for name, value in without_hop(response.headers)
         if name not in _ANSWER_ONLY and not (chunked and name == b"content-length")
     ]
-    return h11.Response(status_code=response.status_code, reason=response.reason, headers=kept)
+    return Answer(response.status, tuple(kept), response.reason)
 
 
-def problem(status: int, body: Mapping[str, Any]) -> tuple[h11.Response, bytes]:
-    """A problem+json answer of the broker itself, which also ends the connection."""
+def problem(status: int, body: Mapping[str, Any]) -> tuple[Answer, bytes]:
+    """A problem+json answer of the broker itself."""
     raw = json.dumps(body, ensure_ascii=True, separators=(",", ":")).encode()
-    headers = [
+    headers = (
         (b"content-type", b"application/problem+json"),
         (b"content-length", str(len(raw)).encode()),
         (b"cache-control", b"no-store"),
-        (b"connection", b"close"),
-    ]
-    return h11.Response(status_code=status, headers=headers), raw
+    )
+    return Answer(status, headers), raw

@@ -1,0 +1,1 @@
+"""The broker's protocols without sockets: bytes in, events out, and what is written of them. Pure, tested as transcripts."""

@@ -1,0 +1,122 @@
+"""TLS that the broker does not read: held to one name, counted, and told as opaque."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.broker.others import Ca, node_outside
+from tests.broker.test_hello import client_hello, with_extension
+from tests.broker.world import HOST, INJECT, Box, Outside, World, code, make_world
+from worka.kernel.db import Database
+
+pytestmark = pytest.mark.asyncio
+OPAQUE = {"host": HOST, "opaque": True}
+CURL = ["curl", "-sS", "-w", "\n%{http_version} %{http_code}", f"https://{HOST}/v1"]
+
+
+@pytest.fixture
+async def ca(world: World, tmp_path: Path) -> AsyncIterator[str]:
+    """The path of the CA that a pack pins, of an outside behind its name."""
+    found = Ca("outside")
+    pinned = tmp_path / "pinned.pem"
+    pinned.write_text(found.pem)
+    async with node_outside(tmp_path, found.pair(HOST)) as port:
+        await world.declare(OPAQUE)
+        await world.exempt(HOST, 443, port, ca_pem="")
+        yield str(pinned)
+
+
+def pinning(ca: str, *further: str) -> list[str]:
+    return [*CURL, "--cacert", ca, *further]
+
+
+@pytest.mark.capability("BRK-1")
+async def test_a_client_that_pins_its_certificate_reaches_the_one_name_that_its_rule_says(
+    world: World, ca: str
+) -> None:
+    box = await world.box()
+    async with box.invoking() as call:
+        done = await box.do("run", argv=pinning(ca))
+    text, _, told = done["out"].rpartition("\n")
+    assert told == "2 200", done["err"]
+    assert json.loads(text)["headers"][":authority"] == HOST
+    (row,) = await world.egress(call.id)
+    assert (row["kind"], row["opaque"], row["protocol"], row["verdict"]) == ("tunnel", True, "tls", "allowed")
+    assert (row["reason"], row["method"], row["path"], row["status"]) == ("allowed", None, None, None)
+    assert row["bytes_out"] > 500
+    assert row["bytes_in"] > 1000
+    assert [(item["kind"], item["count"]) for item in call.ended["egress"]] == [("tunnel", 1)]
+
+
+@pytest.mark.capability("BRK-1", "BRK-13")
+async def test_without_opaque_the_same_client_is_not_let_through(world: World, ca: str) -> None:
+    await world.declare(HOST)
+    box = await world.box()
+    async with box.invoking() as call:
+        done = await box.do("run", argv=pinning(ca))
+    assert done["code"] == 60, "the broker's certificate is not the pinned one"
+    (row,) = await world.egress(call.id)
+    assert (row["verdict"], row["reason"]) == ("denied", "tls_handshake_failed")
+
+
+@pytest.mark.capability("BRK-15", part="tunnels by name")
+async def test_another_name_none_or_a_hidden_one_does_not_pass(world: World, ca: str) -> None:
+    box = await world.box()
+    async with box.invoking() as call:
+        said = [
+            await box.raw(
+                HOST, 443, f"GET /v1 HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode(), tls=True, blind=True, sni=sni
+            )
+            for sni in ("evil.example", None)
+        ]
+        await box.raw(HOST, 443, with_extension(client_hello(HOST), 0xFE0D, b"\0" * 40))
+        plain = await box.raw(HOST, 443, b"GET /v1 HTTP/1.1\r\n\r\n")
+        through = await box.do("run", argv=pinning(ca))
+    assert ["host_mismatch" in text for text in said] == [True, True], "and it is said inside TLS"
+    assert "HTTP/" not in plain
+    assert through["code"] == 0
+    reasons = {row["reason"]: row["count"] for row in await world.egress(call.id)}
+    assert reasons == {"host_mismatch": 2, "hidden_server_name": 1, "tls_handshake_failed": 1, "allowed": 1}
+
+
+async def test_a_credential_is_never_left_out_for_the_sake_of_a_tunnel(world: World, ca: str) -> None:
+    await world.declare(OPAQUE, connections=INJECT)
+    await world.connect()
+    box = await world.box()
+    async with box.invoking() as call:
+        found = await box.fetch(f"https://{HOST}/v1")
+    assert code(found) == "undeclared_destination"
+    assert [row["kind"] for row in await world.egress(call.id)] == ["http"]
+
+
+@pytest.mark.capability("BRK-1")
+async def test_the_deployment_can_forbid_what_is_not_read(db: Database, outside: Outside, tmp_path: Path) -> None:
+    async with make_world(db, outside, tmp_path, opaque=False) as world:
+        await world.declare(OPAQUE)
+        await world.exempt(HOST, 443, outside.tracker)
+        box: Box = await world.box()
+        async with box.invoking() as call:
+            found = await box.fetch(f"https://{HOST}/v1")
+        assert code(found) == "opaque_not_allowed"
+        assert outside.requests == []
+        (row,) = await world.egress(call.id)
+        assert (row["verdict"], row["rule"]) == ("denied", "outbound_domains[0]")
+
+
+async def test_a_tunnel_ends_at_its_deadline_and_with_its_bytes(world: World, ca: str) -> None:
+    box = await world.box()
+    await world.declare(OPAQUE, limits={"exchange_seconds": 0.7})
+    async with box.invoking() as call:
+        assert (await box.do("run", argv=[*pinning(ca)[:-1], ca, "-N", "--max-time", "5", f"https://{HOST}/drip"]))[
+            "code"
+        ]
+    await world.declare(OPAQUE, limits={"call_mb": 1})
+    async with box.invoking() as second:
+        big = await box.do("run", argv=["curl", "-sS", "--cacert", ca, "-o", "/dev/null", f"https://{HOST}/big"])
+    assert big["code"] != 0
+    reasons = [row["reason"] for one in (call, second) for row in await world.egress(one.id)]
+    assert reasons == ["exchange_too_long", "limit_exceeded"]
