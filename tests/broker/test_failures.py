@@ -62,7 +62,8 @@ async def test_a_secret_in_the_words_of_the_outside_is_masked(db: Database, outs
 async def test_lines_are_for_those_who_may_read_them(world: World, http: httpx.AsyncClient, gate: Gate) -> None:
     await world.declare(HOST)
     await world.exempt(HOST, 80, 1)
-    world.broker._circuits = Circuits(1000, 30.0)  # as if it had not failed for a while: the lines are what is asked about
+    # As if it had not failed for a while: the lines are what is asked about.
+    world.broker._circuits = Circuits(1000, 30.0)
     box = await world.box()
     async with box.invoking() as call:
         for _ in range(OF_A_ROW + 5):
