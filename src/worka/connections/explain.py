@@ -172,6 +172,6 @@ async def _consent(ctx: Context, row: dict[str, Any]) -> WaitingOn | None:
         who = ["owners and admins of the workspace"]
     return WaitingOn(
         kind="consent" if row["kind"] != "oauth_client" else "provider", ref=row["id"], since=row["since"],
-        name=f"consent at {row['provider']}" if row["kind"] != "oauth_client" else f"{row['provider']} to give a token",
+        name=f"at {row['provider']}" if row["kind"] != "oauth_client" else f"{row['provider']} to give a token",
         deadline=flow["expires_at"] if flow else None, who=who, you_can=can, because=because,
     )  # fmt: skip
