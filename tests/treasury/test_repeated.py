@@ -180,6 +180,27 @@ async def test_a_call_of_somebody_else_is_decided_for_them(world: World, given: 
         await lease(world, secret_id, att, theirs)
 
 
+async def test_the_account_of_one_person_is_given_again_to_calls_for_them_and_to_no_others(
+    world: World, given: Given
+) -> None:
+    secret_id, att = await granted(world)
+    async with world.db.transaction(world.tenant_id) as conn:
+        await conn.execute("update worka.secret set person_id = %s where id = %s", (world.ids["member"], secret_id))
+
+    async def called_for(who: str) -> str:
+        found = await invocation(world, att)
+        async with world.db.transaction(world.tenant_id) as conn:
+            await conn.execute(
+                "update worka.invocation set originating_person = %s where id = %s", (world.ids[who], found)
+            )
+        return found
+
+    assert [(await lease(world, secret_id, att, await called_for("member"))).value for _ in range(2)] == [VALUE] * 2
+    assert given == [True]
+    with pytest.raises(errors.AnotherPersons):
+        await lease(world, secret_id, att, await called_for("viewer"))
+
+
 @pytest.mark.capability("TRE-8")
 async def test_the_next_lease_has_the_new_value_and_in_an_overlap_each_call_its_own(world: World, given: Given) -> None:
     secret_id, att = await granted(world)

@@ -4,7 +4,8 @@ A lease rests on facts alone: the secret, the grant, the call, the versions of p
 decided on them once is kept here with them, and with the value as it lies sealed; never with the value itself. The next
 lease hands all of it to the database, which looks at each of those facts anew, under the same locks, in the statement that
 writes the lease, its event and its ledger row. If anything at all is different, it writes nothing, and the lease is decided
-the whole way. So nothing that was revoked is ever leased from memory.
+the whole way. So nothing that was revoked is ever leased from memory. Whose account a secret is of never changes; for whom a
+call is made is among the facts.
 """
 
 from __future__ import annotations
