@@ -133,6 +133,7 @@ def redirect(to: str, what: str = "/blobs/") -> Callable[[BaseHTTPRequestHandler
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.capability("REG-6", part="a token service and hosts of blobs that the destination names, and no others")
 @pytest.mark.capability("TRE-8", part="a registry's credential goes to the token service that it is bound to")
 async def test_a_registry_cannot_have_a_credential_or_a_token_sent_to_anybody_else(
     place: Packs, tmp_path: Path
@@ -201,6 +202,8 @@ async def test_a_registry_cannot_have_a_credential_or_a_token_sent_to_anybody_el
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.capability("REG-6", part="a token service and hosts of blobs that the destination names, and no others")
+@pytest.mark.capability("TRE-8", part="a registry's credential goes to the token service that it is bound to")
 @pytest.mark.capability(
     "REG-11", part="blobs at another host are read where the destination names it, without a credential"
 )

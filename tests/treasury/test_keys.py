@@ -119,6 +119,7 @@ async def test_a_key_from_a_setting_is_followed_by_one_from_a_setting(world: Wor
         process(master_key=f"{first} {step['root']}").sealer.hmac("token", b"t")
 
 
+@pytest.mark.capability("TRE-2", part="the keys are the operator's to rotate, seal and destroy")
 @pytest.mark.parametrize("who", ["owner", "admin", "member"])
 async def test_only_the_operator_operates_the_treasury(world: World, who: str) -> None:
     for attempt in (operating.status, operating.rotate_master, lambda ctx: operating.seal(ctx, True, "w")):
@@ -239,6 +240,7 @@ async def test_a_reading_ends_by_time_by_refusal_and_with_the_right_to_it(world:
 
 
 # destruction -------------------------------------------------------------------------------------------------------
+@pytest.mark.capability("TRE-2", part="a tenant's keys are destroyed, and nothing of it can be read any more")
 async def test_a_tenants_keys_are_destroyed_by_two_owners_after_a_look_at_what_is_gone(world: World, db: Any) -> None:
     secret_id, att = await granted(world)
     neighbour = await make(db, world.settings.home)

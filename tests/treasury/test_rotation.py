@@ -188,6 +188,7 @@ async def test_in_an_overlap_old_and_new_are_valid_until_it_ends(world: World, b
     assert len(await world.events("treasury.secret.overlap_ended")) == 1
 
 
+@pytest.mark.capability("TRE-8", part="of two rotations within an overlap the oldest value ends")
 async def test_a_rotation_within_an_overlap_ends_the_oldest_value(world: World) -> None:
     secret_id, att = await granted(world)
     ctx = world.ctx("owner")
