@@ -188,14 +188,7 @@ class BrokerKill(Kill):
         verdict.worst("back_after", hit.facts.pop("back_after"), BACK_WITHIN, "the way out's return")
         calls = [job for job in load.jobs if job.kind == "call"]
         verdict.figures["call_reasons"] = dict(Counter(job.reason for job in calls if job.state != "succeeded"))
-        for tenant in stage.tenants:
-            reached = {entry["idempotency_key"] for entry in tenant.requests() if entry.get("idempotency_key")}
-            rows = stage.instance.rows(
-                "select i.idempotency_key from worka.egress e join worka.invocation i on i.tenant_id = e.tenant_id and i.id ="
-                " e.invocation_id where e.workspace_id = %s and e.verdict = 'allowed'", tenant.ids["workspace"],
-            )  # fmt: skip
-            unknown = reached - {row["idempotency_key"] for row in rows}
-            verdict.say(not unknown, f"{len(unknown)} requests reached the tracker of {tenant.name} without a row")
+        accounted(verdict, stage)
 
 
 class LeaseDatabase(Row):
@@ -241,7 +234,19 @@ class LeaseDatabase(Row):
         verdict.worst("back_after", hit.facts.pop("back_after"), BACK_WITHIN, "coming back")
         ready, _ = prober.outage(hit.at)
         verdict.worst("ready_after", ready, self.outage, "the return of the database")
-        BrokerKill.judge(self, verdict, stage, load, prober, Hit(facts={"back_after": 0.0}))  # type: ignore[arg-type]
+        accounted(verdict, stage)
+
+
+def accounted(verdict: Verdict, stage: Stage) -> None:
+    """Nothing reached a tracker without its row: by the trackers' own records."""
+    for tenant in stage.tenants:
+        reached = {entry["idempotency_key"] for entry in tenant.requests() if entry.get("idempotency_key")}
+        rows = stage.instance.rows(
+            "select i.idempotency_key from worka.egress e join worka.invocation i on i.tenant_id = e.tenant_id and i.id ="
+            " e.invocation_id where e.workspace_id = %s and e.verdict = 'allowed'", tenant.ids["workspace"],
+        )  # fmt: skip
+        unknown = reached - {row["idempotency_key"] for row in rows}
+        verdict.say(not unknown, f"{len(unknown)} requests reached the tracker of {tenant.name} without a row")
 
 
 def back(load: Load, tenant: str, since: float) -> float:
