@@ -75,6 +75,9 @@ def parameters(w: Doors, path: str) -> dict[str, str]:
         "egress_id": ids["egress"],
         "publication_id": ids["publication"],
         "report": "unreviewed",
+        "host": "tracker.worka.test",
+        "change_id": ids["egress_change"],
+        "egress_proposal_id": ids["egress_proposal"],
     }
 
 
@@ -195,6 +198,38 @@ SAMPLES: dict[str, Sample] = {
         query=lambda w: {"verdict": "allow", "action": "task.create", "principal": w.ids["owner"], "limit": "1"}
     ),
     f"GET {WS}/egress": Sample(query=lambda w: {"verdict": "allowed", "invocation_id": w.ids["invocation"]}),
+    f"GET {WS}/egress/counts": Sample(query=lambda w: {"by": "pack", "since": "7d"}),
+    f"GET {WS}/egress/export": Sample(query=lambda w: {"format": "csv", "since": "7d"}),
+    f"GET {WS}/egress/stream": Sample(query=lambda w: {"after": "0-0", "host": "*.test"}, endless=True),
+    "GET /v1/egress/{egress_id}": PLAIN,
+    f"GET {WS}/egress/destinations": Sample(query=lambda w: {"pack": "worka.notes", "days": "7"}),
+    f"GET {WS}/egress/destinations/{{host}}": Sample(query=lambda w: {"port": "443"}),
+    f"GET {WS}/egress/destinations/{{host}}/reach": Sample(query=lambda w: {"port": "443"}),
+    f"GET {WS}/egress/destinations/{{host}}/reach.svg": PLAIN,
+    "GET /v1/secrets/{secret_id}/reach": PLAIN,
+    "GET /v1/secrets/{secret_id}/reach.svg": PLAIN,
+    f"POST {WS}/egress/tries": Sample(
+        lambda w: {
+            "attachment_id": w.ids["attachment_notes"], "host": "tracker.worka.test", "port": 443, "method": "GET",
+            "path": "/", "resolve": False,
+        }
+    ),
+    f"POST {WS}/egress/replays": Sample(
+        lambda w: {"policy": {"refuse": ["x.test"]}, "scope": "workspace"}, query=lambda w: {"since": "1h", "limit": "2"}
+    ),
+    f"GET {WS}/egress-policy": PLAIN,
+    f"POST {WS}/egress-policy": Sample(
+        lambda w: {"scope": "workspace", "settings": {"refuse": [f"{unique()}.test"]}, "note": "n"}
+    ),
+    f"GET {WS}/egress-policy/versions": Sample(query=lambda w: {"scope": "workspace", "limit": "1"}),
+    f"GET {WS}/egress-policy/changes": Sample(query=lambda w: {"limit": "1"}),
+    "GET /v1/egress-policy-changes/{change_id}": PLAIN,
+    f"POST {WS}/egress-proposals": Sample(lambda w: {"egress_id": w.ids["egress_refused"], "why": "w"}),
+    f"GET {WS}/egress-proposals": Sample(query=lambda w: {"state": "rejected", "limit": "1"}),
+    "GET /v1/egress-proposals/{egress_proposal_id}": PLAIN,
+    "POST /v1/egress-proposals/{egress_proposal_id}/decision": Sample(lambda w: {"decision": "reject", "why": "w"}),
+    "GET /v1/attachments/{attachment_id}/unused": Sample(query=lambda w: {"days": "30"}),
+    "POST /v1/attachments/{attachment_id}/narrowings": Sample(lambda w: {"days": 30, "why": "w"}),
     f"GET {WS}/events": Sample(query=lambda w: {"after": "0-0"}, endless=True),
     f"GET {WS}/invocations": Sample(query=lambda w: {"state": "succeeded", "task_id": w.ids["task"]}),
     f"GET {WS}/limits": Sample(query=lambda w: {"member": w.ids["approver"]}),

@@ -106,6 +106,8 @@ OSV: dict[str, Any] = {
 """A known vulnerability of what no pack holds."""
 ASKS_FOR_POLICY = """@id("four-eyes") @verdict("ask") @rule("approve:1") @reason("Two people look at a change.")
 forbid(principal, action == Worka::Action::"policy.save_here", resource);
+@id("more-outside") @verdict("ask") @rule("approve:1") @reason("Two people look at what lets more through.")
+forbid(principal, action == Worka::Action::"egress_policy.set", resource) when { context has widens && context.widens };
 """
 
 
@@ -135,6 +137,10 @@ def further(demo: Demo) -> dict[str, str]:
     # From here on a change of this workspace's own policy waits for a second person.
     owner.post(owner.ws("/workspace-policies"), {"kind": "governance", "text": ASKS_FOR_POLICY, "note": "four eyes"})
     proposal = owner.post(owner.ws("/workspace-policies"), {"kind": "governance", "text": "", "note": "no more"})
+    owner.post(owner.ws("/egress-policy"), {"settings": {"refuse": ["nobody-goes.test"]}, "note": "n"})
+    loosening = owner.post(owner.ws("/egress-policy"), {"settings": {}, "note": "no more"})
+    denied = owner.get(owner.ws("/egress"), outcome="refused")["items"][0]["id"]
+    outside = owner.post(owner.ws("/egress-proposals"), {"egress_id": denied, "path": "/only/this"})
     stopped = {"kind": "destination", "subject": "stopped.test", "reason": "nothing should go there"}
     group = owner.post(owner.ws("/groups"), {"name": "security", "members": [ids["approver"]]})
     lasts = (datetime.now(UTC) + timedelta(hours=1)).isoformat(timespec="seconds")
@@ -174,6 +180,9 @@ def further(demo: Demo) -> dict[str, str]:
         "reading": reading["id"],
         "provider_client": client_id,
         "consenting": consenting["id"],
+        "egress_change": loosening["id"],
+        "egress_refused": denied,
+        "egress_proposal": outside["id"],
         "withdrawal": withdrawal,
         "destination": destination["id"],
         "publication": publication["id"],

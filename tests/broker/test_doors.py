@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 
 from tests.broker.world import CANARY, HOST, INJECT, Nobody, Notebook, World
 from worka.broker import explain
+from worka.broker.records.routes import router as records_router
 from worka.broker.routes import router
 from worka.kernel.context import Context, Decision, Principal, Resource
 from worka.kernel.errors import Denied, NotFound, Problem
@@ -67,6 +68,7 @@ async def http(world: World, person: Context) -> AsyncIterator[httpx.AsyncClient
         return JSONResponse(error.body(), error.status)
 
     app.include_router(router)
+    app.include_router(records_router)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         yield client
 
@@ -194,12 +196,14 @@ async def test_another_tenant_sees_and_changes_nothing(world: World, person: Con
     found = await world.exempt(HOST, 443, 1)
     other = replace(person, tenant_id="ten_other", recorder=Notebook())
     from worka.broker import service
+    from worka.broker.records import service as records
+    from worka.broker.records.model import Filter
 
     with pytest.raises(Problem) as problem:
         await service.remove_exception(other, found)
     assert problem.value.status == 404
     assert await service.list_exceptions(other, None, 10) == []
-    assert await service.list_egress(other, None, 10) == []
+    assert await records.page(other, Filter(), None, 10, False) == ([], 0)
 
 
 def trusted(world: World, **changed: Any) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from tests.workflows.test_tasks import LOG, PUBLISH, SHOW
 from tests.workflows.world import Row, World, ok
 from worka.approvals import bypass
 from worka.approvals import service as approvals
+from worka.broker import store as broker_rows
 from worka.broker import ways
 from worka.connections import clients, renewing, tokens
 from worka.connections import service as connecting
@@ -37,6 +38,7 @@ from worka.notifications import jobs, leaving
 from worka.notifications import service as webhooks
 from worka.packs import service as packs
 from worka.packs.moving import service as moving
+from worka.packs.proposals import service as proposals
 from worka.packs.registry import oci
 from worka.packs.registry.remote import RemoteProblem
 from worka.packs.registry.service import policies as registry_policies
@@ -556,6 +558,22 @@ async def move_awaiting_dependency(place: Packs) -> str:
     move = await move_to(place, dependencies=[{"pack": "acme.other", "tools": ["say"]}])
     await place.approve(move["approval_id"])
     return str(move["id"])
+
+
+# proposals of what packs reach ----------------------------------------------------------------------------------------
+@on_packs("egress_proposal", "open", "waiting_for_decision")
+async def proposal_open(place: Packs) -> str:
+    row = await packs.attach(place.ctx(), (await released(place))["id"])
+    refused = {
+        "id": new_id("egr"), "workspace_id": row["workspace_id"], "attachment_id": row["id"], "invocation_id": None,
+        "session_id": "s", "trace_id": "0" * 32, "host": "rates.example.org", "port": 53, "kind": "dns", "method": None,
+        "path": None, "verdict": "denied", "reason": "undeclared_destination", "rule": None, "address": None,
+        "opaque": False, "exception_id": None, "connection_id": None, "lease_id": None, "decision_id": None,
+    }  # fmt: skip
+    ctx = place.ctx()
+    async with ctx.transaction() as conn:
+        await broker_rows.insert_egress(conn, str(ctx.tenant_id), refused)
+    return str((await proposals.propose(place.ctx(), refused["id"], why="the rates"))["id"])
 
 
 # bypasses of approvals ----------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any
 import worka.api.store
 import worka.approvals.store
 import worka.audit.store
+import worka.broker.policy.store
 import worka.broker.store
 import worka.connections.store
 import worka.governance.store
@@ -16,6 +17,7 @@ import worka.identity.store
 import worka.notifications.store
 import worka.packs.lifecycle.store
 import worka.packs.moving.store
+import worka.packs.proposals.store
 import worka.packs.registry.store
 import worka.packs.store
 import worka.services.store
@@ -46,6 +48,7 @@ PREFIXES = {
     "account": "sva", "withdrawn": "wdr", "finding": "vul", "move": "mov",
     "origin": "src", "artifact": "art", "destination": "dst", "publication": "pub", "listing": "lst", "key_pair": "key",
     "attestation": "atn", "reading": "srd", "destruction": "kdn", "review": "rev", "client": "pcl", "flow": "flow",
+    "egress_change": "epc", "proposed": "epr",
 }  # fmt: skip
 
 
@@ -277,6 +280,19 @@ def rows(a: SimpleNamespace) -> dict[str, dict[str, Any]]:
             "reason": "allowed", "rule": None, "address": None, "opaque": False, "exception_id": None,
             "connection_id": a.connection, "lease_id": a.lease, "trace_id": TRACE, "decision_id": None,
         },
+        "egress_policy": {
+            **base, "version": 1, "settings": {"refuse": ["x.example"]}, "note": "", "approved_by": "",
+        },
+        "egress_change": {
+            **base, "id": a.egress_change, "scope": a.ws, "base_version": 1, "settings": {}, "note": "", "digest": DIGEST,
+            "proposed_by": a.person,
+        },
+        "proposed": {
+            **base, "id": a.proposed, "attachment_id": a.attached, "pack": "acme.notes", "release_id": a.release,
+            "kind": "widen", "digest": DIGEST, "difference": {"add": [], "remove": [], "drop": []},
+            "cause": "undeclared_destination", "refused": [a.egress], "why": "", "owner_kind": "person",
+            "owner_id": a.person, "originating_person": None,
+        },
         "definition": {
             **base, "id": a.definition, "name": "notes", "version": 1, "definition": {"steps": [1]}, "digest": DIGEST,
         },
@@ -355,6 +371,9 @@ async def fill(db: Database, a: SimpleNamespace) -> None:
         await worka.broker.store.add_use(conn, a.tenant, a.attached, DAY, 1, 1, 1)
         line = {"egress_id": a.egress, "at": now(), "reason": "upstream_unreachable", "text": "refused"}
         await worka.broker.store.add_lines(conn, a.tenant, a.ws, [line])
+        await worka.broker.policy.store.add(conn, r["egress_policy"])
+        await worka.broker.policy.store.add_change(conn, r["egress_change"])
+        await worka.packs.proposals.store.add(conn, r["proposed"])
         await worka.views.store.insert(conn, r["view"])
         await worka.views.store.revise(conn, a.tenant, a.view, 1, "t", {"text": "x"}, a.claimed, a.failed, a.person)
         await worka.audit.store.append(conn, a.tenant, 3, [b"mac"], [b"body"])

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tests.kernel.filled import DAY, DIGEST, TRACE, hmac, rows
+from worka.broker.records.model import Filter
 from worka.kernel.ids import new_id
 
 Call = Callable[[Any, Any, SimpleNamespace], Any]
@@ -227,6 +228,30 @@ async def _unreviewed(store: Any, conn: Any, a: SimpleNamespace) -> Any:
     return await store.unreviewed(conn, a.ws, None, 50)
 
 
+async def _changed_again(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    return await store.add(conn, {**rows(a)["egress_policy"], "version": 2})
+
+
+async def _proposed_again(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    # One at a time for one difference.
+    return await store.add(conn, new(a, "proposed", digest=new_id("x")))
+
+
+async def _accepted(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    await conn.execute(
+        "update worka.egress_proposal set state = 'accepted', reason = 'made_into_release', made_release = %s where id = %s",
+        (a.release, a.proposed),
+    )
+    return await store.accepted_of(conn, a.attached)
+
+
+async def _made_of(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    await conn.execute(
+        "update worka.egress_proposal set state = 'accepted', made_release = %s where id = %s", (a.release, a.proposed)
+    )
+    return await store.made_of(conn, a.release)
+
+
 CALLS: dict[str, Entry] = {
     # api
     "api.begin": refused(lambda s, c, a: s.begin(c, a.tenant, a.person, new_id("key"), DIGEST, a.process)),
@@ -348,7 +373,32 @@ CALLS: dict[str, Entry] = {
     "broker.lines_of": reads(lambda s, c, a: s.lines_of(c, a.egress)),
     "broker.lines_of_call": reads(lambda s, c, a: s.lines_of_call(c, a.running)),
     "broker.egress": reads(lambda s, c, a: s.egress(c, a.egress)),
-    "broker.egress_page": reads(lambda s, c, a: s.egress_page(c, a.ws, None, 50, None, None)),
+    "broker.policy.lock": deployment(LOCK, lambda s, c, a: s.lock(c, a.tenant)),
+    "broker.policy.in_force": reads(lambda s, c, a: s.in_force(c, a.ws)),
+    "broker.policy.newest": reads(lambda s, c, a: s.newest(c, a.ws)),
+    "broker.policy.versions": reads(lambda s, c, a: s.versions(c, a.ws, None, 5)),
+    "broker.policy.add": refused(_changed_again),
+    "broker.policy.add_change": refused(lambda s, c, a: s.add_change(c, new(a, "egress_change"))),
+    "broker.policy.set_approval": writes(lambda s, c, a: s.set_approval(c, a.egress_change, a.asked)),
+    "broker.policy.change": reads(lambda s, c, a: s.change(c, a.egress_change, lock=True)),
+    "broker.policy.changes": reads(lambda s, c, a: s.changes(c, a.ws, None, 5)),
+    "broker.policy.open_changes": reads(lambda s, c, a: s.open_changes(c, a.ws)),
+    "broker.policy.close_change": writes(lambda s, c, a: s.close_change(c, a.egress_change, "rejected")),
+    "broker.records.page": reads(lambda s, c, a: s.page(c, [a.ws], Filter(host="example.org"), None, 5)),
+    "broker.records.one": reads(lambda s, c, a: s.one(c, a.egress)),
+    "broker.records.counts": reads(lambda s, c, a: s.counts(c, [a.ws], Filter(), "credential", 5)),
+    "broker.records.followed": reads(lambda s, c, a: s.followed(c, a.ws, Filter(), "0", 5)),
+    "broker.records.held_back": reads(lambda s, c, a: s.held_back(c, a.ws, "0")),
+    "broker.records.recorded": reads(lambda s, c, a: s.recorded(c, [a.ws], Filter(), None, 5)),
+    "broker.records.manifests": reads(lambda s, c, a: s.manifests(c, [a.release])),
+    "broker.records.serving": reads(lambda s, c, a: s.serving(c, [a.ws])),
+    "broker.records.attachment": reads(lambda s, c, a: s.attachment(c, a.attached)),
+    "broker.records.connections": reads(lambda s, c, a: s.connections(c, [a.ws])),
+    "broker.records.grants": reads(lambda s, c, a: s.grants(c, [a.attached])),
+    "broker.records.used": reads(lambda s, c, a: s.used(c, [a.ws], a.at - timedelta(days=9))),
+    "broker.records.people_of": reads(
+        lambda s, c, a: s.people_of(c, [a.ws], "example.org", 443, a.at - timedelta(days=9))
+    ),
     "broker.platform_rules": reads(lambda s, c, a: s.platform_rules(c, "webhook", a.hook)),
     "broker.add_platform_rule": refused(lambda s, c, a: s.add_platform_rule(c, new(a, "rule", subject_id=new_id("whk")))),
     "broker.end_platform_rules": writes(lambda s, c, a: s.end_platform_rules(c, "webhook", a.hook)),
@@ -656,6 +706,29 @@ CALLS: dict[str, Entry] = {
     "packs.moving.set_definitions": writes(lambda s, c, a: s.set_definitions(c, a.attached, {"write": {}}, None)),
     "packs.moving.attached_tools": reads(lambda s, c, a: s.attached_tools(c, a.ws, ["acme.notes"])),
     "packs.moving.awaiting_dependency": reads(_lacking),
+    "packs.proposals.add": refused(_proposed_again),
+    "packs.proposals.again": writes(lambda s, c, a: s.again(c, a.proposed, [a.egress])),
+    "packs.proposals.lock_attachment": deployment(LOCK, lambda s, c, a: s.lock_attachment(c, a.attached)),
+    "packs.proposals.newest": reads(lambda s, c, a: s.newest(c, a.attached, DIGEST)),
+    "packs.proposals.get": reads(lambda s, c, a: s.get(c, a.proposed, lock=True)),
+    "packs.proposals.page": reads(lambda s, c, a: s.page(c, a.ws, "open", a.attached, None, 5)),
+    "packs.proposals.standing": reads(lambda s, c, a: s.standing(c, [a.proposed])),
+    "packs.proposals.decide": writes(lambda s, c, a: s.decide(c, a.proposed, "rejected", "proposal_rejected")),
+    "packs.proposals.accepted_of": reads(_accepted),
+    "packs.proposals.made_of": reads(_made_of),
+    "packs.proposals.set_move": writes(lambda s, c, a: s.set_move(c, a.proposed, a.move)),
+    "packs.proposals.versions_of": reads(lambda s, c, a: s.versions_of(c, "acme", "notes")),
+    "packs.proposals.requests_of": reads(lambda s, c, a: s.requests_of(c, a.attached, a.at - timedelta(days=9))),
+    "packs.proposals.calls_of": reads(lambda s, c, a: s.calls_of(c, a.attached, a.at - timedelta(days=9))),
+    "packs.proposals.grants_of": reads(lambda s, c, a: s.grants_of(c, a.attached, a.at - timedelta(days=9))),
+    "packs.lifecycle.attachments_of": reads(lambda s, c, a: s.attachments_of(c, [a.attached])),
+    "packs.lifecycle.secrets_of": reads(lambda s, c, a: s.secrets_of(c, [a.attached])),
+    "packs.lifecycle.secrets_at": reads(lambda s, c, a: s.secrets_at(c, "example.org:443", [a.attached])),
+    "packs.lifecycle.grants_of_secret": reads(
+        lambda s, c, a: s.grants_of_secret(c, a.secret, a.at - timedelta(days=9))
+    ),
+    "packs.lifecycle.connections_at": reads(lambda s, c, a: s.connections_at(c, "example.org", 443)),
+    "packs.lifecycle.connections_of_secret": reads(lambda s, c, a: s.connections_of_secret(c, a.secret)),
     "packs.lifecycle.lineage": reads(lambda s, c, a: s.lineage(c, a.ws, a.running)),
     "packs.lifecycle.places_of": reads(lambda s, c, a: s.places_of(c, "acme.notes")),
     "packs.lifecycle.users_of": reads(lambda s, c, a: s.users_of(c, "acme.notes", [a.ws], None, 50)),

@@ -27,6 +27,8 @@ from worka.api.schema import Alive, Platform, Ready
 from worka.api.straight import Straight
 from worka.approvals.routes import router as approvals
 from worka.audit.routes import router as audit
+from worka.broker.policy.routes import router as egress_policy
+from worka.broker.records.routes import router as egress
 from worka.broker.routes import router as broker
 from worka.connections.routes import router as connections
 from worka.governance.access_routes import router as access
@@ -40,6 +42,7 @@ from worka.notifications.routes import router as notifications
 from worka.observability.heartbeat import Heartbeat
 from worka.observability.routes import router as observability
 from worka.packs.lifecycle_routes import router as packs_lifecycle
+from worka.packs.proposals.routes import router as egress_proposals
 from worka.packs.registry.routes import router as registry
 from worka.packs.routes import router as packs
 from worka.realtime.routes import router as realtime
@@ -64,9 +67,12 @@ ROUTERS = (
     treasury,
     connections,
     broker,
+    egress,
+    egress_policy,
     notifications,
     packs,
     packs_lifecycle,
+    egress_proposals,
     registry,
     workflows,
     views,

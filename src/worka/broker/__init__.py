@@ -9,7 +9,7 @@ never gives a secret to a pack, and never follows a redirect: the pack's next re
 from __future__ import annotations
 
 from worka.broker import actions as actions
+from worka.broker.jobs import subscribe
 from worka.broker.rules import Decision, Rule, RuleProblem, decide, parse_rules
-from worka.broker.ways import subscribe
 
 __all__ = ["Decision", "Rule", "RuleProblem", "actions", "decide", "parse_rules", "subscribe"]

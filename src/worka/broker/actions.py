@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from worka.kernel.actions import Action, register
 
+EGRESS_POLICY_SET = "egress_policy.set"
+EGRESS_POLICY_SET_WIDE = "egress_policy.set_wide"
+EGRESS_POLICY_VIEW = "egress_policy.view"
 NETWORK_EXCEPTION_CREATE = "network_exception.create"
 NETWORK_EXCEPTION_REMOVE = "network_exception.remove"
 NETWORK_EXCEPTION_VIEW = "network_exception.view"
@@ -23,6 +26,15 @@ register(
         "Read the broker's raw failure lines, which name inside addresses.",
         records=False,
     ),
+    Action(EGRESS_POLICY_SET, "own", "workspace", "Set what the workspace's policy says of destinations.", waits=True),
+    Action(
+        EGRESS_POLICY_SET_WIDE,
+        "own",
+        "tenant",
+        "Set what policy says of destinations in the whole tenant (an owner of all its workspaces).",
+        waits=True,
+    ),
+    Action(EGRESS_POLICY_VIEW, "view", "workspace", "See what policy says of destinations.", records=False),
     Action(NETWORK_EXCEPTION_CREATE, "administer", "network_exception", "Let packs reach an inside address by a name."),
     Action(NETWORK_EXCEPTION_REMOVE, "administer", "network_exception", "Take such an exception back."),
     Action(

@@ -27,6 +27,17 @@ REASONS = (
     _broker("path_not_allowed", "The destination is declared, but not for this path.",
             "The path is in no path of the rule, or it is written so that two servers read it differently.",
             "Add the path to the rule, or write it without dot segments and escaped slashes."),
+    _broker("policy_refuses", "The destination is declared, and the tenant's or the workspace's policy refuses it.",
+            "An owner put it into `refuse` of the policy on destinations; the rule in the row names the version.",
+            "See what policy says with `worka egress policy show`; whoever needs it proposes it with `worka egress propose ROW`,"
+            " and an owner decides."),
+    _broker("policy_does_not_list", "The destination is declared, and is not on the list that policy keeps of destinations.",
+            "The policy of the tenant or the workspace has a list `only`; the rule in the row names the version.",
+            "See the list with `worka egress policy show`; whoever needs it proposes it with `worka egress propose ROW`, and an"
+            " owner decides."),
+    _broker("policy_unreadable", "What is recorded of the policy on destinations cannot be read, so nothing is let through.",
+            "It was written by a newer build, or was restored by halves.",
+            "Save the policy again with `worka egress policy set`, or bring the newer build back."),
     _broker("private_address", "The target is not a public address.",
             "The name resolves, wholly or partly, to a private, loopback, link-local, metadata or reserved address.",
             "If this inside target is meant, an operator records a network exception for this name and port."),

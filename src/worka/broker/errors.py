@@ -1,10 +1,11 @@
 """Problems of the broker's own doors (what a pack gets is a refusal with a reason code, see causes.py).
 
 Problem
-├── NotFound: SessionUnknown, ExceptionUnknown, TrustUnknown
-├── Conflict: InvocationActive, InvocationForeign, ExceptionExists, TrustExists
+├── NotFound: SessionUnknown, ExceptionUnknown, TrustUnknown, EgressUnknown, PolicyChangeUnknown, DestinationUnknown,
+│   AttachmentUnknown
+├── Conflict: InvocationActive, InvocationForeign, ExceptionExists, TrustExists, PolicyMoved
 ├── Denied: TokenRefused
-└── Invalid: ExceptionInvalid, RulesUnreadable, TrustInvalid
+└── Invalid: ExceptionInvalid, RulesUnreadable, TrustInvalid, PolicyUnreadable, PolicyInvalid, RequestInvalid
 """
 
 from __future__ import annotations
@@ -92,3 +93,65 @@ class TrustInvalid(Invalid):
 
     code = "upstream_trust_invalid"
     title = "The record of upstream trust is not acceptable"
+
+
+class PolicyUnreadable(Invalid):
+    """What is recorded of the policy on destinations cannot be read; nothing leaves under a policy read by halves."""
+
+    code = "policy_unreadable"
+    title = "The policy on destinations cannot be read"
+    default_remedy = "Save it again with `worka egress policy set`, or bring back the build that wrote it."
+
+
+class PolicyInvalid(Invalid):
+    """An item of a policy on destinations is not acceptable."""
+
+    code = "egress_policy_invalid"
+    title = "The policy on destinations cannot be taken"
+    default_remedy = (
+        "Write a destination as manifests do: a host, *.host, or {host, port, methods, paths}; here also * and packs."
+    )
+
+
+class PolicyMoved(Conflict):
+    """It was written over a version that is not the newest any more."""
+
+    code = "egress_policy_moved"
+    title = "The policy on destinations is another one meanwhile"
+    default_remedy = "Read it again with `worka egress policy show`, and write the change over what holds now."
+
+
+class PolicyChangeUnknown(NotFound):
+    """No such change of the policy on destinations here."""
+
+    code = "egress_policy_change_unknown"
+    title = "There is no such change of the policy on destinations"
+
+
+class EgressUnknown(NotFound):
+    """No such row of the egress ledger here."""
+
+    code = "egress_unknown"
+    title = "There is no such row of the egress ledger"
+
+
+class DestinationUnknown(NotFound):
+    """Nothing here may reach this destination, and nothing did."""
+
+    code = "egress_destination_unknown"
+    title = "Nothing here reaches this destination"
+    default_remedy = "See what may be reached with `worka egress destinations`."
+
+
+class RequestInvalid(Invalid):
+    """A request to be tried cannot be read."""
+
+    code = "egress_request_invalid"
+    title = "The request cannot be tried"
+
+
+class AttachmentUnknown(NotFound):
+    """No such attachment here."""
+
+    code = "egress_attachment_unknown"
+    title = "There is no such attachment"

@@ -121,3 +121,43 @@ def trust_removed(row: Mapping[str, Any]) -> Event:
         lane="policy",
         workspace_id=row["workspace_id"],
     )
+
+
+def policy_saved(row: Mapping[str, Any], before: Mapping[str, Any] | None, here: str, cause: Any = None) -> Event:
+    """egress.policy.saved: what policy says of destinations is another from the next call on."""
+    place = "workspace" if row["workspace_id"] else "tenant"
+    return Event(
+        type="egress.policy.saved",
+        subject=row["workspace_id"] or row["tenant_id"],
+        subject_name=f"policy on destinations of the {place}",
+        before=None if before is None else {"version": before["version"], **before["settings"]},
+        after={"version": row["version"], **row["settings"]},
+        cause=cause,
+        data={"note": row["note"], "approved_by": row["approved_by"]},
+        lane="policy",
+        workspace_id=here,
+    )
+
+
+def policy_change_proposed(row: Mapping[str, Any]) -> Event:
+    """egress.policy.proposed: a change that lets more through waits for a second person."""
+    return _change("egress.policy.proposed", row)
+
+
+def policy_change_closed(row: Mapping[str, Any]) -> Event:
+    """egress.policy.closed: a change that waited ended without being in force."""
+    return _change("egress.policy.closed", row)
+
+
+def _change(kind: str, row: Mapping[str, Any]) -> Event:
+    place = "workspace" if row["scope"] else "tenant"
+    return Event(
+        type=kind,
+        subject=row["id"],
+        subject_name=f"policy on destinations of the {place}",
+        after={"state": row["state"], "base_version": row["base_version"], **row["settings"]},
+        cause={"kind": "approval", "id": row["approval_id"]} if row["approval_id"] else None,
+        data={"note": row["note"], "outcome": row["outcome"]},
+        lane="policy",
+        workspace_id=row["workspace_id"],
+    )

@@ -11,6 +11,13 @@ from worka.kernel.context import Context, Resource
 from worka.kernel.errors import NotFound
 from worka.kernel.explanation import Evidence, Explanation, LastError, Leg, NextAction
 
+PLATFORM = "platform"
+PROPOSED = frozenset(
+    {
+        "undeclared_destination", "method_not_allowed", "path_not_allowed", "redirect_out_of_scope", "policy_refuses",
+        "policy_does_not_list", "upgrade_refused",
+    }
+)  # fmt: skip
 _OURS = {cause.code: cause for cause in REASONS}
 
 
@@ -95,6 +102,11 @@ async def explain(ctx: Context, egress_id: str) -> Explanation:
     if cause is not None:
         command = f"worka invocation why {row['invocation_id']}" if row["invocation_id"] else ""
         following.append(NextAction(label=cause.remedy.replace("`", ""), command=command))
+    if row["verdict"] == "denied" and row["reason"] in PROPOSED and row["attachment_id"] != PLATFORM:
+        command = f"worka egress propose {row['id']}"
+        following.append(
+            NextAction(label="Propose that exactly this be let through", command=command, permission="change")
+        )
     return Explanation(
         subject=row["id"],
         headline=sentence(row),

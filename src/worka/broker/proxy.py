@@ -29,6 +29,7 @@ from worka.broker.downstream import H1Down, H2Down, Incoming
 from worka.broker.exchange import Exchange, Outside, Target, where
 from worka.broker.ledger import Entry, NotRecorded, Stopped
 from worka.broker.link import Link, Stream, cut
+from worka.broker.policy import rules as policy
 from worka.broker.session import Active, Session
 from worka.broker.stops import Stop
 from worka.broker.wire import h2, heads
@@ -133,6 +134,9 @@ class Proxy:
         try:
             if not self._opaque:
                 raise Stop("opaque_not_allowed", rule=rule.id)
+            refused = policy.refusal(active.policy, active.pack, name, 443, None, None)
+            if refused is not None:
+                raise Stop(refused.reason, rule=refused.rule_id, remedy=refused.remedy, proposal=dict(refused.proposal))
             if not await tunnel.named(sock, name, self.limits.handshake_seconds, rule.id):
                 return False
             target = await self._target(active, name, 443, rule.id)
@@ -266,9 +270,7 @@ class Proxy:
 
     async def _exchange(self, down: Incoming, active: Active, head: heads.Head, name: str, port: int) -> None:
         """One request: everything that is decided before the outside hears of it."""
-        decision = rules.decide(
-            active.rules, name, port, head.method, head.path, active.side_effect, websocket=head.websocket
-        )
+        decision = active.decide(name, port, head.method, head.path, websocket=head.websocket)
         circuit: Circuit | None = None
         exchange: Exchange | None = None
         try:
@@ -288,7 +290,7 @@ class Proxy:
             except Stop as stop:
                 await active.ledger.deny(
                     reason=stop.reason, host=name, port=port, rule=stop.rule, method=head.method, path=head.path,
-                    protocol=down.protocol, detail=stop.detail, error=stop,
+                    kind="websocket" if head.websocket else "http", protocol=down.protocol, detail=stop.detail, error=stop,
                 )  # fmt: skip
                 raise
             entry = await self._row(

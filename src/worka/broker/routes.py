@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
-from fastapi import Depends, Query, status
+from fastapi import Depends, status
 
 from worka.broker import service, trusts
 from worka.broker.schema import (
     EgressLog,
-    EgressPage,
     NetworkException,
     NetworkExceptions,
     NewNetworkException,
@@ -69,19 +68,6 @@ async def create_upstream_trust(
 async def remove_upstream_trust(trust_id: str, ctx: Context = Depends(context)) -> None:
     """Ends a record of upstream trust."""
     await trusts.remove(ctx, trust_id)
-
-
-@router.get("/v1/workspaces/{workspace_id}/egress", response_model=EgressPage)
-async def egress(
-    workspace_id: str,
-    verdict: Literal["allowed", "denied"] | None = Query(None),
-    invocation_id: str | None = Query(None, max_length=64),
-    page: Page = Depends(),
-    ctx: Context = Depends(context),
-) -> dict[str, Any]:
-    """What packs of the workspace sent out or tried to, newest first."""
-    rows = await service.list_egress(ctx, page.id, page.limit + 1, verdict=verdict, invocation_id=invocation_id)
-    return page.answer(rows, "id")
 
 
 @router.get("/v1/egress/{egress_id}/log", response_model=EgressLog)

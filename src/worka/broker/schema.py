@@ -128,13 +128,6 @@ class Egress(BaseModel):
     last_at: datetime
 
 
-class EgressPage(BaseModel):
-    """A page of rows, newest first."""
-
-    items: list[Egress]
-    next: str | None
-
-
 class FailureLine(BaseModel):
     """One failure as it was met, redacted."""
 

@@ -19,12 +19,15 @@ from typing import Any
 
 from worka.broker import bindings, dnswire, store
 from worka.broker.adapters.outside import Dialer, SystemResolver
+from worka.broker.addresses import HostProblem, normalise_host
 from worka.broker.allowance import MB, Allowance, Meter, Meters
 from worka.broker.bindings import Connection
 from worka.broker.circuit import Circuits
-from worka.broker.errors import InvocationActive, InvocationForeign, RulesUnreadable, SessionUnknown
+from worka.broker.errors import InvocationActive, InvocationForeign, PolicyUnreadable, RulesUnreadable, SessionUnknown
 from worka.broker.exchange import Outside
 from worka.broker.platform import MailRoute, PlatformDoor, PlatformLimits
+from worka.broker.policy import rules as policies
+from worka.broker.policy import store as policy_rows
 from worka.broker.ports import Limits, Listed, MakeContext, Resolver, Treasury
 from worka.broker.proxy import Proxy
 from worka.broker.rules import Rule, RuleProblem, parse_rules
@@ -163,6 +166,7 @@ class Broker:
             "end": self.end,
             "close_session": self.close_session,
             "status": self.status,
+            "look_up": self.look_up,
             "platform_http": self._platform.http,
         }
         if op not in ops:
@@ -237,6 +241,17 @@ class Broker:
             return False
         return True
 
+    async def look_up(self, *, host: str) -> dict[str, Any]:
+        """{answered, addresses}: what this broker's resolver says of a name, for a request that is only tried. Whether the
+        name may be asked for, whoever asks has decided by the rules of a release."""
+        try:
+            async with asyncio.timeout(self.limits.resolve_seconds):
+                return {"answered": True, "addresses": list(await self._outside.resolver.resolve(normalise_host(host)))}
+        except HostProblem as problem:
+            raise BadRequest(problem.detail) from problem
+        except (OSError, TimeoutError):
+            return {"answered": False, "addresses": []}
+
     async def _forget(self, session_id: str) -> None:
         """Whoever probes may die; what it opened must not stay."""
         await asyncio.sleep(_PROBE_SECONDS)
@@ -273,8 +288,9 @@ class Broker:
                 exceptions = await store.live_exceptions(conn, session.workspace_id)
                 trusts = await store.live_trusts(conn, session.workspace_id, session.attachment_id)
                 meter = await self._meter(conn, session.attachment_id)
+                held = await policy_rows.in_force(conn, session.workspace_id)
             manifest = invocation["manifest"]
-            rules = _rules(manifest)
+            rules, policy = _rules(manifest), _policy(held)
             try:
                 needs = bindings.parse_needs(manifest.get("connections") or [])
             except (RuleProblem, TemplateError, KeyError) as error:
@@ -284,6 +300,7 @@ class Broker:
             session.activate(
                 invocation,
                 rules=rules,
+                policy=policy,
                 needs=needs,
                 connections=tuple(Connection(**row) for row in connections),
                 exceptions={
@@ -521,6 +538,13 @@ def _rules(manifest: dict[str, Any]) -> tuple[Rule, ...]:
         return parse_rules(manifest.get("outbound_domains") or [])
     except RuleProblem as error:
         raise RulesUnreadable(str(error)) from error
+
+
+def _policy(held: list[dict[str, Any]]) -> tuple[policies.Layer, ...]:
+    try:
+        return policies.layers(held)
+    except RuleProblem as error:
+        raise PolicyUnreadable(str(error)) from error
 
 
 def _write_bundle(folder: Path, bundle: bytes) -> Path:

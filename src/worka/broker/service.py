@@ -73,16 +73,6 @@ async def list_exceptions(ctx: Context, after: str | None, limit: int) -> list[d
         return await store.exceptions_page(conn, workspace_id, after, limit)
 
 
-async def list_egress(
-    ctx: Context, after: str | None, limit: int, *, verdict: str | None = None, invocation_id: str | None = None
-) -> list[dict[str, Any]]:
-    """Up to `limit` egress rows, newest first."""
-    workspace_id = _workspace(ctx)
-    await ctx.require(actions.EGRESS_VIEW, Resource("workspace", workspace_id, workspace_id))
-    async with ctx.transaction() as conn:
-        return await store.egress_page(conn, workspace_id, after, limit, verdict, invocation_id)
-
-
 async def egress_log(ctx: Context, egress_id: str) -> dict[str, Any]:
     """{egress_id, invocation_id, host, port, reason, items}: the raw failure lines behind one row. Raises NotFound, Denied."""
     async with ctx.transaction() as conn:

@@ -17,6 +17,7 @@ from worka.broker.allowance import Allowance, Meter
 from worka.broker.bindings import Connection, Need
 from worka.broker.ca import Authority
 from worka.broker.ledger import Ledger, Place
+from worka.broker.policy import rules as policy
 from worka.broker.ports import Lease, Limits, MakeContext
 from worka.broker.rules import Rule
 from worka.broker.stops import Stop
@@ -63,6 +64,8 @@ class Active:
     needs: tuple[Need, ...]
     connections: tuple[Connection, ...]
     exceptions: Mapping[tuple[str, int], NetworkException]
+    pack: str
+    policy: tuple[policy.Layer, ...]
     trace_id: str
     parent_span: str | None
     ledger: Ledger
@@ -79,6 +82,12 @@ class Active:
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     broken: str | None = None
     """Why something of this invocation was refused by a fault of ours: the pack only sees that it did not work."""
+
+    def decide(self, host: str, port: int, method: str, path: str, *, websocket: bool = False) -> rule_book.Decision:
+        """What the release declares and policy says of a request of this invocation. `host` is normalised."""
+        return policy.decide(
+            self.rules, self.policy, self.pack, host, port, method, path, self.side_effect, websocket=websocket
+        )
 
     def refusal(self, host: str, reason: str) -> str:
         """`redirect_out_of_scope` instead of `undeclared_destination` when an answer sent the pack there."""
@@ -167,6 +176,7 @@ class Session:
             id=invocation["id"],
             side_effect=invocation["side_effect"],
             idempotency_key=invocation["idempotency_key"],
+            pack=self.pack,
             trace_id=invocation["trace_id"],
             ledger=ledger,
             context=self._contexts(invocation["originating_person"], invocation["trace_id"]),

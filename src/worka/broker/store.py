@@ -21,7 +21,7 @@ _WIRE = dict.fromkeys(
 """What of a row not everybody knows; None: not told."""
 _COUNTED = (
     "count = count + %(times)s, path = coalesce(%(path)s, path), address = coalesce(%(address)s, address),"
-    " last_at = clock_timestamp()"
+    " last_at = clock_timestamp(), xid = pg_current_xact_id()"
 )
 _OUTCOME = (
     "status = %(status)s, reason = %(reason)s, bytes_out = bytes_out + %(bytes_out)s, bytes_in = bytes_in + %(bytes_in)s,"
@@ -204,7 +204,7 @@ async def repeat_egress(conn: Connection, egress_id: str, times: int, path: str 
 async def finish_egress(conn: Connection, egress_id: str, outcome: Mapping[str, Any]) -> None:
     """Writes the outcome of the last request; bytes add up."""
     await conn.execute(
-        f"update worka.egress set {_OUTCOME}, last_at = clock_timestamp() where id = %(id)s",
+        f"update worka.egress set {_OUTCOME}, last_at = clock_timestamp(), xid = pg_current_xact_id() where id = %(id)s",
         {**_WIRE, **outcome, "id": egress_id},
     )
 
@@ -252,19 +252,6 @@ async def egress(conn: Connection, egress_id: str) -> Row | None:
     """One row."""
     cursor = await conn.execute(f"select {_EGRESS} from worka.egress where id = %s", (egress_id,))
     return await cursor.fetchone()
-
-
-async def egress_page(
-    conn: Connection, workspace_id: str, after: str | None, limit: int, verdict: str | None, invocation_id: str | None
-) -> list[Row]:
-    """A workspace's rows, newest first."""
-    cursor = await conn.execute(
-        f"select {_EGRESS} from worka.egress where workspace_id = %s and (%s::text is null or id < %s)"
-        " and (%s::text is null or verdict = %s) and (%s::text is null or invocation_id = %s)"
-        " order by id desc limit %s",
-        (workspace_id, after, after, verdict, verdict, invocation_id, invocation_id, limit),
-    )
-    return await cursor.fetchall()
 
 
 # the platform's own ---------------------------------------------------------------------------------------------------

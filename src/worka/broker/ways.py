@@ -6,14 +6,7 @@ from typing import Any
 
 from worka.broker import store
 from worka.kernel.context import Context
-from worka.kernel.events import Subscribers
 from worka.kernel.ids import new_id
-
-
-def subscribe(subscribers: Subscribers) -> None:
-    """Connections stand below the broker: their rules are written here, as they commit."""
-    subscribers.on("platform.way.wanted", wanted)
-    subscribers.on("platform.way.ended", ended)
 
 
 async def wanted(ctx: Context, payload: dict[str, Any]) -> None:

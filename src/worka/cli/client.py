@@ -178,9 +178,12 @@ class Client:
             self.workspace = str(mine[0]["id"])
         return f"/v1/workspaces/{self.workspace}{rest}"
 
-    def events(self, path: str) -> Iterator[dict[str, Any]]:
-        """Server-sent events of a stream, as they come."""
-        with self.http.stream("GET", path, timeout=None) as answer:
+    def events(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
+        """Server-sent events of a stream, as they come. Raises Failed with the problem where it is refused."""
+        with self.http.stream("GET", path, params=query, timeout=None) as answer:
+            if answer.status_code >= 400:
+                answer.read()
+                raise Failed(answer.json(), EXIT.get(answer.status_code, 1))
             for line in answer.iter_lines():
                 if line.startswith("data:"):
                     yield json.loads(line[5:])

@@ -19,6 +19,7 @@ from worka.cli import (
     building,
     connections,
     database,
+    egress,
     fields,
     invitations,
     kills,
@@ -70,6 +71,7 @@ app.add_typer(withdrawals.release, name="release")
 app.add_typer(withdrawals.secret, name="secret")
 app.add_typer(treasury.treasury, name="treasury")
 app.add_typer(connections.connection, name="connection")
+app.add_typer(egress.egress, name="egress")
 app.add_typer(notifications.mail, name="mail")
 app.add_typer(notifications.webhook, name="webhook")
 app.add_typer(database.database, name="database")
@@ -78,8 +80,7 @@ tool = group("tool", "Tools of the packs attached to the workspace.")
 invocation = group("invocation", "Invocations of tools.")
 view = group("view", "Views of the workspace.")
 audit = group("audit", "The audit ledger.")
-egress = group("egress", "What left this workspace, or tried to.")
-logs.onto(egress, invocation)
+logs.onto(egress.egress, invocation)
 config = group("config", "Settings of this machine.")
 
 

@@ -92,6 +92,8 @@ def say_reach(value: dict[str, Any], err: bool = False) -> None:
         declared = "declared" if item["declared"] else "no longer declared"
         how = f"{declared}{', ' + ' '.join(item['methods']) if item['methods'] else ''}, used {item['used']} times"
         place.print(output.escape(f"  reaches {item['host']}:{item['port']} ({how})"))
+    for row in value.get("secrets") or []:
+        place.print(output.escape(f"  secret {row['id']} {row['name']} ({row['state']})"))
     for name in LISTS:
         for row in value[name]:
             said = row.get("name") or f"{row['pack']} {row['version']} in {row['workspace'] or row['workspace_id']}"

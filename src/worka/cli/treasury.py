@@ -84,6 +84,24 @@ def secret_dependants(secret_id: Annotated[str, typer.Argument(help="its id or i
         _say_dependants(value)
 
 
+@secret.command("blast")
+def secret_blast(
+    secret_id: Annotated[str, typer.Argument(help="its id or its name")],
+    svg: Annotated[str, typer.Option(help="write the picture to this file")] = "",
+) -> None:
+    """Where a secret may be used, by what, and what breaks without it."""
+    from worka.cli.lifecycle import say_reach
+
+    api = client()
+    path = f"/v1/secrets/{named(api, secret_id)}/reach"
+    value = api.get(path)
+    if svg:
+        with open(svg, "w", encoding="utf-8") as out:
+            out.write(api.send("GET", f"{path}.svg").text)
+    if not show(value):
+        say_reach(value)
+
+
 @secret.command("rotate")
 def secret_rotate(
     secret_id: Annotated[str, typer.Argument(help="its id or its name")],

@@ -48,6 +48,8 @@ CATALOGUE: dict[str, str] = {
     "connection.renewal.before_commit": "the claim of a renewal is written, not yet committed",
     "connection.tokens.before_commit": "the tokens that a provider gave are written, not yet committed",
     "connection.created.before_commit": "the connection is written, not yet committed",
+    "egress.policy.before_commit": "the policy on destinations, or a change of it that waits, is written, not yet committed",
+    "egress.proposal.before_commit": "a proposal to widen or narrow what a pack reaches is made or decided, not yet committed",
     "identity.account.before_commit": "a service account is made or ended, or has a new token, not yet committed",
     "identity.factor.before_commit": "a second factor is set, given, renewed or taken away, not yet committed",
     "limit.set.before_commit": "the limit is written, not yet committed",

@@ -20,6 +20,7 @@ DOMAIN: Final = {
     "dec": "worka.governance.explain",
     "dlv": "worka.notifications.explain",
     "egr": "worka.broker.explain",
+    "epr": "worka.packs.proposals.explain",
     "inv": "worka.packs.explain",
     "pub": "worka.packs.registry.explain",
     "kdn": "worka.treasury.explain",

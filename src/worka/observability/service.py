@@ -6,10 +6,14 @@ from datetime import datetime
 from typing import Any
 
 from worka.approvals import service as approvals
+from worka.authorization.explain import reader_may
 from worka.kernel.clock import ago, clock, now
 from worka.kernel.context import Context, Resource
 from worka.kernel.db import Connection
+from worka.kernel.errors import Denied
 from worka.observability import actions, rules, sentences, store
+from worka.packs.actions import PROPOSAL_DECIDE
+from worka.packs.proposals import service as proposals
 from worka.treasury import rotation
 from worka.workflows import engine
 from worka.workflows import store as tasks
@@ -17,6 +21,8 @@ from worka.workflows.rules import shown_state
 from worka.workflows.words import line
 
 Row = dict[str, Any]
+MOST_PROPOSALS = 20
+"""Of open proposals, that attention names; all of them have a page."""
 ROLES = ("serve", "worker", "broker")
 """Roles with a database, which beat; host and launcher have none and are asked over their sockets by `worka doctor`."""
 
@@ -158,6 +164,7 @@ async def attention(ctx: Context) -> Row:
             items.append(
                 _item(row["kind"], row["id"], row["title"], row["state"], row["reason"], row["since"], headline, False)
             )
+        items += await _proposed(ctx, workspace_id)
         for secret in await rotation.ending(ctx, workspace_id):
             when = f"{secret['due_at']:%Y-%m-%d %H:%M}Z"
             reason = "secret_due" if secret["warning"] == "due" else "secret_due_soon"
@@ -191,6 +198,21 @@ async def attention(ctx: Context) -> Row:
         counts[item["kind"]] = counts.get(item["kind"], 0) + 1
     items.sort(key=lambda item: (not item["mine"], item["since"] is None, item["since"]))
     return {"items": items, "counts": counts, "observed_at": at}
+
+
+async def _proposed(ctx: Context, workspace_id: str) -> list[Row]:
+    """Proposals of what packs reach that wait for a decision."""
+    try:
+        rows = await proposals.listing(ctx, workspace_id, "open", None, None, MOST_PROPOSALS)
+    except Denied:
+        return []
+    place = Resource("workspace", workspace_id, workspace_id)
+    mine = bool(rows) and (await reader_may(ctx, PROPOSAL_DECIDE.name, place))[0]
+    return [
+        _item("proposal", row["id"], row["pack"], "open", row["reason"], row["created_at"],
+              f"{row['pack']} waits for a decision on the proposal that {row['words']}"[:300], mine)
+        for row in rows
+    ]  # fmt: skip
 
 
 async def _torn(conn: Connection, workspace_id: str, at: datetime) -> list[Row]:

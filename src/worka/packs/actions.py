@@ -13,6 +13,12 @@ INVOCATION_VIEW = Action(
 )
 INVOKE = Action("tool.invoke", "invoke", "tool", "Call a tool of an attached pack.", waits=True)
 PIN = Action("attachment.pin", "change", "attachment", "Keep an attachment on the release that it has.")
+PROPOSE = Action(
+    "egress_proposal.create", "change", "workspace", "Propose that what a pack was refused be let through."
+)
+PROPOSAL_DECIDE = Action(
+    "egress_proposal.decide", "administer", "workspace", "Accept or reject a proposal of what packs reach."
+)
 QUARANTINE = Action("pack.quarantine", "administer", "pack", "Stop everything that runs a release, at once.")
 LIFT = Action("pack.lift", "administer", "pack", "Let what was quarantined serve again.")
 REGISTER = Action("pack.register", "change", "pack", "Register a release: build it and probe it in the sandbox.")
@@ -30,6 +36,7 @@ ADVISORY_IMPORT = Action(
     "Hand in known vulnerabilities, and check all releases of the tenant against them.",
 )
 register(
-    ADVISORY_IMPORT, ATTACH, DETACH, FOLLOW, HOST_SERVICE, INVOCATION_VIEW, INVOKE, LIFT, PIN, QUARANTINE, REGISTER,
+    ADVISORY_IMPORT, ATTACH, DETACH, FOLLOW, HOST_SERVICE, INVOCATION_VIEW, INVOKE, LIFT, PIN, PROPOSAL_DECIDE,
+    PROPOSE, QUARANTINE, REGISTER,
     RELEASE_HELD, REVOKE, UPDATE, VIEW,
 )  # fmt: skip

@@ -39,6 +39,10 @@ MOVE_CHANGED = "pack.move.changed"
 """A move to another release reached its next state, or its end."""
 MOVE_PLANNED = "pack.move.planned"
 """A move to another release is under way: what differs is known."""
+PROPOSAL_DECIDED = "pack.proposal.decided"
+"""A proposal to widen or narrow what a pack reaches was accepted, rejected or overtaken."""
+PROPOSAL_MADE = "pack.proposal.made"
+"""Somebody proposed exactly what was refused, or to take away what is not used; nothing changed by that."""
 INVOCATION_STARTED = "pack.invocation.started"
 INVOCATION_FINISHED = "pack.invocation.finished"
 
@@ -56,6 +60,8 @@ ALL = (
     SESSIONS_ENDED,
     ADVISORIES_IMPORTED,
     FINDING_MOVED,
+    PROPOSAL_DECIDED,
+    PROPOSAL_MADE,
     DEFINITION_ACCEPTED,
     DEFINITION_REFUSED,
     MOVE_CHANGED,
@@ -192,6 +198,21 @@ def move(kind: str, row: dict[str, Any], before: str | None, after: str, reason:
         after={"state": after, "reason": reason},
         cause={"kind": "attachment", "id": row["attachment_id"]},
         data={"from": row["from_release"], "to": row["to_release"], **data},
+        lane="capability",
+        workspace_id=row["workspace_id"],
+    )
+
+
+def proposal(kind: str, row: dict[str, Any], before: str | None, words: str, **data: Any) -> Event:
+    """A change of state of a proposal; its cause is the attachment."""
+    return Event(
+        type=kind,
+        subject=row["id"],
+        subject_name=row["pack"],
+        before=None if before is None else {"state": before},
+        after={"state": row["state"], "reason": row["reason"], "difference": row["difference"]},
+        cause={"kind": "attachment", "id": row["attachment_id"]},
+        data={"kind": row["kind"], "words": words[:2000], "times": row["times"], **data},
         lane="capability",
         workspace_id=row["workspace_id"],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from worka.kernel.events import Subscribers
 from worka.packs.moving import service as moving
+from worka.packs.proposals import service as proposals
 from worka.packs.registry.service import publishing
 from worka.packs.service import again, attachments, releases, stopping, vulnerabilities
 
@@ -34,6 +35,7 @@ def subscribe(subscribers: Subscribers) -> None:
     subscribers.on("approval.locking", vulnerabilities.approval_locking)
     subscribers.on("approval.decided", vulnerabilities.approval_decided)
     subscribers.on("release.released", vulnerabilities.release_released)
+    subscribers.on("release.released", proposals.release_released)
     subscribers.on("attachment.attached", attachments.attachment_serves)
     subscribers.on("release.lifted", attachments.release_lifted)
     subscribers.on("kill.set", stopping.kill_set)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Query, Response
 
@@ -17,6 +17,7 @@ Trying = Annotated[Context, Depends(trying)]
 Paged = Annotated[Page, Depends()]
 Named = Annotated[NamePage, Depends()]
 Days = Annotated[int, Query(ge=1, le=90)]
+Port = Annotated[Literal["80", "443"], Query()]
 SVG: dict[int | str, dict[str, Any]] = {
     200: {"description": "An SVG picture.", "content": {"image/svg+xml": {"schema": {"type": "string"}}}}
 }
@@ -58,6 +59,30 @@ async def picture_of_release(release_id: str, ctx: Caller) -> Response:
 async def reach_of_attachment(attachment_id: str, ctx: Caller) -> dict[str, Any]:
     """What an attachment can reach, and what breaks without it."""
     return await reaching.of(ctx, "attachment", attachment_id)
+
+
+@router.get("/workspaces/{workspace_id}/egress/destinations/{host}/reach", **gives(answers.BlastRadius))
+async def reach_of_destination(workspace_id: str, host: str, ctx: Caller, port: Port = "443") -> dict[str, Any]:
+    """What goes to a destination, with which credentials, and what breaks without it."""
+    return await reaching.of_destination(ctx, host, int(port))
+
+
+@router.get("/workspaces/{workspace_id}/egress/destinations/{host}/reach.svg", responses=SVG, response_class=Response)
+async def picture_of_destination(workspace_id: str, host: str, ctx: Caller, port: Port = "443") -> Response:
+    """The same as a picture."""
+    return Response(picture.svg(await reaching.of_destination(ctx, host, int(port))), media_type="image/svg+xml")
+
+
+@router.get("/secrets/{secret_id}/reach", **gives(answers.BlastRadius))
+async def reach_of_secret(secret_id: str, ctx: Caller) -> dict[str, Any]:
+    """Where a secret may be used, by what, and what breaks without it."""
+    return await reaching.of_secret(ctx, secret_id)
+
+
+@router.get("/secrets/{secret_id}/reach.svg", responses=SVG, response_class=Response)
+async def picture_of_secret(secret_id: str, ctx: Caller) -> Response:
+    """The same as a picture."""
+    return Response(picture.svg(await reaching.of_secret(ctx, secret_id)), media_type="image/svg+xml")
 
 
 @router.get("/releases/{release_id}/grade", **gives(answers.ReleaseGrade))

@@ -7,8 +7,11 @@ from typing import Annotated, Any
 from fastapi import Depends, Header, Query
 from fastapi.responses import StreamingResponse
 
+from worka.broker import actions as egress_actions
+from worka.broker.records.routes import Asked
 from worka.kernel.context import Context
 from worka.kernel.http import COMMIT, context, routes
+from worka.realtime import egress
 from worka.realtime.stream import begin, stream
 
 router = routes(tags=["realtime"])
@@ -47,6 +50,27 @@ async def events(
     start = await begin(ctx, last_event_id, after)
     return StreamingResponse(
         stream(ctx.db, ctx, start),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+@router.get("/v1/workspaces/{workspace_id}/egress/stream", response_class=StreamingResponse, responses=STREAM)
+async def egress_stream(
+    workspace_id: str,
+    ctx: Ctx,
+    what: Asked,
+    last_event_id: Annotated[str | None, Header(json_schema_extra=PLACE)] = None,
+    after: Annotated[
+        str | None,
+        Query(description="like Last-Event-ID, for the first request", json_schema_extra=PLACE),
+    ] = None,
+) -> StreamingResponse:
+    """The egress ledger as it is written, as server-sent events: a row when its request was decided, and again when its outcome
+    or its count changed."""
+    start = await begin(ctx, last_event_id, after, egress_actions.EGRESS_VIEW)
+    return StreamingResponse(
+        stream(ctx.db, ctx, start, egress.feed(what)),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )

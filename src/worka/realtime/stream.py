@@ -1,4 +1,4 @@
-"""The stream of a workspace's committed events, as server-sent events."""
+"""Streams of what was committed in a workspace, as server-sent events: its events, or another feed of that shape."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 import json
 import re
 import weakref
-from collections.abc import AsyncIterator
-from dataclasses import replace
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -56,19 +56,33 @@ def cursor(last_event_id: str | None) -> tuple[str, int] | None:
     return xid, int(row)
 
 
-async def begin(ctx: Context, last_event_id: str | None, after: str | None = None) -> tuple[str, int]:
+@dataclass(frozen=True)
+class Feed:
+    """What a stream is of: who may read it, the rows after a place in the order of commits, whether some wait for an older
+    transaction, the place of a row, and the row as a frame."""
+
+    action: str
+    rows: Callable[[Connection, str, tuple[str, int]], Awaitable[list[dict[str, Any]]]]
+    waiting: Callable[[Connection, str, tuple[str, int]], Awaitable[bool]]
+    place: Callable[[dict[str, Any]], tuple[str, int]]
+    frame: Callable[[dict[str, Any]], bytes]
+
+
+async def begin(
+    ctx: Context, last_event_id: str | None, after: str | None = None, action: str = OBSERVE.name
+) -> tuple[str, int]:
     """Checks the right and fixes where the stream begins: after the given id (`last_event_id` before `after`), else now. Raises
     Denied, BadEventId."""
     assert ctx.workspace_id is not None
     last, first = cursor(last_event_id), cursor(after)
     given = last or first
     async with ctx.transaction() as conn:
-        await ctx.require(OBSERVE.name, Resource("workspace", ctx.workspace_id, ctx.workspace_id))
+        await ctx.require(action, Resource("workspace", ctx.workspace_id, ctx.workspace_id))
         return given or await store.newest(conn)
 
 
-async def stream(db: Database, ctx: Context, after: tuple[str, int]) -> AsyncIterator[bytes]:
-    """Yields event frames from `after` (see `begin`) until the reader leaves or loses its right; never raises for a
+async def stream(db: Database, ctx: Context, after: tuple[str, int], feed: Feed | None = None) -> AsyncIterator[bytes]:
+    """Yields frames of a feed (the workspace's events) from `after` (see `begin`) until the reader leaves or loses its right; never raises for a
     database that is away (it says so in a comment and goes on)."""
     tenant_id, workspace_id = ctx.tenant_id, ctx.workspace_id
     assert tenant_id is not None
@@ -76,7 +90,8 @@ async def stream(db: Database, ctx: Context, after: tuple[str, int]) -> AsyncIte
     hub = hub_of(db)
     wake = hub.join(tenant_id)
     spoke = checked = asyncio.get_running_loop().time()
-    sight = Sight(db, ctx)
+    feed = feed or EVENTS
+    sight = Sight(db, ctx, feed.action)
     yield f": from {after[0]}-{after[1]}\nretry: 1000\n\n".encode()
     try:
         while True:
@@ -90,16 +105,16 @@ async def stream(db: Database, ctx: Context, after: tuple[str, int]) -> AsyncIte
                         if not await sight.still(conn, clock):
                             yield b'event: bye\ndata: {"reason": "no_longer_allowed"}\n\n'
                             return
-                    rows = await store.after(conn, workspace_id, *after, PAGE)
+                    rows = await feed.rows(conn, workspace_id, after)
                     if not rows:
-                        waiting = await store.held_back(conn, workspace_id, *after)
+                        waiting = await feed.waiting(conn, workspace_id, after)
             except Problem as problem:
                 yield f": {problem.problem_code}\n\n".encode()
                 await asyncio.sleep(CHECK_SECONDS)
                 continue
             for row in rows:
-                after = (row["xid"], row["id"])
-                yield frame(row)
+                after = feed.place(row)
+                yield feed.frame(row)
             if rows:
                 spoke = asyncio.get_running_loop().time()
                 continue
@@ -121,8 +136,8 @@ class Sight:
     """Whether a reader may still read: its membership and credential at each look, and the façade's word whenever its role,
     a policy or a kill switch is another than at the last one. Thousands of readers look twice a second."""
 
-    def __init__(self, db: Database, ctx: Context) -> None:
-        self.ctx = ctx
+    def __init__(self, db: Database, ctx: Context, action: str) -> None:
+        self.ctx, self.action = ctx, action
         self.holds = _held.setdefault(db, {})
         self.allowed_with: tuple[str, InForce] | None = None
 
@@ -141,7 +156,7 @@ class Sight:
         asked = replace(ctx, tx=Transaction(conn))
         place = Resource("workspace", ctx.workspace_id, ctx.workspace_id)
         assert isinstance(ctx.authorizer, Authorizer)
-        found = await ctx.authorizer.ask(asked, OBSERVE.name, place, {}, asked_by=ctx.principal.id, keep=False)
+        found = await ctx.authorizer.ask(asked, self.action, place, {}, asked_by=ctx.principal.id, keep=False)
         self.allowed_with = now_with
         return found.decision.verdict == "allow"
 
@@ -162,6 +177,15 @@ def frame(row: dict[str, Any]) -> bytes:
     """One event: `id` is its place in the order of commits, `event` its type, `data` the change as JSON on one line."""
     body = json.dumps(change(row), ensure_ascii=False, default=_plain)
     return f"id: {row['xid']}-{row['id']}\nevent: {row['type']}\ndata: {body}\n\n".encode()
+
+
+EVENTS = Feed(
+    OBSERVE.name,
+    lambda conn, workspace_id, after: store.after(conn, workspace_id, *after, PAGE),
+    lambda conn, workspace_id, after: store.held_back(conn, workspace_id, *after),
+    lambda row: (row["xid"], row["id"]),
+    frame,
+)
 
 
 def _plain(value: Any) -> str:

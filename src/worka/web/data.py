@@ -30,7 +30,7 @@ from worka.workspaces import service as workspaces_of
 Row = dict[str, Any]
 SPANS: Final = {"15m": "15 minutes", "1h": "1 hour", "24h": "24 hours", "7d": "7 days"}
 _LANE_OF: Final = {
-    "approval": "approvals", "task": "tasks", "invocation": "packs", "attachment": "capability",
+    "approval": "approvals", "proposal": "approvals", "task": "tasks", "invocation": "packs", "attachment": "capability",
     "connection": "capability", "release": "capability", "publication": "capability", "move": "capability",
     "process": "services", "secret": "secrets",
     "audit": "evidence",

@@ -16,6 +16,8 @@ from worka.web import (
     accounts,
     approving,
     auth,
+    broker,
+    broker_rules,
     connections,
     data,
     find,
@@ -45,6 +47,8 @@ router.include_router(who_approves.router)
 router.include_router(governance.router)
 router.include_router(connections.router)
 router.include_router(treasury.router)
+router.include_router(broker.router)
+router.include_router(broker_rules.router)
 router.include_router(webhooks.router)
 router.include_router(policies.router)
 router.include_router(accounts.router)

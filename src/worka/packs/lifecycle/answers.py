@@ -115,9 +115,10 @@ class DestinationInReach(Answer):
 
 
 class TouchedThings(Answer):
-    """What hangs on a thing in the workspaces that the reader sees."""
+    """What hangs on a thing in the workspaces that the reader sees. `secrets`: the credentials that it may use, or of a
+    destination those that are put on requests to it."""
 
-    kind: Literal["release", "pack", "attachment"]
+    kind: Literal["release", "pack", "attachment", "destination", "secret"]
     subject: str
     name: str
     reaches: list[DestinationInReach]
@@ -129,6 +130,7 @@ class TouchedThings(Answer):
     views: list[BreaksWithout]
     connections: list[BreaksWithout]
     dependents: list[BreaksWithout]
+    secrets: list[BreaksWithout]
 
 
 class BlastRadius(TouchedThings):

@@ -14,6 +14,7 @@ WIDTH, ROW, TOP, MOST = 860, 26, 64, 12
 def svg(reach: Mapping[str, Any]) -> str:
     """The picture of `reach.of_…`'s answer: on the left what it reaches, on the right what breaks without it."""
     left = [f"{item['host']}:{item['port']}" if item.get("port") else item["host"] for item in reach["reaches"]]
+    left += [f"secret: {row['name']}" for row in reach.get("secrets") or ()]
     right = [
         f"{word}: {row.get('workspace') or row.get('name') or row['pack']}"
         for key, word in _SIDES
@@ -61,7 +62,12 @@ _SIDES = (
 
 def said(reach: Mapping[str, Any]) -> str:
     """The same in a sentence."""
-    outside = counted("destinations", len(reach["reaches"])) if reach["reaches"] else "nothing outside"
+    outside = " and ".join(
+        counted(key, len(reach[name]))
+        for key, name in (("destinations", "reaches"), ("secrets", "secrets"))
+        if reach.get(name)
+    )
+    outside = outside or ("no credential of ours" if reach["kind"] == "destination" else "nothing outside")
     return f"{reach['name']} can reach {outside}; without it {', '.join(counts(reach)) or 'nothing'} would break."
 
 

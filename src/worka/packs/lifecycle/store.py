@@ -115,6 +115,70 @@ async def attachments_in_use(conn: Connection, kind: str, subject: str) -> list[
     return await cursor.fetchall()
 
 
+async def attachments_of(conn: Connection, ids: Sequence[str]) -> list[Row]:
+    """These attachments, where they are not detached, as `attachments_in_use` has them."""
+    cursor = await conn.execute(
+        "select a.id, a.pack, a.workspace_id, w.name as workspace, a.state, a.reason, a.release_id, r.version"
+        " from worka.attachment a join worka.release r on r.tenant_id = a.tenant_id and r.id = a.release_id"
+        " left join worka.workspace w on w.tenant_id = a.tenant_id and w.id = a.workspace_id"
+        " where a.state <> 'detached' and a.id = any(%s) order by a.id",
+        (list(ids),),
+    )
+    return await cursor.fetchall()
+
+
+async def secrets_of(conn: Connection, attachments: Sequence[str]) -> list[Row]:
+    """The secrets that these attachments may use: {id, name, workspace_id, state}."""
+    cursor = await conn.execute(
+        "select distinct s.id, s.name, s.workspace_id, s.state from worka.secret_grant g join worka.secret s"
+        " on s.tenant_id = g.tenant_id and s.id = g.secret_id where g.revoked_at is null and g.attachment_id = any(%s)"
+        " order by s.id",
+        (list(attachments),),
+    )
+    return await cursor.fetchall()
+
+
+async def secrets_at(conn: Connection, endpoint: str, attachments: Sequence[str]) -> list[Row]:
+    """The secrets that these attachments may use at one endpoint."""
+    cursor = await conn.execute(
+        "select distinct s.id, s.name, s.workspace_id, s.state from worka.secret_grant g join worka.secret s"
+        " on s.tenant_id = g.tenant_id and s.id = g.secret_id where g.revoked_at is null and g.endpoint = %s"
+        " and g.attachment_id = any(%s) order by s.id",
+        (endpoint, list(attachments)),
+    )
+    return await cursor.fetchall()
+
+
+async def grants_of_secret(conn: Connection, secret_id: str, since: datetime) -> list[Row]:
+    """The live grants of a secret: {attachment_id, workspace_id, endpoint, leases, last_at} since then."""
+    cursor = await conn.execute(
+        "select g.attachment_id, g.workspace_id, g.endpoint, count(l.id) as leases, max(l.issued_at) as last_at"
+        " from worka.secret_grant g left join worka.lease l on l.tenant_id = g.tenant_id and l.grant_id = g.id"
+        " and l.issued_at >= %s where g.secret_id = %s and g.revoked_at is null group by 1, 2, 3 order by 3, 1",
+        (since, secret_id),
+    )
+    return await cursor.fetchall()
+
+
+async def connections_at(conn: Connection, host: str, port: int) -> list[Row]:
+    """The connections for an endpoint that are not over."""
+    cursor = await conn.execute(
+        "select id from worka.connection where host = %s and port = %s and state not in ('revoked', 'rejected')",
+        (host, port),
+    )
+    return await cursor.fetchall()
+
+
+async def connections_of_secret(conn: Connection, secret_id: str) -> list[Row]:
+    """The connections that stand on a secret and are not over: {id, name, workspace_id, state}."""
+    cursor = await conn.execute(
+        "select id, name, workspace_id, state from worka.connection where secret_id = %s"
+        " and state not in ('revoked', 'rejected') order by id",
+        (secret_id,),
+    )
+    return await cursor.fetchall()
+
+
 async def hanging_on(conn: Connection, attachments: Sequence[Row]) -> Row:
     """What breaks without these attachments ({id, pack, workspace_id}): {workflows, tasks, calls, views, connections,
     dependents}, complete, each with its workspace."""

@@ -71,7 +71,8 @@ async def newest_to_follow(conn: Connection, row: Row) -> Row | None:
 
 
 async def decide_followed(ctx: Context, move_id: str) -> None:
-    """A planned move: whether it may be made, as whoever lets the attachment follow, by the policy of now."""
+    """A planned move: whether it may be made, as whoever lets the attachment follow (or accepted the proposal that it came of),
+    by the policy of now."""
     async with ctx.transaction() as conn:
         known = await store.move(conn, move_id)
         assert known is not None
@@ -84,12 +85,12 @@ async def decide_followed(ctx: Context, move_id: str) -> None:
             await step(inside, move, "refused", steps.not_released(new))
         elif row["release_id"] != move["from_release"] or row["state"] not in ("attached", "held"):
             await step(inside, move, "superseded", "attachment_changed")
-        elif row["mode"] != "tracking":
+        elif move["kind"] == "followed" and row["mode"] != "tracking":
             await step(inside, move, "superseded", "attachment_pinned")
         elif steps.lacking_mounts(new, move["mounts"]):
             await step(inside, move, "refused", "move_needs_a_person", mounts=steps.lacking_mounts(new, move["mounts"]))
         else:
-            facts, resource, _told = steps.facts_of(row, old, new, "followed", {})
+            facts, resource, _told = steps.facts_of(row, old, new, move["kind"], {})
             decision = await steps.as_requester(ctx, move).decide(actions.UPDATE.name, resource, **facts)
             if decision.verdict == "deny":
                 await store.set_decision(conn, move_id, decision.id, None)

@@ -1,0 +1,45 @@
+"""The address of a name that is only tried: looked up by the broker itself, judged as for a request, and only where it may be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.broker.test_doors import gate as gate
+from tests.broker.test_doors import person as person
+from tests.broker.world import World
+from worka.broker.records import trying
+from worka.broker.records.answers import TriedRequest
+from worka.kernel.context import Context
+
+
+async def tried(world: World, person: Context, host: str, **more: Any) -> dict[str, Any]:
+    """What the person is told, with the running broker beside."""
+    ctx = replace(person, settings=SimpleNamespace(home=world.paths.home))
+    return await trying.look(ctx, TriedRequest(attachment_id=world.attachment_id, host=host, **more))
+
+
+@pytest.mark.capability("BRK-15", part="a request that is only tried")
+async def test_the_address_of_a_tried_name_is_looked_up_by_the_broker_and_judged(world: World, person: Context) -> None:
+    await world.declare("out.example.org", "in.example.org", "both.example.org", "nobody.example.org")
+    world.resolver.answers |= {
+        "out.example.org": [("93.184.216.34",)],
+        "in.example.org": [("10.1.2.3",)],
+        "both.example.org": [("93.184.216.34", "169.254.169.254")],
+    }
+    out = await tried(world, person, "out.example.org")
+    assert (out["verdict"], out["addresses"]) == ("allowed", [{"address": "93.184.216.34", "refused": None}])
+    for host, kind in (("in.example.org", "private"), ("both.example.org", "metadata")):
+        found = await tried(world, person, host)
+        assert (found["reason"], found["addresses"][-1]["refused"]) == ("private_address", kind)
+    assert (await tried(world, person, "nobody.example.org"))["reason"] == "name_not_resolved"
+    unasked = await tried(world, person, "out.example.org", resolve=False)
+    assert (unasked["verdict"], unasked["addresses"]) == ("allowed", [])
+    assert "if its name leads to a public address" in unasked["sentence"]
+    # What no rule lets the pack ask for is not asked for either: a try is no way to send names out.
+    asked = list(world.resolver.asked)
+    assert (await tried(world, person, "secret-in-a-name.example.com"))["reason"] == "undeclared_destination"
+    assert world.resolver.asked == asked

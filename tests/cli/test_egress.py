@@ -1,0 +1,173 @@
+"""`worka egress` on a running instance: read, followed, tried, replayed, governed, and from a refusal to a release."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from tests.support.instance import Instance, worka_command
+from worka.cli.demo import CANARY, Demo
+from worka.cli.demo_surroundings import TRACKER
+
+pytestmark = [pytest.mark.timeout(300), pytest.mark.capability("DOR-2", part="what goes outside")]
+
+
+@pytest.fixture
+def me(stage: Demo) -> dict[str, str]:
+    """The owner, by environment."""
+    return {"WORKA_TOKEN": str(stage.owner.token), "WORKA_WORKSPACE": stage.ids["workspace"]}
+
+
+def worka(instance: Instance, who: dict[str, str], *words: str, form: str = "json", code: int = 0) -> Any:
+    """What a command answers: JSON, or its text."""
+    done = subprocess.run(
+        [*worka_command(), "--output", form, *words], env={**instance.env, **who}, timeout=120, capture_output=True,
+        text=True, check=False, cwd="/",
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    if form == "text":
+        return done.stdout
+    return json.loads(done.stdout) if done.stdout.strip() else None
+
+
+def reads(stage: Demo) -> None:
+    """A call that reads the tracker's issues, with the workspace's credential."""
+    path = stage.owner.ws("/tools/mcp.fetch.fetch/call")
+    stage.owner.call("POST", path, {"arguments": {"url": f"https://{TRACKER}/api/issues"}})
+
+
+def strays(stage: Demo) -> None:
+    """A call that asks for a host that the pack does not declare."""
+    path = stage.owner.ws("/tools/worka.notes.check_link/call")
+    stage.owner.call("POST", path, {"arguments": {"url": f"https://{CANARY}/loot"}})
+
+
+@pytest.mark.capability("BRK-5", part="read")
+def test_the_ledger_is_read_counted_exported_and_followed(instance: Instance, stage: Demo, me: dict[str, str]) -> None:
+    reads(stage)
+    strays(stage)
+    rows = worka(instance, me, "egress", "list", "--pack", "mcp.fetch", "--outcome", "answered")["items"]
+    assert {row["host"] for row in rows} == {TRACKER}
+    assert rows[0]["secret_name"]
+    assert rows[0]["originating_person"] == stage.ids["owner"]
+    refused = worka(instance, me, "egress", "list", "--outcome", "refused", "--since", "10m")["items"]
+    assert CANARY in {row["host"] for row in refused}
+    shown = worka(instance, me, "egress", "show", refused[0]["id"])
+    assert shown["reason"] == refused[0]["reason"]
+    assert f"✗ dns {CANARY}" in worka(instance, me, "egress", "list", "--outcome", "refused", form="text")
+    by = {row["name"]: row for row in worka(instance, me, "egress", "count", "pack")["items"]}
+    assert by["mcp.fetch"]["requests"] >= 1
+    text = worka(instance, me, "egress", "export", "-", "--host", TRACKER, form="text")
+    assert {row["host"] for row in csv.DictReader(io.StringIO(text))} == {TRACKER}
+
+    later = threading.Timer(2.0, strays, (stage,))
+    later.start()
+    try:
+        followed = worka(instance, me, "egress", "tail", "--host", CANARY, "--most", "1")
+    finally:
+        later.join()
+    assert (followed["host"], followed["outcome"]) == (CANARY, "refused")
+
+
+@pytest.mark.capability("BRK-10", part="at the command line")
+@pytest.mark.capability("BEY-3", part="destinations and secrets")
+def test_what_may_be_reached_is_listed_tried_and_its_blast_radius_told(
+    instance: Instance, stage: Demo, me: dict[str, str]
+) -> None:
+    listed = worka(instance, me, "egress", "destinations", "--pack", "mcp.fetch")["items"]
+    assert [(row["host"], row["connections"][0]["state"]) for row in listed] == [(TRACKER, "active")]
+    told = worka(instance, me, "egress", "destination", TRACKER, form="text")
+    assert "mcp.fetch and worka.notes may reach" in told
+    assert "by outbound_domains[0]" in told
+    reach = worka(instance, me, "egress", "blast", TRACKER)
+    assert {row["pack"] for row in reach["attachments"]} == {"mcp.fetch", "worka.notes"}
+    secret = worka(instance, me, "secret", "blast", reach["secrets"][0]["id"])
+    assert {f"{row['host']}:{row['port']}" for row in secret["reaches"]} == {f"{TRACKER}:443"}
+    passes = worka(instance, me, "egress", "try", stage.ids["attachment_fetch"], TRACKER, "--path", "/api/issues")
+    assert passes["verdict"] == "allowed"
+    refused = worka(
+        instance,
+        me,
+        "egress",
+        "try",
+        stage.ids["attachment_fetch"],
+        TRACKER,
+        "--method",
+        "POST",
+        "--path",
+        "/api/issues",
+        code=5,
+    )
+    assert refused["reason"] == "method_not_allowed"
+
+
+@pytest.mark.capability("BRK-13", part="policy on destinations")
+@pytest.mark.capability("BRK-14", part="replay of rules")
+def test_policy_is_tried_replayed_set_and_taken_back(instance: Instance, stage: Demo, me: dict[str, str]) -> None:
+    reads(stage)
+    item = json.dumps({"host": TRACKER, "methods": ["GET"], "packs": ["mcp.fetch"]})
+    tried = worka(instance, me, "egress", "policy", "refuse", item, "--dry-run")
+    assert tried["would"]["state"] == "in_force"
+    assert any(row["host"] == TRACKER and row["to"] == "denied" for row in tried["replay"]["items"])
+    assert worka(instance, me, "egress", "policy", "show")["layers"] == [], "nothing was kept"
+    made = worka(instance, me, "egress", "policy", "refuse", item, "--yes", "--note", "for a test")
+    assert (made["version"], made["loosens"]) == (1, False)
+    try:
+        refused = worka(
+            instance, me, "egress", "try", stage.ids["attachment_fetch"], TRACKER, "--path", "/api/issues", code=5
+        )
+        assert refused["rule"] == "egress_policy/workspace.1/refuse[0]"
+        reads(stage)
+        rows = worka(instance, me, "egress", "list", "--reason", "policy_refuses")["items"]
+        assert {(row["host"], row["pack"]) for row in rows} == {(TRACKER, "mcp.fetch")}
+        replayed = worka(instance, me, "egress", "replay", "--policy", "{}")
+        assert replayed["counts"]["denied to allowed"] >= 1
+    finally:
+        worka(instance, me, "egress", "policy", "unrefuse", item, "--yes")
+    assert worka(instance, me, "egress", "policy", "show")["layers"][0]["settings"] == {"refuse": []}
+
+
+@pytest.mark.capability("BRK-14", part="at the command line")
+def test_a_refusal_is_proposed_looked_at_and_becomes_a_release_with_a_move(
+    instance: Instance, stage: Demo, me: dict[str, str]
+) -> None:
+    strays(stage)
+    (row, *_) = worka(instance, me, "egress", "list", "--outcome", "refused", "--host", CANARY)["items"]
+    assert f"worka egress propose {row['id']}" in worka(instance, me, "why", row["id"], form="text")
+    tried = worka(instance, me, "egress", "propose", row["id"], "--path", "/loot", "--dry-run")
+    assert tried["would"]["difference"]["add"] == [
+        {"host": CANARY, "port": 443, "methods": ["GET"], "paths": ["/loot"]}
+    ]
+    assert worka(instance, me, "egress", "proposals")["items"] == [], "nothing was kept"
+    made = worka(instance, me, "egress", "propose", row["id"], "--path", "/loot", "--why", "links lead there")
+    replayed = worka(instance, me, "egress", "replay", "--proposal", made["id"])
+    assert any(found["host"] == CANARY and found["to"] == "allowed" for found in replayed["items"])
+    assert "waits for somebody" in worka(instance, me, "why", made["id"], form="text")
+    accepted = worka(instance, me, "egress", "accept", made["id"], "--why", "it may")
+    assert accepted["reason"] == "made_into_release"
+    deadline = time.monotonic() + 90
+    while (found := worka(instance, me, "egress", "proposal", made["id"]))["move_state"] != "awaiting_approval":
+        assert time.monotonic() < deadline, found
+        time.sleep(1)
+    assert found["version"].endswith("-outside.1")
+    # It widens: somebody else has to agree, and until then the pack goes where it went.
+    strays(stage)
+    assert worka(instance, me, "egress", "list", "--outcome", "answered", "--host", CANARY)["items"] == []
+    stage.approve(found["approval_id"], "links only")
+    deadline = time.monotonic() + 90
+    while (found := worka(instance, me, "egress", "proposal", made["id"]))["move_state"] != "moved":
+        assert time.monotonic() < deadline, found
+        time.sleep(1)
+    assert found["became"].endswith("is attached")
+    strays(stage)
+    rows = worka(instance, me, "egress", "list", "--outcome", "answered", "--host", CANARY)["items"]
+    assert [row["pack"] for row in rows] == ["worka.notes"]
+    report = worka(instance, me, "egress", "unused", stage.ids["attachment_notes"])
+    assert report["whole"] is False
