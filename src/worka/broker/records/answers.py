@@ -126,6 +126,8 @@ class ReachableList(Answer):
 class CredentialUse(Answer):
     """What one attachment sent to a destination, under one rule and with one credential (or none)."""
 
+    host: str
+    port: int
     attachment_id: str
     workspace_id: str
     pack: str | None
