@@ -479,7 +479,7 @@ async def test_bringing_signatures_has_one_deadline_for_all_of_its_calls(
             assert await signatures.carry(place.platform(), row["id"])
         go_on.set()
         (late,) = await place.world.rows("publication", "id = %s", row["id"])
-        assert late["signatures_error"]["code"] == "registry_answered_late"
+        assert (late["signatures_error"] or {}).get("code") == "registry_answered_late"
         assert late["signatures_next"] is not None, "it is tried again"
         async with place.world.db.transaction(place.world.tenant_id) as conn:
             await conn.execute("update worka.publication set signatures_next = clock_timestamp()")
