@@ -29,7 +29,7 @@ LISTED = AirGap(
         ("[fd00::5]", 443, True),
         ("fd00::6", 443, False),
         ("::ffff:10.2.3.4", 443, False),
-        ("pypi.org", 443, False),
+        ("packages.elsewhere.test", 443, False),
     ],
 )
 def test_only_what_is_listed_is_permitted(host: str, port: int, permitted: bool) -> None:
