@@ -64,13 +64,13 @@ async def reach_of_attachment(attachment_id: str, ctx: Caller) -> dict[str, Any]
 @router.get("/workspaces/{workspace_id}/egress/destinations/{host}/reach", **gives(answers.BlastRadius))
 async def reach_of_destination(workspace_id: str, host: str, ctx: Caller, port: Port = "443") -> dict[str, Any]:
     """What goes to a destination, with which credentials, and what breaks without it."""
-    return await reaching.of_destination(ctx, host, int(port))
+    return await reaching.of_reached(ctx, host, int(port))
 
 
 @router.get("/workspaces/{workspace_id}/egress/destinations/{host}/reach.svg", responses=SVG, response_class=Response)
 async def picture_of_destination(workspace_id: str, host: str, ctx: Caller, port: Port = "443") -> Response:
     """The same as a picture."""
-    return Response(picture.svg(await reaching.of_destination(ctx, host, int(port))), media_type="image/svg+xml")
+    return Response(picture.svg(await reaching.of_reached(ctx, host, int(port))), media_type="image/svg+xml")
 
 
 @router.get("/secrets/{secret_id}/reach", **gives(answers.BlastRadius))

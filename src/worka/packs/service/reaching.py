@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from worka.authorization.explain import reader_may
 from worka.broker import actions as egress
+from worka.broker.errors import DestinationUnknown
 from worka.broker.records import reachable
 from worka.broker.records import store as ledger
 from worka.broker.rules import declared
@@ -118,6 +119,15 @@ async def of_destination(ctx: Context, host: str, port: int) -> Row:
         could, _ = await reader_may(ctx, "kill.set_wide", tenant)
         part = await _cut_for(ctx, found, could)
     return {**part, "sentence": picture.said(part)}
+
+
+async def of_reached(ctx: Context, host: str, port: int) -> Row:
+    """The same of a destination to which something goes. Raises DestinationUnknown: a stranger's place is no other than one that
+    nobody has."""
+    found = await of_destination(ctx, host, port)
+    if not (found["attachments"] or found["secrets"] or found["connections"]):
+        raise DestinationUnknown(f"Nothing here may reach {host}:{port}.")
+    return found
 
 
 async def of_secret(ctx: Context, secret_id: str) -> Row:
