@@ -139,7 +139,15 @@ def test_a_process_killed_there_loses_nothing_and_repeats_nothing(name: str, sta
 
 
 def test_every_failpoint_of_the_catalogue_is_killed_somewhere() -> None:
-    elsewhere = {"connection.created.before_commit"}
+    # tests/connections/test_killed.py
+    elsewhere = {f"connection.{name}.before_commit" for name in ("changed", "created", "ended", "renewal", "tokens")}
+    elsewhere |= {
+        f"connection.{point}" for point in ("consent.used.after_commit", "renewal.after_claim", "renewal.after_answer")
+    }
+    # tests/broker/test_killed.py
+    elsewhere |= {"egress.policy.before_commit"}
+    # tests/packs/test_proposals_killed.py
+    elsewhere |= {"egress.proposal.before_commit"}
     # tests/packs/test_leftovers.py, tests/packs/test_registration_killed.py
     elsewhere |= {f"{name}.{side}_commit" for name in ("attachment.created", "release.stage") for side in SIDES}
     # tests/approvals/test_killed.py
