@@ -69,6 +69,8 @@ EXTRA = {
             "secret revoke",
         )
     },
+    "connection register": ["--public"],
+    "egress replay": ["--proposal", f"epr_{NEVER}"],
     "registry review": ["--note", "n"],
     "secret create": ["--generate"],
     "secret rotate": ["--generate", "--yes"],

@@ -181,6 +181,7 @@ def connection_finish() -> None:
     """End a consent that was begun with `worka connection authorize`: asks for the whole address that the provider sent you
     back to, on a terminal or standard input (it holds a code, which no command line should)."""
     api = client()
+    api.get("/v1/me")  # nobody gives a code to a Worka that does not answer, or does not know them
     text = asked("Address", hidden=True)
     words = dict(parse_qsl(urlsplit(text).query))
     if "state" not in words:
