@@ -34,7 +34,7 @@ BY_NATURE: dict[str, set[str]] = {
     f"POST {WORKSPACE}/upstream-trusts": {"upstream_trust_invalid"},
     f"GET {WORKSPACE}/egress/destinations/{{host}}": {"egress_request_invalid"},
     f"POST {WORKSPACE}/egress/tries": {"egress_request_invalid"},
-    f"POST {WORKSPACE}/egress/replays": {"egress_policy_invalid", "egress_request_invalid"},
+    f"POST {WORKSPACE}/egress/replays": {"egress_policy_invalid", "egress_request_invalid", "bad_window"},
     f"POST {WORKSPACE}/egress-policy": {"egress_policy_invalid"},
     "GET /v1/deployment/network": {"network_allowed_invalid"},
     "POST /v1/deployment/kills": {"invalid"},
