@@ -24,6 +24,16 @@ class Failed(Exception):
         self.exit_code = exit_code
 
 
+def no_server(url: str) -> dict[str, str]:
+    """The problem of an address where nothing answers."""
+    return {
+        "code": "no_server",
+        "title": "Worka does not answer",
+        "detail": f"{url} takes no connection or gives no answer",
+        "remedy": "Start it with `worka up`, or name it with --url or WORKA_URL.",
+    }
+
+
 def not_worka(url: str) -> dict[str, Any]:
     """The problem of an address where something else answers."""
     return {
@@ -114,15 +124,7 @@ class Client:
         try:
             answer = self.http.request(method, path, json=body, params=params, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise Failed(
-                {
-                    "code": "no_server",
-                    "title": "Worka does not answer",
-                    "detail": f"{self.url} takes no connection or gives no answer",
-                    "remedy": "Start it with `worka up`, or name it with --url or WORKA_URL.",
-                },
-                1,
-            ) from error
+            raise Failed(no_server(self.url), 1) from error
         if answer.status_code >= 400:
             try:
                 problem = answer.json()
@@ -180,10 +182,13 @@ class Client:
 
     def events(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
         """Server-sent events of a stream, as they come. Raises Failed with the problem where it is refused."""
-        with self.http.stream("GET", path, params=query, timeout=None) as answer:
-            if answer.status_code >= 400:
-                answer.read()
-                raise Failed(answer.json(), EXIT.get(answer.status_code, 1))
-            for line in answer.iter_lines():
-                if line.startswith("data:"):
-                    yield json.loads(line[5:])
+        try:
+            with self.http.stream("GET", path, params=query, timeout=None) as answer:
+                if answer.status_code >= 400:
+                    answer.read()
+                    raise Failed(answer.json(), EXIT.get(answer.status_code, 1))
+                for line in answer.iter_lines():
+                    if line.startswith("data:"):
+                        yield json.loads(line[5:])
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise Failed(no_server(self.url), 1) from error
