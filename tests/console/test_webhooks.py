@@ -215,7 +215,9 @@ def test_who_may_only_look_at_webhooks_reads_why_and_a_viewer_is_refused_with_th
         expect(found).to_be_disabled()
         denied = member.get(member.ws("/access/can"), action=action, resource="*")
         assert denied["verdict"] == "deny"
-        expect(page.locator(f"#{found.get_attribute('aria-describedby')}")).to_contain_text(denied["reasons"][0])
+        expect(page.locator(f"#{found.get_attribute('aria-describedby')}")).to_contain_text(
+            denied["reasons"][0].replace("Their role", "Your role")
+        )
     kept(eyes, "webhook-member")
     by_keyboard(page)
     page.context.close()
