@@ -8,15 +8,24 @@ import json
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.instance import Instance, worka_command
+from tests.support.instance import Instance, staged, worka_command
 from worka.cli.demo import CANARY, Demo
 from worka.cli.demo_surroundings import TRACKER
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.capability("DOR-2", part="what goes outside")]
+
+
+@pytest.fixture(scope="module")
+def stage(instance: Instance, repository: Path) -> Iterator[Demo]:
+    """A workspace of this file's own: one of its packs moves to a later release, and its policy changes."""
+    with staged(instance, repository) as demo:
+        yield demo
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -184,8 +185,8 @@ def demo_report(instance: Instance, repository: Path) -> dict[str, Any]:
     return instance.demo(repository)
 
 
-@pytest.fixture(scope="session")
-def stage(instance: Instance, repository: Path) -> Iterator[Demo]:
+@contextlib.contextmanager
+def staged(instance: Instance, repository: Path) -> Iterator[Demo]:
     """A workspace with people, packs, a live tracker and a connection, made through public routes; tasks can be run in it."""
     demo = Demo(interactive=False, quiet=True)
     demo.home, demo.url = instance.home, instance.url
@@ -204,3 +205,10 @@ def stage(instance: Instance, repository: Path) -> Iterator[Demo]:
             os.environ.pop("WORKA_DEMO_REPO", None)
         else:
             os.environ["WORKA_DEMO_REPO"] = before
+
+
+@pytest.fixture(scope="session")
+def stage(instance: Instance, repository: Path) -> Iterator[Demo]:
+    """The workspace that the session's tests share: each leaves it as the others expect it."""
+    with staged(instance, repository) as demo:
+        yield demo
