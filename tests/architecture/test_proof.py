@@ -133,32 +133,83 @@ def test_tests_that_are_not_green_or_of_another_capability_prove_nothing() -> No
     assert "not tagged BRK-2" in not_green(_mutation("t::a"), green)
 
 
-def test_a_verdict_is_stale_when_the_patch_the_code_or_the_test_moved(tmp_path: Path) -> None:
-    (tmp_path / catalogue.MUTATIONS).mkdir(parents=True)
-    (tmp_path / "src").mkdir()
-    (tmp_path / "src" / "a.py").write_text("guard\n")
-    (tmp_path / "tests" / "test_a.py").write_text("assert guard\n")
-    patch = tmp_path / catalogue.MUTATIONS / "BRK-2-x.patch"
-    patch.write_text(
-        "# code: BRK-2\n# expects: tests/test_a.py::test_a\n# why: x\n"
-        "diff --git a/src/a.py b/src/a.py\n--- a/src/a.py\n+++ b/src/a.py\n@@ -1 +0,0 @@\n-guard\n"
-    )
+GUARD = """import os
 
-    def state() -> str:
-        (mutation,) = catalogue.mutations(tmp_path)
-        return catalogue.state(mutation, catalogue.verdicts(tmp_path), tmp_path)
+def before():
+    return 1
 
-    assert state() == "none"
-    for name in ("src/a.py", "tests/test_a.py", str(catalogue.MUTATIONS / "BRK-2-x.patch")):
-        (mutation,) = catalogue.mutations(tmp_path)
-        catalogue.keep_verdict(mutation, mutation.key(tmp_path), True, "it fails", 1.0, tmp_path)
-        assert state() == "proven"
-        path = tmp_path / name
-        path.write_text(path.read_text() + "# moved\n")
-        assert state() == "stale", name
-    (mutation,) = catalogue.mutations(tmp_path)
+
+class Door:
+    limit = 3
+
+    def opens(self, who):
+        if who is None:
+            raise PermissionError
+        return True
+
+    def shuts(self):
+        return self.limit
+"""
+ITS_TESTS = """WHO = None
+
+def test_a():
+    assert WHO is None
+
+def test_b():
+    assert WHO is not 1
+"""
+ITS_PATCH = """# code: BRK-2
+# expects: tests/test_a.py::test_a
+# why: x
+diff --git a/src/a.py b/src/a.py
+--- a/src/a.py
++++ b/src/a.py
+@@ -10,4 +10,2 @@
+     def opens(self, who):
+-        if who is None:
+-            raise PermissionError
+         return True
+"""
+
+
+def guarded(root: Path, **changed: tuple[str, str]) -> tuple[catalogue.Mutation, str]:
+    """A tree with one guard, its test and its patch, some of their text replaced; the mutation and what is said of it."""
+    for key, name, text in (
+        ("guard", "src/a.py", GUARD), ("tests", "tests/test_a.py", ITS_TESTS),
+        ("patch", str(catalogue.MUTATIONS / "BRK-2-x.patch"), ITS_PATCH),
+    ):  # fmt: skip
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        old, new = changed.get(key, ("", ""))
+        assert old in text
+        path.write_text(text.replace(old, new) if old else text)
+    (mutation,) = catalogue.mutations(root)
+    return mutation, catalogue.state(mutation, catalogue.verdicts(root), root)
+
+
+def test_a_verdict_holds_until_the_patch_the_guard_or_its_test_changes(tmp_path: Path) -> None:
+    mutation, state = guarded(tmp_path)
+    assert state == "none"
+    catalogue.keep_verdict(mutation, mutation.key(tmp_path), True, "it fails", 1.0, tmp_path)
+    for key, old, new in (
+        ("guard", "return True", "return 1"),  # in the function that the patch changes
+        ("guard", "import os\n", "import os\n" * 2 + "x = 1\n"),  # elsewhere, and it moves down
+        ("guard", "return self.limit", "return 4"),
+        ("tests", "WHO = None", "WHO = 0"),  # what the test stands on
+        ("tests", "assert WHO is None", "assert not WHO"),
+        ("tests", "is not 1", "is not 2"),  # another test
+        ("patch", "why: x", "why: y"),
+    ):
+        _, state = guarded(tmp_path, **{key: (old, new)})
+        untouched = (key, old) in {("guard", "import os\n"), ("guard", "return self.limit"), ("tests", "is not 1")}
+        assert state == ("proven" if untouched else "stale"), old
+    _, state = guarded(tmp_path, guard=("        if who is None:\n            raise PermissionError\n", ""))
+    assert state == "stale", "the guard is gone"
+    (tmp_path / "src" / "a.py").unlink()
+    assert catalogue.state(mutation, catalogue.verdicts(tmp_path), tmp_path) == "stale"
+    mutation, _ = guarded(tmp_path)
     catalogue.keep_verdict(mutation, mutation.key(tmp_path), False, "it passes", 1.0, tmp_path)
-    assert state() == "failed"
+    assert guarded(tmp_path)[1] == "failed"
 
 
 def test_what_broke_a_test_is_told_apart() -> None:

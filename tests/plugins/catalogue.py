@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.plugins import resting
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 SOURCE = Path("docs/reference/capabilities.source.md")
 GUARDING = Path("tests/mutations/guarding.txt")
@@ -55,15 +57,22 @@ class Mutation:
     why: str
 
     def key(self, root: Path = CHECKOUT) -> str:
-        """What a verdict rests on: the patch, and as they are now the files that it changes and those of its tests."""
+        """What a verdict rests on: the patch, the definitions that it changes and those of its tests, as they are now."""
         patch = (root / MUTATIONS / self.path.name).read_text()
-        changed = re.findall(r"^\+\+\+ b/(\S+)", patch, re.MULTILINE)
-        tests = [test.split("::")[0] for test in self.expects]
         digest = hashlib.sha256(patch.encode())
-        for name in sorted({*changed, *tests}):
-            path = root / name
-            digest.update(f"\0{name}\0".encode() + (path.read_bytes() if path.exists() else b"gone"))
+        parts = [
+            (name, resting.of_change(name, _text(root / name), places)) for name, places in resting.hunks(patch).items()
+        ]
+        for name in sorted({test.split("::")[0] for test in self.expects}):
+            named = {test.split("::")[-1].split("[")[0] for test in self.expects if test.startswith(f"{name}::")}
+            parts.append((name, resting.of_tests(_text(root / name), named)))
+        for name, part in sorted(parts):
+            digest.update(f"\0{name}\0{part}".encode())
         return digest.hexdigest()[:32]
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else "gone"
 
 
 def absent(tests: Iterable[str]) -> list[str]:
