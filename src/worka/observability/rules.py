@@ -50,6 +50,8 @@ def one_line(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str
         old, new = before.get(key), after.get(key)
         if old == new or _unreadable(new) or (new is None and _unreadable(old)):
             continue
+        if old is None and _says_nothing(new):
+            continue
         words = key.replace("_", " ")
         if old is None:
             parts.append(f"{words} {_short(str(new).replace('.', ' ') if key == 'boundary' else new)}")
@@ -62,16 +64,25 @@ def one_line(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str
 
 
 def _unreadable(value: Any) -> bool:
-    """Ids and hashes are compared, not read: they stand in the change's details."""
+    """Ids and hashes, or a list of them, are compared, not read: they stand in the change's details."""
+    if isinstance(value, list) and value:
+        return all(_unreadable(item) for item in value)
     return isinstance(value, str) and (ids.check(value) or _HASH.fullmatch(value) is not None)
 
 
+def _says_nothing(value: Any) -> bool:
+    """A new thing's field that was left empty or off; turned off, it is a difference and is said."""
+    return value is False or value in ("", [], {})
+
+
 def _short(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list) and all(isinstance(item, str | int) for item in value):
         text = ", ".join(str(item) for item in value)
     else:
         text = value if isinstance(value, str) else str(value)
-    text = text.replace("_", " ") if _CODE.fullmatch(text) else text
+    text = text.replace("_", " ") if _CODE.fullmatch(text) else text or "nothing"
     return text if len(text) <= 60 else text[:57] + "…"
 
 
