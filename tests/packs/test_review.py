@@ -58,6 +58,7 @@ async def test_the_review_of_a_newer_release_shows_what_differs_from_the_one_tha
     row = await attached(place)
     new = await wider(place, "1.1.0", dependencies=[{"pack": "acme.other", "tools": ["say"]}])
     seen = await moving.review(place.ctx(), place.world.workspace_id, new["id"])
+    assert seen["difference"] is not None
     assert seen["difference"]["widens"]
     assert seen["attached"]["attachment_id"] == row["id"]
     (need,) = seen["dependencies"]
