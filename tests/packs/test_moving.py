@@ -150,6 +150,19 @@ async def test_a_release_that_may_do_more_waits_for_a_consent_to_exactly_that_di
 
 
 @pytest.mark.capability("LIF-4", part="a widening move asks with the difference on its card")
+async def test_a_release_that_may_only_reach_more_asks_too_and_says_the_same_to_callers(place: Packs) -> None:
+    row = await attached(place)
+    await release(place, "1.0.1", outbound_domains=["elsewhere.test"])
+    move = await moving.update(place.ctx("member"), row["id"])
+    assert (move["state"], move["widens"], move["redefines"]) == ("awaiting_approval", True, False)
+    assert (await the(place, row["id"]))["release_id"] == row["release_id"]
+    await place.approve(move["approval_id"], "reject")
+    same = await release(place, "1.0.2")
+    move = await moving.update(place.ctx("member"), row["id"], release_id=same["id"])
+    assert (move["state"], move["widens"]) == ("trying", False), "the control"
+
+
+@pytest.mark.capability("LIF-4", part="a widening move asks with the difference on its card")
 @pytest.mark.parametrize(
     ("decision", "ends"),
     [
