@@ -41,8 +41,9 @@ async def decide(world: World, approval_id: str, decision: str, who: str = "appr
 
 async def finding(world: World) -> Row:
     """The only one there is."""
-    (row,) = await world.rows("finding")
-    return row
+    rows = await world.rows("finding")
+    assert len(rows) == 1, "one finding"
+    return rows[0]
 
 
 @pytest.mark.capability("GOV-16")
