@@ -31,7 +31,7 @@ lock: ## Renew the hashed locks, the packs' too (UPGRADE=1 takes newer versions)
 prove: ## Show that the tests of a guarding capability fail without its guard (CODE=BRK-2; none: all; ARGS='--again')
 	@$(SETUP) --tests -- python scripts/prove $(CODE) $(ARGS)
 
-faults: ## Break things under load, SEEDS times a row (ROWS='worker-kill disk-full'; tests/faults/results/README.md)
+faults: ## Break things under load, SEEDS times a row (ROWS='worker-kill disk-full'; ARGS=--missing: go on)
 	@$(SETUP) --tests -- python scripts/faults --seeds $(or $(SEEDS),20) --rows '$(ROWS)' $(ARGS)
 
 docs: ## Renew docs/reference from the code and from the last full run of the tests

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from tests.broker.test_doors import gate as gate
 from tests.broker.test_doors import http as http
 from tests.broker.test_doors import person as person
 from tests.broker.test_outcomes import answering
-from tests.broker.world import CANARY, HOST, INJECT, TOKEN, Outside, World
+from tests.broker.world import CANARY, HOST, INJECT, TOKEN, Outside, World, make_world
 from worka.broker.circuit import Circuits
 from worka.broker.failures import LONGEST, OF_A_ROW, Lines, said
+from worka.broker.ports import MemoryResolver
 from worka.kernel.db import Database
 
 
@@ -41,6 +43,33 @@ async def test_what_the_socket_and_tls_said_is_there_with_where_was_dialled(worl
     assert "[Errno 111] Connect" in found[HOST, "upstream_unreachable"]
     assert found[HOST, "upstream_unreachable"].endswith("(dialled 127.0.0.1:1)")
     assert "SSLError" in found[HOST, "upstream_tls_failed"] or "wrong" in found[HOST, "upstream_tls_failed"].lower()
+
+
+class Mute(MemoryResolver):
+    """Takes a question and keeps silent."""
+
+    async def resolve(self, host: str) -> tuple[str, ...]:
+        self.asked.append(host)
+        await asyncio.Event().wait()
+        raise AssertionError("never")
+
+
+@pytest.mark.capability("BRK-5", part="a request that its pack gave up while its name was looked up")
+async def test_a_name_that_the_pack_did_not_wait_for_has_its_row_and_its_cause(
+    db: Database, outside: Outside, tmp_path: Path
+) -> None:
+    async with make_world(db, outside, tmp_path, unanswered_seconds=0.5) as world:
+        await world.declare(HOST)
+        world.broker._outside.resolver = mute = Mute({})
+        box = await world.box()
+        found = []
+        for seconds in (0.1, 1.0):
+            async with box.invoking() as call:
+                assert "error" in await box.fetch(f"http://{HOST}/", timeout=seconds)
+            found.append([(row["verdict"], row["reason"]) for row in await world.egress(call.id)])
+        assert found == [[("denied", "invocation_ended")], [("denied", "name_not_resolved")]]
+        assert mute.asked == [HOST] * 2, "the control: both were looked up"
+        assert outside.requests == []
 
 
 @pytest.mark.capability("BRK-12")

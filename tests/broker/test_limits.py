@@ -194,6 +194,46 @@ async def test_an_outside_that_fails_again_and_again_is_not_asked_for_a_while(
         assert (rows["circuit_open"]["verdict"], rows["circuit_open"]["count"]) == ("denied", 2)
 
 
+@pytest.mark.capability("BRK-6", part="an outside that answers later than a pack waits")
+async def test_an_outside_that_is_always_slower_than_the_pack_waits_is_not_asked_for_a_while(
+    db: Database, outside: Outside, tmp_path: Path
+) -> None:
+    heard = 0
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal heard
+        await others.head(reader)
+        heard += 1
+        await reader.read()
+
+    async with (
+        others.outside(tmp_path, silent, None) as port,
+        make_world(db, outside, tmp_path, circuit_failures=2, unanswered_seconds=0.6) as world,
+    ):
+        await world.declare(HOST)
+        await world.exempt(HOST, 80, port)
+        box = await world.box()
+
+        async def waits(seconds: float) -> tuple[dict[str, Any], str]:
+            async with box.invoking() as call:
+                return await box.fetch(f"http://{HOST}/", timeout=seconds), call.id
+
+        for _ in range(3):
+            hasty, _ = await waits(0.1)
+            assert "error" in hasty, "the control: whoever leaves at once says nothing of the outside"
+        heard = 0
+        first, _ = await waits(1.0)
+        second, given_up = await waits(1.0)
+        refused, _ = await waits(1.0)
+        assert ("error" in first, "error" in second, heard) == (True, True, 2)
+        assert (refused["status"], code(refused)) == (503, "circuit_open")
+        assert "2 requests failed (upstream_timeout)" in json.loads(refused["text"])["detail"]
+        (row,) = await world.egress(given_up)
+        assert row["reason"] in ("invocation_ended", "answer_not_taken"), "the row says who ended it"
+        kinds = [entry.type for entry in world.notebook.entries if entry.type.startswith("broker.circuit")]
+        assert kinds == ["broker.circuit.opened"]
+
+
 async def test_the_circuit_of_one_tenant_is_no_other_tenants(db: Database, outside: Outside, tmp_path: Path) -> None:
     async with (
         others.outside(tmp_path, failing, None) as port,

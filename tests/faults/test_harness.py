@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.faults.harness import judge, report, run
+from tests.faults.harness import judge, leaving, report, run
 from tests.faults.harness.load import Job, Try
 from tests.faults.harness.outside import HOST, Outside
 from tests.support.commands import run_to_its_end
@@ -89,6 +89,40 @@ def test_a_broken_seed_stays_in_the_table_when_a_later_run_of_it_held(tmp_path: 
     page = (tmp_path / "README.md").read_text()
     assert "| `r` | 1 | 1 | none | 3 |" in page
     assert "- `r` seed 3, a: lost one" in page
+
+
+def test_a_long_run_goes_on_where_it_stopped_and_runs_again_what_broke_since(tmp_path: Path) -> None:
+    def ran(seed: int, commit: str, verdict: str) -> None:
+        run.keep({"row": "r", "seed": seed, "commit": commit, "verdict": verdict}, tmp_path)
+
+    ran(1, "old", "held")
+    ran(2, "old", "broken")
+    ran(3, "old+", "held")
+    ran(4, "old", "held")
+    ran(4, "new", "broken")
+    ran(5, "old", "broken")
+    ran(5, "new", "held")
+    assert run.done_seeds(tmp_path, "r", "new") == {5}
+    assert run.done_seeds(tmp_path, "r", "new", missing=True) == {1, 5}, "a checkout with changes proves nothing later"
+    assert run.done_seeds(tmp_path, "other", "new", missing=True) == set()
+
+
+def test_the_judge_sees_what_reached_a_tracker_in_a_fault_and_what_left_without_a_row() -> None:
+    def broken(check: Any, records: list[dict[str, Any]], keys: list[str]) -> list[str]:
+        tenant = SimpleNamespace(name="ada", ids={"workspace": "ws"}, requests=lambda: records)
+        rows = [{"idempotency_key": key} for key in keys]
+        verdict = judge.Verdict()
+        check(verdict, SimpleNamespace(tenants=[tenant], instance=SimpleNamespace(rows=lambda *_: rows)))
+        return verdict.broken
+
+    def during(verdict: judge.Verdict, stage: Any) -> None:
+        leaving.silent(verdict, stage, 10.0, 20.0)
+
+    early, late = ({"kind": "request", "idempotency_key": "k", "at": at} for at in (10.5, 15.0))
+    assert broken(during, [early], []) == []
+    assert broken(during, [early, late], []) == ["1 requests reached the tracker of ada in the fault"]
+    assert broken(leaving.accounted, [early], ["k"]) == []
+    assert broken(leaving.accounted, [early], []) == ["1 requests reached the tracker of ada without a row"]
 
 
 def test_the_judge_sees_what_a_registry_lacks_and_that_it_lies(tmp_path: Path) -> None:

@@ -127,6 +127,7 @@ class Exchange:
         self.reason = ""
         self.far: Far | None = None
         self.resolve_ms: float | None = None
+        self._waiting: float | None = None
         self._connect_ms: float | None = None
         self._answer_ms: float | None = None
         self._upstream: str | None = None
@@ -136,9 +137,15 @@ class Exchange:
         """Whether the outside said something."""
         return self.status is not None
 
+    @property
+    def unanswered_seconds(self) -> float:
+        """For how long it has been the outside's turn, with nothing said."""
+        return 0.0 if self.answered or self._waiting is None else time.monotonic() - self._waiting
+
     async def run(self, request: Outgoing) -> None:
         """Dials, forwards, records the outcome. Raises Stop for what the pack should be told."""
         started = time.perf_counter()
+        self._waiting = time.monotonic()
         reason = "invocation_ended"
         seconds = self.active.allowance.exchange_seconds
         deadline = asyncio.timeout(seconds)
@@ -236,6 +243,7 @@ class Exchange:
             return
 
     async def _upload(self, request: Outgoing, far: Far) -> None:
+        self._waiting = None
         await far.ask(request)
         if self.head.expects_continue:
             await self.down.proceed()
@@ -245,6 +253,7 @@ class Exchange:
                 await far.give(data)
         # Trailers are dropped: they would arrive after every check.
         await far.finish()
+        self._waiting = time.monotonic()
 
     async def _response(self, far: Far, upload: asyncio.Task[None]) -> Answer:
         """The final response head. An upload that fails on our side of the road ends the exchange with its cause."""

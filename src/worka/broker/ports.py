@@ -88,6 +88,7 @@ class Limits:
     exchange_seconds: float = 600.0
     circuit_failures: int = 5
     circuit_seconds: float = 30.0
+    unanswered_seconds: float = 3.0
 
 
 @dataclass(slots=True)

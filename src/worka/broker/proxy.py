@@ -38,6 +38,7 @@ from worka.governance import kills
 from worka.kernel import failpoints, telemetry
 
 log = logging.getLogger("worka.broker")
+_LEFT = frozenset({"invocation_ended", "answer_not_taken"})
 
 
 class Proxy:
@@ -272,7 +273,9 @@ class Proxy:
         """One request: everything that is decided before the outside hears of it."""
         decision = active.decide(name, port, head.method, head.path, websocket=head.websocket)
         circuit: Circuit | None = None
+        target: Target | None = None
         exchange: Exchange | None = None
+        kind = "websocket" if head.websocket else "http"
         try:
             started = time.perf_counter()
             try:
@@ -290,15 +293,23 @@ class Proxy:
             except Stop as stop:
                 await active.ledger.deny(
                     reason=stop.reason, host=name, port=port, rule=stop.rule, method=head.method, path=head.path,
-                    kind="websocket" if head.websocket else "http", protocol=down.protocol, detail=stop.detail, error=stop,
+                    kind=kind, protocol=down.protocol, detail=stop.detail, error=stop,
+                )  # fmt: skip
+                raise
+            except asyncio.CancelledError:
+                # The pack was less patient than the resolver: what it wanted, and why nothing came of it, is told all the same.
+                waited = target is None and time.perf_counter() - started >= self.limits.unanswered_seconds
+                await active.ledger.deny(
+                    reason="name_not_resolved" if waited else "invocation_ended", host=name, port=port,
+                    rule=decision.rule_id, method=head.method, path=head.path, kind=kind, protocol=down.protocol,
+                    detail="the call ended before it was sent",
                 )  # fmt: skip
                 raise
             entry = await self._row(
                 active, host=name, port=port, method=head.method, path=head.path, rule=decision.rule_id,
-                address=target.shown, kind="websocket" if head.websocket else "http", protocol=down.protocol,
-                exception_id=target.exception_id, connection_id=bound.connection.id if bound else None,
-                lease_id=lease.id if lease else None, secret_id=bound.connection.secret_id if bound else None,
-                trust_id=target.trust_id,
+                address=target.shown, kind=kind, protocol=down.protocol, exception_id=target.exception_id,
+                connection_id=bound.connection.id if bound else None, lease_id=lease.id if lease else None,
+                secret_id=bound.connection.secret_id if bound else None, trust_id=target.trust_id,
             )  # fmt: skip
             failpoints.hit("broker.egress.before_dial")
             exchange = Exchange(self.outside, self.limits, down, active, entry, target, head, (name, port), lease)
@@ -335,6 +346,10 @@ class Proxy:
         exchange: Exchange | tunnel.Tunnel | None,
     ) -> None:  # fmt: skip
         active.meter.done()
+        patience = self.limits.unanswered_seconds
+        if reason in _LEFT and isinstance(exchange, Exchange) and exchange.unanswered_seconds >= patience:
+            # Whoever asked is less patient than we are: that no answer came in time is true all the same.
+            reason = "upstream_timeout"
         if reason in FAILURES and exchange is not None:
             if circuit.failed(reason, time.monotonic()):
                 active.ledger.tell(exchange.entry, events.circuit_opened(exchange.entry.row, circuit.failures, reason))

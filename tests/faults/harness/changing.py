@@ -22,8 +22,12 @@ from worka.cli.client import Client
 SERVER = Path(__file__).with_name("versioned") / "turncoat.py"
 CALLERS = 3
 BEFORE, AFTER = 4.0, 5.0
-"""Seconds for which the tools are called before and after the change."""
-SETTING_UP = 15.0
+"""Seconds for which the tools are called before the change, and at least after it."""
+FELT_WITHIN = 25.0
+"""Until some call met the change and another one did not; on a machine with much to do a call is long."""
+SETTING_UP = (15.0, 40.0, 100.0)
+"""When it turns, from now: the moment stands in what is registered, so whoever was not ready by then does it again."""
+LOAD_STARTS = 4.0
 HELD = ("tool_definition_changed", "tool_held")
 
 
@@ -40,15 +44,22 @@ class ToolChanged(Row):
         self.killed = rng.choice(["", "", "serve", "worker", "host"])
         # A task's call that loses its host fails visibly: that is another row's promise.
         mix = {"read": 3} if self.killed == "host" else self.mix
-        # Before there is a load: the moment stands in what is registered.
-        self.at = time.time() + SETTING_UP
-        self.pack, self.attachment = self._attached(self.victim.client(), self.victim.client("approver"), self.at)
-        return Load(stage, seed, journal, mix=mix, pause=self.pause)
+        load = Load(stage, seed, journal, mix=mix, pause=self.pause)
+        owner, approver = self.victim.client(), self.victim.client("approver")
+        for number, seconds in enumerate(SETTING_UP):
+            self.at = time.time() + seconds
+            self.pack, self.attachment = self._attached(owner, approver, number)
+            # The control, and what it costs to start it for the first time.
+            for tool in ("turn", "keep"):
+                self._one(load, owner, tool, f"first-{number}")
+            if time.time() < self.at - BEFORE - LOAD_STARTS:
+                return load
+            self._detached(owner)
+        raise AssertionError("the pack took too long to set up")
 
     def strike(self, stage: Stage, load: Load, prober: Prober, rng: random.Random) -> Hit:
-        owner, at, attachment = self.victim.client(), self.at, self.attachment
+        owner = self.victim.client()
         hit = Hit(mode=f"{self.how}{', ' + self.killed + ' killed' if self.killed else ''}", victim=self.victim.name)
-        assert time.time() < at - BEFORE, "the pack took too long to set up"
         over = threading.Event()
         callers = [
             threading.Thread(target=self._call, args=(load, self.victim.client(), number, over), daemon=True)
@@ -56,17 +67,20 @@ class ToolChanged(Row):
         ]
         for caller in callers:
             caller.start()
-        time.sleep(max(0.0, at - time.time()))
+        time.sleep(max(0.0, self.at - time.time()))
         hit.at = time.time()
         if self.killed:
             time.sleep(rng.uniform(0, 0.3))
             os.kill(stage.roles()[self.killed]["pid"], signal.SIGKILL)
         hit.until = time.time()
         time.sleep(AFTER)
+        deadline = hit.at + FELT_WITHIN
+        while not (told(load.jobs, hit) and kept(load.jobs, hit)) and time.time() < deadline:
+            time.sleep(0.1)
         over.set()
         for caller in callers:
             caller.join(2 * CALL_PATIENCE)
-        path = f"/v1/attachments/{attachment}/definitions"
+        path = f"/v1/attachments/{self.attachment}/definitions"
         held = [item for item in load.insist(self._job(), "held", lambda: owner.get(path))["items"] if item["waits"]]
         hit.facts["held"] = [item["tool"] for item in held]
         if held:
@@ -75,15 +89,18 @@ class ToolChanged(Row):
             decision = {"tool": "turn", "pin": held[0]["pin"], "decision": "accept", "why": "the harness"}
             owner.post(path, decision)
             self._one(load, owner, "turn", "accepted")
-        owner.call("DELETE", f"/v1/attachments/{attachment}", {"reason": "done"})
+        self._detached(owner)
         return hit
+
+    def _detached(self, owner: Client) -> None:
+        owner.call("DELETE", f"/v1/attachments/{self.attachment}", {"reason": "done"})
 
     def _job(self) -> Job:
         return Job(self.victim.name, "asked", f"f{self.seed}-asked")
 
-    def _attached(self, owner: Client, approver: Client, at: float) -> tuple[str, str]:
-        """(the pack's name, the attachment) of a turncoat that turns then, attached and approved."""
-        name = f"turncoat{self.seed.replace('.', '-')}"
+    def _attached(self, owner: Client, approver: Client, number: int) -> tuple[str, str]:
+        """(the pack's name, the attachment) of a turncoat that turns at `self.at`, attached and approved."""
+        name = f"turncoat{self.seed.replace('.', '-')}-{number}"
         manifest: dict[str, Any] = json.loads((PACK / "worka" / "aip.json").read_text())
         tool = {"side_effect": "write", "idempotent": True}
         manifest |= {
@@ -99,7 +116,7 @@ class ToolChanged(Row):
                 {"name": "keep", "description": "Posts a note, always the same way.", **tool},
             ],
         }
-        server = SERVER.read_text().replace("AT, HOW = None, None", f"AT, HOW = {at!r}, {self.how!r}")
+        server = SERVER.read_text().replace("AT, HOW = None, None", f"AT, HOW = {self.at!r}, {self.how!r}")
         files = {"server.py": base64.b64encode(server.encode()).decode()}
         release = owner.post(owner.ws("/releases"), {"manifest": manifest, "lock": "", "files": files})
         while release["state"] not in ("released", "failed"):
@@ -145,10 +162,28 @@ class ToolChanged(Row):
         verdict.say(not early, f"{len(early)} calls were served by a definition that nobody had approved")
         verdict.say(len(turned) > len(early), "the control: what was accepted does not serve")
         verdict.say([entry for entry in done if entry["title"] == "approved"], "nothing was called before the change")
-        kept = [job for job in mine if job.facts["tool"] == "keep" and job.acked and job.facts["sent"] > hit.at + 1.0]
-        verdict.say(kept, "the tool that did not change does not serve any more")
-        refused = [job for job in mine if job.facts["tool"] == "turn" and job.facts["sent"] > hit.at and not job.acked]
-        told = [job for job in refused if any(reason in job.reason for reason in HELD)]
-        verdict.say(told, f"no call was told that the tool changed: {[job.reason for job in refused[:2]]}")
+        verdict.say(kept(load.jobs, hit), "the tool that did not change does not serve any more")
+        refused = [job.reason for job in mine if changed(job, hit) and not job.acked]
+        verdict.say(told(load.jobs, hit), f"no call was told that the tool changed: {refused[:2]}")
         verdict.say(hit.facts.pop("held") == ["turn"], "other tools are held than the one that changed")
-        verdict.figures |= {"turned_calls_refused": len(told), "kept_calls": len(kept), "effects_before": len(done)}
+        verdict.figures |= {
+            "turned_calls_refused": len(told(load.jobs, hit)),
+            "kept_calls": len(kept(load.jobs, hit)),
+            "tool_effects": len(done),
+        }
+
+
+def changed(job: Job, hit: Hit) -> bool:
+    """Whether this is a call of what changed, sent after that."""
+    return job.facts.get("tool") == "turn" and job.facts["sent"] > hit.at
+
+
+def told(jobs: list[Job], hit: Hit) -> list[Job]:
+    """Calls that were refused for the change."""
+    return [job for job in list(jobs) if changed(job, hit) and any(reason in job.reason for reason in HELD)]
+
+
+def kept(jobs: list[Job], hit: Hit) -> list[Job]:
+    """Calls of the tool that did not change which succeeded well after the change."""
+    mine = [job for job in list(jobs) if job.facts.get("tool") == "keep" and job.facts["sent"] > hit.at + 1.0]
+    return [job for job in mine if job.acked]

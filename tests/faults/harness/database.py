@@ -163,21 +163,31 @@ class AuditUnwritable(Row):
     mix = {"post": 5, "publish": 5, "read": 3}  # noqa: RUF012
     resume = None
     tail = 3.0
+    table = "worka.audit_entry"
+    lock = "access exclusive"
+
+    def ask(self, load: Load, seconds: float) -> None:
+        """Asks for what has to be recorded, during the fault."""
+        load.ask(seconds)
+
+    def refused(self, load: Load, hit: Hit) -> list[str]:
+        """What was refused for it, and why."""
+        return [e.code for e in load.tries if e.sent >= hit.at and e.code == "audit_unwritable"]
 
     def strike(self, stage: Stage, load: Load, prober: Prober, rng: random.Random) -> Hit:
-        hit = Hit(mode=rng.choice(["blocked", "full"]), victim="worka.audit_entry")
+        hit = Hit(mode=rng.choice(["blocked", "full"]), victim=self.table)
         seconds = rng.uniform(4, 7)
-        asking = threading.Thread(target=load.ask, args=(seconds - 0.5,), daemon=True)
+        asking = threading.Thread(target=self.ask, args=(load, seconds - 0.5), daemon=True)
         with admin(stage) as conn:
             if hit.mode == "blocked":
                 with conn.transaction():
-                    conn.execute("lock table worka.audit_entry in access exclusive mode")
+                    conn.execute(f"lock table {self.table} in {self.lock} mode")
                     hit.at = time.time()
                     asking.start()
                     waiting = self._while(conn, seconds)
                     hit.until = time.time()
                 if waiting:
-                    hit.proof.append(f"{waiting} sessions waited for the ledger's lock")
+                    hit.proof.append(f"{waiting} sessions waited for its lock")
             else:
                 conn.execute(
                     "create or replace function worka.faults_full() returns trigger language plpgsql as $$ begin"
@@ -186,18 +196,17 @@ class AuditUnwritable(Row):
                 )
                 conn.execute("grant execute on function worka.faults_full() to public")
                 conn.execute(
-                    "create trigger faults_full before insert on worka.audit_entry"
+                    f"create trigger faults_full before insert on {self.table}"
                     " for each row execute function worka.faults_full()"
                 )
                 hit.at = time.time()
                 asking.start()
                 time.sleep(seconds)
-                conn.execute("drop trigger faults_full on worka.audit_entry")
+                conn.execute(f"drop trigger faults_full on {self.table}")
                 hit.until = time.time()
         asking.join(25)
-        refused = [entry for entry in load.tries if entry.sent >= hit.at and entry.code == "audit_unwritable"]
-        if refused:
-            hit.proof.append(f"{len(refused)} requests were refused: {refused[0].status} {refused[0].code}")
+        if refused := self.refused(load, hit):
+            hit.proof.append(f"{len(refused)} were refused: {refused[0]}")
         return hit
 
     def _while(self, conn: psycopg.Connection, seconds: float) -> int:
@@ -205,7 +214,7 @@ class AuditUnwritable(Row):
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             row = conn.execute(
-                "select count(distinct pid) from pg_locks where not granted and relation = 'worka.audit_entry'::regclass"
+                "select count(distinct pid) from pg_locks where not granted and relation = %s::regclass", (self.table,)
             ).fetchone()
             waiting = max(waiting, row[0] if row else 0)
             time.sleep(0.2)

@@ -1,32 +1,37 @@
-"""Rows of the way out: the broker dies in the middle of a stream, the outside drips or is away, the database goes during a lease.
+"""Rows of the way out in which the outside fails: it drips, keeps silent, is away, or its name cannot be resolved.
 
 One tenant's outside is behind a relay of ours, which does the harm; the other tenants must not notice. What reached a tracker is read from
-the trackers' own records.
+the trackers' own records. Rows in which a part of ours fails on the way out are in `leaving.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import random
-import signal
+import shutil
 import socket
 import threading
 import time
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
-from tests.faults.harness.database import database_log
+from dnslib import QTYPE, RCODE, RR, A, DNSRecord
+
 from tests.faults.harness.judge import Verdict
-from tests.faults.harness.killing import Kill
+from tests.faults.harness.leaving import BACK_WITHIN, accounted, back
 from tests.faults.harness.load import Load
 from tests.faults.harness.rows import Hit, Row
-from tests.faults.harness.stage import Stage, gone
+from tests.faults.harness.stage import Stage
 from tests.faults.harness.watch import Prober
+from tests.support.database import reachable_directory
+from worka.broker.ports import Limits
+from worka.cli.egress_suite import internet
 
-BACK_WITHIN = 10.0
 FAULT_SECONDS = 9.0
 BEFORE_SECONDS = 5.0
 SLOWER = 1.2
+PAUSE = Limits().circuit_seconds
 NOISE_SECONDS = 0.3
 """A 99th percentile of some dozens of calls on two shared processors moves by this much on its own."""
 
@@ -35,13 +40,13 @@ class Relay:
     """Carries bytes to a tracker and back. `mode`: honest when empty; `drips`: one byte at a time comes back; `silent`: nothing does;
     `away`: nobody listens."""
 
-    def __init__(self, to: int) -> None:
+    def __init__(self, to: int, address: str = "127.0.0.1", port: int = 0) -> None:
         self.to, self.mode, self.met = to, "", Counter[str]()
-        self.port = 0
+        self.address, self.port = address, port
         self._listen()
 
     def _listen(self) -> None:
-        self._server = socket.create_server(("127.0.0.1", self.port), backlog=64)
+        self._server = socket.create_server((self.address, self.port), backlog=64)
         self.port = int(self._server.getsockname()[1])
         threading.Thread(target=self._accept, args=(self._server,), daemon=True).start()
 
@@ -94,42 +99,80 @@ class Upstream(Row):
 
     mix = {"call": 8, "read": 3}  # noqa: RUF012
     resume = None
-    mode = ""
+    modes: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
+    """What the ledger may name as the cause; at least one of them is there."""
+    place = ("127.0.0.1", 0)
+    """Where the relay listens."""
+    relay: Relay | None = None
 
     def build(self) -> Stage:
         stage = super().build()
-        victim = stage.tenants[0]
-        self.relay = Relay(victim.facts["port"])
-        old = victim.ids["exception_tracker"]
-        recorded = {item["id"]: item for item in victim.owner.get(victim.owner.ws("/network-exceptions"))["items"]}[old]
-        victim.owner.call("DELETE", f"/v1/network-exceptions/{old}")
-        kept = {key: recorded[key] for key in ("name", "port", "address", "ca_pem", "reason")}
-        made = victim.owner.post(victim.owner.ws("/network-exceptions"), {**kept, "real_port": self.relay.port})
-        victim.ids["exception_tracker"] = made["id"]
+        try:
+            self.relay = Relay(stage.tenants[0].facts["port"], *self.place)
+            self.lead(stage)
+        except BaseException:
+            self.close(stage)
+            raise
         return stage
 
+    def lead(self, stage: Stage) -> None:
+        """Leads the first tenant's calls through the relay."""
+        recorded = self.without_exception(stage)
+        victim = stage.tenants[0]
+        kept = {key: recorded[key] for key in ("name", "port", "address", "ca_pem", "reason")}
+        assert self.relay is not None
+        made = victim.owner.post(victim.owner.ws("/network-exceptions"), {**kept, "real_port": self.relay.port})
+        victim.ids["exception_tracker"] = made["id"]
+
+    @staticmethod
+    def without_exception(stage: Stage) -> dict[str, Any]:
+        """Ends the recorded way to the first tenant's tracker; what it was."""
+        victim = stage.tenants[0]
+        old = victim.ids["exception_tracker"]
+        items = victim.owner.get(victim.owner.ws("/network-exceptions"))["items"]
+        victim.owner.call("DELETE", f"/v1/network-exceptions/{old}")
+        return next(item for item in items if item["id"] == old)
+
     def close(self, stage: Stage) -> None:
-        self.relay.close()
+        if self.relay is not None:
+            self.relay.close()
         super().close(stage)
+
+    def harm(self) -> Relay | Names:
+        """What does the harm."""
+        assert self.relay is not None
+        return self.relay
 
     def strike(self, stage: Stage, load: Load, prober: Prober, rng: random.Random) -> Hit:
         victim = stage.tenants[0].name
-        hit = Hit(victim=f"the outside of {victim}", mode=self.mode, facts={"began": time.time()})
+        hit = Hit(victim=f"the outside of {victim}", mode=rng.choice(self.modes), facts={"began": time.time()})
         time.sleep(BEFORE_SECONDS)
         hit.at = time.time()
-        self.relay.become(self.mode)
+        harm = self.harm()
+        before = harm.met[hit.mode]
+        harm.become(hit.mode)
         time.sleep(FAULT_SECONDS + rng.uniform(0, 3))
-        self.relay.become("")
+        harm.become("")
         hit.until = time.time()
-        failed = [job for job in load.jobs if job.tenant == victim and job.kind == "call" and job.state == "failed"]
-        if failed and (self.mode == "away" or self.relay.met[self.mode]):
-            hit.proof.append(f"{len(failed)} calls of {victim} failed, {self.relay.met[self.mode]} connections met it")
-        hit.facts["back_after"] = back(load, victim, hit.until)
+        met = harm.met[hit.mode] - before
+        sent = {e.marker for e in list(load.tries) if e.tenant == victim and e.op == "call" and e.sent >= hit.at}
+        failed = [job for job in list(load.jobs) if job.marker in sent and job.state == "failed"]
+        if failed and (hit.mode == "away" or met):
+            hit.proof.append(f"{len(failed)} calls of {victim} failed, {met} met it")
+        hit.facts["back_after"] = back(load, victim, hit.until, BACK_WITHIN + PAUSE)
         return hit
 
     def judge(self, verdict: Verdict, stage: Stage, load: Load, prober: Prober, hit: Hit) -> None:
         victim = stage.tenants[0].name
-        verdict.worst("back_after", hit.facts.pop("back_after"), BACK_WITHIN, "coming back")
+        workspace = stage.tenants[0].ids["workspace"]
+        opened = stage.instance.rows(
+            "select 1 from worka.event where workspace_id = %s and type = 'broker.circuit.opened' and"
+            " at > to_timestamp(%s)", workspace, hit.at,
+        )  # fmt: skip
+        verdict.figures["circuits_opened"] = len(opened)
+        # A circuit that opened asks again after its pause, which began while the fault was on.
+        verdict.worst("back_after", hit.facts.pop("back_after"), BACK_WITHIN + (PAUSE if opened else 0), "coming back")
         away, _ = prober.outage(hit.at)
         verdict.say(away == 0.0, f"the door was away for {away} s although only an outside was")
         others = [entry for entry in load.tries if entry.tenant != victim and entry.op == "call"]
@@ -138,127 +181,133 @@ class Upstream(Row):
         verdict.say(
             not bad and not lost, f"others met {[(e.status, e.code) for e in bad[:2]]}, {[j.reason for j in lost[:2]]}"
         )
-        before = p99([e.done - e.sent for e in others if hit.facts["began"] <= e.sent and e.done < hit.at])
-        during = p99([e.done - e.sent for e in others if hit.at <= e.sent <= hit.until])
+        # The same load with no fault, before it and after everything was back; a machine with much to do is never even.
+        calm = [
+            e.done - e.sent for e in others if hit.facts["began"] <= e.sent and (e.done < hit.at or e.sent > hit.until)
+        ]
+        usual, during = p99(calm), p99([e.done - e.sent for e in others if hit.at <= e.sent <= hit.until])
         hit.facts.pop("began")
-        verdict.figures |= {"others_p99_before": round(before, 3), "others_p99_during": round(during, 3)}
+        verdict.figures |= {"others_p99_calm": round(usual, 3), "others_p99_during": round(during, 3)}
         verdict.say(
-            during <= before * SLOWER + NOISE_SECONDS, f"others' p99 went from {before:.2f} s to {during:.2f} s"
+            during <= usual * SLOWER + NOISE_SECONDS,
+            f"others' p99 is {during:.2f} s, and {usual:.2f} s without the fault",
         )
         told = Counter(
             row["reason"]
             for row in stage.instance.rows(
                 "select e.reason from worka.egress e where e.workspace_id = %s and e.last_at between to_timestamp(%s) and"
-                " to_timestamp(%s)", stage.tenants[0].ids["workspace"], hit.at, hit.until + 12,
+                " to_timestamp(%s)", workspace, hit.at, hit.until + BACK_WITHIN,
             )
         )  # fmt: skip
         verdict.figures["reasons"] = dict(told)
-        named = {"upstream_timeout", "upstream_unreachable", "upstream_tls_failed", "answer_not_taken", "invocation_ended",
-                 "circuit_open", "limit_exceeded"}  # fmt: skip
-        verdict.say(named & set(told), f"the ledger names no cause of the outside, but {sorted(told)}")
+        verdict.say(set(self.named) & set(told), f"the ledger names no cause of the outside, but {sorted(told)}")
+        accounted(verdict, stage)
 
 
 class Drips(Upstream):
     name = "upstream-drips"
     promise = "deadline; fails closed with its cause; comes back by itself; others' p99 as it was"
-    mode = "drips"
+    modes = ("drips", "silent")
+    named = ("upstream_timeout", "upstream_tls_failed", "answer_not_taken", "invocation_ended", "circuit_open")
 
 
 class ProviderDown(Upstream):
     name = "provider-down"
-    promise = "refused with its cause at once; comes back by itself; others' p99 as it was"
-    mode = "away"
-
-
-class BrokerKill(Kill):
-    name = "broker-kill"
-    promise = "nothing leaves without its row; a call in a stream ends with its cause; calls succeed again within 10 s"
-    mix = {"call": 8, "read": 3}  # noqa: RUF012
-    role = "broker"
-    points = ("broker.egress.before_commit", "broker.egress.before_dial", "broker.egress.after_answer")
-    random_share = 0.4
-    resume = None
-
-    def strike(self, stage: Stage, load: Load, prober: Prober, rng: random.Random) -> Hit:
-        hit = super().strike(stage, load, prober, rng)
-        hit.facts["back_after"] = max(back(load, tenant.name, hit.until) for tenant in stage.tenants)
-        return hit
+    promise = "refused with its cause at once; comes back by itself once its circuit tries again; others' p99 as it was"
+    modes = ("away",)
+    named = ("upstream_unreachable",)
 
     def judge(self, verdict: Verdict, stage: Stage, load: Load, prober: Prober, hit: Hit) -> None:
-        verdict.worst("back_after", hit.facts.pop("back_after"), BACK_WITHIN, "the way out's return")
-        calls = [job for job in load.jobs if job.kind == "call"]
-        verdict.figures["call_reasons"] = dict(Counter(job.reason for job in calls if job.state != "succeeded"))
-        accounted(verdict, stage)
+        super().judge(verdict, stage, load, prober, hit)
+        verdict.say(verdict.figures["circuits_opened"], "an outside that was away was asked again and again")
 
 
-class LeaseDatabase(Row):
-    name = "lease-database"
-    promise = (
-        "a lease that cannot be recorded is no lease: nothing is sent, the cause is told, and it comes back by itself"
-    )
-    mix = {"call": 8, "read": 3}  # noqa: RUF012
-    outage = 15.0
-    resume = None
+class Names:
+    """The resolver of the machine, on 127.0.0.1:53. `mode`: honest when empty; `mute`: it takes a question and keeps silent; `fails`: it
+    says that it cannot; `away`: nobody listens."""
 
-    def strike(self, stage: Stage, load: Load, prober: Prober, rng: random.Random) -> Hit:
-        server, broker = stage.postgres, stage.roles()["broker"]["pid"]
-        postmaster = server.running_pid()
-        assert postmaster is not None
-        logged = server.log.stat().st_size
-        hit = Hit(failpoint="treasury.lease.before_commit", mode="failpoint", victim=f"postgresql {postmaster}")
-        proof = stage.arm(hit.failpoint, "STOP")
-        deadline = time.monotonic() + 12
-        while not proof.exists() and time.monotonic() < deadline:
-            time.sleep(0.005)
-        hit.at = time.time()
-        os.kill(postmaster, signal.SIGKILL)
-        # The lease that was under way goes on into a database that is away.
-        os.kill(broker, signal.SIGCONT)
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline and not hit.proof:
-            now = server.running_pid()
-            if (
-                gone(postmaster)
-                and now not in (None, postmaster)
-                and "not properly shut down" in database_log(stage, logged)
-            ):
-                hit.proof = [f"postmaster {postmaster} was killed in a lease ({proof.exists()}), {now} recovered"]
-            time.sleep(0.05)
-        if not proof.exists():
-            hit.proof.clear()
-        hit.until = time.time()
-        hit.facts["back_after"] = max(back(load, tenant.name, hit.until) for tenant in stage.tenants)
-        return hit
+    def __init__(self, table: dict[str, str]) -> None:
+        self.table, self.mode, self.met = table, "", Counter[str]()
+        self._listen()
+
+    def _listen(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 53))
+        threading.Thread(target=self._answer, args=(self._socket,), daemon=True).start()
+
+    def become(self, mode: str) -> None:
+        """From now on so."""
+        was, self.mode = self.mode, mode
+        if mode == "away":
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.close()
+        elif was == "away":
+            self._listen()
+
+    def _answer(self, sock: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                question, asker = sock.recvfrom(4096)
+                if not question:
+                    return  # it was told to end
+                self.met[self.mode] += 1
+                if self.mode != "mute":
+                    sock.sendto(self._reply(question), asker)
+
+    def _reply(self, question: bytes) -> bytes:
+        query = DNSRecord.parse(question)
+        reply = query.reply()
+        address = self.table.get(str(query.q.qname).rstrip(".").lower())
+        if self.mode == "fails":
+            reply.header.rcode = RCODE.SERVFAIL
+        elif address is None:
+            reply.header.rcode = RCODE.NXDOMAIN
+        elif query.q.qtype == QTYPE.A:
+            reply.add_answer(RR(query.q.qname, QTYPE.A, rdata=A(address), ttl=0))
+        return bytes(reply.pack())
+
+
+class DnsDown(Upstream):
+    """In a network of its own, where a public address is this machine's: the first tenant's outside is a name that is asked of the
+    resolver, the others' are recorded exceptions."""
+
+    name = "dns-down"
+    promise = "closed, with its cause; what needs no resolver goes on, its p99 as it was; comes back by itself"
+    private_mounts = True
+    place = (internet.TRACKER_ADDRESS, 443)
+    modes = ("mute", "fails", "away")
+    named = ("name_not_resolved",)
+    names: Names | None = None
+
+    def build(self) -> Stage:
+        if self.names is None:
+            folder = reachable_directory("test-faults-names-")
+            internet.enter(folder / "resolv.conf")
+            # The patience that a resolver library has where nobody says otherwise: twice as long as the broker's.
+            Path("/etc/resolv.conf").write_text("nameserver 127.0.0.1\n")
+            shutil.rmtree(folder)
+            self.names = Names({internet.TRACKER: internet.TRACKER_ADDRESS})
+        return super().build()
+
+    def lead(self, stage: Stage) -> None:
+        recorded = self.without_exception(stage)
+        owner = stage.tenants[0].owner
+        trust = {"name": recorded["name"], "ca_pem": recorded["ca_pem"], "reason": recorded["reason"]}
+        owner.post(owner.ws("/upstream-trusts"), trust)
+
+    def harm(self) -> Relay | Names:
+        assert self.names is not None
+        return self.names
 
     def judge(self, verdict: Verdict, stage: Stage, load: Load, prober: Prober, hit: Hit) -> None:
-        verdict.worst("back_after", hit.facts.pop("back_after"), BACK_WITHIN, "coming back")
-        ready, _ = prober.outage(hit.at)
-        verdict.worst("ready_after", ready, self.outage, "the return of the database")
-        accounted(verdict, stage)
-
-
-def accounted(verdict: Verdict, stage: Stage) -> None:
-    """Nothing reached a tracker without its row: by the trackers' own records."""
-    for tenant in stage.tenants:
-        reached = {entry["idempotency_key"] for entry in tenant.requests() if entry.get("idempotency_key")}
-        rows = stage.instance.rows(
-            "select i.idempotency_key from worka.egress e join worka.invocation i on i.tenant_id = e.tenant_id and i.id ="
-            " e.invocation_id where e.workspace_id = %s and e.verdict = 'allowed'", tenant.ids["workspace"],
-        )  # fmt: skip
-        unknown = reached - {row["idempotency_key"] for row in rows}
-        verdict.say(not unknown, f"{len(unknown)} requests reached the tracker of {tenant.name} without a row")
-
-
-def back(load: Load, tenant: str, since: float) -> float:
-    """Seconds until a call of this tenant succeeded that was sent after that."""
-    deadline = time.monotonic() + 2 * BACK_WITHIN
-    while time.monotonic() < deadline:
-        good = {job.marker for job in list(load.jobs) if job.tenant == tenant and job.state == "succeeded"}
-        done = [e for e in list(load.tries) if e.op == "call" and e.marker in good and e.sent > since]
-        if done:
-            return round(done[0].done - since, 2)
-        time.sleep(0.05)
-    return float("inf")
+        super().judge(verdict, stage, load, prober, hit)
+        verdict.say(not verdict.figures["circuits_opened"], "a resolver that is down was taken for the outside")
+        # What had asked before may still be on its way.
+        late = [
+            entry for entry in stage.tenants[0].requests() if hit.at + 2 * self.pause + 1.0 < entry["at"] < hit.until
+        ]
+        verdict.say(not late, f"{len(late)} requests reached a name that nobody could resolve")
 
 
 def p99(seconds: list[float]) -> float:

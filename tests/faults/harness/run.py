@@ -25,8 +25,9 @@ from tests.faults.harness.database import AuditUnwritable, PostgresKill, Postgre
 from tests.faults.harness.disk import DiskFull
 from tests.faults.harness.judge import Verdict, judge
 from tests.faults.harness.killing import ServerKill, WorkerKill
+from tests.faults.harness.leaving import BrokerKill, EgressClock, EgressDiskFull, EgressUnwritable, LeaseDatabase
 from tests.faults.harness.load import Load
-from tests.faults.harness.outward import BrokerKill, Drips, LeaseDatabase, ProviderDown
+from tests.faults.harness.outward import DnsDown, Drips, ProviderDown
 from tests.faults.harness.packing import Crashing, DiskFill, ForkBomb, Hung, LogFlood, OutOfMemory
 from tests.faults.harness.publishing import PublicationKill, RegistryFaults
 from tests.faults.harness.rows import Hit, Row
@@ -60,6 +61,10 @@ ROWS: dict[str, type[Row]] = {
         Drips,
         ProviderDown,
         LeaseDatabase,
+        DnsDown,
+        EgressUnwritable,
+        EgressDiskFull,
+        EgressClock,
     )
 }
 STORM = PostgresStorm
@@ -80,11 +85,16 @@ def commit() -> str:
     return name.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
-def done_seeds(results: Path, row: str, of: str) -> set[int]:
-    """Seeds of a row that held on this commit: they are not run again."""
+def done_seeds(results: Path, row: str, of: str, *, missing: bool = False) -> set[int]:
+    """Seeds of a row that are not run again: those that held on this commit; with `missing` those whose newest run held, on
+    whatever commit (a checkout with changes is none)."""
     file = results / f"{row}.jsonl"
     lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    return {line["seed"] for line in lines if line["commit"] == of and line["verdict"] == "held"}
+    held = {line["seed"] for line in lines if line["commit"] == of and line["verdict"] == "held"}
+    if missing:
+        newest = {line["seed"]: line for line in lines if not line["commit"].endswith("+")}
+        held |= {seed for seed, line in newest.items() if line["verdict"] == "held"}
+    return held
 
 
 def one(row: Row, stage: Stage, seed: int, of: str, folder: Path) -> dict[str, Any]:
@@ -211,6 +221,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="exactly these seeds, with commas")
     parser.add_argument("--storm", action="store_true", help="5,000 workflows while PostgreSQL is restarted; once")
     parser.add_argument("--again", action="store_true", help="run seeds again that held on this commit")
+    parser.add_argument(
+        "--missing", action="store_true", help="only seeds whose newest run did not hold, on whatever commit"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the lines go")
     options = parser.parse_args(arguments)
     # Whoever ends us in the middle of a seed leaves no instance behind.
@@ -225,7 +238,7 @@ def main(arguments: list[str] | None = None) -> int:
     of = commit()
     held = True
     for name in rows:
-        done = set() if options.again else done_seeds(options.results, name, of)
+        done = set() if options.again else done_seeds(options.results, name, of, missing=options.missing)
         seeds = [seed for seed in range(options.first, options.seeds + 1) if seed not in done]
         if options.only:
             seeds = [int(seed) for seed in options.only.split(",")]
