@@ -10,14 +10,14 @@ import shutil
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tests.faults.harness import settled
 from tests.faults.harness.database import PostgresKill
 from tests.faults.harness.judge import Verdict
-from tests.faults.harness.killing import HIT_WITHIN
-from tests.faults.harness.load import Job, Load
+from tests.faults.harness.load import PATIENCE, Job, Load
 from tests.faults.harness.outside import HOST, MODES, Outside
 from tests.faults.harness.rows import Hit, Row
 from tests.faults.harness.stage import Stage, Tenant, gone
@@ -26,8 +26,6 @@ from tests.support.database import reachable_directory
 from worka.cli.client import Client
 
 SERVER = Path(__file__).with_name("versioned") / "server.py"
-TRIES = 6
-"""How often a caller takes up what failed again, as it was told to."""
 POINTS = (
     *(f"{name}.{side}_commit" for side in ("before", "after") for name in ("release.stage", "registry.artifact")),
     *(f"{name}.{side}_commit" for side in ("before", "after") for name in ("registry.publication", "registry.changed")),
@@ -44,6 +42,14 @@ THINKING = 0.4
 """Seconds, on the mean, that a person takes between two stages."""
 # What a caller may meet and take up again: each is told with a remedy.
 REGISTRY_REASONS = {"registry_unreachable", "registry_lied", "registry_refused", "registry_answered_late"}
+
+
+def patiently() -> Iterator[int]:
+    """For as long as a caller takes up what failed again, as it was told to: however fast it fails while a part is away."""
+    deadline, number = time.monotonic() + PATIENCE, 0
+    while not number or time.monotonic() < deadline:
+        yield number
+        number += 1
 
 
 def pack(publisher: str, name: str, version: str, **changes: Any) -> dict[str, Any]:
@@ -88,7 +94,7 @@ class Publishing(Load):
 
     def registered(self, job: Job, owner: Client, body: dict[str, Any]) -> Any:
         """The release, in service; a registration that failed for what is away is sent again, as a new request."""
-        for number in range(TRIES):
+        for number in patiently():
             path, key = owner.ws("/releases"), f"{job.marker}-{body['manifest']['version']}-{number}"
             sent = self.insist(job, "register", lambda path=path, key=key: owner.post(path, body, key=key))
             release = self.until(
@@ -132,7 +138,7 @@ class Publishing(Load):
         row = self.once(job, "publish", lambda: owner.post(owner.ws("/publications"), body, key=key), read)
         self._approve(job, approver, row["approval_id"])
         path = f"/v1/publications/{row['id']}"
-        for number in range(TRIES):
+        for number in patiently():
             row = self.until(
                 job, "carry", path, owner, lambda found: found["state"] in ("published", "failed", "refused")
             )
@@ -285,27 +291,30 @@ class RegistryFaults(Registry):
         seconds = rng.uniform(3, 8)
         self.outside.met.clear()
         self.outside.under_way.clear()
-        self.outside.under_way.wait(HIT_WITHIN)
+        self.outside.under_way.wait(REACHED_WITHIN)
         time.sleep(rng.uniform(0, 0.05))
         hit.at = time.time()
         if hit.mode == "killed":
             pid = self.outside.kill()
-            time.sleep(seconds)
+            self._felt("away", seconds)
             self.outside.start()
-            met = self.outside.met["away"]
-            if met:
+            if met := self.outside.met["away"]:
                 hit.proof.append(f"the registry {pid} was killed, and {met} requests met that")
         else:
             self.outside.mode = hit.mode
-            deadline = time.monotonic() + HIT_WITHIN
-            time.sleep(seconds)
-            while not self.outside.met[hit.mode] and time.monotonic() < deadline:
-                time.sleep(0.05)
+            self._felt(hit.mode, seconds)
             self.outside.mode = ""
             if met := self.outside.met[hit.mode]:
                 hit.proof.append(f"{met} requests met a registry that is told: {hit.mode}")
         hit.until = time.time()
         return hit
+
+    def _felt(self, mode: str, seconds: float) -> None:
+        """For so long at least, and until somebody met it: publications have stages in which no registry is asked."""
+        deadline = time.monotonic() + REACHED_WITHIN
+        time.sleep(seconds)
+        while not self.outside.met[mode] and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     def judge(self, verdict: Verdict, stage: Stage, load: Load, prober: Prober, hit: Hit) -> None:
         super().judge(verdict, stage, load, prober, hit)
