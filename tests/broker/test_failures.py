@@ -48,7 +48,7 @@ async def test_what_the_socket_and_tls_said_is_there_with_where_was_dialled(worl
 class Mute(MemoryResolver):
     """Takes a question and keeps silent."""
 
-    async def resolve(self, host: str) -> tuple[str, ...]:
+    async def resolve(self, host: str, whose: str = "") -> tuple[str, ...]:
         self.asked.append(host)
         await asyncio.Event().wait()
         raise AssertionError("never")

@@ -80,9 +80,11 @@ class Outside:
 
 
 async def where(
-    outside: Outside, limits: Limits, exception: NetworkException | None, name: str, port: int, rule: str | None
-) -> Target:
-    """The address that is dialled for a name, resolved once and checked, or the recorded exception's. Raises Stop."""
+    outside: Outside, limits: Limits, exception: NetworkException | None, name: str, port: int, rule: str | None,
+    whose: str = "",
+) -> Target:  # fmt: skip
+    """The address that is dialled for a name, resolved once and checked, or the recorded exception's. Raises Stop. `whose`: for
+    which tenant."""
     if not (
         outside.gap.name(name, port) or (exception and outside.gap.address(exception.address, exception.real_port))
     ):
@@ -92,7 +94,7 @@ async def where(
         return Target(exception.address, exception.real_port, exception.ca_pem or None, exception.id)
     try:
         async with asyncio.timeout(limits.resolve_seconds):
-            answers = await outside.resolver.resolve(name)
+            answers = await outside.resolver.resolve(name, whose)
     except (OSError, TimeoutError) as error:
         raise Stop("name_not_resolved", "the resolver did not answer", rule=rule) from error
     if not answers:

@@ -40,8 +40,9 @@ class Treasury(Protocol):
 class Resolver(Protocol):
     """The broker's own name resolution."""
 
-    async def resolve(self, host: str) -> tuple[str, ...]:
-        """Every address of `host`, IPv4 first. Empty when it has none; raises OSError when it could not be asked."""
+    async def resolve(self, host: str, whose: str = "") -> tuple[str, ...]:
+        """Every address of `host`, IPv4 first. Empty when it has none; raises OSError when it could not be asked. `whose`: for
+        which tenant."""
         ...
 
 
@@ -51,11 +52,11 @@ class Listed:
     def __init__(self, resolver: Resolver, gap: AirGap) -> None:
         self.resolver, self.gap = resolver, gap
 
-    async def resolve(self, host: str) -> tuple[str, ...]:
+    async def resolve(self, host: str, whose: str = "") -> tuple[str, ...]:
         """As the protocol says; OSError for a name that is not listed."""
         if not self.gap.asks(host):
             raise PermissionError(errno.EPERM, f"air-gapped: {host} is not listed, so it is not asked for")
-        return await self.resolver.resolve(host)
+        return await self.resolver.resolve(host, whose)
 
 
 class MakeContext(Protocol):
@@ -131,7 +132,7 @@ class MemoryResolver:
         self.answers = {name: list(lists) for name, lists in answers.items()}
         self.asked: list[str] = []
 
-    async def resolve(self, host: str) -> tuple[str, ...]:
+    async def resolve(self, host: str, whose: str = "") -> tuple[str, ...]:
         """The next answer for `host`."""
         self.asked.append(host)
         await asyncio.sleep(0)

@@ -362,7 +362,7 @@ class Proxy:
     async def _target(self, active: Active, name: str, port: int, rule: str | None) -> Target:
         """Where it goes, and how the certificate there is checked. Raises Stop."""
         exception = active.exceptions.get((name, port))
-        target = await where(self.outside, self.limits, exception, name, port, rule)
+        target = await where(self.outside, self.limits, exception, name, port, rule, self.session.tenant_id)
         trust = active.trusts.get((name, port))
         if trust is None:
             return target

@@ -224,10 +224,10 @@ class ProviderDown(Upstream):
 
 class Names:
     """The resolver of the machine, on 127.0.0.1:53. `mode`: honest when empty; `mute`: it takes a question and keeps silent; `fails`: it
-    says that it cannot; `away`: nobody listens."""
+    says that it cannot; `away`: nobody listens. It is always silent about names that begin with `silent`."""
 
-    def __init__(self, table: dict[str, str]) -> None:
-        self.table, self.mode, self.met = table, "", Counter[str]()
+    def __init__(self, table: dict[str, str], silent: str = "") -> None:
+        self.table, self.silent, self.mode, self.met = table, silent, "", Counter[str]()
         self._listen()
 
     def _listen(self) -> None:
@@ -252,13 +252,13 @@ class Names:
                 if not question:
                     return  # it was told to end
                 self.met[self.mode] += 1
-                if self.mode != "mute":
-                    sock.sendto(self._reply(question), asker)
+                query = DNSRecord.parse(question)
+                name = str(query.q.qname).rstrip(".").lower()
+                if self.mode != "mute" and not (self.silent and name.startswith(self.silent)):
+                    sock.sendto(self._reply(query, name), asker)
 
-    def _reply(self, question: bytes) -> bytes:
-        query = DNSRecord.parse(question)
-        reply = query.reply()
-        address = self.table.get(str(query.q.qname).rstrip(".").lower())
+    def _reply(self, query: DNSRecord, name: str) -> bytes:
+        reply, address = query.reply(), self.table.get(name)
         if self.mode == "fails":
             reply.header.rcode = RCODE.SERVFAIL
         elif address is None:

@@ -10,24 +10,32 @@ import ssl
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakValueDictionary
 
 import certifi
 
 
 class SystemResolver:
-    """Asks the machine's resolver, in threads of its own so that a slow name does not hold up others' work."""
+    """Asks the machine's resolver, in threads of its own so that a slow name does not hold up others' work. A name whose servers
+    keep silent holds its thread for longer than anybody waits for it, so a tenant has `share` of them at most."""
 
-    def __init__(self, threads: int = 16) -> None:
+    def __init__(self, threads: int = 32, share: int = 4) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="broker-resolve")
+        self._share = share
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
-    async def resolve(self, host: str) -> tuple[str, ...]:
+    async def resolve(self, host: str, whose: str = "") -> tuple[str, ...]:
         """Every address of `host`, IPv4 first. Raises OSError when the resolver does not answer."""
-        loop = asyncio.get_running_loop()
+        turn = self._turns.get(whose)
+        if turn is None:
+            turn = self._turns[whose] = asyncio.Semaphore(self._share)
+        await turn.acquire()
+        asked = asyncio.get_running_loop().run_in_executor(self._pool, _addresses, host)
+        asked.add_done_callback(lambda done: _over(done, turn))
         try:
-            # The trailing dot keeps the machine's search domains out: what was checked is what was declared.
-            found = await loop.run_in_executor(
-                self._pool, lambda: socket.getaddrinfo(f"{host}.", None, type=socket.SOCK_STREAM)
-            )
+            # Whoever waits may leave; the thread cannot.
+            found = await asyncio.shield(asked)
         except socket.gaierror as error:
             if error.errno in {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}:
                 return ()
@@ -38,6 +46,18 @@ class SystemResolver:
     def close(self) -> None:
         """Ends the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _addresses(host: str) -> list[tuple[Any, ...]]:
+    # The trailing dot keeps the machine's search domains out: what was checked is what was declared.
+    return list(socket.getaddrinfo(f"{host}.", None, type=socket.SOCK_STREAM))
+
+
+def _over(asked: asyncio.Future[Any], turn: asyncio.Semaphore) -> None:
+    turn.release()
+    # Whoever asked may be gone by then.
+    if not asked.cancelled():
+        asked.exception()
 
 
 class Dialer:
