@@ -167,6 +167,32 @@ async def test_a_seal_a_call_that_is_over_and_another_attachment_are_looked_at_e
         await operating.seal(world.ctx("operator"), False, "found again")
 
 
+@pytest.mark.capability("TRE-3", part="beside a call that is over")
+async def test_a_lease_is_given_beside_one_that_is_found_to_be_of_a_call_that_is_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret_id, att = await granted(world)
+    await had(world, secret_id, att)
+    running, over = await invocation(world, att), await invocation(world, att, "succeeded")
+    real, given, answered = store.lease_again, asyncio.Event(), asyncio.Event()
+
+    async def beside(*args: Any, **kwargs: Any) -> bool:
+        good = await real(*args, **kwargs)
+        if good:
+            # It is written; before its caller goes on, the other one is answered.
+            given.set()
+            await asyncio.wait_for(answered.wait(), 10)
+        return good
+
+    monkeypatch.setattr(store, "lease_again", beside)
+    good = asyncio.create_task(lease(world, secret_id, att, running))
+    await asyncio.wait_for(given.wait(), 10)
+    with pytest.raises(errors.InvocationNotRunning):
+        await lease(world, secret_id, att, over)
+    answered.set()
+    assert (await good).value == VALUE
+
+
 async def test_a_call_of_somebody_else_is_decided_for_them(world: World, given: Given) -> None:
     secret_id, att = await granted(world)
     assert [await had(world, secret_id, att) for _ in range(2)] == [VALUE] * 2

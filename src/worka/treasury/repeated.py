@@ -91,5 +91,7 @@ async def give(ctx: Context, asked: Asked) -> tuple[str, str] | None:
     if not await ctx.once(event, again):
         _decided.pop(key, None)
         return None
-    _decided.move_to_end(key)
+    # A lease beside this one may have found something different, and taken it away.
+    if key in _decided:
+        _decided.move_to_end(key)
     return lease["id"], value
