@@ -165,6 +165,7 @@ class AuditUnwritable(Row):
     tail = 3.0
     table = "worka.audit_entry"
     lock = "access exclusive"
+    lasts = (4.0, 7.0)
 
     def ask(self, load: Load, seconds: float) -> None:
         """Asks for what has to be recorded, during the fault."""
@@ -176,7 +177,7 @@ class AuditUnwritable(Row):
 
     def strike(self, stage: Stage, load: Load, prober: Prober, rng: random.Random) -> Hit:
         hit = Hit(mode=rng.choice(["blocked", "full"]), victim=self.table)
-        seconds = rng.uniform(4, 7)
+        seconds = rng.uniform(*self.lasts)
         asking = threading.Thread(target=self.ask, args=(load, seconds - 0.5), daemon=True)
         with admin(stage) as conn:
             if hit.mode == "blocked":
