@@ -211,7 +211,7 @@ SAMPLES: dict[str, Sample] = {
     f"POST {WS}/egress/tries": Sample(
         lambda w: {
             "attachment_id": w.ids["attachment_notes"], "host": "tracker.worka.test", "port": 443, "method": "GET",
-            "path": "/", "resolve": False,
+            "path": "/", "websocket": True, "resolve": False,
         }
     ),
     f"POST {WS}/egress/replays": Sample(

@@ -19,6 +19,7 @@ from worka.broker.routes import router
 from worka.kernel.context import Context, Decision, Principal, Resource
 from worka.kernel.errors import Denied, NotFound, Problem
 from worka.kernel.events import Subscribers
+from worka.kernel.settings import Settings
 
 
 class Gate(Nobody):
@@ -48,7 +49,7 @@ def person(world: World, gate: Gate) -> Context:
     """An admin of the workspace."""
     return Context(
         Principal("person", "per_1", "Ada"), world.tenant_id, world.db, gate, world.notebook, Nobody(), Subscribers(),
-        world.workspace_id,
+        world.workspace_id, settings=Settings(home=world.paths.home),
     )  # fmt: skip
 
 

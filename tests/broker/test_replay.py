@@ -25,9 +25,10 @@ def row(number: int, host: str = "api.example.com", **changes: Any) -> Row:
     }  # fmt: skip
 
 
-def book(*declared: Any, **settings: Any) -> Book:
+def book(*declared: Any, opaque: bool = True, **settings: Any) -> Book:
     """What decides."""
-    return Book(parse_rules(list(declared)), (policy.parse(settings, "egress_policy/workspace.1"),) if settings else ())
+    held = (policy.parse(settings, "egress_policy/workspace.1"),) if settings else ()
+    return Book(parse_rules(list(declared)), held, opaque)
 
 
 def flips(rows: list[Row], today: Book, then: Book) -> list[tuple[str, str | None, str | None]]:
@@ -138,6 +139,30 @@ def test_a_tunnel_is_let_through_by_a_rule_of_host_and_port_alone() -> None:
     items, _taken = replay.compare([tunnel], lambda _row: book(unread), lambda _row: book(read), 9)
     assert [(item["to"], item["certain"]) for item in items] == [("denied", False)]
     assert flips([row(2)], book(read), book(unread)) == []
+
+
+@pytest.mark.capability("BRK-14", part="replay of rules")
+def test_where_the_deployment_lets_nothing_through_unread_no_rule_does() -> None:
+    carried = row(1, method=None, path=None, kind="tunnel", opaque=True)
+    stopped = {**carried, "id": "egr_2", "verdict": "denied", "reason": "opaque_not_allowed"}
+    unread, read = {"host": "api.example.com", "opaque": True}, "api.example.com"
+    on, off = book(unread), book(unread, opaque=False)
+    # What it stopped is no flip while it is off, and it is not the tried rules that would let it through once it is on.
+    assert flips([stopped], off, off) == []
+    items, _ = replay.compare([carried, stopped], lambda _row: on, lambda _row: on, 9)
+    assert [(item["egress_id"], item["from"], item["to"], item["earlier"]) for item in items] == [
+        ("egr_2", "denied", "allowed", True)
+    ]
+    items, _ = replay.compare([carried, stopped], lambda _row: off, lambda _row: off, 9)
+    assert [(item["egress_id"], item["to_reason"], item["earlier"]) for item in items] == [
+        ("egr_1", "opaque_not_allowed", True)
+    ]
+    # Rules that have it read let it through whatever the deployment says of the other kind.
+    assert flips([stopped], off, book(read, opaque=False)) == [("egr_2", "denied", "allowed")]
+    # A row of a pack that is gone is listed with what is missing, as every refusal by rules.
+    gone = {**stopped, "attachment_state": "detached"}
+    items, _ = replay.compare([gone], lambda _row: off, lambda _row: off, 9)
+    assert [bool(item["missing"]) for item in items] == [True]
 
 
 def test_a_websocket_is_decided_as_one() -> None:

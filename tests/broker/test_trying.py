@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,8 +16,7 @@ from worka.kernel.context import Context
 
 async def tried(world: World, person: Context, host: str, **more: Any) -> dict[str, Any]:
     """What the person is told, with the running broker beside."""
-    ctx = replace(person, settings=SimpleNamespace(home=world.paths.home))
-    return await trying.look(ctx, TriedRequest(attachment_id=world.attachment_id, host=host, **more))
+    return await trying.look(person, TriedRequest(attachment_id=world.attachment_id, host=host, **more))
 
 
 @pytest.mark.capability("BRK-15", part="a request that is only tried")
@@ -43,3 +40,19 @@ async def test_the_address_of_a_tried_name_is_looked_up_by_the_broker_and_judged
     asked = list(world.resolver.asked)
     assert (await tried(world, person, "secret-in-a-name.example.com"))["reason"] == "undeclared_destination"
     assert world.resolver.asked == asked
+
+
+@pytest.mark.capability("BRK-13", part="WebSockets, a request that is only tried")
+async def test_a_websocket_is_tried_as_one(world: World, person: Context) -> None:
+    await world.declare({"host": "live.example.org", "methods": ["GET", "POST"], "websocket": True}, "plain.example.org")
+    live = {"resolve": False, "websocket": True}
+    allowed = await tried(world, person, "live.example.org", **live)
+    assert (allowed["verdict"], allowed["rule"]) == ("allowed", "outbound_domains[0]")
+    refused = await tried(world, person, "plain.example.org", **live)
+    assert (refused["verdict"], refused["reason"]) == ("denied", "upgrade_refused")
+    assert "websocket: true in outbound_domains[1]" in refused["remedy"]
+    assert refused["proposal"]["outbound_domains"][0]["websocket"] is True
+    assert (await tried(world, person, "live.example.org", method="POST", **live))["reason"] == "upgrade_refused"
+    # The controls: the same requests that ask for no WebSocket pass.
+    for host, method in (("plain.example.org", "GET"), ("live.example.org", "POST")):
+        assert (await tried(world, person, host, method=method, resolve=False))["verdict"] == "allowed"

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.broker.others import Ca, node_outside
+from tests.broker.test_doors import Gate
+from tests.broker.test_doors import gate as gate
+from tests.broker.test_doors import person as person
 from tests.broker.test_hello import client_hello, with_extension
 from tests.broker.world import HOST, INJECT, Box, Outside, World, code, make_world
+from worka.broker.records import replaying
+from worka.kernel.context import Context
 from worka.kernel.db import Database
+from worka.kernel.settings import BrokerSettings, Settings
 
 pytestmark = pytest.mark.asyncio
 OPAQUE = {"host": HOST, "opaque": True}
@@ -105,6 +112,27 @@ async def test_the_deployment_can_forbid_what_is_not_read(db: Database, outside:
         assert outside.requests == []
         (row,) = await world.egress(call.id)
         assert (row["verdict"], row["rule"]) == ("denied", "outbound_domains[0]")
+
+
+@pytest.mark.capability("BRK-14", part="replay of rules")
+async def test_a_replay_knows_whether_the_deployment_lets_anything_through_unread(
+    world: World, ca: str, person: Context, gate: Gate
+) -> None:
+    gate.may.add("egress_policy.view")
+    box = await world.box()
+    async with box.invoking():
+        assert (await box.do("run", argv=pinning(ca)))["code"] == 0
+
+    async def replayed(opaque: bool, rule: object) -> list[tuple[str, str, str, bool]]:
+        settings = Settings(home=world.paths.home, broker=BrokerSettings(opaque=opaque))
+        found = await replaying.run(
+            replace(person, settings=settings), outbound_domains=[rule], attachment_id=world.attachment_id
+        )
+        return [(item["today"], item["to"], item["to_reason"], item["earlier"]) for item in found["items"]]
+
+    assert await replayed(True, OPAQUE) == []
+    assert await replayed(False, OPAQUE) == [("denied", "denied", "opaque_not_allowed", True)]
+    assert await replayed(False, HOST) == [("denied", "allowed", "allowed", False)]
 
 
 async def test_a_tunnel_ends_at_its_deadline_and_with_its_bytes(world: World, ca: str) -> None:

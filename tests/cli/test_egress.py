@@ -115,6 +115,8 @@ def test_what_may_be_reached_is_listed_tried_and_its_blast_radius_told(
         code=5,
     )
     assert refused["reason"] == "method_not_allowed"
+    fetch = ("egress", "try", stage.ids["attachment_fetch"], TRACKER, "--path", "/api/issues")
+    assert worka(instance, me, *fetch, "--websocket", code=5)["reason"] == "upgrade_refused"
 
 
 @pytest.mark.capability("BRK-13", part="policy on destinations")

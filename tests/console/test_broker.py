@@ -176,6 +176,12 @@ def test_a_request_is_tried_in_the_console(browser: Browser, stage: Demo, standi
     form.get_by_label("Path").fill("/api/issues")
     form.get_by_role("button", name="Try it").click()
     expect(page.get_by_role("main")).to_contain_text("nothing shows it")
+    # The same as a WebSocket, which the rule does not say; the answer keeps what was asked.
+    page.get_by_role("form", name="The request").get_by_label("It asks to become a WebSocket").check()
+    page.get_by_role("form", name="The request").get_by_role("button", name="Try it").click()
+    expect(page.locator("[data-verdict]")).to_contain_text("It would be refused")
+    expect(page.get_by_role("main")).to_contain_text("upgrade_refused")
+    expect(page.get_by_label("It asks to become a WebSocket")).to_be_checked()
 
 
 @pytest.mark.capability("BEY-4", part="in the console")

@@ -294,6 +294,7 @@ def egress_try(
     tool: Annotated[
         str | None, typer.Option(help="the tool that would ask; without it the widest class of the pack's tools")
     ] = None,
+    websocket: Annotated[bool, typer.Option("--websocket", help="it asks to become a WebSocket")] = False,
     resolve: Annotated[bool, typer.Option("--resolve/--no-resolve", help="have the broker look the name up")] = True,
 ) -> None:
     """What would become of a request, step by step. Nothing is sent. Exit code 5 where it would be refused."""
@@ -305,6 +306,7 @@ def egress_try(
         "port": number,
         "method": method,
         "path": path,
+        "websocket": websocket,
         "resolve": resolve,
     }
     value = api.post(api.ws("/egress/tries"), {**body, **({"tool": tool} if tool else {})})

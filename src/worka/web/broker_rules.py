@@ -220,9 +220,11 @@ async def try_request(
     port: Annotated[Literal["80", "443"], Query()] = "443",
     method: Annotated[str, Query(max_length=20)] = "GET",
     path: Annotated[str, Query(max_length=2000)] = "/",
+    websocket: Annotated[bool, Query()] = False,
 ) -> Response:
     """What would become of a request: the address holds the question, so that an answer can be passed on. Nothing is sent."""
-    asked = {"attachment": attachment, "host": host.strip(), "port": port, "method": method, "path": path}
+    asked = {"attachment": attachment, "host": host.strip(), "port": port, "method": method, "path": path,
+             "websocket": websocket}  # fmt: skip
     found, problem = None, None
     if attachment and host.strip():
         try:
@@ -240,7 +242,7 @@ def _tried(asked: Row) -> TriedRequest:
     try:
         return TriedRequest(
             attachment_id=asked["attachment"], host=asked["host"], port=int(asked["port"]),  # type: ignore[arg-type]
-            method=asked["method"] or "GET", path=asked["path"] or "/",
+            method=asked["method"] or "GET", path=asked["path"] or "/", websocket=asked["websocket"],
         )  # fmt: skip
     except ValidationError as error:
         raise RequestInvalid(f"{error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}.") from error

@@ -170,8 +170,8 @@ class EgressDestination(Answer):
 
 
 class TriedRequest(Body):
-    """A request that is not made. Without `tool` it is asked for the widest class of the pack's tools. `resolve`: whether the
-    broker looks the name up, as it would."""
+    """A request that is not made. Without `tool` it is asked for the widest class of the pack's tools. `websocket`: whether it
+    asks to become one. `resolve`: whether the broker looks the name up, as it would."""
 
     attachment_id: str = Field(max_length=64)
     host: Host
@@ -179,6 +179,7 @@ class TriedRequest(Body):
     method: str = Field("GET", min_length=1, max_length=20)
     path: str = Field("/", min_length=1, max_length=4000)
     tool: str | None = Field(None, max_length=200)
+    websocket: bool = False
     resolve: bool = True
 
 

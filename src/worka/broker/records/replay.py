@@ -16,15 +16,18 @@ from worka.broker.policy.rules import Layer
 from worka.broker.records.model import by_rules
 from worka.broker.rules import Rule
 
+UNREAD = "opaque_not_allowed"
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """What decides over one attachment's requests: what its release declares, and what policy says where it is."""
+    """What decides over one attachment's requests: what its release declares, what policy says where it is, and whether the
+    deployment lets anything through unread (`broker.opaque`)."""
 
     declared: tuple[Rule, ...]
     held: tuple[Layer, ...]
+    opaque: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,12 @@ class Said:
 
 def recorded(row: Mapping[str, Any]) -> bool:
     """Whether the rules let it through then: what was refused later (an address, a credential) had passed them."""
-    return row["verdict"] == "allowed" or not by_rules(row)
+    return row["verdict"] == "allowed" or not _refused(row)
+
+
+def _refused(row: Mapping[str, Any]) -> bool:
+    """Whether what refused it is decided again here."""
+    return by_rules(row) or row["reason"] == UNREAD
 
 
 def missing(row: Mapping[str, Any]) -> str | None:
@@ -84,6 +92,8 @@ def _opaque(row: Mapping[str, Any], book: Book) -> Said:
     read = [rule for rule in book.declared if rule.covers(host) and port in rule.ports and not rule.opaque]
     if unread is None and not read:
         return Said(False, "undeclared_destination", None)
+    if unread is not None and not book.opaque:
+        return Said(False, UNREAD, unread.id)
     refused = policy.refusal(book.held, row["pack"], host, port, None, None)
     if refused is not None:
         return Said(False, refused.reason, refused.rule_id)
@@ -113,7 +123,7 @@ def compare(
         lacking = missing(row)
         if lacking is not None:
             # What no rule was asked about says nothing of these rules; only what they might have decided is told.
-            if row["verdict"] == "allowed" or by_rules(row):
+            if row["verdict"] == "allowed" or _refused(row):
                 items.append(_item(row, None, None, lacking))
         else:
             now, new = said(row, today(row)), said(row, then(row))

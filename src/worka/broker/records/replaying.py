@@ -61,8 +61,9 @@ async def run(
         await ctx.require(actions.EGRESS_POLICY_VIEW, Resource("workspace", here, here))
         seen, _unseen = await places(ctx, everywhere=scope == "tenant" or pack is not None)
     trial = _Trial(
-        _declared(outbound_domains), None if settings is None else checked(settings), "" if scope == "tenant" else here
-    )
+        _declared(outbound_domains), None if settings is None else checked(settings), "" if scope == "tenant" else here,
+        ctx.settings.broker.opaque,
+    )  # fmt: skip
     items: list[Row] = []
     scanned, requests, cursor, more = 0, 0, after, True
     while more and len(items) < limit and scanned < MOST_SCANNED:
@@ -99,16 +100,17 @@ def _declared(items: list[Any] | None) -> tuple[Rule, ...] | None:
 class _Trial:
     """The books of every attachment that a page meets, as they are and as they would be."""
 
-    def __init__(self, declared: tuple[Rule, ...] | None, settings: Row | None, scope: str) -> None:
+    def __init__(self, declared: tuple[Rule, ...] | None, settings: Row | None, scope: str, opaque: bool) -> None:
         self.declared, self.settings, self.scope = declared, settings, scope
         self._rules: dict[str, tuple[Rule, ...]] = {}
         self._held: dict[str, tuple[tuple[policy.Layer, ...], tuple[policy.Layer, ...]]] = {}
         self.today: Callable[[Row], Book] = lambda row: Book(
-            self._rules.get(row["now_release"], ()), self._held[row["workspace_id"]][0]
+            self._rules.get(row["now_release"], ()), self._held[row["workspace_id"]][0], opaque
         )
         self.then: Callable[[Row], Book] = lambda row: Book(
             self._rules.get(row["now_release"], ()) if self.declared is None else self.declared,
             self._held[row["workspace_id"]][1],
+            opaque,
         )
 
     async def prepare(self, conn: Connection, rows: list[Row]) -> None:

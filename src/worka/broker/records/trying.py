@@ -123,7 +123,11 @@ async def _decided(ctx: Context, road: _Road, row: Row, asked: TriedRequest, eff
     unread = opaque_rule(declared, host, asked.port)
     if unread is not None and not any(need.covers(host) for need in needs):
         return _tunnelled(ctx, road, row, held, host, unread)
-    decision = policy.decide(declared, held, row["pack"], host, asked.port, method, path, effect)
+    if asked.websocket and method != "GET":
+        raise Refused("rules", "upgrade_refused", "a WebSocket begins with a GET", remedy="Ask for it with GET.")
+    decision = policy.decide(
+        declared, held, row["pack"], host, asked.port, method, path, effect, websocket=asked.websocket
+    )
     by_policy = decision.reason in (policy.REFUSED, policy.NOT_LISTED)
     if not decision.allowed and not by_policy:
         raise Refused("rules", decision.reason, _meaning(decision.reason), decision.rule_id, remedy=decision.remedy,
