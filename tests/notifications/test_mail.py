@@ -23,6 +23,7 @@ from tests.notifications.world import Town
 from tests.notifications.world import town as make_town
 from tests.workspaces.world import World
 from worka.broker.platform import MailRoute, PlatformLimits
+from worka.kernel.airgap import OPEN, AirGap
 from worka.kernel.settings import HttpSettings, MailSettings, Settings
 from worka.notifications import explain, service, told
 from worka.notifications.adapters import smtp
@@ -40,7 +41,9 @@ def mailbox() -> Iterator[Mailbox]:
         yield found
 
 
-async def with_mail(world: World, mailbox: Mailbox, limits: PlatformLimits | None = None, **changes: Any) -> Town:
+async def with_mail(
+    world: World, mailbox: Mailbox, limits: PlatformLimits | None = None, gap: AirGap = OPEN, **changes: Any
+) -> Town:
     """The deployment sends mail through it, by a recorded exception: it has no public address."""
     given = {
         "host": MX, "port": mailbox.port, "user": USER, "password": PASSWORD, "sender": "worka@example.com",
@@ -49,7 +52,7 @@ async def with_mail(world: World, mailbox: Mailbox, limits: PlatformLimits | Non
     settings = MailSettings(**{**given, **changes})
     http = HttpSettings(public_url="https://worka.example.com")
     world.settings = Settings(home=world.settings.home, mail=settings, http=http)
-    return await make_town(world, limits, mail=MailRoute.of(settings))
+    return await make_town(world, limits, mail=MailRoute.of(settings), gap=gap)
 
 
 @pytest_asyncio.fixture

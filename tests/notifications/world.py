@@ -19,6 +19,7 @@ from worka.broker.ports import MemoryResolver, MemoryTreasury
 from worka.broker.schema import NewNetworkException
 from worka.broker.server import Broker
 from worka.kernel import ipc
+from worka.kernel.airgap import OPEN, AirGap
 from worka.kernel.clock import now
 from worka.kernel.context import Context, Principal
 from worka.kernel.paths import Paths
@@ -130,7 +131,9 @@ class Town:
             )
 
 
-async def town(world: World, limits: PlatformLimits | None = None, mail: MailRoute | None = None) -> Town:
+async def town(
+    world: World, limits: PlatformLimits | None = None, mail: MailRoute | None = None, gap: AirGap = OPEN
+) -> Town:
     """Starts the broker; the caller closes it."""
     # What other tests have asked for is told before anybody here could hear of it.
     while await fan_out(replace(world, settings=Settings(home=world.settings.home)).nobody(), 1000):
@@ -142,8 +145,9 @@ async def town(world: World, limits: PlatformLimits | None = None, mail: MailRou
         return world.context(principal, **{key: value for key, value in fields.items() if value is not None})
 
     broker = Broker(
-        paths, make_context=make, treasury=MemoryTreasury(), resolver=resolver, platform_limits=limits, mail=mail
-    )
+        paths, make_context=make, treasury=MemoryTreasury(), resolver=resolver, platform_limits=limits, mail=mail,
+        gap=gap,
+    )  # fmt: skip
     await broker.start()
     return Town(world, broker, paths, resolver)
 

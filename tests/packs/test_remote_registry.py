@@ -4,6 +4,7 @@ through the real broker."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import secrets
@@ -12,7 +13,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -46,6 +47,7 @@ from worka.broker.platform import PlatformLimits
 from worka.broker.ports import MemoryResolver, MemoryTreasury
 from worka.broker.server import Broker
 from worka.kernel import canonical, ipc
+from worka.kernel.airgap import AirGap, parse
 from worka.kernel.context import Context, Principal
 from worka.kernel.db import Database
 from worka.kernel.errors import Denied, Problem
@@ -53,7 +55,7 @@ from worka.kernel.paths import Paths
 from worka.packs import service
 from worka.packs.registry import oci
 from worka.packs.registry.errors import DestinationNotFound, RegistryFailed
-from worka.packs.registry.remote import Remote, RemoteProblem
+from worka.packs.registry.remote import Post, Remote, RemoteProblem
 from worka.packs.registry.service import destinations, market, publishing, vouching
 from worka.packs.registry.service.publishing import carrying, signatures
 
@@ -160,6 +162,27 @@ async def test_a_registry_that_wants_a_credential_gets_it_and_nobody_reads_it(pl
     assert b"carry-it-there" not in b"".join(
         bytes(row["credential"] or b"") for row in await place.world.rows("destination")
     )
+
+
+@contextlib.asynccontextmanager
+async def broker_of_its_own(place: Packs, **options: Any) -> AsyncIterator[Post]:
+    """Another broker than the deployment's, and the way to it."""
+    short = Paths(Path(tempfile.mkdtemp(prefix="reg-")))  # a unix socket's path is short
+
+    def context(principal: Principal, **fields: Any) -> Context:
+        return place.world.context(principal, **{key: value for key, value in fields.items() if value is not None})
+
+    broker = Broker(short, make_context=context, treasury=MemoryTreasury(), resolver=MemoryResolver({}), **options)
+    await broker.start()
+
+    async def post(args: Row) -> Row:
+        return dict(await ipc.call_unix(short.broker_socket, "platform_http", args, timeout=30))
+
+    try:
+        yield post
+    finally:
+        await broker.close()
+        shutil.rmtree(short.home, ignore_errors=True)
 
 
 def _kept(place: Packs, digest: str) -> bool:
@@ -516,26 +539,12 @@ async def test_a_fetch_from_a_registry_that_takes_its_time_with_every_call_ends(
 @pytest.mark.capability("REG-10", part="a registry that misbehaves while it is pushed to")
 async def test_a_registry_that_drips_is_given_up_in_time(place: Packs, tmp_path: Path) -> None:
     made = oci.build({"publisher": "acme", "name": "x", "version": "1.0.0"}, "", {"a": b"1"})
-    short = Paths(Path(tempfile.mkdtemp(prefix="reg-")))  # a unix socket's path is short
-
-    def context(principal: Principal, **fields: Any) -> Context:
-        return place.world.context(principal, **{key: value for key, value in fields.items() if value is not None})
-
-    # A broker of the test's own, with less patience.
-    broker = Broker(
-        short, make_context=context, treasury=MemoryTreasury(), resolver=MemoryResolver({}),
-        platform_limits=PlatformLimits(registry_seconds=2.0),
-    )  # fmt: skip
-    await broker.start()
-
-    async def post(args: Row) -> Row:
-        return dict(await ipc.call_unix(short.broker_socket, "platform_http", args, timeout=30))
-
-    try:
-        with liar(tmp_path) as outside:
-            outside.holds(made)
-            shown = await named(place, outside.outside)
-            (target,) = await place.world.rows("destination", "id = %s", shown["id"])
+    with liar(tmp_path) as outside:
+        outside.holds(made)
+        shown = await named(place, outside.outside)
+        (target,) = await place.world.rows("destination", "id = %s", shown["id"])
+        # With less patience.
+        async with broker_of_its_own(place, platform_limits=PlatformLimits(registry_seconds=2.0)) as post:
             remote = Remote(post, target, None)
             assert (await remote.fetch(made.digest)).digest == made.digest
 
@@ -555,9 +564,28 @@ async def test_a_registry_that_drips_is_given_up_in_time(place: Packs, tmp_path:
                 await remote.fetch(made.digest)
             assert late.value.reason == "registry_answered_late"
             assert time.monotonic() - begun < 8
-    finally:
-        await broker.close()
-        shutil.rmtree(short.home, ignore_errors=True)
+
+
+@pytest.mark.capability("BRK-15", part="the air gap, by reason")
+@pytest.mark.parametrize("listed", [f"{HOST}:443", "127.0.0.0/8:*"])
+async def test_an_artifact_is_pushed_once_its_registry_is_on_the_air_gaps_list(
+    place: Packs, tmp_path: Path, listed: str
+) -> None:
+    made = oci.build({"publisher": "acme", "name": "x", "version": "1.0.0"}, "", {"a": b"1"})
+    with debian_registry(tmp_path) as outside:
+        shown = await named(place, outside)
+        (target,) = await place.world.rows("destination", "id = %s", shown["id"])
+        blobs = tmp_path / "data/docker/registry/v2/blobs/sha256"
+        async with broker_of_its_own(place, gap=AirGap(True, parse(["elsewhere.worka.test:443"]))) as post:
+            with pytest.raises(RemoteProblem) as refused:
+                await Remote(post, target, None).push(made)
+        assert (refused.value.reason, refused.value.more["cause"]) == ("registry_unreachable", "air_gapped")
+        (row,) = await place.world.rows("egress", "id = %s", refused.value.more["egress_id"])
+        assert (row["host"], row["verdict"], row["reason"]) == (HOST, "denied", "air_gapped")
+        assert not blobs.exists(), "nothing of it lies there"
+        async with broker_of_its_own(place, gap=AirGap(True, parse([listed]))) as post:
+            assert await Remote(post, target, None).push(made) == f"{HOST}/team/packs@{made.digest}"
+        assert (blobs / made.digest[7:9] / made.digest[7:] / "data").read_bytes() == made.manifest
 
 
 @pytest.mark.faults

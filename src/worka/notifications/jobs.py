@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from worka.governance import kills
 from worka.governance.errors import UseRefused
-from worka.kernel import redact
+from worka.kernel import airgap, redact
 from worka.kernel.clock import now
 from worka.kernel.context import Context
 from worka.kernel.errors import Problem, Unavailable
@@ -36,7 +36,7 @@ ASIDE_SECONDS = 60.0
 ANSWER_SHOWN = 500
 _NOT_BEGUN = frozenset({"egress_not_recorded", "limit_exceeded", "broker_away"})
 """The broker's own troubles: no try of the receiver."""
-_REFUSED_HERE = frozenset({"platform_rule_missing", kills.REASON, UseRefused.code})
+_REFUSED_HERE = frozenset({"platform_rule_missing", kills.REASON, UseRefused.code, airgap.REASON})
 """Refusals of ours: the receiver did not fail."""
 
 
