@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import threading
 import time
@@ -182,3 +183,62 @@ def test_a_refusal_is_proposed_looked_at_and_becomes_a_release_with_a_move(
     assert [row["pack"] for row in rows] == ["worka.notes"]
     report = worka(instance, me, "egress", "unused", stage.ids["attachment_notes"])
     assert report["whole"] is False
+
+
+@pytest.mark.capability("BRK-15", part="the air gap, what it would refuse")
+def test_the_operator_types_what_an_air_gap_would_refuse_and_an_owner_reads_why_they_may_not(
+    instance: Instance, stage: Demo, me: dict[str, str]
+) -> None:
+    reads(stage)
+    operator = {"WORKA_TOKEN": str(stage.operator.token)}
+    needed = worka(instance, operator, "network", "needed", "--since", "10m")
+    assert (needed["air_gapped"], needed["allowed"]) == (False, [])
+    assert {item["item"]: item["permitted"] for item in needed["items"]}[f"{TRACKER}:443"] is False
+    listed = ("network", "needed", "--allow", f"{TRACKER}:443", "--allow", "10.0.0.0/8:*")
+    tried = worka(instance, operator, *listed)
+    assert {item["item"]: item["permitted"] for item in tried["items"]}[f"{TRACKER}:443"] is True
+    text = " ".join(worka(instance, operator, "network", "needed", form="text").split())
+    assert "This deployment is not air-gapped. The list: nothing" in text
+    assert re.search(rf"WORKA_NETWORK__ALLOWED=\S*{re.escape(TRACKER)}:443", text), "the list that would keep it"
+    assert f"Tried list: {TRACKER}:443, 10.0.0.0/8:*" in worka(instance, operator, *listed, form="text")
+    unread = worka(instance, operator, "network", "needed", "--allow", "nonsense", code=2)
+    assert (unread["code"], "name:port" in unread["remedy"]) == ("network_allowed_invalid", True)
+    denied = worka(instance, me, "network", "needed", code=5)
+    assert denied["detail"].startswith("You may not see where the deployment dials")
+    assert denied["detail"].endswith("You have no role in this deployment.")
+
+
+@pytest.mark.capability("BRK-12", part="at the command line")
+def test_the_raw_words_of_a_failure_are_read_by_row_and_by_call(
+    instance: Instance, stage: Demo, me: dict[str, str]
+) -> None:
+    (there,) = [
+        row for row in stage.owner.get(stage.owner.ws("/network-exceptions"))["items"]
+        if row["name"] == TRACKER and row["removed_at"] is None
+    ]  # fmt: skip
+    exception = {key: there[key] for key in ("name", "port", "address", "real_port", "ca_pem", "reason")}
+    stage.owner.call("DELETE", f"/v1/network-exceptions/{there['id']}")
+    nobody = stage.owner.post(stage.owner.ws("/network-exceptions"), {**exception, "real_port": 1})
+    try:
+        reads(stage)
+        (row, *_) = worka(instance, me, "egress", "list", "--outcome", "upstream_failed", "--host", TRACKER)["items"]
+        by_row = worka(instance, me, "egress", "log", row["id"])
+        assert (by_row["host"], by_row["reason"]) == (TRACKER, "upstream_unreachable")
+        assert "[Errno 111]" in by_row["items"][0]["text"]
+        text = " ".join(worka(instance, me, "egress", "log", row["id"], form="text").split())
+        assert f"{row['id']} {TRACKER}:443 upstream_unreachable" in text
+        by_call = worka(instance, me, "invocation", "log", row["invocation_id"])
+        assert [line["host"] for line in by_call["broker"]] == [TRACKER] * len(by_call["broker"])
+        assert "[Errno 111]" in by_call["broker"][0]["text"]
+        told = worka(instance, me, "invocation", "log", row["invocation_id"], form="text")
+        assert told.startswith(row["invocation_id"])
+        assert {"at", "host", "port", "reason", "text"} <= set(told.split()), "and the broker's lines below it"
+    finally:
+        stage.owner.call("DELETE", f"/v1/network-exceptions/{nobody['id']}")
+        stage.owner.post(stage.owner.ws("/network-exceptions"), exception)
+    # The controls: of what was answered nothing is told, and of nothing there is no log.
+    reads(stage)
+    (row, *_) = worka(instance, me, "egress", "list", "--outcome", "answered", "--host", TRACKER)["items"]
+    assert worka(instance, me, "egress", "log", row["id"])["items"] == []
+    for noun, nothing in (("egress", "egr"), ("invocation", "inv")):
+        assert worka(instance, me, noun, "log", f"{nothing}_7zzzzzzzzzzzzzzzzzzzzzzzzz", code=3)

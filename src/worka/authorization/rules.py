@@ -133,7 +133,8 @@ def lacking(request: Request, action: Action) -> str:
     if action.permission not in matrix.table()["kinds"].get(request.kind, ()):
         return f"A {request.kind.replace('_', ' ')} can never hold the permission {action.permission}."
     if not request.roles:
-        return "They have no role in this workspace."
+        where = "workspace" if request.workspace_id else "tenant" if request.tenant_id else "deployment"
+        return f"They have no role in this {where}."
     return f"Their role ({', '.join(request.roles)}) does not hold the permission {action.permission}."
 
 

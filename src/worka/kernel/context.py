@@ -257,15 +257,17 @@ class Context:
         decision = await self.authorizer.decide(self, action, resource, context)
         if decision.verdict == "deny":
             known = actions.get(action)
-            raise Denied(
-                f"{self.principal.name or self.principal.id} may not {known.words if known else action}: "
-                + "; ".join(decision.reasons),
+            words = known.words if known else action
+            denied = Denied(
+                f"{self.principal.name or self.principal.id} may not {words}: " + "; ".join(decision.reasons),
                 remedy=decision.remedy or None,
                 decision_id=decision.id,
                 action=action,
                 resource_type=resource.type,
                 layer=decision.layer,
             )
+            denied.about = (self.principal.id, words, decision.reasons)
+            raise denied
         return decision
 
     def record(self, event: Event) -> None:

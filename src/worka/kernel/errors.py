@@ -53,6 +53,8 @@ class Unauthenticated(Problem):
 class Denied(Problem):
     status, code, title = 403, "denied", "Policy does not allow this"
     default_remedy = "Ask an owner or admin of the workspace; give them the decision id."
+    about: tuple[str, str, tuple[str, ...]] | None = None
+    """(the id of whom it is about, what they may not do, why not): who reads it may be that very person."""
 
 
 class NotFound(Problem):
