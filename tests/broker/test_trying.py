@@ -44,7 +44,9 @@ async def test_the_address_of_a_tried_name_is_looked_up_by_the_broker_and_judged
 
 @pytest.mark.capability("BRK-13", part="WebSockets, a request that is only tried")
 async def test_a_websocket_is_tried_as_one(world: World, person: Context) -> None:
-    await world.declare({"host": "live.example.org", "methods": ["GET", "POST"], "websocket": True}, "plain.example.org")
+    await world.declare(
+        {"host": "live.example.org", "methods": ["GET", "POST"], "websocket": True}, "plain.example.org"
+    )
     live = {"resolve": False, "websocket": True}
     allowed = await tried(world, person, "live.example.org", **live)
     assert (allowed["verdict"], allowed["rule"]) == ("allowed", "outbound_domains[0]")

@@ -232,7 +232,7 @@ def test_the_raw_words_of_a_failure_are_read_by_row_and_by_call(
         assert "[Errno 111]" in by_call["broker"][0]["text"]
         told = worka(instance, me, "invocation", "log", row["invocation_id"], form="text")
         assert told.startswith(row["invocation_id"])
-        assert {"at", "host", "port", "reason", "text"} <= set(told.split()), "and the broker's lines below it"
+        assert all(word in told for word in ("upstream_unreachable", "[Errno 111]"))
     finally:
         stage.owner.call("DELETE", f"/v1/network-exceptions/{nobody['id']}")
         stage.owner.post(stage.owner.ws("/network-exceptions"), exception)

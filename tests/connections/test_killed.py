@@ -135,6 +135,22 @@ async def mended(town: Town, connection_id: str, att: str) -> None:
     assert await reads(town, att, again["secret_id"]) == 200
 
 
+async def due(town: Town) -> tuple[str, Row]:
+    """(an attachment, its connection): the connection's token is to be renewed now."""
+    await town.register()
+    att = await town.attached()
+    found = await town.connected()
+    await town.sooner(found["id"])
+    return att, found
+
+
+async def swept(town: Town, connection_id: str) -> Row:
+    """The connection, once the claim of a dead process is over and the sweep came by."""
+    await later(town, "connection", "refresh_until")
+    await renewing.sweep(town.world.nobody(), town.post)
+    return await town.row(connection_id)
+
+
 async def before(town: Town, do: str) -> Any:
     """What an act is done to, made."""
     if do in ("register", "restrict"):
@@ -187,10 +203,7 @@ async def test_a_kill_before_the_commit_leaves_nothing_of_it_and_doing_it_again_
 async def test_a_renewal_killed_before_the_provider_was_asked_costs_nothing_and_is_made_once_later(
     town: Town, cluster: Any
 ) -> None:
-    await town.register()
-    att = await town.attached()
-    found = await town.connected()
-    await town.sooner(found["id"])
+    att, found = await due(town)
     asked, stood = await renewals(town), await lies(town)
     await killed(town, cluster, "renew", found["id"], "connection.renewal.before_commit")
     assert await lies(town) == stood, "no claim, no event, nothing opened"
@@ -203,9 +216,7 @@ async def test_a_renewal_killed_before_the_provider_was_asked_costs_nothing_and_
     assert await reads(town, att, found["secret_id"]) == 200, "the token that there is serves on"
     # Nobody else asks as long as the dead one could still be asking; then the sweep takes it up, and the old token is good.
     assert await renewing.renew(town.platform(), found["id"], town.post) == "held"
-    await later(town, "connection", "refresh_until")
-    await renewing.sweep(town.world.nobody(), town.post)
-    row = await town.row(found["id"])
+    row = await swept(town, found["id"])
     assert (row["state"], row["reason"], row["refresh_open"]) == ("active", "connection_in_service", False)
     assert (await renewals(town), len(await town.world.events("connection.renewed"))) == (asked + 1, 2)
     assert await reads(town, att, found["secret_id"]) == 200
@@ -216,10 +227,7 @@ async def test_a_renewal_killed_before_the_provider_was_asked_costs_nothing_and_
 async def test_a_renewal_killed_with_the_only_good_token_in_hand_says_that_it_was_cut_off(
     town: Town, cluster: Any, point: str
 ) -> None:
-    await town.register()
-    att = await town.attached()
-    found = await town.connected()
-    await town.sooner(found["id"])
+    att, found = await due(town)
     asked, stood = await renewals(town), await lies(town)
     renewed = len(await town.world.events("connection.renewed"))
     await killed(town, cluster, "renew", found["id"], point)
@@ -229,9 +237,7 @@ async def test_a_renewal_killed_with_the_only_good_token_in_hand_says_that_it_wa
     assert (row["refresh_open"], len(await town.world.events("connection.renewed"))) == (True, renewed), (
         "nor told as kept"
     )
-    await later(town, "connection", "refresh_until")
-    await renewing.sweep(town.world.nobody(), town.post)
-    row = await town.row(found["id"])
+    row = await swept(town, found["id"])
     assert (row["state"], row["reason"], row["refresh_at"]) == ("broken", "refresh_lost", None)
     assert "must be connected again" in (await explain.explain(town.ctx("owner"), found["id"])).headline
     await mended(town, found["id"], att)
@@ -242,15 +248,10 @@ async def test_a_renewal_killed_with_the_only_good_token_in_hand_says_that_it_wa
 async def test_a_renewal_killed_with_a_token_in_hand_is_made_again_where_the_old_one_is_still_good(
     steady: Town, cluster: Any, point: str
 ) -> None:
-    await steady.register()
-    att = await steady.attached()
-    found = await steady.connected()
-    await steady.sooner(found["id"])
+    att, found = await due(steady)
     await killed(steady, cluster, "renew", found["id"], point)
     assert await renewals(steady) == 1
-    await later(steady, "connection", "refresh_until")
-    await renewing.sweep(steady.world.nobody(), steady.post)
-    row = await steady.row(found["id"])
+    row = await swept(steady, found["id"])
     assert (row["state"], row["reason"], row["refresh_open"]) == ("active", "connection_in_service", False)
     assert (await renewals(steady), await reads(steady, att, found["secret_id"])) == (2, 200)
 
@@ -259,17 +260,12 @@ async def test_a_renewal_killed_with_a_token_in_hand_is_made_again_where_the_old
 async def test_a_failed_renewal_whose_end_was_killed_stays_open_until_the_provider_says_what_holds(
     town: Town, cluster: Any
 ) -> None:
-    await town.register()
-    att = await town.attached()
-    found = await town.connected()
-    await town.sooner(found["id"])
+    att, found = await due(town)
     await asyncio.to_thread(town.outside.drop)
     await killed(town, cluster, "renew", found["id"], "connection.changed.before_commit")
     row = await town.row(found["id"])
     assert (row["state"], row["refresh_open"], row["refresh_tries"], row["problem"]) == ("active", True, 0, None)
-    await later(town, "connection", "refresh_until")
-    await renewing.sweep(town.world.nobody(), town.post)
-    row = await town.row(found["id"])
+    row = await swept(town, found["id"])
     assert (row["state"], row["reason"]) == ("broken", "refresh_lost")
     await mended(town, found["id"], att)
 
@@ -283,9 +279,7 @@ async def test_the_platforms_own_first_token_is_fetched_again_by_itself(town: To
     await killed(town, cluster, "renew", made["id"], f"connection.{point}")
     row = await town.row(made["id"])
     assert (row["state"], row["reason"], row["secret_id"]) == ("awaiting_consent", "waiting_for_token", None)
-    await later(town, "connection", "refresh_until")
-    await renewing.sweep(town.world.nobody(), town.post)
-    row = await town.row(made["id"])
+    row = await swept(town, made["id"])
     assert (row["state"], await reads(town, att, row["secret_id"])) == ("active", 200)
     assert len(await town.world.rows("secret", "kind = 'oauth_access'")) == 1
 

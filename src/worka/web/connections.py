@@ -19,6 +19,7 @@ from worka.kernel.http import Page, context
 from worka.web import auth, data
 from worka.web.people import can
 from worka.web.render import page, redirect
+from worka.web.settling import settled
 
 router = APIRouter(include_in_schema=False)
 Reader = Annotated[Context, Depends(context)]
@@ -61,15 +62,9 @@ async def _list(
         "may": await _may(ctx, here),
         "names": await data.names_of(ctx),
         "asked": {},
-        "problem": problem.body(ctx.trace_id) if problem else None,
         **values,
     }
-    shell = await data.shell(ctx)
-    status = problem.status if problem else 200
-    return page(
-        request, "connections.html", status, here="connections", shell=shell, workspace_id=here,
-        settle=f"/w/{here}/connections", **found,
-    )  # fmt: skip
+    return await settled(request, ctx, "connections.html", "connections", problem=problem, **found)
 
 
 @router.post("/w/{workspace_id}/connections", dependencies=[Depends(auth.same_origin)])
@@ -153,15 +148,9 @@ async def _shown(
         "begun": None,
         "looking": False,
         "asked": {},
-        "problem": problem.body(ctx.trace_id) if problem else None,
         **values,
     }
-    shell = await data.shell(ctx)
-    status = problem.status if problem else 200
-    return page(
-        request, "connection.html", status, here="connections", shell=shell, workspace_id=here,
-        settle=f"/w/{here}/connections/{connection_id}", **found,
-    )  # fmt: skip
+    return await settled(request, ctx, "connection.html", "connections", connection_id, problem, **found)
 
 
 @router.post("/w/{workspace_id}/connections/{connection_id}", dependencies=[Depends(auth.same_origin)])

@@ -17,6 +17,7 @@ from worka.packs.registry.service import market, policies, publishing, reports, 
 from worka.web import auth, data
 from worka.web.people import can
 from worka.web.render import page, redirect
+from worka.web.settling import settled
 
 router = APIRouter(include_in_schema=False)
 Reader = Annotated[Context, Depends(context)]
@@ -57,14 +58,8 @@ async def _overview(request: Request, ctx: Context, days: int = 30, problem: Pro
         "may": await _may(ctx, here),
         "days": days,
         "shown": SHOWN,
-        "problem": problem.body(ctx.trace_id) if problem else None,
     }  # fmt: skip
-    shell = await data.shell(ctx)
-    status = problem.status if problem else 200
-    return page(
-        request, "registry.html", status, here="registry", shell=shell, workspace_id=here,
-        settle=f"/w/{here}/registry", **found,
-    )  # fmt: skip
+    return await settled(request, ctx, "registry.html", "registry", problem=problem, **found)
 
 
 @router.post("/w/{workspace_id}/registry/retry", dependencies=[Depends(auth.same_origin)])

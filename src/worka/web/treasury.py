@@ -16,7 +16,8 @@ from worka.treasury import actions, explain, reading, rotation, rules, service
 from worka.treasury.errors import DatesInvalid, SecretNotFound
 from worka.web import auth, data
 from worka.web.people import can
-from worka.web.render import page, redirect
+from worka.web.render import redirect
+from worka.web.settling import settled
 
 router = APIRouter(include_in_schema=False)
 Reader = Annotated[Context, Depends(context)]
@@ -53,15 +54,9 @@ async def _list(
         "kinds": rules.KINDS,
         "may": await _may(ctx, here),
         "asked": {},
-        "problem": problem.body(ctx.trace_id) if problem else None,
         **values,
     }
-    shell = await data.shell(ctx)
-    status = problem.status if problem else 200
-    return page(
-        request, "secrets.html", status, here="secrets", shell=shell, workspace_id=here, settle=f"/w/{here}/secrets",
-        **found,
-    )  # fmt: skip
+    return await settled(request, ctx, "secrets.html", "secrets", problem=problem, **found)
 
 
 @router.post("/w/{workspace_id}/secrets", dependencies=[Depends(auth.same_origin)])
@@ -121,15 +116,9 @@ async def _shown(
         "names": await data.names_of(ctx),
         "looking": "",
         "asked": {},
-        "problem": problem.body(ctx.trace_id) if problem else None,
         **values,
     }
-    shell = await data.shell(ctx)
-    status = problem.status if problem else 200
-    return page(
-        request, "secret.html", status, here="secrets", shell=shell, workspace_id=here,
-        settle=f"/w/{here}/secrets/{secret_id}", **found,
-    )  # fmt: skip
+    return await settled(request, ctx, "secret.html", "secrets", secret_id, problem, **found)
 
 
 @router.post("/w/{workspace_id}/secrets/{secret_id}", dependencies=[Depends(auth.same_origin)])
