@@ -49,7 +49,9 @@ def test_from_a_running_pack_it_is_two_clicks_to_where_it_goes_and_to_what_revok
     table = page.get_by_role("region", name="Hosts that it reached")
     row = table.get_by_role("row").filter(has_text=TRACKER).first
     expect(row).to_contain_text(re.compile("of "))
-    expect(row.locator("code").first).to_have_text(re.compile(r"outbound_domains\[\d+\]"))
+    rule = row.locator("code").first
+    expect(rule).to_have_text(re.compile(r"outbound_domains\[\d+\]"))
+    assert rule.evaluate("one => one.getClientRects().length") == 1, "a rule's name is read in one piece"
     expect(row).to_contain_text("ago")
     connection = stage.owner.get(stage.owner.ws("/connections"))["items"][0]
     expect(row).to_contain_text(connection["name"])
