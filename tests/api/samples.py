@@ -160,6 +160,7 @@ SAMPLES: dict[str, Sample] = {
     f"GET {WS}/access/principals": Sample(
         query=lambda w: {"action": "task.create", "resource": "*", "verdict": "allow", "fact": "name=x", "limit": "1"}
     ),
+    f"GET {WS}/access/unused": Sample(query=lambda w: {"days": "7"}),
     f"GET {WS}/access/resources": Sample(
         query=lambda w: {
             "principal": w.ids["member"], "action": "task.view", "on_behalf_of": w.ids["owner"], "limit": "1",

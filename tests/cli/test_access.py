@@ -53,6 +53,13 @@ def test_an_operator_asks_who_may_do_what_and_why(stage: Demo, worka: Any) -> No
     assert (code, "--all" in said) == (0, True), "a page that is not the last says so"
     code, said = worka("access", "list", "--principal", stage.ids["member"], "--action", "tool.invoke")
     assert code == 0, said
+    code, said = worka("-o", "json", "access", "unused", "--days", "7")
+    found = json.loads(said)
+    assert (code, found["days"], found["complete"]) == (0, 7, True), said
+    assert stage.ids["owner"] not in {row["principal_id"] for row in found["items"]}, "the last owner stays one"
+    code, said = worka("access", "unused")
+    assert (code, found["sentence"].partition(" in the last")[0] in said) == (0, True), said
+    assert all(row["command"] in said for row in found["items"]), said
     code, said = worka("access", "matrix")
     assert (code, "manage connections" in said) == (0, True), said
 

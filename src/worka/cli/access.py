@@ -129,6 +129,22 @@ def access_matrix() -> None:
     output.table(rows, ["permission", "held by", "you", "what it is"], "")
 
 
+@access.command("unused")
+def access_unused(days: Annotated[int, typer.Option(min=1, max=90, help="how far back")] = 30) -> None:
+    """Who holds a role that is wider than what they did, with the change that narrows it."""
+    api = client()
+    value = api.get(api.ws("/access/unused"), days=days)
+    if show(value):
+        return
+    output.text(value["sentence"])
+    for item in value["items"]:
+        output.text(f"  {item['words']}")
+        output.text(f"    would go: {', '.join(name.replace('_', ' ') for name in item['unused'])}")
+        if item["looks"]:
+            output.text(f"    leaves no record, so ask them: {'; '.join(item['looks'])}")
+        output.text(f"    → {item['command']}")
+
+
 @decision.command("show")
 def decision_show(decision_id: str) -> None:
     """A recorded decision, with the rules of that day."""

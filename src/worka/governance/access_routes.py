@@ -6,13 +6,14 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Query
 
-from worka.governance import decisions, listings, questions
+from worka.governance import decisions, listings, questions, unused_roles
 from worka.governance.schema import (
     AllowedAction,
     AllowedPrincipal,
     AllowedResource,
     DecisionRow,
     Replay,
+    UnusedRoles,
     Verdict,
     WhyAccess,
 )
@@ -116,6 +117,16 @@ async def actions(
         after=page.after, limit=page.limit,
     )  # fmt: skip
     return page.answer(rows)
+
+
+@router.get("/workspaces/{workspace_id}/access/unused", **gives(UnusedRoles))
+async def unused(
+    workspace_id: str,
+    days: Annotated[int, Query(ge=1, le=90, description="how far back what was done is looked at")] = unused_roles.DAYS,
+    ctx: Context = Depends(context),
+) -> dict[str, Any]:
+    """Who holds a role that is wider than what they did, with the narrower one that would have done. For readers of evidence."""
+    return await unused_roles.report(ctx, workspace_id, days)
 
 
 @router.get("/workspaces/{workspace_id}/decisions", **gives(Items[DecisionRow]))

@@ -313,6 +313,36 @@ class DecisionRow(Answer):
     asked_by: str | None = None
 
 
+class UnusedRole(Answer):
+    """A member who holds more than they needed. `to_role` and `to_approver` would have done; `unused` are the permissions that
+    would go, `looks` what is done by them and leaves no record. `whole` false: they are here for less than the window."""
+
+    principal_kind: str
+    principal_id: str
+    name: str
+    role: str
+    approver: bool
+    to_role: str
+    to_approver: bool
+    did: list[str]
+    unused: list[str]
+    looks: list[str]
+    whole: bool
+    words: str
+    command: str
+
+
+class UnusedRoles(Answer):
+    """Who holds more than they needed in a window. `complete` false: there was more to look at than is read at once, and nobody
+    is listed."""
+
+    days: int
+    since: datetime
+    complete: bool
+    items: list[UnusedRole]
+    sentence: str
+
+
 class RecordedAnswer(Answer):
     """What was decided then."""
 

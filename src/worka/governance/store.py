@@ -79,6 +79,18 @@ async def decisions_between(
     return await cursor.fetchall()
 
 
+async def acts(conn: Connection, workspace_id: str, since: datetime, limit: int) -> list[Row]:
+    """What was tried and not denied in a workspace, or in the whole tenant, since then: one decision of those that are alike."""
+    cursor = await conn.execute(
+        "select distinct on (principal_id, originating_person, workspace_id, action, resource_type, resource_id, context,"
+        " verdict, approval_rules) * from worka.decision where (workspace_id = %s or workspace_id is null) and at >= %s"
+        " and verdict <> 'deny' and asked_by is null order by principal_id, originating_person, workspace_id, action,"
+        " resource_type, resource_id, context, verdict, approval_rules limit %s",
+        (workspace_id, since, limit),
+    )
+    return await cursor.fetchall()
+
+
 async def add_policy(conn: Connection, row: Row) -> Row | None:
     """Inserts a policy version of a place (`scope`: empty for the tenant); None if that number is there."""
     cursor = await conn.execute(
