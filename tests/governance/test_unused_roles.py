@@ -105,7 +105,7 @@ async def test_what_was_done_before_the_window_counts_only_in_a_longer_one(world
             (world.ids["admin"], world.ids["member"]),
         )
     assert {name: row["to_role"] for name, row in (await told(world, 30)).items() if name != "approver"} == {
-        "admin": "member", "member": "viewer",
+        "admin": "member", "member": "viewer", "robot": "viewer",
     }  # fmt: skip
     assert "member" not in await told(world, 60)
 
