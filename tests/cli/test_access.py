@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from typing import Any
 
 import pytest
 
+from tests.support.forks import typed
 from worka.cli.demo import Demo
 
 pytestmark = pytest.mark.timeout(300)
@@ -20,9 +20,7 @@ def worka(stage: Demo, cli_owner: dict[str, str]) -> Any:
 
     def run(*words: str, **environment: str) -> tuple[int, str]:
         told = {**os.environ, "WORKA_URL": stage.url, **cli_owner, **environment}
-        done = subprocess.run(
-            [os.environ["WORKA_BUILD_BIN"], *words], capture_output=True, text=True, env=told, timeout=120, check=False
-        )
+        done = typed(words, told)
         return done.returncode, done.stdout + done.stderr
 
     return run

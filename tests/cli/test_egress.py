@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import re
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.instance import Instance, staged, worka_command
+from tests.support.forks import typed
+from tests.support.instance import Instance, staged
 from worka.cli.demo import CANARY, Demo
 from worka.cli.demo_surroundings import TRACKER
 
@@ -37,10 +37,7 @@ def me(stage: Demo) -> dict[str, str]:
 
 def worka(instance: Instance, who: dict[str, str], *words: str, form: str = "json", code: int = 0) -> Any:
     """What a command answers: JSON, or its text."""
-    done = subprocess.run(
-        [*worka_command(), "--output", form, *words], env={**instance.env, **who}, timeout=120, capture_output=True,
-        text=True, check=False, cwd="/",
-    )  # fmt: skip
+    done = typed(["--output", form, *words], {**instance.env, **who})
     assert done.returncode == code, done.stdout + done.stderr
     if form == "text":
         return done.stdout

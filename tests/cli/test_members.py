@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.identity.phone import Phone, calm_for_a_command, secret_of
+from tests.support import forks
 from tests.support.instance import Instance
 from worka.cli.client import Client
 from worka.cli.demo import Demo
@@ -27,9 +27,7 @@ def worka(stage: Demo, cli_owner: dict[str, str], tmp_path: Path) -> Worka:
 
     def run(*words: str, typed: str | None = None, **environment: str) -> tuple[int, str, str]:
         told = {**os.environ, "WORKA_URL": stage.url, "HOME": str(tmp_path), **cli_owner, **environment}
-        done = subprocess.run(
-            [os.environ["WORKA_BUILD_BIN"], *words], input=typed, capture_output=True, text=True, env=told, timeout=120, check=False
-        )  # fmt: skip
+        done = forks.typed(words, told, typed or "")
         return done.returncode, done.stdout, done.stderr
 
     return run

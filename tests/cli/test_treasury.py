@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import secrets
-import subprocess
 from typing import Any
 
 import pytest
 
-from tests.support.instance import Instance, worka_command
+from tests.support.forks import typed
+from tests.support.instance import Instance
 from worka.cli.client import Client
 from worka.cli.demo import Demo
 
@@ -18,10 +18,7 @@ VALUE = "typed-value-12345"
 
 
 def worka(instance: Instance, who: dict[str, str], *words: str, line: str = "", code: int = 0) -> Any:
-    done = subprocess.run(
-        [*worka_command(), "--output", "json", *words], env={**instance.env, **who}, input=f"{line}\n", timeout=120,
-        capture_output=True, text=True, check=False, cwd="/",
-    )  # fmt: skip
+    done = typed(["--output", "json", *words], {**instance.env, **who}, f"{line}\n")
     assert done.returncode == code, done.stdout + done.stderr
     assert VALUE not in done.stdout + done.stderr
     return json.loads(done.stdout) if done.stdout.strip() else None

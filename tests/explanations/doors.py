@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +13,7 @@ from typing import Any
 import httpx
 import typer.main
 
-from tests.support.instance import worka_command
+from tests.support.forks import typed
 from worka.cli.commands import app
 from worka.identity import service as identity
 from worka.identity import store as people
@@ -95,10 +94,10 @@ class Doors:
 
     def cli(self, token: str, subject: str, form: str = "json") -> str:
         """What `worka why` prints."""
-        done = subprocess.run(
-            [*worka_command(), "--url", self.url, "--token", token, "--output", form, "why", subject],
-            env={**self.environment, "COLUMNS": "1000"}, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        done = typed(
+            ["--url", self.url, "--token", token, "--output", form, "why", subject],
+            {**self.environment, "COLUMNS": "1000"},
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 

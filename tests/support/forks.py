@@ -6,12 +6,16 @@ had started it; what it spares is the interpreter's start and the imports, which
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +32,9 @@ for line in sys.stdin:
             os.environ.clear()
             os.environ.update(asked["env"])
             os.chdir(asked["cwd"])
-            for number, name, flags in ((0, os.devnull, os.O_RDONLY), (1, asked["out"], os.O_WRONLY), (2, asked["err"], os.O_WRONLY)):
+            for number, name, flags in ((0, asked["typed"], os.O_RDONLY), (1, asked["out"], os.O_WRONLY), (2, asked["err"], os.O_WRONLY)):
                 os.dup2(os.open(name, flags), number)
+            sys.stdin = open(0, closefd=False)
             sys.argv = ["worka", *asked["words"]]
             main()
             code = 0
@@ -53,12 +58,17 @@ class Forks:
     process: subprocess.Popen[str]
     folder: Path
 
-    def call(self, words: list[str], cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-        """As `subprocess.run` of the program with captured text would answer."""
-        out, err = self.folder / "out", self.folder / "err"
+    def call(
+        self, words: Sequence[str], cwd: Path, env: Mapping[str, str], typed: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """As `subprocess.run` of the program with captured text would answer; `typed` stands in its standard input."""
+        given, out, err = (self.folder / name for name in ("typed", "out", "err"))
         for file in (out, err):
             file.write_bytes(b"")
-        asked: dict[str, Any] = {"words": words, "cwd": str(cwd), "env": env, "out": str(out), "err": str(err)}
+        given.write_text(typed)
+        asked: dict[str, Any] = {
+            "words": list(words), "cwd": str(cwd), "env": dict(env), "typed": str(given), "out": str(out), "err": str(err),
+        }  # fmt: skip
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(asked) + "\n")
@@ -68,9 +78,7 @@ class Forks:
         return subprocess.CompletedProcess(words, int(code), out.read_text(), err.read_text())
 
 
-@contextlib.contextmanager
-def forks(folder: Path) -> Iterator[Forks]:
-    """Begins one, of the build under test, and ends it."""
+def _begun(folder: Path) -> Forks:
     folder.mkdir()
     source = Path(os.environ["WORKA_BUILD_BIN"]).parent.parent / "src"
     process = subprocess.Popen(
@@ -80,12 +88,48 @@ def forks(folder: Path) -> Iterator[Forks]:
         stdout=subprocess.PIPE,
         text=True,
     )
+    return Forks(process, folder)
+
+
+def _over(program: Forks) -> None:
+    program.process.kill()
+    program.process.wait()
+    for pipe in (program.process.stdin, program.process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+@contextlib.contextmanager
+def forks(folder: Path) -> Iterator[Forks]:
+    """Begins one, of the build under test, and ends it."""
+    program = _begun(folder)
     try:
-        yield Forks(process, folder)
+        yield program
     finally:
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+        _over(program)
+
+
+_shared: list[Forks] = []
+_turn = threading.Lock()
+
+
+def typed(words: Sequence[str], env: Mapping[str, str], line: str = "") -> subprocess.CompletedProcess[str]:
+    """`worka` with these words, by the one such process that is kept for all tests of this run; one at a time."""
+    with _turn:
+        if not _shared:
+            _shared.append(_begun(Path(tempfile.mkdtemp(prefix="typed-")) / "said"))
+        try:
+            return _shared[0].call(words, Path("/"), env, line)
+        except BaseException:
+            # Whatever came of this call must not be taken for the answer to the next one.
+            _end_shared()
+            raise
+
+
+@atexit.register
+def _end_shared() -> None:
+    while _shared:
+        program = _shared.pop()
+        _over(program)
+        shutil.rmtree(program.folder.parent, ignore_errors=True)

@@ -19,6 +19,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from tests.support.database import reachable_directory
+from tests.support.forks import typed
 from worka.cli.client import Client
 from worka.cli.demo import Demo
 from worka.kernel.postgres import EmbeddedPostgres
@@ -32,6 +33,10 @@ def worka_command() -> list[str]:
     import sys
 
     return [sys.executable, "-m", "worka"]
+
+
+ALONE = frozenset({"demo", "doctor", "down", "up"})
+"""Commands that start, stop or look at processes: as a terminal starts them, for themselves."""
 
 
 @dataclass
@@ -88,6 +93,8 @@ class Instance:
 
     def worka(self, *arguments: str, timeout: float = 400, **extra: str) -> subprocess.CompletedProcess[str]:
         """Runs a `worka` command against this instance."""
+        if not ALONE & set(arguments):
+            return typed(arguments, {**self.env, **extra})
         return subprocess.run(
             [*worka_command(), *arguments],
             env={**self.env, **extra},

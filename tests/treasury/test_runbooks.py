@@ -7,13 +7,13 @@ import json
 import os
 import secrets
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.instance import Instance, make_instance, worka_command
+from tests.support import forks
+from tests.support.instance import Instance, make_instance
 from worka.cli.client import Failed
 from worka.cli.demo import Demo
 from worka.governance.errors import Killed
@@ -36,10 +36,7 @@ RUN_INSERT = (
 
 def typed(instance: Instance, who: dict[str, str], *words: str, line: str = "", code: int = 0) -> Any:
     """A command of the runbook; `line` is what is typed at its prompt."""
-    done = subprocess.run(
-        [*worka_command(), "--output", "json", *words], env={**instance.env, **who}, input=f"{line}\n", timeout=120,
-        capture_output=True, text=True, check=False, cwd="/",
-    )  # fmt: skip
+    done = forks.typed(["--output", "json", *words], {**instance.env, **who}, f"{line}\n")
     assert done.returncode == code, done.stdout + done.stderr
     return json.loads(done.stdout) if done.stdout.strip() else None
 
