@@ -43,6 +43,37 @@ def test_an_owner_asks_why_somebody_may_not_and_reads_the_rules(browser: Browser
     context.close()
 
 
+@pytest.mark.capability("BEY-4", part="roles, in the console")
+def test_who_holds_more_than_they_needed_is_shown_and_the_narrower_role_compared_before_it_is_given(
+    browser: Browser, stage: Demo, standing: Road
+) -> None:
+    wide = viewer(stage, "Wanda Wide")
+    wanda = wide.get("/v1/me")["id"]
+    stage.owner.call("PATCH", stage.owner.ws(f"/members/{wanda}"), {"role": "admin"})
+    context = browser.new_context(viewport={"width": 1280, "height": 860})
+    eyes = sign_in(context, standing.link(stage.owner))
+    page = eyes.page
+    page.goto(standing.page("people"))
+    page.get_by_role("link", name="Show who holds more than they needed").click()
+    row = page.locator(f"[data-key='unneeded-{wanda}']")
+    expect(row).to_contain_text("Wanda Wide is an admin and did nothing that is recorded in 30 days")
+    expect(row).to_contain_text("administer")
+    eyes.check_all("people-unneeded")
+    row.get_by_role("button", name="Compare Wanda Wide as viewer").click()
+    expect(page.locator("#differs")).to_contain_text("As viewer would change this")
+    members = {row["principal_id"]: row["role"] for row in stage.owner.get(stage.owner.ws("/members"))["items"]}
+    assert members[wanda] == "admin", "nothing is done by looking"
+    page.locator("#differs").get_by_role("button", name="Change it").click()
+    members = {row["principal_id"]: row["role"] for row in stage.owner.get(stage.owner.ws("/members"))["items"]}
+    assert members[wanda] == "viewer"
+    # Who reads no evidence is told so in its place.
+    eyes = sign_in(browser.new_context(viewport={"width": 1280, "height": 860}), standing.link(wide))
+    eyes.page.goto(standing.page("people"))
+    expect(eyes.page.locator("#unneeded-off")).to_contain_text("You")
+    expect(eyes.page.get_by_role("link", name="Show who holds more than they needed")).to_have_count(0)
+    context.close()
+
+
 @pytest.mark.capability("IDN-13", part="a refusal on the page names its decision, and cards stand apart")
 def test_a_refusal_names_its_decision_where_there_is_one_and_asks_for_none_where_there_is_not(
     browser: Browser, stage: Demo, standing: Road

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from worka.authorization.rules import QUOTE, to_whom_it_is_about
-from worka.governance import preview, questions, recorded_roles
+from worka.governance import actions as governing
+from worka.governance import preview, questions, recorded_roles, unused_roles
 from worka.governance import service as governance
 from worka.kernel import actions
 from worka.kernel.context import Context
@@ -32,6 +33,7 @@ async def people(
     action: Annotated[str, Query(max_length=80)] = "",
     resource: Annotated[str, Query(max_length=200)] = "",
     roles: Annotated[bool, Query()] = False,
+    unused: Annotated[bool, Query()] = False,
 ) -> Response:
     """Roles as they are, and “access why”: the address holds the question, so that an answer can be passed on."""
     answer, refused = (
@@ -44,14 +46,20 @@ async def people(
     }
     # Asked of the façade, person by person: only for those who want to see it.
     recorded = await recorded_roles.show(ctx, workspace_id) if roles else None
-    return await show(request, ctx, asked=asked, answer=answer, refused=refused, recorded=recorded)
+    unneeded = await unused_roles.report(ctx, workspace_id) if unused else None
+    return await show(
+        request, ctx, asked=asked, answer=answer, refused=refused, recorded=recorded, unneeded=unneeded
+    )  # fmt: skip
 
 
 async def show(request: Request, ctx: Context, status: int = 200, **values: Any) -> Response:
     """The page with whatever was asked or done on it."""
     here = ctx.workspace_id
     assert here is not None
-    may = {name: await can(ctx, here, name) for name in ("member.invite", "member.change", "member.remove")}
+    may = {
+        name: await can(ctx, here, name)
+        for name in ("member.invite", "member.change", "member.remove", governing.ACCESS_EXPLAIN)
+    }
     given = {
         "access": await governance.access(ctx, here),
         "members": await workspaces.members(ctx, here),
@@ -64,6 +72,7 @@ async def show(request: Request, ctx: Context, status: int = 200, **values: Any)
         "chosen": {"do": "", "email": "", "role": "member", "approver": False, "subject": ""},
         "may": may,
         "recorded": None,
+        "unneeded": None,
     }
     shell = await data.shell(ctx)
     return page(request, "people.html", status, here="people", shell=shell, workspace_id=here, **{**given, **values})
