@@ -261,6 +261,19 @@ async def test_a_proposal_of_elsewhere_is_none(place: Packs) -> None:
     assert (await service.get(place.ctx("viewer"), made["id"]))["id"] == made["id"]
 
 
+@pytest.mark.capability("BEY-4", part="WebSockets")
+def test_a_websocket_that_is_declared_and_never_spoken_is_told_and_one_that_is_spoken_stays() -> None:
+    rule = {"host": HOST, "port": 443, "websocket": True}
+    use = {"host": HOST, "port": 443, "method": "GET", "path": "/live", "several": False, "socket": False}
+    release = {"id": "rel_1", "version": "1.0.0", "manifest": {"outbound_domains": [rule]}, "tools": []}
+    row = {"id": "att_1", "pack": "acme.small", "created_at": now()}
+    found = unused.told(row, release, [use], {}, [], now(), 30)
+    assert [(item["what"], item["name"]) for item in found["items"]] == [("websocket", HOST)]
+    assert found["difference"] == {"add": [{"host": HOST, "port": 443}], "remove": [rule], "drop": []}
+    spoken = unused.told(row, release, [use, {**use, "socket": True}], {}, [], now(), 30)
+    assert (spoken["items"], spoken["manifest"]) == ([], None), "the control"
+
+
 def test_the_policy_that_refuses_unused_tools_is_one_that_can_be_saved() -> None:
     text = unused.told(
         {"id": "att_1", "pack": "acme.small", "created_at": now()},

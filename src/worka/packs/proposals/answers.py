@@ -82,7 +82,7 @@ class EgressProposal(Answer):
 class UnusedThing(Answer):
     """Something that is declared and was not used."""
 
-    what: Literal["destination", "port", "method", "path", "connection", "tool", "secret"]
+    what: Literal["destination", "port", "method", "path", "websocket", "connection", "tool", "secret"]
     name: str
     id: str
     words: str

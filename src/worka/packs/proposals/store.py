@@ -147,9 +147,11 @@ async def versions_of(conn: Connection, publisher: str, name: str) -> list[str]:
 
 # what is declared, and used -------------------------------------------------------------------------------------------
 async def requests_of(conn: Connection, attachment_id: str, since: datetime) -> list[Row]:
-    """What left for an attachment since then: {host, port, method, path, requests, last_at}, by the newest path of each row."""
+    """What left for an attachment since then: {host, port, method, path, requests, last_at, several, socket}, by the newest path of
+    each row."""
     cursor = await conn.execute(
-        "select host, port, method, path, sum(count) as requests, max(last_at) as last_at, bool_or(count > 1) as several"
+        "select host, port, method, path, sum(count) as requests, max(last_at) as last_at, bool_or(count > 1) as several,"
+        " bool_or(kind = 'websocket') as socket"
         " from worka.egress where attachment_id = %s and verdict = 'allowed' and last_at >= %s group by 1, 2, 3, 4",
         (attachment_id, since),
     )

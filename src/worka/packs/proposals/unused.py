@@ -1,4 +1,4 @@
-"""What an attachment declares and did not use: destinations, methods, paths, tools and credentials, with the difference that
+"""What an attachment declares and did not use: destinations, methods, paths, WebSockets, tools and credentials, with the difference that
 takes it away (BEY-4). Counted over the ledger; where a row tells less than one would have to know, nothing is called unused."""
 
 from __future__ import annotations
@@ -121,6 +121,9 @@ def _narrowed(raw: Any, rule: Rule, here: Sequence[Row]) -> tuple[Row, list[Row]
         unused("port", f"{rule.host}:{other}", f"It may reach {rule.host} at port {other}, and went to {port} alone.")
     if rule.opaque:
         return spec, lines
+    if rule.websocket and not any(use["socket"] for use in here):
+        del spec["websocket"]
+        unused("websocket", rule.host, f"It may speak WebSockets with {rule.host}, and never did.")
     methods = {use["method"] for use in here if use["method"]}
     whole = all(use["method"] for use in here)
     if rule.methods is not None and whole and rule.methods - methods:
