@@ -45,10 +45,10 @@ def test_the_foot_of_every_page_says_that_the_deployment_is_air_gapped(
     eyes = opened(browser, gapped)
     for path in ("attention", "tasks", "broker", "broker/try", "packs", "governance", "webhooks"):
         eyes.page.goto(gapped.page(path))
-        expect(eyes.page.get_by_role("contentinfo")).to_contain_text(SAID)
+        expect(eyes.page.locator("footer")).to_contain_text(SAID)
     eyes.check_all("air-gapped")
     # The control: of a deployment without a gap nothing is said.
     eyes = opened(browser, quiet)
     eyes.page.goto(quiet.page("broker"))
-    expect(eyes.page.get_by_role("contentinfo")).to_contain_text("as of")
-    expect(eyes.page.get_by_role("contentinfo")).not_to_contain_text("Air-gapped")
+    expect(eyes.page.locator("footer")).to_contain_text("as of")
+    expect(eyes.page.locator("footer")).not_to_contain_text("Air-gapped")
