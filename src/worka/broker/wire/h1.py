@@ -1,19 +1,56 @@
-"""HTTP/1.1 over h11: the pack's side (Server) and the outside's (Client), one message at a time. No sockets."""
+"""HTTP/1.1: the pack's side (Server) and the outside's (Client), one message at a time. No sockets.
+
+What is of the plainest kind (plain.py) is read and written here; h11 takes over a message, from its beginning, as soon as
+something about it is not.
+"""
 
 from __future__ import annotations
 
 import h11
 
+from worka.broker.wire import plain
 from worka.broker.wire.events import Broken, Mark
 from worka.broker.wire.heads import MAX_HEAD, Answer, Outgoing, Request
 
 
 class _Side:
-    def __init__(self, role: type[h11.CLIENT] | type[h11.SERVER]) -> None:
-        self._http = h11.Connection(role, max_incomplete_event_size=MAX_HEAD)
+    role: type[h11.CLIENT] | type[h11.SERVER]
+
+    def __init__(self) -> None:
+        self._h11: h11.Connection | None = None
+        """Of this message; None: nothing of it was other than plain so far."""
+        self._buffer = b""
+        self._closed = False
+        self._left: int | None = None
+        """Bytes of the answer's body that are still to come; None: its head did not."""
+
+    @property
+    def _http(self) -> h11.Connection:
+        """h11's view of this message, which is its business from now on."""
+        if self._h11 is None:
+            self._h11 = h11.Connection(self.role, max_incomplete_event_size=MAX_HEAD)
+            self._replay(self._h11)
+            data, self._buffer = self._buffer, b""
+            if data:
+                self._read(data)
+            if self._closed:
+                self._read(b"")
+        return self._h11
+
+    def _replay(self, http: h11.Connection) -> None:
+        """What this message was so far."""
+        raise NotImplementedError
 
     def receive(self, data: bytes) -> None:
         """Takes what was read; empty at the end of the connection. Raises Broken."""
+        if self._h11 is not None:
+            self._read(data)
+        elif data:
+            self._buffer += data
+        else:
+            self._closed = True
+
+    def _read(self, data: bytes) -> None:
         try:
             self._http.receive_data(data)
         except (h11.RemoteProtocolError, RuntimeError) as error:
@@ -37,7 +74,9 @@ class _Side:
 
     def renew(self) -> None:
         """On to the next message; only after `again`."""
-        self._http.start_next_cycle()
+        if self._h11 is not None:
+            self._buffer, self._closed = self._h11.trailing_data
+        self._h11 = self._left = None
 
     @property
     def trailing(self) -> bytes:
@@ -55,12 +94,34 @@ class Server(_Side):
     """The pack's side."""
 
     protocol = "http/1.1"
+    role = h11.SERVER
 
     def __init__(self) -> None:
-        super().__init__(h11.SERVER)
+        super().__init__()
+        self._head: bytes | None = None
+        """Of the plain request that is being answered."""
+        self._ended = self._done = False
+
+    def _replay(self, http: h11.Connection) -> None:
+        if self._head is not None:
+            http.receive_data(self._head)
+            http.next_event()
+            if self._ended:
+                http.next_event()
 
     def next(self) -> Request | bytes | Mark:
         """The request's head, a piece of its body, or a mark. Raises Broken."""
+        if self._h11 is None:
+            if self._head is not None:
+                found, self._ended = Mark.NEED if self._ended else Mark.END, True
+                return found
+            if not self._buffer and not self._closed:
+                return Mark.NEED
+            read = plain.request(self._buffer)
+            if read is not None:
+                request, size = read
+                self._head, self._buffer = self._buffer[:size], self._buffer[size:]
+                return request
         event = self._event()
         if isinstance(event, h11.Data):
             return bytes(event.data)
@@ -74,17 +135,19 @@ class Server(_Side):
     @property
     def waiting(self) -> bool:
         """Whether the pack waits for a 100 before it sends its body."""
-        return self._http.they_are_waiting_for_100_continue
+        return self._h11 is not None and self._h11.they_are_waiting_for_100_continue
 
     @property
     def unanswered(self) -> bool:
         """Whether an answer can still begin."""
-        return self._http.our_state in {h11.IDLE, h11.SEND_RESPONSE}
+        if self._h11 is None:
+            return self._left is None
+        return self._h11.our_state in {h11.IDLE, h11.SEND_RESPONSE}
 
     @property
     def sending(self) -> bool:
         """Whether the pack's body is still under way."""
-        return self._http.their_state is h11.SEND_BODY
+        return self._h11 is not None and self._h11.their_state is h11.SEND_BODY
 
     def proceed(self) -> bytes:
         """The 100 that asks for the body."""
@@ -92,9 +155,42 @@ class Server(_Side):
 
     def answer(self, answer: Answer, *, last: bool = False) -> bytes:
         """The head of an answer; `last`: the connection ends with it."""
+        if self._h11 is None and self._head is not None and not last:
+            written = plain.answered(answer)
+            if written is not None:
+                head, self._left = written
+                return head
         headers = [*answer.headers, (b"connection", b"close")] if last else list(answer.headers)
         event = h11.Response(status_code=answer.status, headers=headers, reason=answer.reason)
         return self._http.send(event) or b""
+
+    def data(self, data: bytes) -> bytes:
+        """As the side says. Raises Broken when more is sent than was said."""
+        if self._left is None:
+            return super().data(data)
+        if len(data) > self._left:
+            raise Broken("more of the answer than was said of it")
+        self._left -= len(data)
+        return data
+
+    def end(self) -> bytes:
+        """As the side says."""
+        if self._left is None:
+            return super().end()
+        if self._left:
+            raise Broken("less of the answer than was said of it")
+        self._done = True
+        return b""
+
+    @property
+    def again(self) -> bool:
+        """As the side says."""
+        return self._ended and self._done if self._h11 is None else super().again
+
+    def renew(self) -> None:
+        """As the side says."""
+        super().renew()
+        self._head, self._ended, self._done = None, False, False
 
     def switch(self, answer: Answer) -> bytes:
         """The 101 with which the connection becomes another protocol's."""
@@ -107,25 +203,42 @@ class Client(_Side):
     """The outside's side."""
 
     protocol = "http/1.1"
+    role = h11.CLIENT
 
     def __init__(self) -> None:
-        super().__init__(h11.CLIENT)
+        super().__init__()
+        self._asked: Outgoing | None = None
+        """The plain request that is being answered."""
+        self._over = False
+
+    def _replay(self, http: h11.Connection) -> None:
+        if self._asked is not None:
+            http.send(_event_of(self._asked, keep=True))
+            http.send(h11.EndOfMessage())
 
     def ask(self, request: Outgoing, *, keep: bool) -> bytes:
         """The head of a request; `keep`: the connection may carry further ones."""
-        headers: list[tuple[bytes, bytes]] = [(b"host", request.authority), *request.headers]
-        if request.length is not None:
-            headers.append((b"content-length", request.length))
-        elif request.has_body:
-            headers.append((b"transfer-encoding", b"chunked"))
-        if request.websocket:
-            headers += [(b"connection", b"Upgrade"), (b"upgrade", b"websocket")]
-        elif not keep:
-            headers.append((b"connection", b"close"))
-        return self._http.send(h11.Request(method=request.method, target=request.target, headers=headers)) or b""
+        if keep and (written := plain.asked(request)) is not None:
+            self._asked = request
+            return written
+        return self._http.send(_event_of(request, keep=keep)) or b""
+
+    def end(self) -> bytes:
+        """As the side says."""
+        return b"" if self._h11 is None else super().end()
 
     def next(self) -> Answer | bytes | Mark:
         """The head of an answer (of 1xx too), a piece of its body, or a mark. Raises Broken."""
+        if self._left is not None:
+            return self._body(self._left)
+        if self._h11 is None:
+            if not self._buffer and not self._closed:
+                return Mark.NEED
+            read = plain.answer(self._buffer)
+            if read is not None:
+                found, size, self._left = read
+                self._buffer = self._buffer[size:]
+                return found
         event = self._event()
         if isinstance(event, h11.Data):
             return bytes(event.data)
@@ -136,10 +249,49 @@ class Client(_Side):
             return Mark.NEED
         return Mark.END if isinstance(event, h11.EndOfMessage) else Mark.CLOSED
 
+    def _body(self, left: int) -> bytes | Mark:
+        if not left:
+            found, self._over = Mark.CLOSED if self._over else Mark.END, True
+            return found
+        if not self._buffer:
+            if self._closed:
+                raise Broken("the connection ended in the middle of an answer")
+            return Mark.NEED
+        piece, self._buffer = self._buffer[:left], self._buffer[left:]
+        self._left = left - len(piece)
+        return piece
+
+    @property
+    def again(self) -> bool:
+        """As the side says. What was read beyond the answer would be taken for the next one's."""
+        if self._h11 is None:
+            return self._over and not self._buffer and not self._closed
+        return super().again and not self.trailing
+
+    def renew(self) -> None:
+        """As the side says."""
+        super().renew()
+        self._asked, self._over = None, False
+
     @property
     def untouched(self) -> bool:
         """Whether nothing was read of the answer yet."""
-        return self._http.their_state is h11.SEND_RESPONSE and not self.trailing
+        if self._h11 is None:
+            return self._left is None and not self._buffer
+        return self._h11.their_state is h11.SEND_RESPONSE and not self.trailing
+
+
+def _event_of(request: Outgoing, *, keep: bool) -> h11.Request:
+    headers: list[tuple[bytes, bytes]] = [(b"host", request.authority), *request.headers]
+    if request.length is not None:
+        headers.append((b"content-length", request.length))
+    elif request.has_body:
+        headers.append((b"transfer-encoding", b"chunked"))
+    if request.websocket:
+        headers += [(b"connection", b"Upgrade"), (b"upgrade", b"websocket")]
+    elif not keep:
+        headers.append((b"connection", b"close"))
+    return h11.Request(method=request.method, target=request.target, headers=headers)
 
 
 def _request(event: h11.Request) -> Request:

@@ -171,6 +171,8 @@ def _check_host(hosts: Sequence[bytes], intended: str, port: int, sni: str | Non
         raise Refused("host_mismatch", "a request needs exactly one Host header")
     raw = hosts[0].decode("latin-1")
     name, colon, number = raw.rpartition(":") if re.search(r":\d+\Z", raw) else (raw, "", "")
+    if raw == intended and sni in {None, intended}:
+        return  # as nearly always
     if colon and int(number) != port:
         raise Refused("host_mismatch", f"the Host header names port {int(number)}, the connection is to {port}")
     try:
