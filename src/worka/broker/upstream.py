@@ -25,7 +25,6 @@ from worka.broker.wire.heads import Answer, Outgoing
 Headers = tuple[tuple[bytes, bytes], ...]
 Dial = Callable[[bool], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 """Dials; `True` offers HTTP/2 as well. Raises Stop."""
-_KEPT = 8
 _KEPT_SECONDS = 15.0
 _STREAMS = 32
 _MOST_1XX = 20
@@ -374,10 +373,11 @@ class Pool:
             cut(link.writer)
 
     def _back(self, key: Key, far: H1Far) -> None:
-        if len(self._idle[key]) < _KEPT:
-            self._idle[key].append(far)
-        else:
-            cut(far.writer)
+        kept = self._idle[key]
+        # The last one back is the first to go again, so those that are needed no more stand at the beginning.
+        while kept and (len(kept) >= self._limits.connections or not kept[0].usable(far.since)):
+            cut(kept.pop(0).writer)
+        kept.append(far)
 
     async def close(self) -> None:
         """Cuts them all."""
