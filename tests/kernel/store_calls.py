@@ -365,6 +365,13 @@ CALLS: dict[str, Entry] = {
              "bytes_in": 1, "duration_ms": 1.0},
         )
     ),
+    "broker.again": refused(
+        lambda s, c, a: s.again(
+            c, a.tenant, a.attached, DAY, a.egress,
+            {"times": 1, "path": "/x", "requests": 1, "status": 200, "reason": "allowed", "bytes_out": 1, "bytes_in": 1,
+             "duration_ms": 1.0},
+        )
+    ),
     "broker.use": reads(lambda s, c, a: s.use(c, a.attached, DAY)),
     "broker.egress_of": reads(lambda s, c, a: s.egress_of(c, a.running)),
     "broker.add_lines": writes(

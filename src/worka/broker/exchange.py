@@ -336,7 +336,9 @@ class Exchange:
             return None
         coding = b",".join(value for name, value in response.headers if name == b"content-encoding").decode("latin-1")
         try:
-            scanner = scan.scanner_for([self.lease.value.encode()], coding, limit=self.limits.body_bytes)
+            scanner = scan.scanner_for(
+                [self.lease.value.encode()], coding, limit=self.limits.body_bytes, known=self.active.sought
+            )
         except scan.Unscannable as error:
             raise Stop("answer_unscannable", str(error)) from None
         self._headers(scanner, (*response.headers, (b"reason", response.reason)))

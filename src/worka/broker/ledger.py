@@ -47,23 +47,18 @@ class Ledger:
     ) -> Entry:
         """Commits that this request is about to leave. Raises NotRecorded, and Stopped when a kill switch is on that
         was not when the call began. Writing requests are audited one by one."""
-        row = self._row(
-            verdict="allowed", reason="allowed", kind=kind, method=method, path=path, secret_id=secret_id, **fields
-        )
-        key = (
-            row["host"],
-            row["port"],
-            kind,
-            "allowed",
-            row["rule"],
-            method,
-            row["connection_id"],
-            row["exception_id"],
-        )
-        entry = self._entries.setdefault(key, Entry(row))
+        told = (fields.get("rule"), method, fields.get("connection_id"), fields.get("exception_id"))
+        key = (fields["host"], fields["port"], kind, "allowed", *told)
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._entries[key] = Entry(
+                self._row(
+                    verdict="allowed", reason="allowed", kind=kind, method=method, path=path, secret_id=secret_id, **fields
+                )
+            )  # fmt: skip
         await self._recording.write(
             self._asked(
-                entry, path=path, address=row["address"], audited=method not in READING, secret_id=secret_id
+                entry, path=path, address=fields.get("address"), audited=method not in READING, secret_id=secret_id
             )
         )  # fmt: skip
         entry.count += 1

@@ -15,6 +15,7 @@ from typing import Any
 
 from worka import governance
 from worka.broker import events, store
+from worka.kernel import failpoints
 from worka.kernel.context import Context
 from worka.kernel.db import Connection
 from worka.kernel.events import Event
@@ -86,6 +87,10 @@ class Write:
         """Whether it is a request, not an outcome."""
         return self.outcome is None and self.times > 0
 
+    def apart(self, entry: Entry) -> bool:
+        """Whether it writes more than counts and an outcome of `entry`."""
+        return self.entry is not entry or self.extra is not None or (self.counts and self.audited)
+
 
 class Recording:
     """The rows of one place. `context()` gives a fresh Context for each group."""
@@ -94,59 +99,81 @@ class Recording:
         self.place = place
         self._context, self._seconds = context, seconds
         self._waiting: list[Write] = []
+        self._hurry = False
+        """Whether something waits that is not for later."""
         self._task: asyncio.Task[None] | None = None
-        self._now = asyncio.Event()
+        self._later: asyncio.TimerHandle | None = None
 
     async def write(self, write: Write) -> None:
         """Waits until it is durable. Raises NotRecorded, and Stopped when a kill switch is on that was not when the call
         began. Whoever waits may be cancelled; the write is not."""
         self.add(write, now=True)
+        late = asyncio.get_running_loop().call_later(self._seconds, self._late, write)
         try:
-            async with asyncio.timeout(self._seconds):
-                await asyncio.shield(write.done)
-        except TimeoutError:
-            if write in self._waiting:
-                self._waiting.remove(write)
-            raise NotRecorded from None
+            await write.done
+        finally:
+            late.cancel()
+
+    def _late(self, write: Write) -> None:
+        if write in self._waiting:
+            self._waiting.remove(write)
+        if not write.done.done():
+            write.done.set_exception(NotRecorded())
 
     def add(self, write: Write, *, now: bool = False) -> None:
         """Writes it soon, or at once."""
         self._waiting.append(write)
         # Whoever asked may be gone by then.
         write.done.add_done_callback(lambda done: done.cancelled() or done.exception())
-        if now:
-            self._now.set()
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run())
+        self._hurry |= now
+        self._go_on()
 
     async def drain(self) -> None:
         """Until everything that was added is written, or failed."""
-        self._now.set()
-        while self._task is not None and not self._task.done():
+        self._at_once()
+        while self._task is not None:
             await asyncio.shield(self._task)
 
+    def _at_once(self) -> None:
+        self._hurry = bool(self._waiting)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """What waits is taken by the task that runs, by a new one, or in a while."""
+        if self._task is not None:
+            return
+        if self._hurry:
+            if self._later is not None:
+                self._later.cancel()
+                self._later = None
+            self._task = asyncio.create_task(self._run())
+        elif self._waiting and self._later is None:
+            self._later = asyncio.get_running_loop().call_later(_LATER_SECONDS, self._in_a_while)
+
+    def _in_a_while(self) -> None:
+        self._later = None
+        self._at_once()
+
     async def _run(self) -> None:
-        while self._waiting:
-            if not self._now.is_set():
-                try:
-                    async with asyncio.timeout(_LATER_SECONDS):
-                        await self._now.wait()
-                except TimeoutError:
-                    pass
-            self._now.clear()
-            group, self._waiting = self._waiting, []
-            await self._group(group)
-            if self._waiting and any(write.counts for write in self._waiting):
-                self._now.set()
+        try:
+            while self._hurry:
+                self._hurry = False
+                group, self._waiting = self._waiting, []
+                if group:
+                    await self._group(group)
+        finally:
+            self._task = None
+        self._go_on()
 
     async def _group(self, group: list[Write]) -> None:
         written: list[Entry] = []
         try:
             async with asyncio.timeout(self._seconds):
                 ctx = self._context()
-                async with ctx.transaction() as conn:
-                    written = await self._rows(ctx, conn, group)
-                    ctx.failpoint("broker.egress.before_commit")
+                if not await self._again(ctx, group):
+                    async with ctx.transaction() as conn:
+                        written = await self._rows(ctx, conn, group)
+                        ctx.failpoint("broker.egress.before_commit")
         except Exception as error:
             self._not_written(group, error)
             return
@@ -159,6 +186,24 @@ class Recording:
                 write.done.set_exception(write.failed)
             else:
                 write.done.set_result(None)
+
+    async def _again(self, ctx: Context, group: list[Write]) -> bool:
+        """As nearly always, where one request follows another to one place: in one exchange, if nothing has to be looked at
+        one by one. Whether it is done."""
+        entry = group[0].entry
+        if not entry.written or self.place.invocation_id is None or any(write.apart(entry) for write in group):
+            return False
+        requests = [write for write in group if write.counts]
+        finished = [write for write in group if write.outcome is not None]
+        row: dict[str, Any] = {"times": sum(write.times for write in requests), "requests": len(finished)}
+        if requests:
+            row |= {"path": requests[-1].path, "address": requests[-1].address}
+        if finished:
+            row |= _whole(finished)
+        failpoints.hit("broker.egress.before_commit")
+        place = self.place
+        async with ctx.db.single() as conn:
+            return await store.again(conn, place.tenant_id, place.attachment_id, _today(), entry.row["id"], row)
 
     def _not_written(self, group: list[Write], error: Exception) -> None:
         log.error(

@@ -14,6 +14,8 @@ import zlib
 from collections.abc import Iterable
 from urllib.parse import quote, unquote_to_bytes
 
+Known = dict[bytes, tuple[bytes, ...]]
+"""The patterns of secrets that were looked for before; whoever keeps it ends it with the call."""
 MIN_ENCODED = 8  # shorter secrets give patterns that ordinary text contains
 _FOLD, _FREELY = 100, 1 << 20
 _JSON_ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
@@ -72,9 +74,13 @@ class Scanner:
     It keeps back only an end that could be the beginning of the secret, so a stream of events is not delayed.
     """
 
-    def __init__(self, secrets: Iterable[bytes]) -> None:
+    def __init__(self, secrets: Iterable[bytes], known: Known | None = None) -> None:
         self._secrets = tuple(secret for secret in secrets if secret)
-        self._patterns = tuple(pattern for secret in self._secrets for pattern in patterns(secret))
+        known = {} if known is None else known
+        for secret in self._secrets:
+            if secret not in known:
+                known[secret] = patterns(secret)
+        self._patterns = tuple(pattern for secret in self._secrets for pattern in known[secret])
         self._held = b""
 
     def feed(self, data: bytes) -> bytes:
@@ -137,10 +143,10 @@ class CodedScanner:
     Whole pieces are held back while the decoded text ends in a beginning of the secret; a bomb is cut by `limit`.
     """
 
-    def __init__(self, secrets: Iterable[bytes], coding: str, *, limit: int) -> None:
+    def __init__(self, secrets: Iterable[bytes], coding: str, *, limit: int, known: Known | None = None) -> None:
         if coding not in {"gzip", "x-gzip", "deflate"}:
             raise Unscannable(coding)
-        self._scanner = Scanner(secrets)
+        self._scanner = Scanner(secrets, known)
         self._inflate = zlib.decompressobj(wbits=47 if coding != "deflate" else 15)
         self._left = limit
         self._coded = self._plain = 0
@@ -185,7 +191,11 @@ class CodedScanner:
         self._scanner.check(text)
 
 
-def scanner_for(secrets: Iterable[bytes], coding: str, *, limit: int) -> Scanner | CodedScanner:
+def scanner_for(
+    secrets: Iterable[bytes], coding: str, *, limit: int, known: Known | None = None
+) -> Scanner | CodedScanner:
     """The scanner for an answer with this Content-Encoding (empty or `identity` for none). Raises Unscannable."""
     word = coding.strip().lower()
-    return Scanner(secrets) if word in {"", "identity"} else CodedScanner(secrets, word, limit=limit)
+    if word in {"", "identity"}:
+        return Scanner(secrets, known)
+    return CodedScanner(secrets, word, limit=limit, known=known)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from worka.broker import rules as rule_book
+from worka.broker import scan
 from worka.broker.addresses import POOL
 from worka.broker.allowance import Allowance, Meter
 from worka.broker.bindings import Connection, Need
@@ -77,6 +78,8 @@ class Active:
     bytes: int = 0
     """Of all its requests and answers."""
     leases: dict[str, Lease] = field(default_factory=dict)
+    sought: scan.Known = field(default_factory=dict, repr=False)
+    """What is looked for in its answers, made once for each secret."""
     lease_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     redirected: set[str] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)

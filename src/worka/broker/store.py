@@ -35,6 +35,11 @@ _USE = (
     " on conflict (tenant_id, attachment_id, day) do update set requests = u.requests + excluded.requests,"
     " bytes_out = u.bytes_out + excluded.bytes_out, bytes_in = u.bytes_in + excluded.bytes_in"
 )
+_AGAIN = (
+    "times", "path", "address", "requests", "status", "reason", "bytes_out", "bytes_in", "duration_ms", "protocol",
+    "upstream_protocol", "resolve_ms", "connect_ms", "answer_ms",
+)  # fmt: skip
+"""What `again` says of them, as worka.egress_again takes it."""
 _EXCEPTION = "id, workspace_id, name, port, address, real_port, ca_pem, reason, created_by, created_at, removed_at"
 
 _TRUST = (
@@ -229,6 +234,21 @@ async def carry_on(
         f"with row as (update worka.egress set {_COUNTED}, {_OUTCOME} where id = %(id)s) {_USE}",
         {**_WIRE, **row, "id": egress_id, "tenant_id": tenant_id, "attachment_id": attachment_id, "day": day},
     )
+
+
+async def again(
+    conn: Connection, tenant_id: str, attachment_id: str, day: date, egress_id: str, row: Mapping[str, Any]
+) -> bool:
+    """`carry_on` as a transaction of its own, in one exchange; `requests` may be 0, and there is no outcome then. False: it
+    was not done, for the row is not there, or a kill switch is on and `times` is not 0."""
+    values = (tenant_id, egress_id, attachment_id, day, *(row.get(name) for name in _AGAIN))
+    # As text, whatever they are: one statement is prepared, not one for each width of a number.
+    told = [None if value is None else str(value) for value in values]
+    cursor = await conn.execute(
+        f"select worka.egress_again({', '.join(['%s'] * len(told))}) as done", told, prepare=True
+    )
+    found = await cursor.fetchone()
+    return found is not None and bool(found["done"])
 
 
 async def use(conn: Connection, attachment_id: str, day: date) -> Row | None:
