@@ -44,14 +44,18 @@ def _heads(first: list[bytes]) -> st.SearchStrategy[bytes]:
 
 
 def _told(http: h11.Connection, data: bytes) -> list[Any]:
+    """Its events, and what it refuses."""
     http.receive_data(data)
-    events = []
-    while (event := http.next_event()) not in (h11.NEED_DATA, h11.PAUSED):
-        events.append(event)
+    events: list[Any] = []
+    try:
+        while (event := http.next_event()) not in (h11.NEED_DATA, h11.PAUSED):
+            events.append(event)
+    except h11.RemoteProtocolError as error:
+        events.append(error)
     return events
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600, deadline=None, report_multiple_bugs=False)
 @given(_heads(_FIRST), _REST)
 @example(b"GET / HTTP/1.1\r\nHost: x\r\nX-A: \t \r\n\r\n", b"")
 @example(b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n", b"abc")
@@ -65,9 +69,9 @@ def test_a_request_that_is_read_without_h11_is_what_h11_reads(head: bytes, rest:
         return
     request, size = found
     http = h11.Connection(h11.SERVER)
-    first, last = _told(http, head + rest)[:2]
+    first, *others = _told(http, head + rest)
     assert isinstance(first, h11.Request)
-    assert isinstance(last, h11.EndOfMessage), "it has no body"
+    assert [type(event) for event in others[:1]] == [h11.EndOfMessage], "it has no body"
     assert (bytes(first.method), bytes(first.target), bytes(first.http_version)) == (b"GET", request.target, b"1.1")
     assert tuple(first.headers) == request.headers
     assert http.trailing_data[0] == (head + rest)[size:]
@@ -75,7 +79,7 @@ def test_a_request_that_is_read_without_h11_is_what_h11_reads(head: bytes, rest:
     assert not http.they_are_waiting_for_100_continue
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600, deadline=None, report_multiple_bugs=False)
 @given(_heads(_STATUS), _REST)
 @example(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", b"abcdef")
 @example(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", b"0\r\n\r\n")
