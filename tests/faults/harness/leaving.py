@@ -26,6 +26,9 @@ from tests.faults.harness.watch import Prober
 BACK_WITHIN = 10.0
 UNDER_WAY = 1.5
 """Seconds in which what was recorded before the fault still arrives."""
+CAUGHT = 2.0
+"""Seconds after a jump in which each process has seen it."""
+UNRECORDED = ("egress_not_recorded", "database_unavailable", "audit_unwritable")
 CALLS = {"call": 8, "read": 3}
 NO_HANG = 6.0
 """What a refused call may take: two seconds for its row, the pack's own pause, and a cold start on a machine with much to do."""
@@ -150,14 +153,21 @@ class EgressDiskFull(DiskFull):
 
 
 class EgressClock(Clock):
+    """PostgreSQL counts an idle transaction's time by the clock: one that a jump catches is ended, and what it would have recorded does
+    not leave."""
+
     name = "egress-clock"
-    promise = "calls go on through both jumps; every certificate, lease and row of theirs holds"
+    promise = "nothing leaves without its row; whom a jump does not catch goes on, and who is caught is told the cause"
     mix = CALLS
 
     def judge(self, verdict: Verdict, stage: Stage, load: Load, prober: Prober, hit: Hit) -> None:
         super().judge(verdict, stage, load, prober, hit)
-        lost = Counter(job.reason for job in load.jobs if job.kind == "call" and job.state != "succeeded")
-        verdict.say(not lost, f"calls ended for {dict(lost)}")
+        failed = {job.marker: job.reason for job in load.jobs if job.kind == "call" and job.state != "succeeded"}
+        verdict.figures["call_reasons"] = dict(Counter(failed.values()))
+        jumps = (hit.at, hit.until)
+        caught = {e.marker for e in load.tries if any(e.sent < jump + CAUGHT and e.done > jump for jump in jumps)}
+        lost = [reason for marker, reason in failed.items() if marker not in caught or reason not in UNRECORDED]
+        verdict.say(not lost, f"calls ended for {dict(Counter(lost))}")
         accounted(verdict, stage)
 
 

@@ -156,8 +156,8 @@ class Upstream(Row):
         harm.become("")
         hit.until = time.time()
         met = harm.met[hit.mode] - before
-        sent = {e.marker for e in list(load.tries) if e.tenant == victim and e.op == "call" and e.sent >= hit.at}
-        failed = [job for job in list(load.jobs) if job.marker in sent and job.state == "failed"]
+        ended = {e.marker for e in list(load.tries) if e.tenant == victim and e.op == "call" and e.done >= hit.at}
+        failed = [job for job in list(load.jobs) if job.marker in ended and job.state == "failed"]
         if failed and (hit.mode == "away" or met):
             hit.proof.append(f"{len(failed)} calls of {victim} failed, {met} met it")
         hit.facts["back_after"] = back(load, victim, hit.until, BACK_WITHIN + PAUSE)
