@@ -28,7 +28,7 @@ async def tried(world: World, *urls: str) -> tuple[list[str], list[dict[str, obj
 
 
 @pytest.mark.capability("BRK-15", part="the air gap, by reason")
-@pytest.mark.parametrize("listed", [f"{HOST}:80", "127.0.0.0/8:*", f"{HOST}:*"])
+@pytest.mark.parametrize("listed", ["127.0.0.0/8:*", "127.0.0.1:*"])
 async def test_a_listed_place_is_reached_and_another_is_not_even_asked_for(
     db: Database, outside: Outside, tmp_path: Path, listed: str
 ) -> None:
@@ -40,6 +40,21 @@ async def test_a_listed_place_is_reached_and_another_is_not_even_asked_for(
             (HOST, "allowed", "allowed"), (NAMED, "denied", "air_gapped"),
         ]  # fmt: skip
         assert len(outside.requests) == 1
+
+
+@pytest.mark.capability("BRK-15", part="the air gap, by reason")
+async def test_a_workspaces_exception_leads_a_listed_name_nowhere_that_is_not_listed(
+    db: Database, outside: Outside, tmp_path: Path
+) -> None:
+    """The list is the operator's, an exception the workspace's: its admins must not send the list elsewhere."""
+    for listed, code_of_it in (([f"{HOST}:80"], "air_gapped"), ([f"{HOST}:*", "10.0.0.0/8:*"], "air_gapped"),
+                               ([f"{HOST}:80", f"127.0.0.1:{outside.plain}"], "401")):  # fmt: skip
+        home = tmp_path / str(len(listed[-1]))
+        async with make_world(db, outside, home, gap=AirGap(True, parse(listed))) as world:
+            found, rows = await tried(world, f"http://{HOST}/issues")
+            assert found == [code_of_it], listed
+            assert rows[0]["verdict"] == ("denied" if code_of_it == "air_gapped" else "allowed")
+    assert len(outside.requests) == 1, "the control: what is listed by its address too is reached"
 
 
 @pytest.mark.capability("BRK-15", part="the air gap, by reason")

@@ -114,6 +114,13 @@ async def test_an_exception_is_recorded_audited_used_and_taken_back(world: World
         ({"address": "tracker.test"}, "address"),
         ({"address": "0.0.0.0"}, "address"),
         ({"address": "224.0.0.1"}, "address"),
+        ({"address": "169.254.169.254"}, "address"),
+        ({"address": "168.63.129.16"}, "address"),
+        ({"address": "fd00:ec2::254"}, "address"),
+        ({"address": "fe80::1"}, "address"),
+        ({"address": "::ffff:169.254.169.254"}, "address"),
+        ({"address": "64:ff9b::a9fe:a9fe"}, "address"),
+        ({"address": "2002:a9fe:a9fe::1"}, "address"),
         ({"ca_pem": ""}, "ca_pem"),
         ({"ca_pem": "hello"}, "ca_pem"),
         ({"ca_pem": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"}, "ca_pem"),
@@ -126,6 +133,17 @@ async def test_a_bad_exception_is_refused_by_its_field(
     answer = await http.post(f"/v1/workspaces/{world.workspace_id}/network-exceptions", json=new(world, **changed))
     assert (answer.status_code, answer.json()["code"]) == (422, "network_exception_invalid")
     assert answer.json()["field"] == field
+
+
+async def test_policy_is_asked_about_an_exception_as_it_is_kept_and_not_as_it_was_written(
+    world: World, http: httpx.AsyncClient, gate: Gate
+) -> None:
+    path = f"/v1/workspaces/{world.workspace_id}/network-exceptions"
+    made = await http.post(path, json=new(world, name="Tracker.Worka.TEST.", address="0:0:0:0:0:0:0:1"))
+    assert made.status_code == 201, made.text
+    (asked,) = [resource for action, resource in gate.asked if action == "network_exception.create"]
+    assert (asked.attrs["name"], asked.attrs["address"]) == (HOST, "::1")
+    assert (made.json()["name"], made.json()["address"]) == (HOST, "::1")
 
 
 async def test_only_who_may_records_or_removes_an_exception(world: World, http: httpx.AsyncClient, gate: Gate) -> None:

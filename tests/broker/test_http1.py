@@ -115,6 +115,15 @@ def test_a_body_whose_end_two_servers_see_differently_is_refused(headers: bytes)
     assert refusal(b"POST / HTTP/1.1\r\nHost: api.example\r\n" + headers + b"\r\n") == "malformed_request"
 
 
+@pytest.mark.capability("BRK-13", part="a request is what its line says")
+@pytest.mark.parametrize(
+    "name", ["X-HTTP-Method-Override", "x-http-method", "X-Method-Override", "X_HTTP_Method_Override", "X-Original-URL", "X-Rewrite-URL"]
+)  # fmt: skip
+def test_a_header_by_which_servers_do_something_else_is_refused(name: str) -> None:
+    assert refusal(GET + f"{name}: x\r\n\r\n".encode()) == "malformed_request"
+    assert refusal(GET + f"{name}-Id: x\r\n\r\n".encode()) == "passed", "the control"
+
+
 def test_a_folded_or_bare_line_never_makes_a_second_header_outside() -> None:
     found = head(b"GET / HTTP/1.1\nHost: api.example\nX-A: one\n two\n\n")
     assert wire(outgoing(found, host="api.example", port=443)).count("\r\n") == 5

@@ -79,6 +79,32 @@ def test_what_is_not_known_of_a_request_is_refused_where_it_might_be_refused() -
     assert told([listed], "api.example.com", path="/v1/../admin")[0] == "policy_does_not_list"
 
 
+@pytest.mark.capability("BRK-13", part="policy on destinations")
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/admin/x", "/v1//admin/x", "/v1/ADMIN/x", "/v1/%61dmin/x", "/v1;a=b/admin/x", "/v1/admin;x/y", "/v1/admin%3bx/y",
+     "/v1/users/@me", "/v1/users/%40me", "/v1/users/@me/", "/v1//users/@Me"],
+)  # fmt: skip
+def test_what_is_refused_by_its_path_is_refused_however_a_server_may_read_it(path: str) -> None:
+    held = layer(refuse=[{"host": "api.example.com", "paths": ["/v1/admin/*", "/v1/users/@me"]}])
+    assert told([held], "api.example.com", path=path)[0] == "policy_refuses"
+    for other in ("/v1/administer", "/v1/users/@me/notes", "/v1/users", "/v2/admin/x"):
+        assert told([held], "api.example.com", path=other)[0] == "allowed", "the control"
+
+
+@pytest.mark.capability("BRK-14", part="never wider than what was refused")
+def test_of_a_path_that_no_rule_names_exactly_nothing_is_proposed() -> None:
+    held = [layer(refuse=[{"host": "api.example.com", "paths": ["/v1/*"]}])]
+    for path in ("/v1/*", "/v1/a*b", "/v1/x/../y"):
+        found = rules.decide(DECLARED, held, "acme.notes", "api.example.com", 443, "GET", path, "write")
+        assert (found.reason, found.proposal) == ("policy_refuses", {}), path
+        undeclared = rules.decide(DECLARED, [], "acme.notes", "other.example.com", 443, "GET", path, "write")
+        assert (undeclared.reason, undeclared.proposal) == ("undeclared_destination", {}), path
+    plain = rules.decide(DECLARED, held, "acme.notes", "api.example.com", 443, "GET", "/v1/x", "write")
+    item = {"host": "api.example.com", "port": 443, "methods": ["GET"], "paths": ["/v1/x"], "packs": ["acme.notes"]}
+    assert plain.proposal == {"egress_policy": {"except": [item]}}, "the control"
+
+
 @pytest.mark.parametrize(
     ("settings", "where"),
     [

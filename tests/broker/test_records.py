@@ -125,6 +125,15 @@ async def test_a_file_has_the_same_rows_and_nothing_in_it_is_a_formula(world: Wo
 
 
 @pytest.mark.capability("BRK-5", part="read")
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1+1", "\uff1d1+1", "\uff201"]
+)
+def test_what_a_spreadsheet_could_take_for_a_formula_is_text(text: str) -> None:
+    assert service._cell(text) == f"'{text}"
+    assert service._cell(f"a{text}") == f"a{text}", "the control"
+
+
+@pytest.mark.capability("BRK-5", part="read")
 @pytest.mark.capability("DEP-10", part="the ledger's readers")
 async def test_who_may_not_see_a_workspace_is_told_nothing_of_it(world: World, person: Context, gate: Gate) -> None:
     await busy(world)

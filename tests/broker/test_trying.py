@@ -8,8 +8,8 @@ import pytest
 
 from tests.broker.test_doors import gate as gate
 from tests.broker.test_doors import person as person
-from tests.broker.world import World
-from worka.broker.records import trying
+from tests.broker.world import HOST, INJECT, World
+from worka.broker.records import reachable, trying
 from worka.broker.records.answers import TriedRequest
 from worka.kernel.context import Context
 
@@ -58,3 +58,27 @@ async def test_a_websocket_is_tried_as_one(world: World, person: Context) -> Non
     # The controls: the same requests that ask for no WebSocket pass.
     for host, method in (("plain.example.org", "GET"), ("live.example.org", "POST")):
         assert (await tried(world, person, host, method=method, resolve=False))["verdict"] == "allowed"
+
+
+@pytest.mark.capability("TRE-16", part="whose account a tried request would go out with")
+async def test_a_tried_request_goes_with_the_account_of_who_asks_and_never_with_another_persons(
+    world: World, person: Context
+) -> None:
+    await world.declare(HOST, connections=INJECT)
+    shared, theirs = await world.connect(), await world.connect()
+    await world.execute("update worka.connection set person_id = 'per_2' where id = %s", theirs)
+    found = await tried(world, person, HOST, resolve=False)
+    assert found["credential"]["id"] == shared, "the newest one is another person's own"
+    mine = await world.connect()
+    await world.execute("update worka.connection set person_id = 'per_1' where id = %s", mine)
+    found = await tried(world, person, HOST, resolve=False)
+    assert found["credential"]["id"] == mine
+    assert "your own account" in next(step["detail"] for step in found["steps"] if step["name"] == "connection")
+    (row,) = (await reachable.listing(person))["items"]
+    assert {item["id"] for item in row["connections"]} == {shared, theirs, mine}, (
+        "all that may stand behind it are told"
+    )
+    # What is past its end is no account, whatever its row still says.
+    await world.execute("update worka.connection set expires_at = now() - interval '1 second' where id = %s", mine)
+    found = await tried(world, person, HOST, resolve=False)
+    assert (found["verdict"], found["reason"]) == ("denied", "connection_unusable")

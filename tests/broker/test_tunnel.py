@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from tests.broker.test_doors import Gate
 from tests.broker.test_doors import gate as gate
 from tests.broker.test_doors import person as person
 from tests.broker.test_hello import client_hello, with_extension
+from tests.broker.test_kills import lift, stop
 from tests.broker.world import HOST, INJECT, Box, Outside, World, code, make_world
 from worka.broker.records import replaying
 from worka.kernel.context import Context
@@ -148,3 +151,21 @@ async def test_a_tunnel_ends_at_its_deadline_and_with_its_bytes(world: World, ca
     assert big["code"] != 0
     reasons = [row["reason"] for one in (call, second) for row in await world.egress(one.id)]
     assert reasons == ["exchange_too_long", "limit_exceeded"]
+
+
+@pytest.mark.capability("GOV-15", part="at the broker, for what stands open")
+async def test_a_tunnel_that_stands_ends_within_a_second_of_a_kill_switch(world: World, ca: str) -> None:
+    box = await world.box()
+    async with box.invoking() as call:
+        argv = [*pinning(ca)[:-1], ca, "-N", "--max-time", "8", f"https://{HOST}/drip"]
+        dripping = asyncio.create_task(box.do("run", argv=argv))
+        await asyncio.sleep(1.5)
+        assert not dripping.done(), "the control: it stands"
+        kill_id = await stop(world, "destination", HOST)
+        began = time.monotonic()
+        done = await asyncio.wait_for(dripping, 10)
+        assert time.monotonic() - began < 1.6
+        assert done["code"] not in (0, 28), "cut, and not by its own deadline"
+        await lift(world, kill_id)
+    (row,) = await world.egress(call.id)
+    assert (row["kind"], row["verdict"], row["reason"]) == ("tunnel", "allowed", "killed")

@@ -93,6 +93,10 @@ def test_what_may_be_reached_is_listed_tried_and_its_blast_radius_told(
     told = worka(instance, me, "egress", "destination", TRACKER, form="text")
     assert "mcp.fetch and worka.notes may reach" in told
     assert "by outbound_domains[0]" in told
+    for verb in ("destination", "blast"):
+        # Not an answer about another port than the one that was meant.
+        worka(instance, me, "egress", verb, f"{TRACKER}:44x", code=2)
+        assert worka(instance, me, "egress", verb, f"{TRACKER}:443"), "the control"
     reach = worka(instance, me, "egress", "blast", TRACKER)
     assert {row["pack"] for row in reach["attachments"]} == {"mcp.fetch", "worka.notes"}
     secret = worka(instance, me, "secret", "blast", reach["secrets"][0]["id"])

@@ -129,6 +129,28 @@ async def test_a_connection_uses_only_a_secret_of_its_own_workspace(world: World
     assert (await connect(world, secret_id=(await secret(world, "mine"))["id"]))["state"] == "awaiting_approval"
 
 
+@pytest.mark.capability("CON-2", part="what backs it")
+@pytest.mark.parametrize("kind", ["oauth_refresh", "oauth_client", "registry", "publication", "infrastructure"])
+async def test_what_goes_on_no_request_backs_no_connection(world: World, kind: str) -> None:
+    kept = await secret(world, f"of {kind}", kind=kind)
+    with pytest.raises(errors.SecretNotUsable, match="goes on no request"):
+        await connect(world, secret_id=kept["id"])
+    token = await secret(world, "a token")
+    assert (await connect(world, secret_id=token["id"]))["state"] == "awaiting_approval", "the control"
+
+
+@pytest.mark.capability("CON-2", part="what backs it")
+async def test_the_secret_of_a_persons_own_account_backs_no_connection_of_others(world: World) -> None:
+    kept = await secret(world)
+    async with world.db.transaction(world.tenant_id) as conn:
+        await conn.execute("update worka.secret set person_id = %s where id = %s", (world.ids["admin"], kept["id"]))
+    for whose in ({}, {"own": True}):
+        with pytest.raises(errors.SecretNotUsable, match="own account"):
+            await connect(world, "owner", secret_id=kept["id"], **whose)
+    made = await connect(world, "admin", secret_id=kept["id"], own=True)
+    assert made["state"] == "awaiting_approval", "the control: theirs is theirs"
+
+
 @pytest.mark.capability("CON-2")
 async def test_to_another_workspace_there_is_no_connection(world: World, db: Any) -> None:
     made = await active(world)

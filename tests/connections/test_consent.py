@@ -210,6 +210,27 @@ async def test_a_person_consents_on_another_device(town: Town) -> None:
 
 
 @pytest.mark.capability("CON-4", part="another device")
+async def test_a_consent_on_another_device_ends_with_the_right_of_who_began_it(town: Town) -> None:
+    await town.register()
+    await town.attached()
+    made = await town.asked(kind="oauth_device")
+    begun = await consent.begin_device(town.ctx("admin"), made["id"], town.post)
+    (flow,) = await town.world.rows("connection_flow")
+    assert await consent.poll(town.platform(), flow["id"], town.post) == "authorization_pending", "the control"
+    await asyncio.to_thread(town.browser("bob").types_in, begun["verification_uri"], begun["user_code"])
+    async with town.world.db.transaction(town.world.tenant_id) as conn:
+        await conn.execute(
+            "update worka.membership set role = 'member' where principal_id = %s", (town.world.ids["admin"],)
+        )
+    asked = len(town.posted)
+    assert await consent.poll(town.platform(), flow["id"], town.post) == "consent_refused"
+    row = await town.row(made["id"])
+    assert (row["state"], row["reason"], row["account"]) == ("awaiting_consent", "consent_failed", {})
+    assert "may not connect it any more" in row["problem"]["detail"]
+    assert len(town.posted) == asked, "and the provider was not asked for the token"
+
+
+@pytest.mark.capability("CON-4", part="another device")
 async def test_who_is_told_to_slow_down_does(town: Town) -> None:
     await town.register()
     await town.attached()

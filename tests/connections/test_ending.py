@@ -11,8 +11,9 @@ from tests.connections.test_renewing import away
 from tests.connections.town import Town
 from worka.connections import clients, ending, explain, renewing, service
 from worka.kernel.errors import Conflict, Denied
-from worka.treasury import connected
+from worka.treasury import connected, reading, rotation
 from worka.treasury import errors as treasury_errors
+from worka.treasury import service as vault
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -149,6 +150,24 @@ async def test_who_leaves_takes_their_account_along_and_stops_nobody_else(town: 
     with pytest.raises((treasury_errors.NoGrant, treasury_errors.SecretRevoked)):
         await town.lease(theirs["secret_id"], att, await town.called(att, "member"))
     assert town.reads(await town.lease(mine["secret_id"], att, await town.called(att, "owner"))) == 200
+
+
+@pytest.mark.capability("TRE-16", part="whose account it is, and who tends it")
+async def test_owners_neither_read_nor_replace_the_token_of_another_persons_account(town: Town) -> None:
+    await town.register()
+    await town.attached()
+    shared = await town.connected("owner", "carol", name="The team's")
+    theirs = await town.connected("member", "bob", own=True, name="Bob's")
+    owner = town.ctx("owner")
+    with pytest.raises(treasury_errors.AnotherPersons):
+        await reading.ask(owner, theirs["secret_id"], "a look", 10)
+    with pytest.raises(treasury_errors.AnotherPersons):
+        await rotation.rotate(owner, theirs["secret_id"], "a-token-of-mine", grants="keep")
+    assert (await town.row(theirs["id"]))["state"] == "active"
+    # The control: about what is the workspace's its owners agree; and what is another's can still be taken away.
+    assert (await reading.ask(owner, shared["secret_id"], "a look", 10))["state"] == "awaiting_approval"
+    assert (await rotation.rotate(owner, shared["secret_id"], "a-token-of-ours", grants="keep"))["version"] == 2
+    assert (await vault.revoke(owner, theirs["secret_id"], "it leaked"))["state"] == "revoked"
 
 
 @pytest.mark.capability("TRE-16", part="whose account it is, and who tends it")

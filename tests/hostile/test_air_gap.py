@@ -21,7 +21,8 @@ MAIL = {
     "WORKA_MAIL__SENDER": "worka@range.worka.test", "WORKA_MAIL__SECURITY": "none", "WORKA_MAIL__INSECURE_REASON": "a test",
     "PIP_INDEX_URL": "http://index.worka.test/simple",
 }  # fmt: skip
-LISTED = f"{TRACKER}:443"
+LISTED = f"{TRACKER_ADDRESS}:443"
+"""What stands behind a network exception is listed by its address."""
 
 
 def outgoing(field: suite.Range) -> dict[str, int]:
@@ -98,7 +99,7 @@ def test_what_an_air_gap_would_refuse_is_shown_before_it_is_closed(whole: suite.
     tried = whole.api("operator", "GET", "/v1/deployment/network", allowed=[LISTED], since="1h")
     assert (tried["air_gapped"], tried["allowed"], tried["complete"]) == (False, [LISTED], True)
     by_item = {item["item"]: item for item in tried["items"]}
-    assert by_item[f"{TRACKER}:443"]["permitted"]
+    assert by_item[LISTED]["permitted"]
     assert not by_item[f"{REBIND}:80"]["permitted"]
     assert {(one["what"], one["host"], one["permitted"]) for one in tried["configured"]} == {
         ("mail server", "10.9.9.9", False), ("package index", "index.worka.test", False),

@@ -113,6 +113,12 @@ async def _taken_back(store: Any, conn: Any, a: SimpleNamespace) -> Any:
     return await store.taken_back(conn, a.attached, "example.org:443") or None
 
 
+async def _leases_over(store: Any, conn: Any, a: SimpleNamespace) -> Any:
+    """The filled grant lives: here it is over, and the lease with it."""
+    await conn.execute("update worka.secret_grant set revoked_at = clock_timestamp() where id = %s", (a.grant,))
+    return await store.leases_over(conn, [a.lease])
+
+
 async def _due(store: Any, conn: Any, a: SimpleNamespace) -> Any:
     await conn.execute("update worka.connection set refresh_at = clock_timestamp() where id = %s", (a.connection,))
     return await store.due(conn, 1000)
@@ -373,6 +379,7 @@ CALLS: dict[str, Entry] = {
         )
     ),
     "broker.use": reads(lambda s, c, a: s.use(c, a.attached, DAY)),
+    "broker.leases_over": reads(lambda s, c, a: _leases_over(s, c, a)),
     "broker.egress_of": reads(lambda s, c, a: s.egress_of(c, a.running)),
     "broker.add_lines": writes(
         lambda s, c, a: s.add_lines(c, a.tenant, a.ws, [{"egress_id": a.egress, "at": datetime.now(UTC), "reason": "r", "text": "t"}])

@@ -206,6 +206,16 @@ async def test_only_who_manages_connections_creates_and_grants(world: World, who
     assert len(await world.rows("secret_grant")) == 1
 
 
+@pytest.mark.capability("TRE-3")
+async def test_who_may_put_nothing_in_has_nothing_masked_for_everybody(world: World) -> None:
+    words = "an-ordinary-word-of-others"
+    with pytest.raises(Denied):
+        await service.create(world.ctx("viewer"), world.workspace_id, name="x", purpose="", kind="other", value=words)
+    assert redact.text(words) == words
+    await service.create(world.ctx("owner"), world.workspace_id, name="x", purpose="", kind="other", value=words)
+    assert words not in redact.text(words), "the control"
+
+
 async def test_to_a_stranger_there_is_no_secret(world: World) -> None:
     made = await secret(world)
     for use in (service.get(world.ctx("stranger"), made["id"]), service.revoke(world.ctx("stranger"), made["id"], "")):

@@ -85,9 +85,9 @@ async def where(
 ) -> Target:  # fmt: skip
     """The address that is dialled for a name, resolved once and checked, or the recorded exception's. Raises Stop. `whose`: for
     which tenant."""
-    if not (
-        outside.gap.name(name, port) or (exception and outside.gap.address(exception.address, exception.real_port))
-    ):
+    # Where a workspace's exception leads, its admins say, and the list is the operator's: then the address has to be on it.
+    named = (exception is None or exception.of_settings) and outside.gap.name(name, port)
+    if not (named or (exception and outside.gap.address(exception.address, exception.real_port))):
         # Before the name is asked of anybody: the question would leave too.
         raise Stop(airgap.REASON, "this deployment is air-gapped", rule=rule, remedy=airgap.REMEDY)
     if exception is not None:
@@ -133,6 +133,14 @@ class Exchange:
         self._connect_ms: float | None = None
         self._answer_ms: float | None = None
         self._upstream: str | None = None
+        self._deadline = asyncio.timeout(active.allowance.exchange_seconds)
+        self._stopped: Stop | None = None
+
+    def stop(self, stop: Stop) -> None:
+        """Ends it from beside: what was let through is not let through any more."""
+        self._stopped = stop
+        with contextlib.suppress(RuntimeError):  # it is about to end anyhow
+            self._deadline.reschedule(0)
 
     @property
     def answered(self) -> bool:
@@ -150,9 +158,8 @@ class Exchange:
         self._waiting = time.monotonic()
         reason = "invocation_ended"
         seconds = self.active.allowance.exchange_seconds
-        deadline = asyncio.timeout(seconds)
         try:
-            async with deadline:
+            async with self._deadline:
                 await self._whole(request)
             reason = "allowed"
         except Stop as stop:
@@ -160,7 +167,11 @@ class Exchange:
             self.active.ledger.lines.add(self.entry.row, reason, stop.detail, stop)
             raise
         except (OSError, h11.ProtocolError, Broken) as error:
-            if isinstance(error, TimeoutError) and deadline.expired():
+            if isinstance(error, TimeoutError) and self._deadline.expired():
+                if self._stopped is not None:
+                    reason = self._stopped.reason
+                    self.active.ledger.lines.add(self.entry.row, reason, self._stopped.detail)
+                    raise self._stopped from error
                 reason = "exchange_too_long"
                 self.active.ledger.lines.add(self.entry.row, reason, f"not done after {seconds:g} s", error)
                 raise Stop(reason, f"not done after {seconds:g} s") from error

@@ -18,6 +18,10 @@ PROPOSED = frozenset(
         "policy_does_not_list", "upgrade_refused",
     }
 )  # fmt: skip
+_OURS_ALONE = frozenset(
+    {"secret_echoed", "answer_unscannable", "killed", "connection_not_granted", "secret_unavailable"}
+)
+"""Why what was let through was not given to the pack, or ended here: no failure of the outside."""
 _OURS = {cause.code: cause for cause in REASONS}
 
 
@@ -35,7 +39,7 @@ def road(rows: list[dict[str, Any]]) -> list[Leg]:
                 Leg(name="upstream", state="not_reached")]  # fmt: skip
     denied = [row for row in rows if row["verdict"] == "denied"]
     allowed = [row for row in rows if row["verdict"] == "allowed"]
-    withheld = [row for row in allowed if row["reason"] in {"secret_echoed", "answer_unscannable"}]
+    withheld = [row for row in allowed if row["reason"] in _OURS_ALONE]
     broken = [*denied, *withheld]
     if broken:
         broker = Leg(name="broker", state="failed", detail=sentence(broken[-1]), ref=broken[-1]["id"])

@@ -16,13 +16,16 @@ from worka.broker import events
 from worka.broker.failures import Lines
 from worka.broker.ports import Limits
 from worka.broker.recording import Entry, NotRecorded, Place, Recording, Stopped, Write
-from worka.broker.rules import READING
+from worka.broker.rules import ALL_METHODS, READING
 from worka.kernel.context import Context
 from worka.kernel.events import Event
 from worka.kernel.ids import new_id
 
 log = logging.getLogger("worka.broker")
 _MORE = "(more destinations)"
+_NAMED = ALL_METHODS | {"CONNECT", "TRACE"}
+OTHER = "(other)"
+"""What stands for a method that is none of HTTP's own."""
 _FLUSH_SECONDS = 0.5
 _WITHHELD = frozenset({"secret_echoed", "answer_unscannable"})
 
@@ -72,7 +75,9 @@ class Ledger:
         """Records a refusal: the first of its kind at once with an event, the others counted and flushed soon. `detail` and
         `error`: what its failure line says."""
         detail, error = fields.pop("detail", ""), fields.pop("error", None)
-        # A pack can make up destinations without end; rows it cannot.
+        # A pack can make up destinations and methods without end; rows it cannot.
+        if fields.get("method") is not None and fields["method"] not in _NAMED:
+            fields["method"] = OTHER
         if (kind, fields["host"]) not in self._refused and len(self._refused) >= self._limits.refused_destinations:
             fields["host"] = _MORE
         self._refused.add((kind, fields["host"]))

@@ -93,7 +93,7 @@ class MailRoute:
         exception = None
         if settings.address:
             exception = NetworkException(
-                MAIL_EXCEPTION, host, settings.port, settings.address, settings.port, settings.ca_pem
+                MAIL_EXCEPTION, host, settings.port, settings.address, settings.port, settings.ca_pem, of_settings=True
             )
         return cls(host, settings.port, exception)
 

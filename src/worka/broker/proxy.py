@@ -156,8 +156,11 @@ class Proxy:
             )  # fmt: skip
             failpoints.hit("broker.egress.before_dial")
             carried = tunnel.Tunnel(self.outside, self.limits, active, entry)
+            active.open.add(carried)
             await carried.run(sock, target)
         finally:
+            if carried is not None:
+                active.open.discard(carried)
             self._over(active, circuit, name, 443, carried.reason if carried is not None else "", carried)
         return True
 
@@ -314,11 +317,14 @@ class Proxy:
             failpoints.hit("broker.egress.before_dial")
             exchange = Exchange(self.outside, self.limits, down, active, entry, target, head, (name, port), lease)
             exchange.resolve_ms = resolve_ms
+            active.open.add(exchange)
             with telemetry.span(
                 active.trace_id, "broker.egress", active.parent_span, host=name, port=port, egress=entry.row["id"]
             ):
                 await exchange.run(request)
         finally:
+            if exchange is not None:
+                active.open.discard(exchange)
             if circuit is not None:
                 self._over(active, circuit, name, port, exchange.reason if exchange is not None else "", exchange)
 

@@ -200,8 +200,11 @@ def decide(
     An unknown class counts as destructive only in the manifest; here an unknown word gets no more than reading.
     """
     here = [rule for rule in rules if rule.covers(host) and port in rule.ports and not rule.opaque]
-    item: dict[str, Any] = {"host": host, "port": port, "methods": [method], "paths": [path]}
-    proposal = {"outbound_domains": [{**item, "websocket": True} if websocket else item]}
+    clean = canonical_path(path)
+    item: dict[str, Any] = {"host": host, "port": port, "methods": [method], "paths": [clean]}
+    proposal: dict[str, Any] = {"outbound_domains": [{**item, "websocket": True} if websocket else item]}
+    if clean is None or "*" in clean:
+        proposal = {}  # no rule names exactly this path, and one that ends in a star names all below it
     if not here:
         return Decision(
             False,

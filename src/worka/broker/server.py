@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from worka.broker import bindings, dnswire, store
+from worka.broker import bindings, dnswire, store, watching
 from worka.broker.adapters.outside import Dialer, SystemResolver
 from worka.broker.addresses import HostProblem, normalise_host
 from worka.broker.allowance import MB, Allowance, Meter, Meters
@@ -119,6 +119,7 @@ class Broker:
         self._tunnels: asyncio.Server | None = None
         self._net: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._handovers: set[asyncio.Task[None]] = set()
         self._warned = float("-inf")
 
@@ -141,6 +142,7 @@ class Broker:
         self._net.setblocking(False)
         beside.rename(net_path)
         self._accepting = asyncio.create_task(self._accept_handovers(self._net))
+        self._watching = asyncio.create_task(watching.watch(self.sessions))
         self._tunnels = await ipc.serve_streams(self.paths.broker_out_socket, self._platform.tunnel)
         self._control = await ipc.serve_unix(self.paths.broker_socket, self._call)
 
@@ -149,8 +151,9 @@ class Broker:
         for server in (self._control, self._tunnels):
             if server is not None:
                 server.close()
-        for task in (*self._handovers, *((self._accepting,) if self._accepting else ())):
-            task.cancel()
+        for task in (*self._handovers, self._accepting, self._watching):
+            if task is not None:
+                task.cancel()
         if self._net is not None:
             self._net.close()
         for session_id in list(self.sessions):

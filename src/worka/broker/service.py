@@ -8,13 +8,23 @@ import ssl
 from typing import Any
 
 from worka.broker import actions, events, store
-from worka.broker.addresses import HostProblem, normalise_host
+from worka.broker.addresses import HostProblem, normalise_host, refused_kind
 from worka.broker.errors import ExceptionExists, ExceptionInvalid, ExceptionUnknown
 from worka.broker.schema import NewNetworkException
 from worka.kernel.context import Context, Resource
 from worka.kernel.errors import NotFound
 from worka.kernel.ids import new_id
 
+_NEVER = {
+    "metadata": "the metadata service of a cloud, which gives this machine's own credentials to whoever asks",
+    "link_local": "a link-local address, where clouds keep their metadata service",
+    "mapped": "an IPv4 address in the form of IPv6: write it as IPv4",
+    "compatible": "an IPv4 address in the form of IPv6: write it as IPv4",
+    "nat64": "an IPv4 address in the form of IPv6: write it as IPv4",
+    "six_to_four": "an IPv4 address in the form of IPv6: write it as IPv4",
+    "teredo": "an IPv4 address in the form of IPv6: write it as IPv4",
+}
+"""Where no exception leads, whoever records it: it is a workspace's, and these are the machine's."""
 _PEM = re.compile(r"\s*(?:-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+\Z")
 
 
@@ -26,7 +36,9 @@ def _workspace(ctx: Context) -> str:
 async def create_exception(ctx: Context, new: NewNetworkException) -> dict[str, Any]:
     """Records an exception. Raises ExceptionInvalid, ExceptionExists, Denied."""
     workspace_id = _workspace(ctx)
-    facts = {"name": new.name, "port": new.port, "address": new.address, "real_port": new.real_port}
+    name, address = _name(new.name), _address(new.address)
+    # As they are kept: a policy on a name or an address is not passed by another spelling of it.
+    facts = {"name": name, "port": new.port, "address": address, "real_port": new.real_port}
     assert ctx.tenant_id is not None
     async with ctx.transaction() as conn:
         await ctx.require(
@@ -35,9 +47,9 @@ async def create_exception(ctx: Context, new: NewNetworkException) -> dict[str, 
         row = {
             "id": new_id("nex"),
             "workspace_id": workspace_id,
-            "name": _name(new.name),
+            "name": name,
             "port": new.port,
-            "address": _address(new.address),
+            "address": address,
             "real_port": new.real_port,
             "ca_pem": _ca(new),
             "reason": new.reason,
@@ -109,6 +121,8 @@ def _address(raw: str) -> str:
         raise ExceptionInvalid("address: a plain IPv4 or IPv6 address", field="address") from error
     if address.is_multicast or address.is_unspecified or getattr(address, "scope_id", None):
         raise ExceptionInvalid("address: an address of one machine", field="address")
+    if (why := _NEVER.get(refused_kind(address) or "")) is not None:
+        raise ExceptionInvalid(f"address: {why}", field="address")
     return str(address)
 
 

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from worka.broker import rules as rule_book
 from worka.broker import scan
@@ -17,7 +17,7 @@ from worka.broker.addresses import POOL
 from worka.broker.allowance import Allowance, Meter
 from worka.broker.bindings import Connection, Need
 from worka.broker.ca import Authority
-from worka.broker.ledger import Ledger, Place
+from worka.broker.ledger import Entry, Ledger, Place
 from worka.broker.policy import rules as policy
 from worka.broker.ports import Lease, Limits, MakeContext
 from worka.broker.rules import Rule
@@ -39,6 +39,8 @@ class NetworkException:
     address: str
     real_port: int
     ca_pem: str
+    of_settings: bool = False
+    """Whether the deployment's settings say so, and not a record of a workspace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,17 @@ class Trust:
     ca_pem: str
     client_cert_pem: str
     client_key_secret_id: str | None
+
+
+class Open(Protocol):
+    """Something of a call that stands open: it was let through, and can be ended from beside."""
+
+    entry: Entry
+    lease: Lease | None
+
+    def stop(self, stop: Stop) -> None:
+        """Ends it with this."""
+        ...
 
 
 @dataclass(slots=True)
@@ -83,6 +96,7 @@ class Active:
     lease_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     redirected: set[str] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    open: set[Open] = field(default_factory=set)
     broken: str | None = None
     """Why something of this invocation was refused by a fault of ours: the pack only sees that it did not work."""
 

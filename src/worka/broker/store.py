@@ -274,6 +274,24 @@ async def egress(conn: Connection, egress_id: str) -> Row | None:
     return await cursor.fetchone()
 
 
+async def leases_over(conn: Connection, leases: Sequence[str]) -> dict[str, str]:
+    """Which of these are over although their call goes on: `ended` with their grant or secret, `sealed` with the treasury,
+    `renewed` where the secret has another value since."""
+    if not leases:
+        return {}
+    cursor = await conn.execute(
+        "select * from (select l.id, case when exists (select 1 from worka.treasury_seal t where t.sealed) then 'sealed'"
+        "  when g.revoked_at is not null or s.state not in ('active', 'rotating') then 'ended'"
+        "  when v.ended_at is not null then 'renewed' end as how"
+        " from worka.lease l join worka.secret_grant g on g.tenant_id = l.tenant_id and g.id = l.grant_id"
+        " join worka.secret s on s.tenant_id = l.tenant_id and s.id = l.secret_id"
+        " join worka.secret_version v on v.tenant_id = l.tenant_id and v.secret_id = l.secret_id"
+        "  and v.version = l.secret_version where l.id = any(%s)) found where how is not null",
+        (list(leases),),
+    )
+    return {row["id"]: row["how"] for row in await cursor.fetchall()}
+
+
 # the platform's own ---------------------------------------------------------------------------------------------------
 async def platform_rules(conn: Connection, purpose: str, subject_id: str) -> list[Row]:
     """What the platform may reach for this subject, now."""

@@ -31,7 +31,9 @@ async def create(ctx: Context, new: NewUpstreamTrust) -> dict[str, Any]:
     """Records one; calls that begin after this go by it. Raises TrustInvalid, TrustExists, Denied."""
     workspace_id = _workspace(ctx)
     assert ctx.tenant_id is not None
-    facts = {"name": new.name, "port": new.port, "secret": new.client_key_secret_id}
+    name = _name(new.name)
+    # As it is kept: a policy on a name is not passed by another spelling of it.
+    facts = {"name": name, "port": new.port, "secret": new.client_key_secret_id}
     if new.attachment_id:
         facts["attachment"] = new.attachment_id
     async with ctx.transaction():
@@ -41,7 +43,7 @@ async def create(ctx: Context, new: NewUpstreamTrust) -> dict[str, Any]:
         row = {
             "id": new_id("ust"),
             "workspace_id": workspace_id,
-            "name": _name(new.name),
+            "name": name,
             "port": new.port,
             "attachment_id": new.attachment_id,
             "ca_pem": _certificates("ca_pem", new.ca_pem),

@@ -47,8 +47,10 @@ def _wide(everywhere: bool) -> str | None:
 
 def _place(given: str, port: int) -> tuple[str, int]:
     """`host` or `host:port`."""
-    host, _, named = given.partition(":")
-    return host, int(named) if named.isdigit() else port
+    host, colon, named = given.partition(":")
+    if colon and not (named.isascii() and named.isdigit()):
+        raise typer.BadParameter(f"{given}: host, or host:port")
+    return host, int(named) if colon else port
 
 
 @egress.command("list")

@@ -182,7 +182,7 @@ def secret_grant(
 
 @secret.command("ungrant")
 def secret_ungrant(grant_id: str, dry_run: DryRun = False) -> None:
-    """Take a grant back; holds for the very next request."""
+    """Take a grant back; holds for the next call at once, and within a second for one that runs."""
     client().change("DELETE", f"/v1/grants/{grant_id}", dry_run=dry_run)
     if not show({"would": {"revoke": grant_id}} if dry_run else {"revoked": grant_id}):
         output.text(_tried(dry_run, "the grant is over", grant_id))

@@ -13,7 +13,7 @@ from typing import Any
 from worka.connections import actions, catalogue, clients, events, oauth, outward, restricting, service, store, tokens
 from worka.connections.errors import FlowForeign, FlowOver, FlowUnknown, ProviderUnusable
 from worka.connections.oauth import OAuthProblem
-from worka.kernel.context import Context
+from worka.kernel.context import Context, Principal
 from worka.kernel.errors import Conflict
 from worka.kernel.ids import new_id
 
@@ -233,8 +233,12 @@ async def poll(ctx: Context, flow_id: str, post: outward.Post | None = None) -> 
         ctx.workspace_id = row["workspace_id"]
         # Nobody else asks before the pause is over: the next time stands before this call is made.
         await store.poll_later(conn, flow_id, flow["interval_seconds"])
-        what = await around(ctx, row, "consent")
-        code = (await ctx.sealer.open(ctx, f"{SEALED}:{flow_id}", bytes(flow["sealed"]))).decode()
+        refused = await _still(ctx, row, flow)
+        if refused is None:
+            what = await around(ctx, row, "consent")
+            code = (await ctx.sealer.open(ctx, f"{SEALED}:{flow_id}", bytes(flow["sealed"]))).decode()
+    if refused is not None:
+        return str((await failed(ctx, flow, refused))["outcome"])
     way = post or outward.through_broker(ctx)
     try:
         came = await outward.send(way, what.client, oauth.poll_request(what.known, what.place, what.credential, code))
@@ -248,6 +252,18 @@ async def poll(ctx: Context, flow_id: str, post: outward.Post | None = None) -> 
             return problem.error or problem.code
         return str((await failed(ctx, flow, problem))["outcome"])
     return str((await tokens.taken(ctx, flow, found, whose))["outcome"])
+
+
+async def _still(ctx: Context, row: Row, flow: Row) -> OAuthProblem | None:
+    """In the caller's transaction: why a consent that nobody is asked about any more is not waited for; None: it is. Decided
+    as who began it, now."""
+    who = ctx.acting(Principal("person", flow["person_id"], "", ctx.tenant_id))
+    action = service.asking(row) if row["person_id"] else actions.CONNECTION_AUTHORIZE
+    decision = await who.decide(action, service.resource_of(row))
+    if decision.verdict == "deny":
+        return OAuthProblem("consent_refused", "who began it may not connect it any more")
+    because = restricting.refusal(await restricting.limits(ctx), row["provider"])
+    return OAuthProblem("consent_refused", because) if because is not None else None
 
 
 async def lapse(ctx: Context, flow_id: str) -> None:

@@ -69,7 +69,7 @@ async def _way_to_tell(ctx: Context, row: Row) -> str:
 
 
 async def remove(ctx: Context, connection_id: str, why: str = "") -> Row:
-    """Ends a connection: its grants and tokens are over for the very next request; the provider is told right after.
+    """Ends a connection: its grants and tokens are over for the next call; the provider is told right after.
     {…, stopped: [attachment ids]}, with its receipt. Raises ConnectionNotFound, Denied, Conflict when it has ended already."""
     async with ctx.transaction() as conn:
         row = await service.visible_held(ctx, connection_id)

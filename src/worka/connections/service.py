@@ -85,7 +85,7 @@ async def create(
         await restricting.check(ctx, provider)
         wanting = await store.wanting(conn, workspace_id)
         row["asked_by"] = needs.asking(wanting, provider, row["host"], row["port"])
-        secret = await _secret(ctx, secret_id, workspace_id)
+        secret = await _secret(ctx, secret_id, workspace_id, row["person_id"])
         if kind != "token":
             await _oauth(ctx, row, wanting, scopes)
         asks = decision.verdict == "ask"
@@ -156,7 +156,7 @@ async def _oauth(ctx: Context, row: Row, wanting: list[Row], asked: list[str] | 
     row |= {"client_id": client["id"], "scopes": list(dict.fromkeys([*(asked or declared), *known.always]))}
 
 
-async def _secret(ctx: Context, secret_id: str | None, workspace_id: str) -> Row | None:
+async def _secret(ctx: Context, secret_id: str | None, workspace_id: str, person_id: str | None) -> Row | None:
     if secret_id is None:
         return None
     secret = await treasury.store.secret(ctx.conn, secret_id, lock="share")
@@ -164,6 +164,14 @@ async def _secret(ctx: Context, secret_id: str | None, workspace_id: str) -> Row
         raise SecretNotUsable(f"There is no secret {secret_id} in this workspace.", field="secret_id")
     if secret["state"] not in treasury.rules.LEASABLE:
         raise SecretNotUsable(f"{secret['name']} is {secret['state']}.", field="secret_id")
+    if secret["person_id"] and secret["person_id"] != person_id:
+        raise SecretNotUsable(f"{secret['name']} is of a person's own account.", field="secret_id")
+    kind = treasury.rules.KINDS.get(secret["kind"], treasury.rules.KINDS["other"])
+    if kind.binds != "endpoint":
+        # It would be active, and no pack could ever be granted it.
+        raise SecretNotUsable(
+            f"{secret['name']} is {kind.words}, which goes on no request of a pack.", field="secret_id"
+        )
     return secret
 
 

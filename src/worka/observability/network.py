@@ -94,7 +94,7 @@ async def needed(ctx: Context, since: datetime, tried: list[str] | None) -> Row:
         "air_gapped": set_.air_gapped,
         "allowed": [str(item) for item in gap.allowed],
         "since": since,
-        "items": [_shown(row, gap) for row in rows[:MOST]],
+        "items": [_shown(row, gap, settings) for row in rows[:MOST]],
         "configured": [
             {"what": one.what, "host": one.host, "port": one.port, "permitted": gap.place(one.host, one.port)}
             for one in named
@@ -103,10 +103,14 @@ async def needed(ctx: Context, since: datetime, tried: list[str] | None) -> Row:
     }
 
 
-def _shown(row: Row, gap: AirGap) -> Row:
-    """A destination with its verdict; `item` is what would have to be on the list."""
+def _shown(row: Row, gap: AirGap, settings: Settings | None) -> Row:
+    """A destination with its verdict; `item` is what would have to be on the list: of what stands behind a network exception
+    the address."""
     address, _, port = (row["address"] or "").rpartition(":")
-    permitted = gap.name(row["host"], row["port"]) or bool(address and gap.address(address, int(port)))
+    # What the settings lead to an address (mail) is the operator's, and may be listed by its name too.
+    own = settings is not None and row["platform"] and row["host"] == settings.mail.host
+    by_address = bool(address and gap.address(address, int(port)))
+    permitted = by_address or ((own or not address) and gap.name(row["host"], row["port"]))
     kind = "platform" if row["platform"] else "packs"
     shown = {key: row[key] for key in ("host", "port", "tenants", "requests", "last_at")}
     return {
@@ -114,5 +118,5 @@ def _shown(row: Row, gap: AirGap) -> Row:
         "address": row["address"],
         "kind": kind,
         "permitted": permitted,
-        "item": f"{row['host']}:{row['port']}",
+        "item": row["address"] or f"{row['host']}:{row['port']}",
     }

@@ -88,7 +88,7 @@ async def last_value(ctx: Context, secret_id: str, purpose: str) -> str | None:
 
 
 async def end(ctx: Context, secret_id: str, cause: Row) -> list[Row]:
-    """In the caller's transaction: it and its grants are over, for the very next request. The grants that ended."""
+    """In the caller's transaction: it and its grants are over, for the next call. The grants that ended."""
     row = await store.secret(ctx.conn, secret_id, lock="update")
     if row is None or row["state"] not in rules.LEASABLE:
         return []

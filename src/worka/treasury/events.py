@@ -149,7 +149,7 @@ def granted(grant: dict[str, Any], name: str, cause: dict[str, Any] | None) -> E
 
 
 def ungranted(grant: dict[str, Any], name: str, cause: dict[str, Any] | None) -> Event:
-    """treasury.grant.revoked: it may no longer, from its very next request on."""
+    """treasury.grant.revoked: it may no longer: its next call at once, one that runs within a second."""
     before = {key: grant[key] for key in _GRANT}
     return Event(
         "treasury.grant.revoked",

@@ -33,6 +33,7 @@ async def ask(ctx: Context, secret_id: str, why: str, minutes: int) -> Row:
     async with ctx.transaction() as conn:
         secret = await service.visible(ctx, secret_id, lock="share")
         decision = await ctx.require(actions.SECRET_READ, _secret(secret))
+        _readable(ctx, secret)
         if secret["state"] not in rules.LEASABLE:
             raise errors.SecretRevoked(f"{secret['name']} is {secret['state']}.")
         row: Row = {
@@ -61,6 +62,12 @@ async def ask(ctx: Context, secret_id: str, why: str, minutes: int) -> Row:
         ctx.record(events.reading_moved(made, None, secret["name"]))
         ctx.failpoint("treasury.changed.before_commit")
     return shown(made)
+
+
+def _readable(ctx: Context, secret: Row) -> None:
+    """Raises AnotherPersons for what is of somebody's own account: owners of the workspace agree about the workspace's."""
+    if secret["person_id"] and secret["person_id"] != ctx.principal.id:
+        raise errors.AnotherPersons(f"{secret['name']} is of another person's own account.")
 
 
 def shown(row: Row) -> Row:
@@ -93,6 +100,7 @@ async def read(ctx: Context, reading_id: str) -> Row:
             raise errors.ReadingNotFound(f"There is no reading {reading_id} of yours.")
         secret = await service.visible(ctx, row["secret_id"], lock="share")
         await ctx.require(actions.SECRET_READ, _secret(secret))
+        _readable(ctx, secret)
         seen = shown(row)
         if seen["state"] != "open":
             raise errors.ReadingOver(f"It is {seen['state'].replace('_', ' ')}.", reason=seen["reason"])

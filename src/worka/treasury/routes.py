@@ -131,7 +131,7 @@ async def grant_secret(secret_id: str, body: NewGrant, ctx: Context = Depends(tr
 
 @router.delete("/grants/{grant_id}", status_code=204)
 async def revoke_grant(grant_id: str, ctx: Context = Depends(trying)) -> None:
-    """Takes a grant back; holds for the very next request."""
+    """Takes a grant back; holds for the next call at once, and within a second for one that runs."""
     await service.revoke_grant(ctx, grant_id)
 
 

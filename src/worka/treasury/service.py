@@ -63,10 +63,11 @@ async def create(
     value = made_up(kind) if value is None else value
     data = rules.check_value(value)
     rules.check_end(expires_at, now())
-    redact.remember(value)
     secret_id = new_id("sec")
     async with ctx.transaction() as conn:
         await _allowed(ctx, actions.SECRET_CREATE, secret_id, workspace_id, name=name, kind=kind)
+        # Only now: whoever may put nothing in has nothing masked for everybody, and pushes no other value out.
+        redact.remember(value)
         row = await store.add_secret(
             conn,
             {
@@ -97,7 +98,7 @@ async def rotate(
 ) -> Row:
     """A new value under the same grants; the next lease has it, and the old one is wiped, now or when the overlap is over.
     Without a value one is made here. What else a person is asked about it is in `rotation`. Raises SecretNotFound, Denied,
-    SecretRevoked, SigningKeyKept."""
+    SecretRevoked, SigningKeyKept, AnotherPersons."""
     async with ctx.transaction() as conn:
         row = await visible(ctx, secret_id, lock="update")
         await _allowed(ctx, actions.SECRET_ROTATE, secret_id, row["workspace_id"], name=row["name"])
@@ -105,6 +106,9 @@ async def rotate(
             raise errors.SecretRevoked(f"{row['name']} is {row['state']}.")
         if rules.KINDS.get(row["kind"], rules.KINDS["other"]).binds == "signing":
             raise errors.SigningKeyKept(f"{row['name']} signs for a publisher.")
+        if row["person_id"] and row["person_id"] != ctx.principal.id:
+            # Their calls would go out as somebody else, and say that they are theirs.
+            raise errors.AnotherPersons(f"{row['name']} is of another person's own account.")
         value = made_up(row["kind"]) if value is None else value
         data = rules.check_value(value)
         redact.remember(value)
@@ -251,7 +255,7 @@ def grant_shown(row: Row) -> Row:
 
 
 async def revoke_grant(ctx: Context, grant_id: str) -> None:
-    """Takes a grant back, for the very next request; open leases under it end. Raises GrantNotFound, Denied."""
+    """Takes a grant back, for the next call at once and for one that runs within a second. Raises GrantNotFound, Denied."""
     async with ctx.transaction() as conn:
         row = await store.grant(conn, grant_id)
         if row is None or not await sees(ctx, row["workspace_id"]):

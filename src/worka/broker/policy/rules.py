@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import unquote
 
 from worka.broker import rules
 from worka.broker.rules import Decision, Rule, RuleProblem, canonical_path
@@ -90,8 +91,27 @@ def _may_be(item: Item, method: str | None, path: str | None) -> bool:
         return False
     if rule.paths is None or path is None:
         return True
-    clean = canonical_path(path)
-    return clean is None or any(_path(pattern, clean) for pattern in rule.paths)
+    if canonical_path(path) is None:
+        return True
+    # As the most lenient server reads it: what is refused stays refused in every spelling of it.
+    read = _lenient(path)
+    return any(
+        read.startswith(_lenient(pattern[:-1]))
+        if pattern.endswith("*")
+        else read.rstrip("/") == _lenient(pattern).rstrip("/")
+        for pattern in rule.paths
+    )
+
+
+def _lenient(path: str) -> str:
+    """Without escapes, parameters of segments, doubled slashes and case, which many servers make nothing of."""
+    plain = path
+    while (further := unquote(plain)) != plain:
+        plain = further
+    plain = "/".join(segment.partition(";")[0] for segment in plain.split("/"))
+    while "//" in plain:
+        plain = plain.replace("//", "/")
+    return plain.casefold()
 
 
 def _is(item: Item, method: str | None, path: str | None) -> bool:
@@ -120,7 +140,7 @@ def refusal(
                 return Decision(
                     False, REFUSED, f"{layer.name}/{item.rule.id}",
                     f"an owner takes it out of `refuse`, or excepts exactly this: {layer.name}",
-                    {"egress_policy": {"except": [_asked(pack, host, port, method, path)]}},
+                    _proposal("except", pack, host, port, method, path),
                 )  # fmt: skip
         listed = layer.only is None or any(
             _covers(item, pack, host, port) and _is(item, method, path) for item in layer.only
@@ -128,14 +148,15 @@ def refusal(
         if not listed:
             return Decision(
                 False, NOT_LISTED, f"{layer.name}/only", f"an owner puts exactly this on the list `only`: {layer.name}",
-                {"egress_policy": {"only": [_asked(pack, host, port, method, path)]}},
+                _proposal("only", pack, host, port, method, path),
             )  # fmt: skip
     return None
 
 
-def _asked(pack: str, host: str, port: int, method: str | None, path: str | None) -> Row:
-    """Exactly what was asked, as an item."""
-    return narrow_item(host, port, method, path) | {"packs": [pack]}
+def _proposal(part: str, pack: str, host: str, port: int, method: str | None, path: str | None) -> Row:
+    """Exactly what was asked, as an item of a policy; empty where no item can name exactly that."""
+    item = narrow_item(host, port, method, path)
+    return {"egress_policy": {part: [item | {"packs": [pack]}]}} if path is None or "paths" in item else {}
 
 
 def narrow_item(host: str, port: int, method: str | None, path: str | None, *, websocket: bool = False) -> Row:

@@ -20,6 +20,7 @@ from worka.broker.records.model import OUTCOMES, Filter
 from worka.broker.records.service import places, visible
 from worka.broker.rules import PORTS, Rule, RuleProblem, parse_rules
 from worka.broker.templates import TemplateError
+from worka.connections.rules import ENDED
 from worka.governance import kills
 from worka.kernel.clock import now
 from worka.kernel.context import Context
@@ -130,16 +131,20 @@ def connections(
     attachment_id: str,
     granted: set[tuple[str, str, str]],
 ) -> list[Row]:
-    """The connections that would back requests by this rule: one of each need and endpoint, or the lack of it."""
+    """The connections that would back requests by this rule: of each need and endpoint the workspace's and everybody's own, or
+    the lack of any."""
     found: list[Row] = []
     for need in needs:
-        ends: dict[tuple[str, int], Mapping[str, Any]] = {}
+        ends: dict[tuple[str, int, str | None], Mapping[str, Any]] = {}
         for row in known:
+            if row["person_id"] and row["state"] in ENDED:
+                continue
             if row["provider"] == need.provider and need.covers(row["host"]) and rule.covers(row["host"]):
-                kept = ends.get((row["host"], row["port"]))
+                place = row["host"], row["port"], row["person_id"]
+                kept = ends.get(place)
                 # As the broker binds: the newest active one of an endpoint, else the newest.
                 if kept is None or (row["state"] == "active" and kept["state"] != "active"):
-                    ends[row["host"], row["port"]] = row
+                    ends[place] = row
         found += [backing(need, row, attachment_id, granted) for row in ends.values()]
         if not ends:
             found.append(backing(need, None, attachment_id, granted))
@@ -213,8 +218,13 @@ def stopped(
             found.append(f"policy refuses it: {layer.name}/{whole.rule.id}")
         if layer.only is not None and not any(_meets(other.rule, rule) for other in layer.only):
             found.append(f"it is not on the list of {layer.name}")
-    found += [f"the connection to {need['provider']} is {need['state']}" for need in backed
-              if need["required"] and need["state"] != "active"]  # fmt: skip
+    required = [need for need in backed if need["required"]]
+    serves = {need["provider"] for need in required if need["state"] == "active"}
+    found += dict.fromkeys(
+        f"the connection to {need['provider']} is {need['state']}"
+        for need in required
+        if need["provider"] not in serves
+    )
     return found
 
 

@@ -121,9 +121,15 @@ def csv_line(row: Row) -> bytes:
     return _line([_cell(row[name]) for name in COLUMNS])
 
 
+_FORMULA = frozenset(
+    "=+-@\t\r\n\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}"
+)
+"""What spreadsheets begin a formula with, or cut away before they look."""
+
+
 def _cell(value: Any) -> str:
     text = "" if value is None else value.isoformat() if hasattr(value, "isoformat") else str(value)
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    return f"'{text}" if text.lstrip(" ")[:1] in _FORMULA else text
 
 
 def _line(cells: Any) -> bytes:

@@ -184,7 +184,8 @@ async def attachment(conn: Connection, attachment_id: str) -> Row | None:
 async def connections(conn: Connection, workspaces: Sequence[str]) -> list[Row]:
     """The connections of these workspaces, newest first, with whose they are and the secret behind each."""
     cursor = await conn.execute(
-        "select c.id, c.workspace_id, c.provider, c.name, c.host, c.port, c.state, c.secret_id, c.metadata, c.created_by,"
+        "select c.id, c.workspace_id, c.provider, c.name, c.host, c.port, c.secret_id, c.metadata, c.created_by, c.person_id,"
+        " case when c.state = 'active' and c.expires_at <= clock_timestamp() then 'expired' else c.state end as state,"
         " p.display_name as created_by_name, s.name as secret_name, s.state as secret_state from worka.connection c"
         " left join worka.secret s on s.tenant_id = c.tenant_id and s.id = c.secret_id"
         " left join worka.person p on p.id = c.created_by where c.workspace_id = any(%s) order by c.id desc",

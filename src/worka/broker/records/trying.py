@@ -20,6 +20,7 @@ from worka.broker.records.answers import TriedRequest
 from worka.broker.records.service import visible
 from worka.broker.rules import Rule, RuleProblem, opaque_rule, parse_rules
 from worka.broker.templates import TemplateError, roots
+from worka.connections.rules import own
 from worka.governance import kills
 from worka.kernel import ipc, reasons
 from worka.kernel.context import Context
@@ -163,7 +164,8 @@ def _tunnelled(ctx: Context, road: _Road, row: Row, held: tuple[policy.Layer, ..
 
 
 async def _bound(ctx: Context, road: _Road, row: Row, needs: Any, host: str, port: int) -> None:
-    known = await seen.connections(ctx.conn, [row["workspace_id"]])
+    # For a call that is made for the reader: nobody's calls go out with another person's account.
+    known = own(await seen.connections(ctx.conn, [row["workspace_id"]]), ctx.originating_person or ctx.principal.id)
     held = tuple(
         Connection(c["id"], c["provider"], c["host"], c["port"], c["state"], c["secret_id"], c["metadata"])
         for c in known
@@ -177,7 +179,8 @@ async def _bound(ctx: Context, road: _Road, row: Row, needs: Any, host: str, por
     granted = {(g["attachment_id"], g["secret_id"], g["endpoint"]) for g in await seen.grants(ctx.conn, [row["id"]])}
     found = next(c for c in known if c["id"] == bound.connection.id)
     road.credential = reachable.backing(bound.need, found, row["id"], granted)
-    road.went("connection", f"the connection {found['name']} ({found['provider']}) backs it", found["id"])
+    whose = ", your own account" if found["person_id"] else ""
+    road.went("connection", f"the connection {found['name']} ({found['provider']}){whose} backs it", found["id"])
     _credential_state(road, found, bound)
 
 

@@ -26,6 +26,10 @@ _HOP = {
 _FRAMING = {b"content-length", b"transfer-encoding"}
 # Alt-Svc would invite the client to a road that the sandbox does not have.
 _ANSWER_ONLY = {b"alt-svc", b"alt-used"}
+_OTHERWISE = frozenset(
+    {b"x-http-method-override", b"x-http-method", b"x-method-override", b"x-original-url", b"x-rewrite-url"}
+)
+"""By these many servers do something else than the request's line says: the rules would have decided over another request."""
 _BAD_TARGET = re.compile(rb"[\x00-\x20\x7f-\xff\\#\"<>^`{|}]")
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+\Z")
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -125,6 +129,11 @@ def read_head(request: Request, *, intended: str, port: int, sni: str | None) ->
     _check_length(request)
     if any(_BAD_VALUE.search(value) or not _NAME.match(name) for name, value in headers):
         raise Refused("malformed_request", "a header holds characters that do not belong into one")
+    turned = next((name for name, _ in headers if _same(name) in _OTHERWISE), None)
+    if turned is not None:
+        raise Refused(
+            "malformed_request", f"{turned.decode('ascii')} would make another request of it than its line says"
+        )
     handshake = _upgrade(request)
     _check_host(_values(headers, b"host"), intended, port, sni)
     return Head(
@@ -170,7 +179,7 @@ def _check_host(hosts: Sequence[bytes], intended: str, port: int, sni: str | Non
     if len(hosts) != 1:
         raise Refused("host_mismatch", "a request needs exactly one Host header")
     raw = hosts[0].decode("latin-1")
-    name, colon, number = raw.rpartition(":") if re.search(r":\d+\Z", raw) else (raw, "", "")
+    name, colon, number = raw.rpartition(":") if re.search(r":[0-9]{1,5}\Z", raw) else (raw, "", "")
     if raw == intended and sni in {None, intended}:
         return  # as nearly always
     if colon and int(number) != port:

@@ -10,6 +10,7 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from worka.broker.ledger import OTHER
 from worka.broker.policy import rules as policy
 from worka.broker.records.model import by_rules
 from worka.kernel import canonical
@@ -52,7 +53,9 @@ def of_denial(row: Mapping[str, Any], port: int | None, method: str | None, path
     if socket and reason in POLICY:
         asked = (asked[0], None, asked[2])
     item = policy.narrow_item(str(row["host"]), *asked, websocket=socket and reason not in POLICY)
-    if not by_name and not row["opaque"] and "paths" not in item:
+    if row["method"] == OTHER:
+        raise ValueError("its method is none that a rule can name")
+    if (path or not by_name) and not row["opaque"] and "paths" not in item:
         raise ValueError("its path is written so that two servers read it differently: no rule can name exactly that")
     if reason not in POLICY:
         return "widen", {"add": [item], "remove": [], "drop": []}
