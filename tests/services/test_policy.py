@@ -47,6 +47,7 @@ def test_a_service_goes_out_wider_than_a_pack_may() -> None:
             parse_rules([item])
     refusals = {
         outbound(SERVICE, shop, "anything.test", 443, "POST").reason: "method_not_allowed",
+        outbound(SERVICE, policy(outbound=[{"host": "*"}]), "anything.test", 443, "TRACE").reason: "method_not_allowed",
         outbound(SERVICE, shop, "anything.test", 8443, "GET").reason: "undeclared_destination",
         outbound(SERVICE, shop, "eu.pay.test", 443, "POST", websocket=True).reason: "upgrade_refused",
         outbound(SERVICE, shop, "2130706433", 443, "GET").reason: "raw_address",
@@ -95,6 +96,10 @@ def test_what_a_device_does_locally_does_not_go_through_here() -> None:
         (Asker("service", "", "tenant", True), "GET", "/shop/admin", "allowed", 3),
         (Asker("service", "", "public", True), "GET", "/internal", "route_not_exposed", 0),
         (Asker("service", "", "workspace", True), "GET", "/internal", "allowed", 0),
+        (Asker("service", "", "public", True), "GET", "/shop/Admin", "path_not_allowed", 1),
+        (Asker("service", "", "public", True), "GET", "/shop//admin", "path_not_allowed", 1),
+        (Asker("service", "", "public", True), "GET", "/shop/admin;x=y", "path_not_allowed", 1),
+        (Asker("service", "", "public", True), "GET", "/shop/administration", "allowed", 1),
         (Asker("service", "", "public", True), "GET", "/shop/../internal", "path_not_allowed", None),
         (Asker("service", "", "public", True), "GET", "/shop/%2e%2e/internal", "path_not_allowed", None),
     ],

@@ -177,6 +177,23 @@ def _path_matches(pattern: str, path: str) -> bool:
     return path.startswith(pattern[:-1]) if pattern.endswith("*") else path == pattern
 
 
+def leniently(pattern: str, path: str) -> bool:
+    """Whether some server could take a path for one of these: without escapes, parameters of segments, doubled slashes, case and
+    a slash at the end, of which many make nothing."""
+    read = _lenient(path)
+    if pattern.endswith("*"):
+        return read.startswith(_lenient(pattern[:-1]))
+    return read.rstrip("/") == _lenient(pattern).rstrip("/")
+
+
+def _lenient(path: str) -> str:
+    plain = path
+    while (further := unquote(plain)) != plain:
+        plain = further
+    plain = "/".join(segment.partition(";")[0] for segment in plain.split("/"))
+    return re.sub("//+", "/", plain).casefold()
+
+
 def opaque_rule(rules: Sequence[Rule], host: str, port: int) -> Rule | None:
     """The rule by which TLS to host:port may pass unread; a rule for the same place that is read comes first."""
     here = [rule for rule in rules if rule.covers(host) and port in rule.ports]

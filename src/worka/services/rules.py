@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from worka.broker.addresses import HostProblem, normalise_host
-from worka.broker.rules import canonical_path
-from worka.services.schema import EXPOSURES, PUBLIC, Out, Route, ServicePolicy
+from worka.broker.rules import canonical_path, leniently
+from worka.services.schema import EXPOSURES, METHODS, PUBLIC, Out, Route, ServicePolicy
 
 Kind = Literal["service", "pack", "device"]
 
@@ -58,7 +58,8 @@ def outbound(
         place = f"outbound[{number}]"
         if not _covers(rule, name) or port not in rule.ports:
             continue
-        if rule.methods is not None and method.upper() not in rule.methods:
+        # CONNECT and TRACE are in no policy: the one opens a tunnel, the other sends a credential back.
+        if method.upper() not in (METHODS if rule.methods is None else rule.methods):
             near = near or Decision(False, "method_not_allowed", place, f"Add {method.upper()} to {place}.methods.")
         elif websocket and not rule.websocket:
             near = near or Decision(False, "upgrade_refused", place, f"Set {place}.websocket, if it is meant.")
@@ -79,6 +80,9 @@ def inbound(asker: Asker, policy: ServicePolicy | None, method: str, path: str) 
         return Decision(False, "route_not_declared", None, f"Add {method.upper()} {plain} to inbound.routes.")
     number, route = found
     place = f"inbound.routes[{number}]"
+    others = [other for other in policy.inbound.routes if method.upper() in other.methods]
+    if any(_narrower(other, route) and leniently(other.path, plain) for other in others):
+        return Decision(False, "path_not_allowed", place, "Write the path as its route is written.")
     if EXPOSURES.index(asker.exposure) > EXPOSURES.index(route.exposure):
         return Decision(False, "route_not_exposed", place, f"{place}.exposure is {route.exposure}; widening it asks.")
     if route.authentication == "session" and not asker.signed_in:
@@ -156,6 +160,15 @@ def _route(policy: ServicePolicy, method: str, path: str) -> tuple[int, Route] |
         if hit and method in route.methods and (best is None or _exactness(route) > _exactness(best[1])):
             best = number, route
     return best
+
+
+def _narrower(other: Route, route: Route) -> bool:
+    """Whether a more exact route asks for more: the service might read a path in another spelling as that one's."""
+    asks = (-EXPOSURES.index(other.exposure), other.authentication == "session")
+    return _exactness(other) > _exactness(route) and asks > (
+        -EXPOSURES.index(route.exposure),
+        route.authentication == "session",
+    )
 
 
 def _exactness(route: Route) -> tuple[bool, int]:

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import unquote
 
 from worka.broker import rules
-from worka.broker.rules import Decision, Rule, RuleProblem, canonical_path
+from worka.broker.rules import Decision, Rule, RuleProblem, canonical_path, leniently
 
 REFUSED, NOT_LISTED = "policy_refuses", "policy_does_not_list"
 PARTS = ("refuse", "except", "only")
@@ -93,25 +92,8 @@ def _may_be(item: Item, method: str | None, path: str | None) -> bool:
         return True
     if canonical_path(path) is None:
         return True
-    # As the most lenient server reads it: what is refused stays refused in every spelling of it.
-    read = _lenient(path)
-    return any(
-        read.startswith(_lenient(pattern[:-1]))
-        if pattern.endswith("*")
-        else read.rstrip("/") == _lenient(pattern).rstrip("/")
-        for pattern in rule.paths
-    )
-
-
-def _lenient(path: str) -> str:
-    """Without escapes, parameters of segments, doubled slashes and case, which many servers make nothing of."""
-    plain = path
-    while (further := unquote(plain)) != plain:
-        plain = further
-    plain = "/".join(segment.partition(";")[0] for segment in plain.split("/"))
-    while "//" in plain:
-        plain = plain.replace("//", "/")
-    return plain.casefold()
+    # What is refused stays refused in every spelling of it.
+    return any(leniently(pattern, path) for pattern in rule.paths)
 
 
 def _is(item: Item, method: str | None, path: str | None) -> bool:
