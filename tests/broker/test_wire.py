@@ -218,7 +218,13 @@ def test_windows_hold_a_sender_until_what_it_sent_was_passed_on() -> None:
 
 @pytest.mark.parametrize(
     "headers",
-    [[(":status", "200"), ("x-a", "b\r\nset-cookie: c")], [(":status", "101")], [("x-a", "1")], [(":status", "2000")]],
+    [
+        [(":status", "200"), ("x-a", "b\r\nset-cookie: c")],
+        [(":status", "101")],
+        [("x-a", "1")],
+        [(":status", "2000")],
+        [(":status", "200"), ("content-length", "1"), ("content-length", "2")],
+    ],
 )
 def test_a_broken_answer_of_http_2_is_said_to_be_one(headers: list[tuple[str, str]]) -> None:
     peer = Peer()

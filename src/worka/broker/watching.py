@@ -32,6 +32,7 @@ _ENDED = {
 async def watch(sessions: Mapping[str, Session]) -> None:
     """Looks again and again, until it is cancelled. A tenant whose look hangs holds up no other's."""
     looking: dict[str, asyncio.Task[None]] = {}
+    away: set[str] = set()
     try:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
@@ -43,15 +44,15 @@ async def watch(sessions: Mapping[str, Session]) -> None:
             looking = {tenant: task for tenant, task in looking.items() if not task.done()}
             for tenant, calls in found.items():
                 if tenant not in looking:
-                    looking[tenant] = asyncio.create_task(_look(calls))
+                    looking[tenant] = asyncio.create_task(_look(tenant, calls, away))
     finally:
         for task in looking.values():
             task.cancel()
         await asyncio.gather(*looking.values(), return_exceptions=True)
 
 
-async def _look(calls: Sequence[tuple[str, Active]]) -> None:
-    """One tenant's calls under way: (workspace, call) of each."""
+async def _look(tenant: str, calls: Sequence[tuple[str, Active]], away: set[str]) -> None:
+    """One tenant's calls under way: (workspace, call) of each. `away`: the tenants that could not be looked at last."""
     held = {lease.id for _, active in calls for lease in active.leases.values()}
     held |= {item.lease.id for _, active in calls for item in active.open if item.lease is not None}
     try:
@@ -60,8 +61,11 @@ async def _look(calls: Sequence[tuple[str, Active]]) -> None:
                 on = await governance.store.kills_on(conn)
                 over = await store.leases_over(conn, sorted(held))
     except Exception as error:
-        log.warning("what stands open could not be looked at: %s", type(error).__name__)
+        if tenant not in away:
+            log.warning("what stands open cannot be looked at now: %s", type(error).__name__)
+        away.add(tenant)
         return
+    away.discard(tenant)
     for workspace_id, active in calls:
         for item in list(active.open):
             stop = _stopped(item, workspace_id, active, on, over)

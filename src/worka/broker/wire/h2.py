@@ -237,4 +237,6 @@ def _answer(headers: Iterable[tuple[bytes, bytes]]) -> Answer:
     status = next((value for name, value in pairs if name == b":status"), b"")
     if not re.fullmatch(rb"[2-5][0-9][0-9]", status):
         raise Broken("an answer without a status")
+    if len([name for name, _ in pairs if name == b"content-length"]) > 1:
+        raise Broken("the length of the answer is said twice")
     return Answer(int(status), _clean(pairs))
