@@ -146,6 +146,15 @@ def test_the_injected_header_replaces_everything_the_pack_tried() -> None:
 
 
 @pytest.mark.capability("BRK-3")
+@pytest.mark.capability("BRK-3", part="what cannot stand in a header")
+def test_a_value_with_blanks_at_an_end_is_refused_before_anything_is_dialled() -> None:
+    for value in ("tok_1 ", "\ttok_1", "tok\r\nX: 1"):
+        with pytest.raises(ValueError, match="cannot stand"):
+            outgoing(head(GET + b"\r\n"), host="api.example", port=443, injection=Injection("X-Key", None, value))
+    found = outgoing(head(GET + b"\r\n"), host="api.example", port=443, injection=Injection("X-Key", None, "tok 1"))
+    assert "x-key: tok 1" in wire(found), "the control"
+
+
 def test_a_query_parameter_is_injected_once_and_escaped() -> None:
     found = head(b"GET /x?key=mine&a=1&k%65y=mine HTTP/1.1\r\nHost: api.example\r\n\r\n")
     sent = outgoing(found, host="api.example", port=443, injection=Injection(None, "key", "a b&c"))

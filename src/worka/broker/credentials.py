@@ -81,4 +81,7 @@ class Credentials:
         try:
             return heads.outgoing(head, host=name, port=port, injection=injection, owned=owned, added=added)
         except ValueError as error:
-            raise Stop("template_error", "the expanded value cannot stand in a header") from error
+            raise Stop(
+                "template_error",
+                "the expanded value cannot stand in a header: blanks at an end of the secret, or characters of no header",
+            ) from error

@@ -246,7 +246,7 @@ def outgoing(
             headers.append((injection.header.lower().encode("latin-1"), injection.value.encode("utf-8")))
         elif injection.query:
             target = _with_query(target, injection.query, injection.value)
-    if any(_BAD_VALUE.search(value) or not _NAME.match(name) for name, value in headers):
+    if any(_BAD_VALUE.search(value) or value != value.strip() or not _NAME.match(name) for name, value in headers):
         raise ValueError("a value that cannot stand in a header")
     return Outgoing(
         method=head.method,
