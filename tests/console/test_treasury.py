@@ -41,6 +41,13 @@ def test_a_secret_is_put_in_rotated_and_ended_and_its_value_is_never_shown(
 
     form = page.get_by_role("form", name="Give it a new value")
     expect(form).to_contain_text("1 grant of an attachment")
+    form.get_by_label("They remain").check()
+    form.get_by_role("button", name="Rotate").click()
+    expect(main).to_contain_text("Type in the new value, or say that the platform makes it")
+    assert stage.owner.get(f"/v1/secrets/{page.url.rpartition('/')[2]}")["version"] == 1, (
+        "an empty field replaced the value"
+    )
+    form = page.get_by_role("form", name="Give it a new value")
     form.get_by_label("New value").fill(NEW)
     form.get_by_label("They remain").check()
     form.get_by_label("The old value stays valid for").fill("30")

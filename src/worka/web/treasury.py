@@ -154,6 +154,7 @@ async def act(
     endpoint: Annotated[str, Form(max_length=259)] = "",
     grant: Annotated[str, Form(max_length=60)] = "",
     minutes: Annotated[str, Form(max_length=2)] = "10",
+    make: Annotated[bool, Form()] = False,
 ) -> Response:
     """Rotates it, ends or takes back an overlap, dates it, grants it, revokes or destroys it."""
     asked = {"do": do, "grants": grants, "overlap": overlap, "expires": expires, "days": days, "why": why,
@@ -162,6 +163,11 @@ async def act(
         if do in ("revoke-look", "destroy-look"):
             return await _shown(request, ctx, secret_id, looking=do.removesuffix("-look"), asked=asked)
         if do == "rotate":
+            if not value and not make:
+                # An empty field must not put a made-up value in the place of one that an outside system gave.
+                raise Invalid(
+                    "Type in the new value, or say that the platform makes it: the old one is gone then.", field="value"
+                )
             await rotation.rotate(
                 ctx, secret_id, value or None, grants=grants or None, overlap_minutes=_number(overlap, "overlap"),
                 listed=listed or None,
