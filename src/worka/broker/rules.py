@@ -9,7 +9,7 @@ read: it holds the pack to the host's name alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -177,13 +177,16 @@ def _path_matches(pattern: str, path: str) -> bool:
     return path.startswith(pattern[:-1]) if pattern.endswith("*") else path == pattern
 
 
-def leniently(pattern: str, path: str) -> bool:
+def leniently(patterns: Iterable[str], path: str) -> bool:
     """Whether some server could take a path for one of these: without escapes, parameters of segments, doubled slashes, case and
     a slash at the end, of which many make nothing."""
     read = _lenient(path)
-    if pattern.endswith("*"):
-        return read.startswith(_lenient(pattern[:-1]))
-    return read.rstrip("/") == _lenient(pattern).rstrip("/")
+    return any(
+        read.startswith(_lenient(pattern[:-1]))
+        if pattern.endswith("*")
+        else read.rstrip("/") == _lenient(pattern).rstrip("/")
+        for pattern in patterns
+    )
 
 
 def _lenient(path: str) -> str:

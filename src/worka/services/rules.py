@@ -80,8 +80,8 @@ def inbound(asker: Asker, policy: ServicePolicy | None, method: str, path: str) 
         return Decision(False, "route_not_declared", None, f"Add {method.upper()} {plain} to inbound.routes.")
     number, route = found
     place = f"inbound.routes[{number}]"
-    others = [other for other in policy.inbound.routes if method.upper() in other.methods]
-    if any(_narrower(other, route) and leniently(other.path, plain) for other in others):
+    others = [other for other in policy.inbound.routes if method.upper() in other.methods and _narrower(other, route)]
+    if leniently((other.path for other in others), plain):
         return Decision(False, "path_not_allowed", place, "Write the path as its route is written.")
     if EXPOSURES.index(asker.exposure) > EXPOSURES.index(route.exposure):
         return Decision(False, "route_not_exposed", place, f"{place}.exposure is {route.exposure}; widening it asks.")

@@ -93,7 +93,7 @@ def _may_be(item: Item, method: str | None, path: str | None) -> bool:
     if canonical_path(path) is None:
         return True
     # What is refused stays refused in every spelling of it.
-    return any(leniently(pattern, path) for pattern in rule.paths)
+    return leniently(rule.paths, path)
 
 
 def _is(item: Item, method: str | None, path: str | None) -> bool:
