@@ -119,8 +119,7 @@ class Broker:
         self._tunnels: asyncio.Server | None = None
         self._net: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
-        self._watching: asyncio.Task[None] | None = None
-        self._handovers: set[asyncio.Task[None]] = set()
+        self._beside: set[asyncio.Task[None]] = set()
         self._warned = float("-inf")
 
     async def start(self) -> None:
@@ -142,7 +141,7 @@ class Broker:
         self._net.setblocking(False)
         beside.rename(net_path)
         self._accepting = asyncio.create_task(self._accept_handovers(self._net))
-        self._watching = asyncio.create_task(watching.watch(self.sessions))
+        _keep(self._beside, asyncio.create_task(watching.watch(self.sessions)))
         self._tunnels = await ipc.serve_streams(self.paths.broker_out_socket, self._platform.tunnel)
         self._control = await ipc.serve_unix(self.paths.broker_socket, self._call)
 
@@ -151,9 +150,8 @@ class Broker:
         for server in (self._control, self._tunnels):
             if server is not None:
                 server.close()
-        for task in (*self._handovers, self._accepting, self._watching):
-            if task is not None:
-                task.cancel()
+        for task in (*self._beside, *((self._accepting,) if self._accepting else ())):
+            task.cancel()
         if self._net is not None:
             self._net.close()
         for session_id in list(self.sessions):
@@ -394,7 +392,7 @@ class Broker:
                 self._warn_of_handover("accept of a handover failed: %s", type(error).__name__)
                 await asyncio.sleep(0.05)
                 continue
-            _keep(self._handovers, asyncio.create_task(self._handover(conn)))
+            _keep(self._beside, asyncio.create_task(self._handover(conn)))
 
     def _warn_of_handover(self, message: str, *args: object) -> None:
         # At most one line a second, whoever it is.
