@@ -547,6 +547,7 @@ SAMPLES: dict[str, Sample] = {
     "DELETE /v1/destinations/{destination_id}": PLAIN,
     "DELETE /v1/tokens/{token_id}": PLAIN,
     "DELETE /v1/network-exceptions/{exception_id}": PLAIN,
+    "GET /v1/upstream-trusts/{trust_id}": PLAIN,
     "DELETE /v1/upstream-trusts/{trust_id}": PLAIN,
     "DELETE /v1/grants/{grant_id}": PLAIN,
     "POST /v1/secrets/{secret_id}/revoke": Sample(lambda w: {"why": "w"}),

@@ -26,6 +26,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "/w/{workspace_id}/policies/{scope}/{kind}": ("policy.try_here", "policy.try"),
     "/w/{workspace_id}/broker/policy": ("egress_policy.set", "egress_policy.set_wide"),
     "/w/{workspace_id}/broker/proposals": ("egress_proposal.create", "egress_proposal.decide"),
+    "/w/{workspace_id}/broker/trust": ("upstream_trust.create", "upstream_trust.remove"),
     "/w/{workspace_id}/broker/destinations/{host}": ("kill.set", "egress_policy.set"),
     "/w/{workspace_id}/accounts": ("service_account.create",),
     "/w/{workspace_id}/accounts/{account_id}": ("service_account.token", "service_account.end"),

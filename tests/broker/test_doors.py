@@ -246,6 +246,28 @@ async def test_upstream_trust_is_recorded_listed_and_taken_back(world: World, ht
     assert types == ["upstream.trust.created", "upstream.trust.created", "upstream.trust.removed"]
 
 
+@pytest.mark.capability("BRK-13", part="upstream trust, in the place of what was recorded")
+async def test_a_record_stands_in_the_place_of_the_one_before_and_tells_its_certificates_in_words(
+    world: World, http: httpx.AsyncClient
+) -> None:
+    path = f"/v1/workspaces/{world.workspace_id}/upstream-trusts"
+    first = (await http.post(path, json=trusted(world))).json()
+    kept = (await http.post(path, json=trusted(world, attachment_id=world.attachment_id))).json()
+    answer = await http.post(path, json=trusted(world, reason="moved", replace=True))
+    made = answer.json()
+    assert (answer.status_code, made["replaced"], made["certificates"]) == (201, first["id"], [])
+    (ca,) = made["authorities"]
+    assert (ca["subject"], ca["over"]) == (ca["issuer"], False)
+    assert ca["subject"].startswith("CN=")
+    assert (await http.get(f"/v1/upstream-trusts/{made['id']}")).json()["reason"] == "moved"
+    assert (await http.get(f"/v1/upstream-trusts/{first['id']}")).json()["removed_at"] is not None
+    assert (await http.get(f"/v1/upstream-trusts/{kept['id']}")).json()["removed_at"] is None, (
+        "the attachment's own stays"
+    )
+    assert (await http.get("/v1/upstream-trusts/ust_none")).status_code == 404
+    assert (await http.post(path, json=trusted(world))).json()["code"] == "upstream_trust_exists", "the control"
+
+
 @pytest.mark.parametrize(
     "changed",
     [

@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.forks import typed
 from tests.support.instance import Instance, staged
+from worka.broker.ca import Authority
 from worka.cli.demo import CANARY, Demo
 from worka.cli.demo_surroundings import TRACKER
 
@@ -145,6 +146,37 @@ def test_policy_is_tried_replayed_set_and_taken_back(instance: Instance, stage: 
     finally:
         worka(instance, me, "egress", "policy", "unrefuse", item, "--yes")
     assert worka(instance, me, "egress", "policy", "show")["layers"][0]["settings"] == {"refuse": []}
+
+
+@pytest.mark.capability("BRK-13", part="upstream trust, at the command line")
+def test_upstream_trust_is_looked_at_set_shown_and_taken_back(
+    instance: Instance, stage: Demo, me: dict[str, str], tmp_path: Path
+) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(Authority("theirs").pem)
+    words = ("egress", "trust", "set", "inside.example.com", "--ca", str(ca), "--reason", "a CA of our own")
+    dry = worka(instance, me, *words, "--dry-run")
+    assert (dry["name"], dry["replaced"]) == ("inside.example.com", None)
+    assert worka(instance, me, "egress", "trust", "list")["items"] == [], "nothing was kept"
+    first = worka(instance, me, *words)
+    made = worka(instance, me, *words)
+    assert made["replaced"] == first["id"]
+    (row,) = worka(instance, me, "egress", "trust", "list")["items"]
+    assert (row["id"], row["authorities"][0]["over"]) == (made["id"], False)
+    assert len(worka(instance, me, "egress", "trust", "list", "--all")["items"]) == 2
+    told = worka(instance, me, "egress", "trust", "show", made["id"], form="text")
+    assert "CN=Worka session theirs (until " in told
+    key = tmp_path / "key.pem"
+    key.write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
+    worka(instance, me, "egress", "trust", "set", "inside.example.com", "--ca", str(key), "--reason", "r", code=2)
+    assert worka(instance, me, "egress", "trust", "remove", made["id"], "--dry-run") == {
+        "id": made["id"],
+        "removed": False,
+    }
+    assert worka(instance, me, "egress", "trust", "list")["items"] == [row], "nothing was taken back"
+    assert worka(instance, me, "egress", "trust", "remove", made["id"], "--yes")["removed"]
+    assert worka(instance, me, "egress", "trust", "list")["items"] == []
+    worka(instance, me, "egress", "trust", "show", "ust_00000000000000000000000000", code=3)
 
 
 @pytest.mark.capability("BRK-14", part="at the command line")

@@ -9,6 +9,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.console.conftest import LOOKS, Eyes, Road, look, sign_in
+from tests.console.test_states import by_keyboard, live
+from worka.broker.ca import Authority
 from worka.cli.demo import CANARY, Demo
 from worka.cli.demo_surroundings import TRACKER
 
@@ -161,6 +163,55 @@ def test_policy_is_replayed_before_it_is_saved(browser: Browser, stage: Demo, st
     stage.owner.post(stage.owner.ws("/egress-policy"), {"settings": {}, "note": "over"})
 
 
+@pytest.mark.capability("BRK-13", part="upstream trust, in the console")
+def test_upstream_trust_is_looked_at_recorded_replaced_and_taken_back(
+    browser: Browser, stage: Demo, standing: Road
+) -> None:
+    eyes = opened(browser, stage, standing)
+    page = eyes.page
+    page.goto(standing.page("broker", "trust"))
+    main = page.get_by_role("main")
+    expect(main).to_contain_text("No upstream trust yet")
+    eyes.check_all("broker-trust-empty")
+    for why, ca in (("a CA of our own", Authority("theirs")), ("another one", Authority("newer"))):
+        form = page.get_by_role("form", name="Record a name")
+        form.get_by_label("Name", exact=True).fill("inside.example.com")
+        form.get_by_label("The CA to trust, PEM").fill(ca.pem.decode())
+        form.get_by_label("Why").fill(why)
+        form.get_by_role("button", name="Show what it does").click()
+        would = page.locator("#would")
+        expect(would).to_contain_text("Calls to inside.example.com:443 that begin after this")
+        expect(would).to_contain_text("Nothing is recorded yet")
+        if why == "another one":
+            expect(would).to_contain_text("It stands in the place of what is recorded")
+            eyes.check_all("broker-trust-looked")
+        would.get_by_role("button", name="Record it").click()
+        table = page.get_by_role("region", name="Records of upstream trust")
+        expect(table.get_by_role("row").nth(1)).to_contain_text(why)
+    expect(table).to_contain_text("CN=Worka session newer")
+    expect(table.get_by_role("row").nth(2)).to_contain_text("taken back")
+    live(page)
+    by_keyboard(page)
+    eyes.check_all("broker-trust")
+    # What cannot hold is said at the form, and nothing is recorded.
+    form = page.get_by_role("form", name="Record a name")
+    form.get_by_label("Name", exact=True).fill("other.example.com")
+    form.get_by_label("The CA to trust, PEM").fill("no certificate")
+    form.get_by_label("Why").fill("a slip")
+    form.get_by_role("button", name="Show what it does").click()
+    expect(page.get_by_role("alert")).to_contain_text("one or more PEM certificates and nothing else")
+    assert len(stage.owner.get(stage.owner.ws("/upstream-trusts"))["items"]) == 2
+    eyes.complaints.clear()  # the browser's own line about the status 422
+    page.get_by_role("button", name="Take back what is recorded for inside.example.com").click()
+    ending = page.locator("#ending")
+    expect(ending).to_contain_text("are checked against the public authorities again")
+    eyes.check_all("broker-trust-ending")
+    ending.get_by_role("button", name="Take it back").click()
+    expect(main).not_to_contain_text("Take back…")
+    held = stage.owner.get(stage.owner.ws("/upstream-trusts"))["items"]
+    assert all(row["removed_at"] is not None for row in held)
+
+
 @pytest.mark.capability("BRK-12", part="a request that is only tried")
 def test_a_request_is_tried_in_the_console(browser: Browser, stage: Demo, standing: Road) -> None:
     eyes = opened(browser, stage, standing)
@@ -203,7 +254,7 @@ def test_every_page_of_it_is_looked_at_in_two_schemes_and_widths(
     eyes = opened(browser, stage, standing, width, scheme)
     attachment = stage.ids["attachment_fetch"]
     for path in (
-        "broker", "broker/refused", "broker/destinations", "broker/policy", "broker/proposals", "broker/try",
+        "broker", "broker/refused", "broker/destinations", "broker/policy", "broker/proposals", "broker/trust", "broker/try",
         f"broker/attachments/{attachment}", f"broker/unused/{attachment}", f"broker/destinations/{TRACKER}",
         f"broker/destinations/{TRACKER}?attachment={attachment}&revoke=true",
     ):  # fmt: skip

@@ -1,4 +1,4 @@
-"""Twelve pages in their four data states (loading, empty, stale, failed) and as they should be; two schemes, two widths."""
+"""Thirteen pages in their four data states (loading, empty, stale, failed) and as they should be; two schemes, two widths."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 from tests.console.conftest import LOOKS, Eyes, Quiet, look, sign_in
 from tests.console.gallery import PAGES
 from tests.support.bad_day import BadDay
+from worka.broker.ca import Authority
 from worka.cli.client import Failed
 from worka.kernel.postgres import EmbeddedPostgres
 
@@ -84,6 +85,7 @@ def addresses(day: BadDay) -> dict[str, str]:
         "webhooks": "webhooks",
         "policy": "policies/workspace/governance",
         "accounts": "accounts",
+        "trust": trusted(day),
         **told(day),
     }
     return {name: f"{day.url}/w/{day.ids['workspace']}/{path}" for name, path in found.items()}
@@ -100,6 +102,14 @@ def told(day: BadDay) -> dict[str, str]:
         day.owner.post(f"/v1/webhooks/{hook}/test")
     (delivery, *_) = day.owner.get(f"/v1/webhooks/{hook}/deliveries")["items"]
     return {"webhook": f"webhooks/{hook}", "delivery": f"deliveries/{delivery['id']}"}
+
+
+def trusted(day: BadDay) -> str:
+    """The page of upstream trust, with a record on it."""
+    if not day.owner.get(day.owner.ws("/upstream-trusts"))["items"]:
+        body = {"name": "inside.example.com", "ca_pem": Authority("inside").pem.decode(), "reason": "a CA of our own"}
+        day.owner.post(day.owner.ws("/upstream-trusts"), body)
+    return "broker/trust"
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +253,7 @@ def test_empty_says_what_will_be_here_and_what_to_do(browser: Browser, quiet: Qu
         ("webhooks", "webhooks", "No webhook yet", "Add a webhook"),
         ("policy", "policies/tenant/governance", "No version yet", "Propose"),
         ("accounts", "accounts", "No service account yet", "Make one of your own"),
+        ("trust", "broker/trust", "No upstream trust yet", "Record a name"),
         ("task", f"tasks/task_{NOBODY}", "This is not here", "What needs me now"),
         ("approval", f"approvals/apr_{NOBODY}", "This is not here", "What needs me now"),
         ("invocation", f"invocations/inv_{NOBODY}", "This is not here", "What needs me now"),

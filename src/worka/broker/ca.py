@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import certifi
 from cryptography import x509
@@ -46,6 +47,21 @@ def public_roots() -> bytes:
 def expiry(pem: str) -> datetime.datetime:
     """When the first of some certificates ends. Raises ValueError when there is none."""
     return min(item.not_valid_after_utc for item in x509.load_pem_x509_certificates(pem.encode()))
+
+
+def told(pem: str) -> list[dict[str, Any]]:
+    """[{subject, issuer, ends_at, over}] of some certificates, in their order. Raises ValueError for what cannot be read."""
+    return [
+        {
+            "subject": _words(item.subject), "issuer": _words(item.issuer), "ends_at": item.not_valid_after_utc,
+            "over": item.not_valid_after_utc <= _now(),
+        }
+        for item in (x509.load_pem_x509_certificates(pem.encode()) if pem else [])
+    ]  # fmt: skip
+
+
+def _words(given: x509.Name) -> str:
+    return "".join(char for char in given.rfc4514_string() if char.isprintable())[:200]
 
 
 class Authority:

@@ -85,7 +85,7 @@ class TrustExists(Conflict):
 
     code = "upstream_trust_exists"
     title = "There is a record of upstream trust for this name and port already"
-    default_remedy = "Remove the old one first."
+    default_remedy = "Say `replace` for the new one to stand in its place, or remove the old one first."
 
 
 class TrustInvalid(Invalid):

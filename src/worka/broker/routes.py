@@ -17,7 +17,7 @@ from worka.broker.schema import (
     UpstreamTrusts,
 )
 from worka.kernel.context import Context
-from worka.kernel.http import Page, context, routes
+from worka.kernel.http import Page, context, routes, trying
 
 router = routes(tags=["egress"])
 
@@ -58,14 +58,20 @@ async def upstream_trusts(workspace_id: str, page: Page = Depends(), ctx: Contex
     "/v1/workspaces/{workspace_id}/upstream-trusts", response_model=UpstreamTrust, status_code=status.HTTP_201_CREATED
 )
 async def create_upstream_trust(
-    workspace_id: str, body: NewUpstreamTrust, ctx: Context = Depends(context)
+    workspace_id: str, body: NewUpstreamTrust, ctx: Context = Depends(trying)
 ) -> dict[str, Any]:
     """Records how the certificate of an outside name is checked, and which certificate of ours it is shown."""
     return await trusts.create(ctx, body)
 
 
+@router.get("/v1/upstream-trusts/{trust_id}", response_model=UpstreamTrust)
+async def upstream_trust(trust_id: str, ctx: Context = Depends(context)) -> dict[str, Any]:
+    """One record of upstream trust, with its certificates in words."""
+    return await trusts.get(ctx, trust_id)
+
+
 @router.delete("/v1/upstream-trusts/{trust_id}", status_code=status.HTTP_204_NO_CONTENT)
-async def remove_upstream_trust(trust_id: str, ctx: Context = Depends(context)) -> None:
+async def remove_upstream_trust(trust_id: str, ctx: Context = Depends(trying)) -> None:
     """Ends a record of upstream trust."""
     await trusts.remove(ctx, trust_id)
 

@@ -63,6 +63,16 @@ class NewUpstreamTrust(Body):
         None, max_length=80, description="its key: a secret that is granted to the attachment for this endpoint"
     )
     reason: str = Field(min_length=1, max_length=500, description="why this is right, for whoever reads it later")
+    replace: bool = Field(False, description="the record of the same name and attachment ends with this, in one commit")
+
+
+class Certificate(BaseModel):
+    """A certificate in words."""
+
+    subject: str
+    issuer: str
+    ends_at: datetime
+    over: bool = Field(description="whether it has ended")
 
 
 class UpstreamTrust(BaseModel):
@@ -80,6 +90,9 @@ class UpstreamTrust(BaseModel):
     created_by: str
     created_at: datetime
     removed_at: datetime | None
+    authorities: list[Certificate] = Field(description="whom it trusts, in words")
+    certificates: list[Certificate] = Field(description="our certificate and its chain, in words")
+    replaced: str | None = Field(None, description="the record that ended with this, where it was just made")
 
 
 class UpstreamTrusts(BaseModel):

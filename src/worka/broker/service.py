@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-import re
-import ssl
 from typing import Any
 
-from worka.broker import actions, events, store
-from worka.broker.addresses import HostProblem, normalise_host, refused_kind
+from worka.broker import actions, certificates, events, store
+from worka.broker.addresses import refused_kind
+from worka.broker.certificates import FieldProblem
 from worka.broker.errors import ExceptionExists, ExceptionInvalid, ExceptionUnknown
 from worka.broker.schema import NewNetworkException
 from worka.kernel.context import Context, Resource
@@ -25,7 +24,6 @@ _NEVER = {
     "teredo": "an IPv4 address in the form of IPv6: write it as IPv4",
 }
 """Where no exception leads, whoever records it: it is a workspace's, and these are the machine's."""
-_PEM = re.compile(r"\s*(?:-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+\Z")
 
 
 def _workspace(ctx: Context) -> str:
@@ -36,25 +34,18 @@ def _workspace(ctx: Context) -> str:
 async def create_exception(ctx: Context, new: NewNetworkException) -> dict[str, Any]:
     """Records an exception. Raises ExceptionInvalid, ExceptionExists, Denied."""
     workspace_id = _workspace(ctx)
-    name, address = _name(new.name), _address(new.address)
+    checked = _checked(new)
     # As they are kept: a policy on a name or an address is not passed by another spelling of it.
-    facts = {"name": name, "port": new.port, "address": address, "real_port": new.real_port}
+    facts = {"name": checked["name"], "port": new.port, "address": checked["address"], "real_port": new.real_port}
     assert ctx.tenant_id is not None
     async with ctx.transaction() as conn:
         await ctx.require(
             actions.NETWORK_EXCEPTION_CREATE, Resource("network_exception", "new", workspace_id, facts), **facts
         )
         row = {
-            "id": new_id("nex"),
-            "workspace_id": workspace_id,
-            "name": name,
-            "port": new.port,
-            "address": address,
-            "real_port": new.real_port,
-            "ca_pem": _ca(new),
-            "reason": new.reason,
-            "created_by": ctx.principal.id,
-        }
+            "id": new_id("nex"), "workspace_id": workspace_id, **checked, "port": new.port,
+            "real_port": new.real_port, "reason": new.reason, "created_by": ctx.principal.id,
+        }  # fmt: skip
         await store.lock_exceptions(conn, workspace_id)
         for other in await store.live_exceptions(conn, workspace_id):
             if (other["name"], other["port"]) == (row["name"], row["port"]):
@@ -107,36 +98,23 @@ async def call_log(ctx: Context, workspace_id: str, invocation_id: str) -> list[
         return await store.lines_of_call(conn, invocation_id)
 
 
-def _name(raw: str) -> str:
+def _checked(new: NewNetworkException) -> dict[str, str]:
     try:
-        return normalise_host(raw)
-    except HostProblem as problem:
-        raise ExceptionInvalid(f"name: {problem.detail}", field="name") from problem
+        ca_pem = certificates.authority("ca_pem", new.ca_pem)
+        if not ca_pem and new.port == 443:
+            raise FieldProblem("ca_pem", "port 443 needs the CA to trust")
+        return {"name": certificates.name(new.name), "address": _address(new.address), "ca_pem": ca_pem}
+    except FieldProblem as problem:
+        raise ExceptionInvalid(str(problem), field=problem.field) from problem
 
 
 def _address(raw: str) -> str:
     try:
         address = ipaddress.ip_address(raw)
     except ValueError as error:
-        raise ExceptionInvalid("address: a plain IPv4 or IPv6 address", field="address") from error
+        raise FieldProblem("address", "a plain IPv4 or IPv6 address") from error
     if address.is_multicast or address.is_unspecified or getattr(address, "scope_id", None):
-        raise ExceptionInvalid("address: an address of one machine", field="address")
+        raise FieldProblem("address", "an address of one machine")
     if (why := _NEVER.get(refused_kind(address) or "")) is not None:
-        raise ExceptionInvalid(f"address: {why}", field="address")
+        raise FieldProblem("address", why)
     return str(address)
-
-
-def _ca(new: NewNetworkException) -> str:
-    pem = new.ca_pem.strip()
-    if not pem:
-        if new.port == 443:
-            raise ExceptionInvalid("ca_pem: port 443 needs the CA to trust", field="ca_pem")
-        return ""
-    # Certificates only: a private key that was pasted along must not be stored.
-    if not _PEM.match(pem):
-        raise ExceptionInvalid("ca_pem: one or more PEM certificates and nothing else", field="ca_pem")
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
-    except ssl.SSLError as error:
-        raise ExceptionInvalid("ca_pem: the certificate cannot be read", field="ca_pem") from error
-    return pem + "\n"

@@ -12,12 +12,14 @@ from worka.cli import output
 from worka.cli.client import Client, Failed
 from worka.cli.egress_policy import policy, read_policy, say_replay
 from worka.cli.egress_proposals import onto, shown_difference
+from worka.cli.egress_trust import trust
 from worka.cli.shell import State, client, read_json, show
 
 egress = typer.Typer(
     no_args_is_help=True, help="What goes outside: the ledger, destinations, policy on them, proposals."
 )
 egress.add_typer(policy, name="policy")
+egress.add_typer(trust, name="trust")
 onto(egress)
 Pack = Annotated[str | None, typer.Option(help="of this pack (publisher.name)")]
 Attachment = Annotated[str | None, typer.Option("--attachment", help="of this attachment")]

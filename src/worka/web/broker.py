@@ -35,6 +35,7 @@ TABS: Final = (
     ("broker/destinations", "Destinations"),
     ("broker/policy", "Policy"),
     ("broker/proposals", "Proposals"),
+    ("broker/trust", "Trust"),
     ("broker/try", "Try a request"),
 )
 

@@ -18,6 +18,7 @@ from worka.web import (
     auth,
     broker,
     broker_rules,
+    broker_trust,
     connections,
     data,
     find,
@@ -49,6 +50,7 @@ router.include_router(connections.router)
 router.include_router(treasury.router)
 router.include_router(broker.router)
 router.include_router(broker_rules.router)
+router.include_router(broker_trust.router)
 router.include_router(webhooks.router)
 router.include_router(policies.router)
 router.include_router(accounts.router)
