@@ -193,7 +193,7 @@ async def test_a_certificate_for_another_name_or_of_another_authority_is_refused
             await town.run()
             (delivery,) = await town.deliveries()
             (attempt,) = await town.tries(delivery["id"])
-            assert attempt["reason"] == "upstream_tls_failed"
+            assert attempt["reason"] == "upstream_certificate_untrusted"
             assert mailbox.got == []
         finally:
             await town.leave()

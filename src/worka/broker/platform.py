@@ -11,26 +11,28 @@ import asyncio
 import base64
 import binascii
 import contextlib
-import ssl
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
-
-import h11
 
 from worka import governance
 from worka.broker import rules, store
 from worka.broker.actions import PLATFORM_SEND
 from worka.broker.addresses import HostProblem, normalise_host
-from worka.broker.exchange import CHUNK, Outside, Stop, Target, where
+from worka.broker.exchange import Outside, Target, where
 from worka.broker.ledger import Entry, Ledger, NotRecorded, Place, Stopped
+from worka.broker.link import CHUNK, cut
 from worka.broker.ports import Limits, MakeContext
 from worka.broker.rules import Rule
 from worka.broker.session import NetworkException
-from worka.broker.wire.heads import MAX_HEAD
+from worka.broker.stops import Stop
+from worka.broker.upstream import Far, Key, Pool, Stale
+from worka.broker.wire import heads
+from worka.broker.wire.events import Broken
+from worka.broker.wire.heads import Answer, Outgoing
 from worka.governance import kills
 from worka.governance.errors import UseRefused
 from worka.kernel import failpoints, ipc
@@ -43,7 +45,7 @@ ATTACHMENT = "platform"
 """What stands in the place of a pack's attachment in the rows of these calls."""
 REGISTRY = "registry"
 """The purpose of calls that carry artifacts to a registry and back."""
-_TOLD = frozenset({"location", "content-type", "docker-content-digest", "www-authenticate"})
+_TOLD = frozenset({b"location", b"content-type", b"docker-content-digest", b"www-authenticate"})
 """Headers of an answer that whoever called gets to see."""
 _MOST_TOLD = 8192
 """Characters of one: an address of a store of blobs carries its own signature."""
@@ -196,16 +198,12 @@ class PlatformDoor:
         """Dials, says so, and carries bytes both ways until one side ends."""
         found: dict[str, Any] = {"egress_id": entry.row["id"], "decision_id": call.decision_id}
         try:
-            async with asyncio.timeout(self.limits.connect_seconds):
-                far_reader, far_writer = await self.outside.dialer.dial(
-                    target.address, target.port, name=None, ca_pem=None
-                )
-        except OSError as error:
-            reason = "upstream_timeout" if isinstance(error, TimeoutError) else "upstream_unreachable"
-            call.ledger.lines.add(entry.row, reason, "", error)
-            writer.write(ipc.frame(_answer(reason, type(error).__name__, **found)))
+            far_reader, far_writer = await self.outside.dial(target, None, self.limits.connect_seconds, h2=False)
+        except Stop as stop:
+            call.ledger.lines.add(entry.row, stop.reason, stop.detail, stop)
+            writer.write(ipc.frame(_answer(stop.reason, stop.detail, **found)))
             await writer.drain()
-            return reason
+            return stop.reason
         try:
             writer.write(ipc.frame(_answer("allowed", "", **found)))
             await writer.drain()
@@ -221,7 +219,7 @@ class PlatformDoor:
                     way.cancel()
                 await asyncio.gather(*ways, return_exceptions=True)
         finally:
-            far_writer.transport.abort()
+            cut(far_writer)
 
     async def _way(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, counted: list[int], place: int
@@ -266,9 +264,11 @@ class PlatformDoor:
             try:
                 if not free:
                     raise Stop("limit_exceeded", "too many of the platform's calls at once")
-                rule, exception = await self._allowed(call)
+                rule, exception, trust = await self._allowed(call)
                 request = _request(call, path + query, headers, len(content))
-                target = await where(self.outside, self.limits, exception, host, port, rule)
+                target = await where(self.outside, self.limits, exception, host, port, rule, call.tenant_id)
+                if trust is not None:
+                    target = replace(target, ca_pem=trust["ca_pem"] or target.ca_pem, trust_id=trust["id"])
                 entry = await self._row(call, rule, target)
             except Stop as stop:
                 return await self._refused(call, stop)
@@ -306,8 +306,9 @@ class PlatformDoor:
         ledger = Ledger(place, make, self.limits)
         return Call(tenant_id, workspace_id, purpose, subject_id, host, port, method, path, ledger, ctx)
 
-    async def _allowed(self, call: Call) -> tuple[str, NetworkException | None]:
-        """The rule that lets it through, and the network exception of its destination. Raises Stop."""
+    async def _allowed(self, call: Call) -> tuple[str, NetworkException | None, dict[str, Any] | None]:
+        """The rule that lets it through, and of its destination the network exception and the workspace's record of upstream
+        trust. Raises Stop."""
         host, port = call.host, call.port
         async with call.ctx.transaction() as conn:
             rows = await store.platform_rules(conn, call.purpose, call.subject_id)
@@ -317,10 +318,12 @@ class PlatformDoor:
                 missing = found.rule_id is None
                 raise Stop("platform_rule_missing" if missing else found.reason, rule=found.rule_id)
             exceptions = await store.live_exceptions(conn, call.workspace_id)
+            trusts = await store.live_trusts(conn, call.workspace_id, "")
             refusal = await self._decided(call, found.rule_id)
         if refusal is not None:
             raise refusal
-        return found.rule_id, _exception(exceptions, host, port)
+        # A certificate of ours is not shown: its key is granted to attachments, and the platform is none.
+        return found.rule_id, _exception(exceptions, host, port), _of_place(trusts, host, port)
 
     async def _decided(self, call: Call, rule: str) -> Stop | None:
         """Policy and kill switches, recorded; a refusal is raised by the caller after the commit of its record."""
@@ -341,7 +344,7 @@ class PlatformDoor:
         try:
             return await call.ledger.allow(
                 host=call.host, port=call.port, method=call.method, path=None, rule=rule, address=target.shown,
-                exception_id=target.exception_id, decision_id=call.decision_id, **further,
+                exception_id=target.exception_id, trust_id=target.trust_id, decision_id=call.decision_id, **further,
             )  # fmt: skip
         except Stopped as stopped:
             raise Stop(kills.REASON, kills.said(stopped.kill), rule=kills.PREFIX + stopped.kill["id"]) from None
@@ -358,11 +361,11 @@ class PlatformDoor:
         return _answer(stop.reason, stop.detail, egress_id=found.get("id"), decision_id=call.decision_id)
 
     async def _exchange(
-        self, call: Call, entry: Entry, target: Target, request: h11.Request, content: bytes
+        self, call: Call, entry: Entry, target: Target, request: Outgoing, content: bytes
     ) -> dict[str, Any]:
         started = time.perf_counter()
-        seconds, _, answer = self.own.of(call.purpose)
-        sent = _Exchange(self.outside, answer)
+        seconds, _, most = self.own.of(call.purpose)
+        sent = _Exchange(self.outside, self.limits, most)
         reason, detail = "allowed", ""
         try:
             async with asyncio.timeout(seconds):
@@ -377,7 +380,7 @@ class PlatformDoor:
         failpoints.hit("broker.egress.after_answer")
         await call.ledger.finish(
             entry, status=sent.status, reason=reason, bytes_out=sent.out, bytes_in=len(sent.answer),
-            duration_ms=duration,
+            duration_ms=duration, upstream_protocol=sent.protocol, connect_ms=sent.connect_ms,
         )  # fmt: skip
         await call.ledger.close()
         return _answer(
@@ -387,76 +390,77 @@ class PlatformDoor:
 
 
 class _Exchange:
-    """One request over one connection. The answer is read until it ends or the bound is reached, never further."""
+    """One request over a connection of its own. The answer is read until it ends or the bound is reached, never further."""
 
-    def __init__(self, outside: Outside, most: int) -> None:
-        self.outside, self.most = outside, most
-        self.http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+    def __init__(self, outside: Outside, limits: Limits, most: int) -> None:
+        self.outside, self.limits, self.most = outside, limits, most
         self.status: int | None = None
         self.answer = bytearray()
         self.headers: dict[str, str] = {}
         self.out = 0
+        self.protocol: str | None = None
+        self.connect_ms: float | None = None
 
     @property
     def cut(self) -> bool:
         """Whether there may be more of the answer than was read."""
         return len(self.answer) >= self.most
 
-    async def run(self, target: Target, name: str, request: h11.Request, content: bytes) -> None:
+    async def run(self, target: Target, name: str, request: Outgoing, content: bytes) -> None:
         """Raises Stop, TimeoutError."""
-        writer: asyncio.StreamWriter | None = None
+
+        async def dial(offer_h2: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            return await self.outside.dial(target, name, self.limits.connect_seconds, h2=offer_h2)
+
+        pool = Pool(self.limits)
+        far: Far | None = None
         try:
-            reader, writer = await self.outside.dialer.dial(
-                target.address, target.port, name=name, ca_pem=target.ca_pem
+            far = await pool.get(
+                Key(target.address, target.port, name, target.trust_id, target.ca_pem), dial, kept=False
             )
-            await self._talk(reader, writer, request, content)
-        except ssl.SSLError as error:
-            raise Stop("upstream_tls_failed", str(getattr(error, "verify_message", "") or error.reason)) from error
-        except h11.RemoteProtocolError as error:
-            raise Stop("upstream_malformed", str(error)[:200]) from error
-        except TimeoutError:
-            raise
-        except OSError as error:
-            raise Stop("upstream_unreachable", type(error).__name__) from error
+            self.protocol, self.connect_ms = far.protocol, far.connect_ms
+            await self._talk(far, request, content)
         finally:
-            if writer is not None:
-                with contextlib.suppress(AttributeError):
-                    writer.transport.abort()
+            if far is not None:
+                far.done(whole=False)
+            await pool.close()
 
-    async def _talk(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: h11.Request, content: bytes
-    ) -> None:
-        for part in (request, h11.Data(data=content), h11.EndOfMessage()):
-            writer.write(self.http.send(part) or b"")
-        # A receiver may answer before it has read everything; its answer counts.
-        with contextlib.suppress(ConnectionError):
-            await writer.drain()
-        self.out = len(content)
-        while True:
-            event: Any = self.http.next_event()
-            if event is h11.NEED_DATA:
-                self.http.receive_data(await reader.read(CHUNK))
-            elif isinstance(event, h11.InformationalResponse):
-                if event.status_code == 101:
-                    raise Stop("upstream_malformed", "the outside changed the protocol unasked")
-            elif isinstance(event, h11.Response):
-                self.headers = _told(event)
-                self.status = event.status_code
-            elif isinstance(event, h11.Data):
-                self.answer += event.data[: self.most - len(self.answer)]
-                if len(self.answer) >= self.most:
+    async def _talk(self, far: Far, request: Outgoing, content: bytes) -> None:
+        try:
+            await far.ask(request)
+        except Stale:
+            raise Stop("upstream_unreachable", "the outside closed the connection") from None
+        except OSError:
+            pass  # it may have answered without reading; its answer counts, and says what happened where it is none
+        upload = asyncio.create_task(self._upload(far, content))
+        try:
+            answer = await far.answer()
+            self.status, self.headers = answer.status, _told(answer)
+            if answer.status == 101:
+                raise Stop("upstream_malformed", "the outside changed the protocol unasked")
+            while (data := await far.body()) is not None:
+                self.answer += data[: self.most - len(self.answer)]
+                if self.cut:
                     return  # enough to tell what it says; the rest of a flood is not taken
-            elif isinstance(event, h11.EndOfMessage):
-                return
-            else:
-                raise Stop("upstream_malformed", "the outside closed the connection without a whole answer")
+        finally:
+            upload.cancel()
+            await asyncio.gather(upload, return_exceptions=True)
+
+    async def _upload(self, far: Far, content: bytes) -> None:
+        with contextlib.suppress(OSError, Broken, Stop):
+            for at in range(0, len(content), CHUNK):
+                await far.give(content[at : at + CHUNK])
+                self.out += len(content[at : at + CHUNK])
+            if content:
+                await far.finish()
 
 
-def _told(answer: h11.Response) -> dict[str, str]:
-    """The headers that whoever called gets to see; h11 has their names in small letters."""
+def _told(answer: Answer) -> dict[str, str]:
+    """The headers that whoever called gets to see; the wire has their names in small letters."""
     found: dict[str, str] = {}
     for raw, value in answer.headers:
-        if (name := raw.decode("ascii")) in _TOLD:
+        if raw in _TOLD:
+            name = raw.decode("ascii")
             # A registry may offer several ways to authenticate, each in a header of its own.
             before = f"{found[name]}, " if name == "www-authenticate" and name in found else ""
             found[name] = (before + value.decode("latin-1"))[:_MOST_TOLD]
@@ -482,8 +486,12 @@ def _rule(row: dict[str, Any]) -> Rule:
     )
 
 
+def _of_place(rows: list[dict[str, Any]], host: str, port: int) -> dict[str, Any] | None:
+    return next((row for row in rows if (row["name"], row["port"]) == (host, port)), None)
+
+
 def _exception(rows: list[dict[str, Any]], host: str, port: int) -> NetworkException | None:
-    found = next((row for row in rows if (row["name"], row["port"]) == (host, port)), None)
+    found = _of_place(rows, host, port)
     if found is None:
         return None
     return NetworkException(
@@ -491,14 +499,19 @@ def _exception(rows: list[dict[str, Any]], host: str, port: int) -> NetworkExcep
     )
 
 
-def _request(call: Call, target: str, headers: dict[str, str], length: int) -> h11.Request:
-    """The head as it goes out. What frames it, and where it goes, is ours. Raises Stop."""
+def _request(call: Call, target: str, headers: dict[str, str], length: int) -> Outgoing:
+    """The request as it goes out, checked as a pack's is. What frames it, and where it goes, is ours. Raises Stop."""
     place = call.host if call.port == 443 else f"{call.host}:{call.port}"
-    own = [("Host", place), ("Accept-Encoding", "identity"), ("Connection", "close"), ("Content-Length", str(length))]
+    own = [("Host", place), ("Accept-Encoding", "identity"), ("Content-Length", str(length))]
     given = [(name, value) for name, value in headers.items() if name.lower() not in _OURS]
     try:
-        return h11.Request(method=call.method or "POST", target=target, headers=[*own, *given])
-    except (h11.LocalProtocolError, UnicodeEncodeError) as error:
+        pairs = tuple((name.lower().encode("ascii"), value.encode("ascii")) for name, value in (*own, *given))
+        asked = heads.Request(call.method or "POST", target.encode("ascii"), pairs, "1.1", length > 0)
+        head = heads.read_head(asked, intended=call.host, port=call.port, sni=None)
+        return heads.outgoing(head, host=call.host, port=call.port)
+    except heads.Refused as refused:
+        raise Stop(refused.reason, refused.detail) from refused
+    except ValueError as error:
         raise Stop("malformed_request", str(error)[:200]) from error
 
 

@@ -17,6 +17,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
+from worka.broker.adapters.outside import tls_reason
 from worka.kernel import ipc, redact
 from worka.kernel.settings import MailSettings
 
@@ -77,7 +78,7 @@ def _session(path: Path, route: MailSettings, who: dict[str, Any], act: Any) -> 
     except _Stopped as stopped:
         found = stopped.sent
     except ssl.SSLError as error:
-        found = Sent("upstream_tls_failed", str(getattr(error, "verify_message", "") or error.reason))
+        found = Sent(*tls_reason(error))
     except smtplib.SMTPResponseException as error:
         # Greeting, hello or signing in: the deployment's trouble, not this message's. What the server said to it is no
         # tenant's to read (it may hold what was just signed in with): the step and the status are enough.
