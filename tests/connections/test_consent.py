@@ -10,6 +10,7 @@ import logging
 import pytest
 
 from tests.connections.outside import CALLBACK, LOGIN
+from tests.connections.test_renewing import away, says
 from tests.connections.town import Town
 from worka.connections import consent, explain, renewing, service, uses
 from worka.connections.errors import (
@@ -207,6 +208,52 @@ async def test_a_person_consents_on_another_device(town: Town) -> None:
     inv = await town.called(att, "owner")
     assert town.reads(await town.lease(row["secret_id"], att, inv)) == 200
     assert await consent.poll(town.platform(), flow["id"], town.post) == "over"
+
+
+@pytest.mark.capability("CON-4", part="another device, while the provider cannot be reached")
+async def test_a_device_whose_provider_cannot_be_reached_says_so_and_is_asked_for_until_its_code_ends(
+    town: Town,
+) -> None:
+    await town.register()
+    await town.attached()
+    made = await town.asked(kind="oauth_device")
+    begun = await consent.begin_device(town.ctx("owner"), made["id"], town.post)
+    await asyncio.to_thread(town.browser("bob").types_in, begun["verification_uri"], begun["user_code"])
+    assert await consent.poll(town.platform(), begun["flow_id"], away) == "upstream_unreachable"
+    row = await town.row(made["id"])
+    assert (row["state"], row["reason"], row["problem"]["code"]) == (
+        "awaiting_consent", "waiting_for_consent", "provider_away",
+    )  # fmt: skip
+    told = await explain.explain(town.ctx("owner"), made["id"])
+    assert "upstream_unreachable" in told.headline
+    assert "asked again until the code ends" in told.headline
+    (flow,) = await town.world.rows("connection_flow")
+    assert told.waiting_on[0].deadline == flow["expires_at"]
+    # It can be reached again, and nothing was lost.
+    assert await consent.poll(town.platform(), begun["flow_id"], town.post) == "connected"
+    assert (await town.row(made["id"]))["problem"] is None
+
+
+@pytest.mark.capability("CON-4", part="another device, while the provider cannot be reached")
+async def test_a_device_whose_answer_was_cut_off_is_told_as_that_and_not_as_refused(town: Town) -> None:
+    await town.register()
+    await town.attached()
+    made = await town.asked(kind="oauth_device")
+    begun = await consent.begin_device(town.ctx("owner"), made["id"], town.post)
+    await asyncio.to_thread(town.browser("bob").types_in, begun["verification_uri"], begun["user_code"])
+    town.outside.drop()
+    assert await consent.poll(town.platform(), begun["flow_id"], town.post) != "connected"
+    assert (await town.row(made["id"]))["problem"]["code"] == "provider_away"
+    assert await consent.poll(town.platform(), begun["flow_id"], town.post) == "consent_interrupted"
+    row = await town.row(made["id"])
+    assert (row["reason"], row["problem"]["error"]) == ("consent_failed", "invalid_grant")
+    told = await explain.explain(town.ctx("owner"), made["id"])
+    assert "cut off" in told.headline
+    # The control: where every answer came, a code that the provider does not take was refused.
+    begun = await consent.begin_device(town.ctx("owner"), made["id"], town.post)
+    assert await consent.poll(town.platform(), begun["flow_id"], town.post) == "authorization_pending"
+    refusing = says(400, b'{"error":"invalid_grant"}')
+    assert await consent.poll(town.platform(), begun["flow_id"], refusing) == "provider_refused"
 
 
 @pytest.mark.capability("CON-4", part="another device")

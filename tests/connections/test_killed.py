@@ -339,7 +339,7 @@ async def test_a_refusal_killed_before_it_was_kept_ends_the_consent_later_and_gi
 
 
 @pytest.mark.capability("CON-4", part="a consent on another device whose process was killed")
-async def test_a_devices_token_killed_before_it_was_kept_is_told_as_refused_and_asked_for_anew(
+async def test_a_devices_token_killed_before_it_was_kept_is_told_as_cut_off_and_asked_for_anew(
     town: Town, cluster: Any
 ) -> None:
     await town.register()
@@ -353,7 +353,7 @@ async def test_a_devices_token_killed_before_it_was_kept_is_told_as_refused_and_
     await later(town, "connection_flow", "next_at")
     await renewing.sweep(town.world.nobody(), town.post)
     row = await town.row(made["id"])
-    assert (row["reason"], row["problem"]["code"], row["secret_id"]) == ("consent_failed", "provider_refused", None)
+    assert (row["reason"], row["problem"]["code"], row["secret_id"]) == ("consent_failed", "consent_interrupted", None)
     begun = await consent.begin_device(town.ctx("owner"), made["id"], town.post)
     await asyncio.to_thread(town.browser().types_in, begun["verification_uri"], begun["user_code"])
     await later(town, "connection_flow", "next_at")

@@ -10,7 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from worka.connections import actions, catalogue, clients, events, oauth, outward, restricting, service, store, tokens
+from worka.connections import (
+    actions,
+    catalogue,
+    clients,
+    events,
+    oauth,
+    outward,
+    restricting,
+    rules,
+    service,
+    store,
+    tokens,
+)
 from worka.connections.errors import FlowForeign, FlowOver, FlowUnknown, ProviderUnusable
 from worka.connections.oauth import OAuthProblem
 from worka.kernel.context import Context, Principal
@@ -231,8 +243,8 @@ async def poll(ctx: Context, flow_id: str, post: outward.Post | None = None) -> 
         row = await store.get(conn, flow["connection_id"], lock=True)
         assert row is not None
         ctx.workspace_id = row["workspace_id"]
-        # Nobody else asks before the pause is over: the next time stands before this call is made.
-        await store.poll_later(conn, flow_id, flow["interval_seconds"])
+        # Nobody else asks meanwhile, and that its end is open stands before the provider is asked.
+        await store.asking(conn, flow_id, rules.CLAIM_SECONDS)
         refused = await _still(ctx, row, flow)
         if refused is None:
             what = await around(ctx, row, "consent")
@@ -246,10 +258,12 @@ async def poll(ctx: Context, flow_id: str, post: outward.Post | None = None) -> 
         whose = await tokens.account(way, what.known, what.place, what.client, found.access)
     except OAuthProblem as problem:
         if problem.error in oauth.PENDING or problem.code == "provider_away":
-            if problem.error == "slow_down":
-                async with ctx.transaction() as conn:
-                    await store.poll_later(conn, flow_id, min(flow["interval_seconds"] + 5, 300))
+            await _goes_on(ctx, flow, problem)
             return problem.error or problem.code
+        if flow["used_at"] is not None and problem.error in oauth.DEAD:
+            # An answer before this one never came, or was not kept: it may have been the token.
+            said = "an answer of the provider's was cut off, and it takes the code no more: begin again"
+            problem = OAuthProblem("consent_interrupted", said, problem.error)
         return str((await failed(ctx, flow, problem))["outcome"])
     return str((await tokens.taken(ctx, flow, found, whose))["outcome"])
 
@@ -266,6 +280,23 @@ async def _still(ctx: Context, row: Row, flow: Row) -> OAuthProblem | None:
     return OAuthProblem("consent_refused", because) if because is not None else None
 
 
+async def _goes_on(ctx: Context, flow: Row, problem: OAuthProblem) -> None:
+    """The consent goes on until its time is over: the provider waits for the person, or cannot be reached, which is said."""
+    async with ctx.transaction() as conn:
+        row = await store.get(conn, flow["connection_id"], lock=True)
+        assert row is not None
+        away = problem.code == "provider_away"
+        if away:
+            await store.poll_later(conn, flow["id"], flow["interval_seconds"])
+        else:
+            wider = 5 if problem.error == "slow_down" else 0
+            await store.not_yet(conn, flow["id"], min(flow["interval_seconds"] + wider, 300))
+        said = (row["problem"] or {}).get("code") == "provider_away"
+        if row["state"] == "awaiting_consent" and said != away:
+            met = OAuthProblem(problem.code, f"{problem}: it is asked again until the code ends", problem.error)
+            await store.set_problem(conn, row["id"], tokens.told(met) if away else None)
+
+
 async def lapse(ctx: Context, flow_id: str) -> None:
     """A consent that nobody ended, or whose end was cut off: it says so. `ctx` is the platform's."""
     async with ctx.transaction() as conn:
@@ -273,5 +304,7 @@ async def lapse(ctx: Context, flow_id: str) -> None:
     if flow is not None and flow["ended_at"] is None and flow["late"]:
         cut = flow["used_at"] is not None
         said = "the answer came and was cut off before the token was kept" if cut else "nobody consented in time"
+        if cut and flow["kind"] == "device":
+            said = "the provider's answer was cut off, and the code ended before another came"
         ctx.workspace_id = flow["workspace_id"]
         await failed(ctx, flow, OAuthProblem("consent_interrupted" if cut else "consent_lapsed", said))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from worka import treasury
 from worka.approvals.explain import waiting_on
 from worka.authorization.explain import offer, reader_may
 from worka.connections import actions, service, store
+from worka.kernel.clock import now
 from worka.kernel.context import Context, Resource
 from worka.kernel.explanation import Evidence, Explanation, LastError, NextAction, Timing, WaitingOn
 from worka.workspaces.explain import changed_just_before
@@ -14,6 +16,7 @@ from worka.workspaces.explain import changed_just_before
 _SENTENCES: Final = {
     "connection_in_service": "is active: packs to which its secret is granted may use it",
     "refresh_failing": "is active, and the last try to renew its credential failed",
+    "credential_refused": "is active, and the provider did not take its credential in the last call",
     "waiting_for_consent": "waits for somebody to consent at the provider",
     "waiting_for_token": "waits for its first token, which the platform is fetching",
     "consent_failed": "is not connected yet: the provider gave no token",
@@ -37,6 +40,9 @@ _TIMING: Final[dict[str, Timing]] = {
     "broken": "after_completion",
     "revoked": "after_completion",
 }
+_TELLS: Final = frozenset(
+    {"waiting_for_consent", "consent_failed", "refresh_refused", "refresh_lost", "refresh_failing", "credential_refused"}
+)  # fmt: skip
 _TOLD: Final = {
     "pending": "the provider is being told",
     "told": "the provider was told that its tokens are over",
@@ -102,7 +108,9 @@ async def _next(ctx: Context, row: dict[str, Any], wait: WaitingOn | None) -> li
             )
         ]
     end = await offer(ctx, "End it", f"worka connection remove {row['id']}", actions.CONNECTION_REMOVE, resource)
-    if row["kind"] in ("oauth_code", "oauth_device") and row["state"] in ("awaiting_consent", "expired", "broken"):
+    refused = row["reason"] == "credential_refused"
+    ready = refused or row["state"] in ("awaiting_consent", "expired", "broken")
+    if row["kind"] in ("oauth_code", "oauth_device") and ready:
         again = "Consent at the provider" if row["state"] == "awaiting_consent" else "Connect it again"
         command = f"worka connection authorize {row['id']}"
         if row["person_id"]:
@@ -110,7 +118,14 @@ async def _next(ctx: Context, row: dict[str, Any], wait: WaitingOn | None) -> li
             because = "" if mine else "It is another person's own account: they consent for it themselves."
             return [NextAction(label=again, command=command, permission="change", allowed=mine, because=because), end]
         return [await offer(ctx, again, command, actions.CONNECTION_AUTHORIZE, resource), end]
-    if row["reason"] == "consent_failed":
+    if refused and row["kind"] == "token" and row["secret_id"]:
+        command, secret = (
+            f"worka secret rotate {row['secret_id']}",
+            Resource("secret", row["secret_id"], row["workspace_id"]),
+        )
+        rotate = treasury.actions.SECRET_ROTATE
+        return [await offer(ctx, "Put a good credential in its place", command, rotate, secret), end]
+    if refused or row["reason"] == "consent_failed":
         command = f"worka connection renew {row['id']}"
         return [await offer(ctx, "Ask the provider again", command, actions.CONNECTION_AUTHORIZE, resource), end]
     if row["state"] in ("active", "awaiting_consent"):
@@ -136,8 +151,10 @@ def _more(row: dict[str, Any]) -> str:
         said.append(
             f"its credential is good until {ends}Z" + (" and is renewed by itself" if row["refresh_at"] else "")
         )
-    if row["reason"] in ("consent_failed", "refresh_refused", "refresh_lost", "refresh_failing") and row["problem"]:
+    if row["reason"] in _TELLS and row["problem"]:
         said.append(row["problem"]["detail"].rstrip("."))
+    if row["reason"] == "credential_refused" and row["refresh_at"] is not None and row["refresh_at"] <= now():
+        said.append("a new one is asked for now")
     if row["state"] == "revoked" and row["receipt"]:
         told = _TOLD.get(row["receipt"]["provider"]["state"])
         said += [told] if told else []
@@ -146,7 +163,7 @@ def _more(row: dict[str, Any]) -> str:
 
 def _met(row: dict[str, Any]) -> LastError | None:
     problem = row["problem"]
-    if not problem or row["state"] == "revoked":
+    if not problem or row["state"] == "revoked" or row["reason"] == "connection_in_service":
         return None
     return LastError(
         code=problem["code"], message=problem["detail"], attempt=1,

@@ -245,6 +245,8 @@ def revoked(status: int, body: bytes) -> str | None:
 
 def account_of(status: int, body: bytes, id_at: str, name_at: str) -> dict[str, str]:
     """{id, name} of whose account it is. Raises OAuthProblem."""
+    if status >= 500 or status == 429:
+        raise OAuthProblem("provider_away", f"asked whose account it is, the provider answered {status}")
     if status != 200:
         raise OAuthProblem("provider_refused", f"asked whose account it is, the provider answered {status}")
     words = _json(body)

@@ -133,14 +133,20 @@ async def waiting_attachments(conn: Connection, workspace_id: str) -> list[Row]:
 
 # tokens -------------------------------------------------------------------------------------------------------------
 async def keep(conn: Connection, connection_id: str, found: Row) -> Row:
-    """What the provider gave: secrets, scopes, account, end, when it is renewed. Whoever held the renewal holds it no more."""
+    """What the provider gave: secrets, scopes, account, end, when it is renewed, and what of a problem is still to be known.
+    Whoever held the renewal holds it no more."""
     return await _one(
         conn,
         "update worka.connection set secret_id = %(secret_id)s, refresh_secret_id = %(refresh_secret_id)s, granted ="
         " %(granted)s, account = %(account)s, expires_at = %(expires_at)s, refresh_at = %(refresh_at)s, refresh_claim ="
         " null, refresh_until = null, refresh_open = false, refresh_tries = 0, refreshed_at = clock_timestamp(), problem ="
-        " null, warned = '' where id = %(id)s returning *",
-        {**found, "id": connection_id, "account": Jsonb(found["account"])},
+        " %(problem)s, warned = '' where id = %(id)s returning *",
+        {
+            **found,
+            "id": connection_id,
+            "account": Jsonb(found["account"]),
+            "problem": Jsonb(found["problem"]) if found.get("problem") else None,
+        },
     )
 
 
@@ -159,6 +165,22 @@ async def again(conn: Connection, connection_id: str, pause: timedelta, problem:
         "update worka.connection set refresh_claim = null, refresh_until = null, refresh_open = %s, refresh_tries ="
         " refresh_tries + 1, refresh_at = clock_timestamp() + %s, problem = %s where id = %s",
         (open_, pause, Jsonb(problem), connection_id),
+    )
+
+
+async def refused(conn: Connection, connection_id: str, problem: Row, *, renew: bool) -> None:
+    """The provider did not take its credential; `renew`: it is renewed now."""
+    await conn.execute(
+        "update worka.connection set problem = %s, refresh_at = case when %s then clock_timestamp() else refresh_at end"
+        " where id = %s",
+        (Jsonb(problem), renew, connection_id),
+    )
+
+
+async def set_problem(conn: Connection, connection_id: str, problem: Row | None) -> None:
+    """What was met last, where nothing else of it changes."""
+    await conn.execute(
+        "update worka.connection set problem = %s where id = %s", (Jsonb(problem) if problem else None, connection_id)
     )
 
 
@@ -267,7 +289,8 @@ async def flow(conn: Connection, flow_id: str, *, lock: bool = False) -> Row | N
 async def open_flow(conn: Connection, connection_id: str) -> Row | None:
     """The consent of a connection that is under way."""
     cursor = await conn.execute(
-        "select * from worka.connection_flow where connection_id = %s and ended_at is null and used_at is null"
+        "select * from worka.connection_flow where connection_id = %s and ended_at is null"
+        " and (used_at is null or kind = 'device')"
         " and expires_at > clock_timestamp() order by id desc limit 1",
         (connection_id,),
     )
@@ -277,6 +300,21 @@ async def open_flow(conn: Connection, connection_id: str) -> Row | None:
 async def use_flow(conn: Connection, flow_id: str) -> None:
     """Its answer came: no second one counts."""
     await conn.execute("update worka.connection_flow set used_at = clock_timestamp() where id = %s", (flow_id,))
+
+
+async def asking(conn: Connection, flow_id: str, seconds: float) -> None:
+    """A device's consent is asked for now, by one for so long; until what came of it is recorded, its end is open."""
+    await conn.execute(
+        "update worka.connection_flow set used_at = clock_timestamp(), next_at = clock_timestamp() +"
+        " make_interval(secs => %s) where id = %s",
+        (seconds, flow_id),
+    )
+
+
+async def not_yet(conn: Connection, flow_id: str, interval: int) -> None:
+    """A device's consent is not given yet, as the provider says; when it is asked for again."""
+    await conn.execute("update worka.connection_flow set used_at = null where id = %s", (flow_id,))
+    await poll_later(conn, flow_id, interval)
 
 
 async def poll_later(conn: Connection, flow_id: str, interval: int) -> None:
