@@ -121,6 +121,10 @@ class Outside:
         """The next answer of its token endpoint gets lost on the way, after it did its work."""
         (self.folder / "drop").touch()
 
+    def spoil(self, token: str) -> None:
+        """This access token is good for nothing any more; what it is renewed with still is."""
+        self.ask("GET", f"https://{LOGIN}/_spoil", None, {"Authorization": f"Bearer {token}"})
+
     def forget(self) -> None:
         """Everybody's consent is taken back at the provider."""
         self.ask("GET", f"https://{LOGIN}/_forget")

@@ -27,7 +27,7 @@ from worka.approvals import bypass
 from worka.approvals import service as approvals
 from worka.broker import store as broker_rows
 from worka.broker import ways
-from worka.connections import clients, renewing, tokens
+from worka.connections import clients, refusals, renewing, tokens
 from worka.connections import service as connecting
 from worka.connections.oauth import Tokens
 from worka.governance import service as governance
@@ -741,6 +741,14 @@ async def consent_failed(place: Packs) -> str:
 async def refresh_failing(place: Packs) -> str:
     subject = await with_tokens(place)
     assert await renewing.renew(place.platform(), subject, nobody_reaches_it, by_hand=True) == "provider_away"
+    return subject
+
+
+@on_packs("connection", "active", "credential_refused")
+async def credential_refused(place: Packs) -> str:
+    subject = await with_tokens(place)
+    (row,) = await place.world.rows("connection", "id = %s", subject)
+    await refusals.refused(place.platform(), subject, row["refreshed_at"], "inv_x")
     return subject
 
 

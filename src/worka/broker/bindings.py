@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from worka.broker.rules import RuleProblem, host_pattern
@@ -46,6 +47,9 @@ class Connection:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     person_id: str | None = None
     """Whose own account it is; None: the workspace's."""
+    reason: str = ""
+    refreshed_at: datetime | None = None
+    """Which of its credentials it is: a call that ends may have had an older one than there is by then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from worka.broker import bindings
 from worka.broker.bindings import Bound
 from worka.broker.ports import Lease, Treasury
@@ -9,9 +11,13 @@ from worka.broker.session import Active
 from worka.broker.stops import Stop
 from worka.broker.templates import TemplateError, expand
 from worka.broker.wire import heads
+from worka.connections import refusals
+from worka.connections.rules import REFUSED
 from worka.governance.errors import Killed, UseRefused
 from worka.kernel import redact
 from worka.kernel.errors import Denied, NotFound, Problem, Unavailable
+
+log = logging.getLogger("worka.broker")
 
 
 class Credentials:
@@ -85,3 +91,27 @@ class Credentials:
                 "template_error",
                 "the expanded value cannot stand in a header: blanks at an end of the secret, or characters of no header",
             ) from error
+
+
+async def over(active: Active, treasury: Treasury) -> None:
+    """The end of a call: its leases end, and what was answered to its credentials is told to their connections before the call's
+    outcome is, so that the next one that begins finds it."""
+    await _heard(active)
+    if active.leases:
+        try:
+            await treasury.close_leases(active.context(), invocation_id=active.id)
+        except Problem as error:
+            log.error("the leases of %s could not be closed: %s", active.id, error.problem_code)
+
+
+async def _heard(active: Active) -> None:
+    for connection in active.connections:
+        status = active.heard.get(connection.id)
+        try:
+            if status == 401:
+                await refusals.refused(active.context(), connection.id, connection.refreshed_at, active.id)
+            elif status is not None and status < 400 and connection.reason == REFUSED:
+                await refusals.accepted(active.context(), connection.id, connection.refreshed_at, active.id)
+        except Problem as problem:
+            # The row of the request holds the status; the next refusal is told again.
+            log.warning("what was said of %s could not be kept: %s", connection.id, problem.problem_code)

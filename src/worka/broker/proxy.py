@@ -22,7 +22,7 @@ import h11
 from worka.broker import bindings, events, rules, tunnel
 from worka.broker.adapters.outside import ClientCertificate
 from worka.broker.addresses import refused_kind
-from worka.broker.bindings import Unbound
+from worka.broker.bindings import Bound, Unbound
 from worka.broker.circuit import FAILURES, Circuit, Circuits
 from worka.broker.credentials import Credentials
 from worka.broker.downstream import H1Down, H2Down, Incoming
@@ -279,6 +279,7 @@ class Proxy:
         target: Target | None = None
         exchange: Exchange | None = None
         kind = "websocket" if head.websocket else "http"
+        bound: Bound | Unbound | None = None
         try:
             started = time.perf_counter()
             try:
@@ -325,6 +326,8 @@ class Proxy:
         finally:
             if exchange is not None:
                 active.open.discard(exchange)
+            if isinstance(bound, Bound) and exchange is not None and exchange.lease and exchange.status is not None:
+                active.heard[bound.connection.id] = exchange.status
             if circuit is not None:
                 self._over(active, circuit, name, port, exchange.reason if exchange is not None else "", exchange)
 

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from worka.broker import bindings, dnswire, store, watching
+from worka.broker import bindings, credentials, dnswire, store, watching
 from worka.broker.adapters.outside import Dialer, SystemResolver
 from worka.broker.addresses import HostProblem, normalise_host
 from worka.broker.allowance import MB, Allowance, Meter, Meters
@@ -41,7 +41,7 @@ from worka.kernel import ipc, telemetry
 from worka.kernel.airgap import OPEN, AirGap
 from worka.kernel.context import Principal
 from worka.kernel.db import Connection as DatabaseConnection
-from worka.kernel.errors import BadRequest, Conflict, NotFound, Problem
+from worka.kernel.errors import BadRequest, Conflict, NotFound
 from worka.kernel.paths import Paths
 from worka.kernel.settings import BrokerSettings, Settings
 
@@ -338,11 +338,7 @@ class Broker:
             await _cut(active.tasks)
             await active.pool.close()
             await asyncio.gather(*session.lookups, return_exceptions=True)
-            if active.leases:
-                try:
-                    await self._outside.treasury.close_leases(active.context(), invocation_id=active.id)
-                except Problem as error:
-                    log.error("the leases of %s could not be closed: %s", active.id, error.problem_code)
+            await credentials.over(active, self._outside.treasury)
             return {**await active.ledger.close(), "broken": active.broken}
 
     async def close_session(self, *, session_id: str, tenant_id: str | None = None) -> dict[str, Any]:

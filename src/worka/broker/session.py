@@ -94,6 +94,8 @@ class Active:
     sought: scan.Known = field(default_factory=dict, repr=False)
     """What is looked for in its answers, made once for each secret."""
     lease_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    heard: dict[str, int] = field(default_factory=dict)
+    """What was answered last to a connection's credential: the status, by the connection."""
     redirected: set[str] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     open: set[Open] = field(default_factory=set)

@@ -74,7 +74,7 @@ async def connections(conn: Connection, workspace_id: str) -> list[Row]:
     """The workspace's connections, newest first."""
     cursor = await conn.execute(
         "select id, provider, host, port, case when state = 'active' and expires_at <= clock_timestamp() then 'expired' else"
-        " state end as state, secret_id, metadata, person_id from worka.connection"
+        " state end as state, secret_id, metadata, person_id, reason, refreshed_at from worka.connection"
         " where workspace_id = %s order by id desc",
         (workspace_id,),
     )
@@ -90,14 +90,28 @@ async def live_exceptions(conn: Connection, workspace_id: str) -> list[Row]:
     return await cursor.fetchall()
 
 
-async def exceptions_page(conn: Connection, workspace_id: str, after: str | None, limit: int) -> list[Row]:
-    """Exceptions, newest first, removed ones too."""
+async def _page(
+    conn: Connection, columns: str, table: str, workspace_id: str, after: str | None, limit: int
+) -> list[Row]:
     cursor = await conn.execute(
-        f"select {_EXCEPTION} from worka.network_exception where workspace_id = %s and (%s::text is null or id < %s)"
+        f"select {columns} from worka.{table} where workspace_id = %s and (%s::text is null or id < %s)"
         " order by id desc limit %s",
         (workspace_id, after, after, limit),
     )
     return await cursor.fetchall()
+
+
+async def _end(conn: Connection, columns: str, table: str, thing: str) -> Row | None:
+    cursor = await conn.execute(
+        f"update worka.{table} set removed_at = now() where id = %s and removed_at is null returning {columns}",
+        (thing,),
+    )
+    return await cursor.fetchone()
+
+
+async def exceptions_page(conn: Connection, workspace_id: str, after: str | None, limit: int) -> list[Row]:
+    """Exceptions, newest first, removed ones too."""
+    return await _page(conn, _EXCEPTION, "network_exception", workspace_id, after, limit)
 
 
 async def exception(conn: Connection, exception_id: str) -> Row | None:
@@ -127,22 +141,12 @@ async def lock_exceptions(conn: Connection, workspace_id: str) -> None:
 
 async def remove_exception(conn: Connection, exception_id: str) -> Row | None:
     """Ends an exception; None when it had ended already."""
-    cursor = await conn.execute(
-        "update worka.network_exception set removed_at = now() where id = %s and removed_at is null"
-        f" returning {_EXCEPTION}",
-        (exception_id,),
-    )
-    return await cursor.fetchone()
+    return await _end(conn, _EXCEPTION, "network_exception", exception_id)
 
 
 async def trusts_page(conn: Connection, workspace_id: str, after: str | None, limit: int) -> list[Row]:
     """Records of upstream trust, newest first, removed ones too."""
-    cursor = await conn.execute(
-        f"select {_TRUST} from worka.upstream_trust where workspace_id = %s and (%s::text is null or id < %s)"
-        " order by id desc limit %s",
-        (workspace_id, after, after, limit),
-    )
-    return await cursor.fetchall()
+    return await _page(conn, _TRUST, "upstream_trust", workspace_id, after, limit)
 
 
 async def trust(conn: Connection, trust_id: str) -> Row | None:
@@ -167,11 +171,7 @@ async def insert_trust(conn: Connection, tenant_id: str, row: Mapping[str, Any])
 
 async def remove_trust(conn: Connection, trust_id: str) -> Row | None:
     """Ends one; None when it had ended already."""
-    cursor = await conn.execute(
-        f"update worka.upstream_trust set removed_at = now() where id = %s and removed_at is null returning {_TRUST}",
-        (trust_id,),
-    )
-    return await cursor.fetchone()
+    return await _end(conn, _TRUST, "upstream_trust", trust_id)
 
 
 async def live_trusts(conn: Connection, workspace_id: str, attachment_id: str) -> list[Row]:

@@ -81,6 +81,23 @@ def not_renewed(row: dict[str, Any], code: str, detail: str) -> Event:
     return _about("connection.renewal.failed", row, {"code": code, "detail": detail})
 
 
+def credential_refused(row: dict[str, Any], invocation_id: str, renews: bool) -> Event:
+    """connection.credential.refused: the provider answered 401 in a call; `renews`: a new credential is asked for at once."""
+    return _credential("connection.credential.refused", row, invocation_id, {"renews": renews})
+
+
+def credential_accepted(row: dict[str, Any], invocation_id: str) -> Event:
+    """connection.credential.accepted: the provider takes a credential again that it had refused."""
+    return _credential("connection.credential.accepted", row, invocation_id, {})
+
+
+def _credential(kind: str, row: dict[str, Any], invocation_id: str, data: dict[str, Any]) -> Event:
+    return Event(
+        kind, row["id"], row["name"], cause={"kind": "invocation", "id": invocation_id}, data=data, lane="access",
+        workspace_id=row["workspace_id"],
+    )  # fmt: skip
+
+
 def warned(row: dict[str, Any], level: str) -> Event:
     """connection.warned: its credential ends soon, and nothing renews it."""
     return _about("connection.warned", row, {"level": level, "expires_at": _moment(row["expires_at"])})

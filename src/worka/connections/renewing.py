@@ -103,7 +103,9 @@ async def _not(ctx: Context, connection_id: str, claim: str, problem: OAuthProbl
         if row is None or row["refresh_claim"] != claim:
             return "fenced"
         told = tokens.told(problem)
-        dead = problem.error in oauth.DEAD or (problem.code == "provider_refused" and row["kind"] == "oauth_client")
+        refused = row["reason"] == rules.REFUSED
+        final = problem.code == "provider_refused" and (row["kind"] == "oauth_client" or refused)
+        dead = problem.error in oauth.DEAD or final
         first = row["state"] == "awaiting_consent"
         ctx.record(events.not_renewed(row, problem.code, str(problem)))
         cause = {"kind": "renewal", "id": claim}
@@ -121,7 +123,7 @@ async def _not(ctx: Context, connection_id: str, claim: str, problem: OAuthProbl
                 conn, connection_id, rules.pause(row["refresh_tries"] + 1), told, open_=away or interrupted
             )
             if row["state"] == "active":
-                await service.move(ctx, row, "active", "refresh_failing", cause)
+                await service.move(ctx, row, "active", rules.REFUSED if refused else "refresh_failing", cause)
                 if row["warned"] == "":
                     await _warn(ctx, row)
         ctx.failpoint("connection.changed.before_commit")

@@ -57,6 +57,10 @@ register(
     _reason("refresh_failing", "The credential is still good, and the last try to renew it failed.",
             "The provider is away, or the way to it is refused here.",
             "Nothing yet: it is tried again by itself. Before the credential ends, see why the provider cannot be reached."),
+    _reason("credential_refused", "The provider did not take the credential in the last call that used it (401).",
+            "It was taken back, replaced or disabled at the provider; or the call asked for what this credential may not.",
+            "What can be renewed is renewed for the next call by itself. Else put a good one in its place: rotate the secret, or"
+            " connect again. The next answer that is no 401 takes the mark away."),
     _reason("refresh_refused", "The provider refuses to renew the credential: it must be connected again.",
             "The person or the provider took the consent back, or it lapsed there.",
             "Connect again: `worka connection authorize ID`; grants stay, and what waits goes on by itself."),
@@ -82,7 +86,7 @@ CONNECTION = machine(
         states=[
             State("awaiting_approval", reasons=("waiting_for_approver",)),
             State("awaiting_consent", reasons=("waiting_for_consent", "waiting_for_token", "consent_failed")),
-            State("active", reasons=("connection_in_service", "refresh_failing")),
+            State("active", reasons=("connection_in_service", "refresh_failing", "credential_refused")),
             State("expired", reasons=("credential_expired",)),
             State("broken", reasons=("connection_secret_revoked", "refresh_refused", "refresh_lost")),
             State("revoked", terminal=True, reasons=("connection_removed", "connection_owner_left")),
@@ -180,6 +184,26 @@ def lacking(rows: Sequence[Mapping[str, Any]]) -> tuple[str, str | None]:
             return reason, str(found["id"])
     asked = next((row for row in rows if row["state"] not in ENDED), None)
     return "connection_missing", str(asked["id"]) if asked is not None else None
+
+
+# refused in a call --------------------------------------------------------------------------------------------------
+REFUSED = "credential_refused"
+FORCED_EVERY = timedelta(hours=1)
+"""A renewal that a 401 brought on is the only one for so long: what is refused anew right after is not mended by another."""
+
+
+def renewable(row: Mapping[str, Any]) -> bool:
+    """Whether the platform can fetch another credential by itself."""
+    return row["kind"] == "oauth_client" or row["refresh_secret_id"] is not None
+
+
+def renews_at_once(row: Mapping[str, Any], at: datetime) -> bool:
+    """Whether a 401 makes its renewal due: not when that was tried within the hour, or is being tried again already."""
+    problem = row["problem"] or {}
+    told = problem.get("code") == REFUSED
+    if not renewable(row) or (row["reason"] == REFUSED and not told):
+        return False
+    return not told or datetime.fromisoformat(problem["at"]) <= at - FORCED_EVERY
 
 
 # renewing -----------------------------------------------------------------------------------------------------------

@@ -68,11 +68,15 @@ async def keep(ctx: Context, row: Row, found: Tokens, whose: dict[str, str], cau
     if found.refresh is not None:
         refresh = await _put(ctx, row, "refresh_secret_id", "oauth_refresh", found.refresh, None, cause)
     renews = found.seconds is not None and (refresh is not None or row["kind"] == "oauth_client")
+    # A renewal that a 401 brought on is remembered: should the new credential be refused too, there is no further one.
+    forced = cause["kind"] == "renewal" and row["reason"] == rules.REFUSED
+    problem = told(OAuthProblem(rules.REFUSED, "the provider had answered 401, and gave a new credential", "401"))
     kept = await store.keep(
         ctx.conn,
         row["id"],
         {
             "secret_id": access, "refresh_secret_id": refresh, "expires_at": ends, "account": whose or row["account"],
+            "problem": problem if forced else None,
             "granted": list(found.scopes if found.scopes is not None else row["scopes"]),
             "refresh_at": rules.renewal(at, found.seconds) if renews and found.seconds else None,
         },

@@ -47,6 +47,8 @@ SAID: Final[dict[str, str]] = {
     "connection.consent.begun": "{who} went to the provider to consent for connection{name}",
     "connection.consent.refused": "{who} was refused a consent for connection{name}{why}",
     "connection.created": "{who} asked for connection{name}",
+    "connection.credential.accepted": "{who} saw the provider take the credential of connection{name} again",
+    "connection.credential.refused": "{who} was refused by the provider with the credential of connection{name}",
     "connection.expired": "{who} let connection{name} expire",
     "connection.provider.told": "{who} told the provider that the tokens of connection{name} are over, or tried to",
     "connection.rejected": "{who} rejected connection{name}",

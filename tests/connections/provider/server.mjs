@@ -43,6 +43,9 @@ async function forget() {
     await (await provider.Grant.find(id))?.destroy();
   }
 }
+async function spoil(request) {
+  await (await provider.AccessToken.find((request.headers.authorization ?? "").replace(/^Bearer /, "")))?.destroy();
+}
 provider.on("server_error", (_ctx, error) => console.error(error));
 function count(what) {
   counts.grants[what] = (counts.grants[what] ?? 0) + 1;
@@ -66,6 +69,8 @@ const server = https.createServer(
       response.end(JSON.stringify(counts));
     } else if (request.url === "/_forget") {
       forget().then(() => response.end("{}"), (error) => response.destroy(error));
+    } else if (request.url === "/_spoil") {
+      spoil(request).then(() => response.end("{}"), (error) => response.destroy(error));
     } else if (request.url.startsWith("/api/")) {
       api(request, response).catch((error) => response.destroy(error));
     } else {
