@@ -265,7 +265,9 @@ async def test_a_record_stands_in_the_place_of_the_one_before_and_tells_its_cert
         "the attachment's own stays"
     )
     assert (await http.get("/v1/upstream-trusts/ust_none")).status_code == 404
-    assert (await http.post(path, json=trusted(world))).json()["code"] == "upstream_trust_exists", "the control"
+    taken = await http.post(path, json=trusted(world))
+    assert taken.status_code == 409, "the control"
+    assert taken.json()["code"] == "upstream_trust_exists"
 
 
 @pytest.mark.parametrize(
