@@ -36,6 +36,7 @@ BY_NATURE: dict[str, set[str]] = {
     f"POST {WORKSPACE}/egress/tries": {"egress_request_invalid"},
     f"POST {WORKSPACE}/egress/replays": {"egress_policy_invalid", "egress_request_invalid", "bad_window"},
     f"POST {WORKSPACE}/egress-policy": {"egress_policy_invalid"},
+    f"POST {WORKSPACE}/egress-proposals": {"nothing_to_propose"},
     "GET /v1/deployment/network": {"network_allowed_invalid"},
     "POST /v1/deployment/kills": {"invalid"},
     "POST /v1/deployment/lifts": {"invalid"},

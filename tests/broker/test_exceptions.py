@@ -1,4 +1,4 @@
-"""What is taken for the CA of a network exception."""
+"""What is taken for the CA of a network exception, and of upstream trust."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import time
 
 import pytest
 
-from worka.broker import service
-from worka.broker.errors import ExceptionInvalid
-from worka.broker.schema import NewNetworkException
+from worka.broker import certificates
 
 ONE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----"
 
 
 def told(pem: str) -> str:
     """With which words a CA is refused."""
-    new = NewNetworkException(name="a.test", address="10.0.0.1", real_port=443, ca_pem=pem, reason="tests", port=443)
-    with pytest.raises(ExceptionInvalid) as refused:
-        service._ca(new)
+    with pytest.raises(certificates.FieldProblem) as refused:
+        certificates.chain("ca_pem", pem)
     return str(refused.value)
 
 
