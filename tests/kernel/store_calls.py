@@ -516,6 +516,7 @@ CALLS: dict[str, Entry] = {
     "governance.add_decision": refused(lambda s, c, a: s.add_decision(c, new(a, "decision"))),
     "governance.decisions": reads(lambda s, c, a: s.decisions(c, a.ws, after=None, limit=50)),
     "governance.decision": reads(lambda s, c, a: s.decision(c, a.decision)),
+    "governance.acts": reads(lambda s, c, a: s.acts(c, a.ws, DAY - timedelta(days=400), 50)),
     "governance.add_policy": refused(lambda s, c, a: s.add_policy(c, new(a, "policy", version=2))),
     "governance.policies": reads(lambda s, c, a: s.policies(c, None, 50)),
     "governance.newest_policy": reads(lambda s, c, a: s.newest_policy(c, "access", "")),
