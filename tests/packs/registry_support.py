@@ -198,7 +198,9 @@ def liar(folder: Path) -> Iterator[Liar]:
     found = Liar(Outside(0, {}))
 
     def answer(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-        found.asked.append((handler.command, handler.path, dict(handler.headers.items())))
+        found.asked.append(
+            (handler.command, handler.path, {name.title(): value for name, value in handler.headers.items()})
+        )
         if found.lie(handler, handler.path):
             return
         digest = re.search(r"sha256:[0-9a-f]{64}", handler.path)

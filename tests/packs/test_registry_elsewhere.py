@@ -215,7 +215,7 @@ async def test_a_redirect_is_followed_for_blobs_to_a_named_host_once_and_no_furt
     further: list[str] = []
 
     def store(handler: BaseHTTPRequestHandler, _body: bytes) -> None:
-        stored.append((handler.path, dict(handler.headers.items())))
+        stored.append((handler.path, {name.title(): value for name, value in handler.headers.items()}))
         if further:
             say(handler, 307, Location=further[0])
             return

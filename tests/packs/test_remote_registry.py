@@ -567,7 +567,7 @@ async def test_a_registry_that_drips_is_given_up_in_time(place: Packs, tmp_path:
 
 
 @pytest.mark.capability("BRK-15", part="the air gap, by reason")
-@pytest.mark.parametrize("listed", [f"{HOST}:443", "127.0.0.0/8:*"])
+@pytest.mark.parametrize("listed", ["127.0.0.1:*", "127.0.0.0/8:*"])
 async def test_an_artifact_is_pushed_once_its_registry_is_on_the_air_gaps_list(
     place: Packs, tmp_path: Path, listed: str
 ) -> None:
@@ -576,7 +576,8 @@ async def test_an_artifact_is_pushed_once_its_registry_is_on_the_air_gaps_list(
         shown = await named(place, outside)
         (target,) = await place.world.rows("destination", "id = %s", shown["id"])
         blobs = tmp_path / "data/docker/registry/v2/blobs/sha256"
-        async with broker_of_its_own(place, gap=AirGap(True, parse(["elsewhere.worka.test:443"]))) as post:
+        # What stands behind a network exception is listed by its address: its name alone does not do.
+        async with broker_of_its_own(place, gap=AirGap(True, parse([f"{HOST}:443"]))) as post:
             with pytest.raises(RemoteProblem) as refused:
                 await Remote(post, target, None).push(made)
         assert (refused.value.reason, refused.value.more["cause"]) == ("registry_unreachable", "air_gapped")
