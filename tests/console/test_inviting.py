@@ -70,7 +70,7 @@ def invited(browser: Browser, stage: Demo, road: Road, email: str, role: str) ->
 
 def viewer(stage: Demo, name: str) -> Client:
     """A new person who may look and no more. (The approver of the demo is an admin, and may invite.)"""
-    email = f"{name.split()[0].lower()}+{stage.run}@acme.test"
+    email = f"{name.lower().replace(' ', '.')}+{stage.run}@acme.test"
     sent = stage.owner.post(stage.owner.ws("/invitations"), {"email": email, "role": "viewer"})
     accepting = {"token": sent["invitation_token"], "password": PASSWORD, "display_name": name}
     made = Client(stage.url).post("/v1/invitations/accept", accepting)
