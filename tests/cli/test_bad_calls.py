@@ -8,7 +8,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 import typer
 
-from tests.support.forks import forks
+from tests.support.forks import Forks, forks
 from tests.support.instance import Instance, worka_command
 from worka.cli.commands import app
 
@@ -162,10 +161,18 @@ def fault_of(done: subprocess.CompletedProcess[str], codes: set[int], remedy: st
     return ""
 
 
-def all_of(calls: dict[str, tuple[list[str], dict[str, str]]], folder: Path, codes: set[int], remedy: str) -> list[str]:
-    """The faults of many calls, each forked from a program that is in memory already."""
-    with tempfile.TemporaryDirectory() as kept, forks(Path(kept) / "said") as program:
-        done = {name: program.call(words, folder, surroundings(folder, **env)) for name, (words, env) in calls.items()}
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """The program in memory, for every call of these tests that a terminal need not start for itself."""
+    with forks(tmp_path_factory.mktemp("forks") / "said") as begun:
+        yield begun
+
+
+def all_of(
+    program: Forks, calls: dict[str, tuple[list[str], dict[str, str]]], folder: Path, codes: set[int], remedy: str
+) -> list[str]:
+    """The faults of many calls, each forked from the program that is in memory already."""
+    done = {name: program.call(words, folder, surroundings(folder, **env)) for name, (words, env) in calls.items()}
     return [f"{name}: {fault}" for name, answer in done.items() if (fault := fault_of(answer, codes, remedy))]
 
 
@@ -189,37 +196,39 @@ def remote() -> dict[str, Any]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.capability("DOR-2", part="every command without its arguments says which one is missing")
-def test_every_command_without_its_arguments_names_the_missing_one(folder: Path) -> None:
+def test_every_command_without_its_arguments_names_the_missing_one(program: Forks, folder: Path) -> None:
     calls = {name: (name.split(), {}) for name, command in commands().items() if wanted(command)}
     assert len(calls) > 12
-    assert all_of(calls, folder, {2}, "Missing") == []
+    assert all_of(program, calls, folder, {2}, "Missing") == []
     # A group that answers by itself calls the API.
     groups = {" ".join(name.split()[:-1]) for name in commands() if " " in name} - {"me"}
     helped = {name: (name.split(), {}) for name in groups}
-    assert all_of(helped, folder, {0, 2}, "") == []
+    assert all_of(program, helped, folder, {0, 2}, "") == []
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.capability("DOR-2", part="every command without a server says how to start one")
-def test_every_command_without_a_server_says_how_to_start_one(folder: Path) -> None:
+def test_every_command_without_a_server_says_how_to_start_one(program: Forks, folder: Path) -> None:
     env = {"WORKA_URL": "http://127.0.0.1:9", "WORKA_TOKEN": "wks_x", "WORKA_WORKSPACE": f"ws_{NEVER}"}
     calls = {name: ([*name.split(), *arguments(name, command, folder)], env) for name, command in remote().items()}
     # `audit verify` of a file needs no server: without one it asks the platform.
-    assert all_of(calls, folder, {1}, "worka up") == []
+    assert all_of(program, calls, folder, {1}, "worka up") == []
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.capability("DOR-2", part="every command without a credential exits 4 and says how to sign in")
-def test_every_command_of_somebody_who_is_not_signed_in_exits_4(instance: Instance, folder: Path) -> None:
+def test_every_command_of_somebody_who_is_not_signed_in_exits_4(
+    instance: Instance, program: Forks, folder: Path
+) -> None:
     env = {"WORKA_URL": instance.url, "WORKA_WORKSPACE": f"ws_{NEVER}"}
     calls = {name: ([*name.split(), *arguments(name, command, folder)], env) for name, command in remote().items()}
-    assert all_of(calls, folder, {4}, "worka login") == []
+    assert all_of(program, calls, folder, {4}, "worka login") == []
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.capability("DOR-2", part="an id that nobody has is exit 3, one that is none 2 or 3")
 def test_every_command_with_an_id_of_nothing_exits_3(
-    instance: Instance, folder: Path, cli_owner: dict[str, str]
+    instance: Instance, program: Forks, folder: Path, cli_owner: dict[str, str]
 ) -> None:
     env = {"WORKA_URL": instance.url, **cli_owner}
     by_id = {
@@ -229,7 +238,7 @@ def test_every_command_with_an_id_of_nothing_exits_3(
     }
     assert len(by_id) > 10
     unknown = {name: ([*name.split(), *arguments(name, command, folder)], env) for name, command in by_id.items()}
-    assert all_of(unknown, folder, {3}, "remedy") == []
+    assert all_of(program, unknown, folder, {3}, "remedy") == []
     for bad in ("", "..", "a/b", "x?y=1", "x#y", "../../livez", "a" * 5000, "\u00e9\u0301", "-"):
         bent = {
             f"{name} {bad[:10]!r}": (
@@ -240,14 +249,14 @@ def test_every_command_with_an_id_of_nothing_exits_3(
             )
             for name, command in list(by_id.items())[:: 4]
         }  # fmt: skip
-        assert all_of(bent, folder, {2, 3}, "remedy") == [], bad[:20]
+        assert all_of(program, bent, folder, {2, 3}, "remedy") == [], bad[:20]
 
 
 @pytest.mark.timeout(120)
-def test_a_wrong_output_format_is_named_with_the_right_ones(folder: Path) -> None:
+def test_a_wrong_output_format_is_named_with_the_right_ones(program: Forks, folder: Path) -> None:
     calls = {name: (["--output", "xml", *name.split(), *arguments(name, command, folder)], {})
              for name, command in list(remote().items())[::3]}  # fmt: skip
-    assert all_of(calls, folder, {2}, "json, ndjson, yaml") == []
+    assert all_of(program, calls, folder, {2}, "json, ndjson, yaml") == []
 
 
 @pytest.fixture
@@ -269,20 +278,23 @@ def stranger() -> Iterator[str]:
     server.shutdown()
 
 
-def test_an_address_that_is_none_or_belongs_to_something_else_is_said(folder: Path, stranger: str) -> None:
+def test_an_address_that_is_none_or_belongs_to_something_else_is_said(
+    program: Forks, folder: Path, stranger: str
+) -> None:
     found = {}
     for url in ("http://[bad", "nothing", "ftp://x.test", "http://127.0.0.1:99999", "http://nobody.invalid"):
-        done = call(["me"], folder, WORKA_URL=url, WORKA_TOKEN="x")
+        done = program.call(["me"], folder, surroundings(folder, WORKA_URL=url, WORKA_TOKEN="x"))
         found[url] = fault_of(done, {1, 2}, "remedy")
     for verb in (["me"], ["task", "show", f"task_{NEVER}"]):
-        found[" ".join(verb)] = fault_of(call(verb, folder, WORKA_URL=stranger, WORKA_TOKEN="x"), {1, 3}, "not Worka")
+        done = program.call(verb, folder, surroundings(folder, WORKA_URL=stranger, WORKA_TOKEN="x"))
+        found[" ".join(verb)] = fault_of(done, {1, 3}, "not Worka")
     assert {url: fault for url, fault in found.items() if fault} == {}
 
 
 def test_files_that_cannot_be_read_or_written_are_said(
-    folder: Path, instance: Instance, cli_owner: dict[str, str]
+    program: Forks, folder: Path, instance: Instance, cli_owner: dict[str, str]
 ) -> None:
-    env = {"WORKA_URL": instance.url, **cli_owner}
+    env = surroundings(folder, WORKA_URL=instance.url, **cli_owner)
     tries = [
         ("audit export /nonexistent/dir/ledger.tar", {1, 2}),
         ("audit verify /nonexistent/ledger.tar", {1, 2}),
@@ -300,7 +312,7 @@ def test_files_that_cannot_be_read_or_written_are_said(
         ("task nothing-like-it", {2}),
         ("--nothing", {2}),
     ]
-    found = [(words, fault_of(call(shlex.split(words), folder, **env), codes, "")) for words, codes in tries]
+    found = [(words, fault_of(program.call(shlex.split(words), folder, env), codes, "")) for words, codes in tries]
     assert [(words, fault) for words, fault in found if fault] == []
 
 

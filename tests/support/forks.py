@@ -21,8 +21,13 @@ from pathlib import Path
 from typing import Any
 
 SERVER = """
-import io, json, os, sys
+import gc, json, os, sys
+import httpcore, typer.main, typer.rich_utils
+import worka.kernel.errors, worka.kernel.paths, worka.kernel.settings
 from worka.cli import commands, main
+tree, build = typer.main.get_command(commands.app), typer.main.get_command
+typer.main.get_command = lambda made: tree if made is commands.app else build(made)
+gc.freeze()
 for line in sys.stdin:
     asked = json.loads(line)
     child = os.fork()
@@ -71,9 +76,14 @@ class Forks:
         }  # fmt: skip
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(asked) + "\n")
-        self.process.stdin.flush()
-        code = self.process.stdout.readline()
+        try:
+            self.process.stdin.write(json.dumps(asked) + "\n")
+            self.process.stdin.flush()
+            code = self.process.stdout.readline()
+        except BaseException:
+            # Whatever comes of this call yet must not be taken for the answer to the next one.
+            self.process.kill()
+            raise
         assert code, f"the forking process is gone: {words}"
         return subprocess.CompletedProcess(words, int(code), out.read_text(), err.read_text())
 
@@ -122,7 +132,6 @@ def typed(words: Sequence[str], env: Mapping[str, str], line: str = "") -> subpr
         try:
             return _shared[0].call(words, Path("/"), env, line)
         except BaseException:
-            # Whatever came of this call must not be taken for the answer to the next one.
             _end_shared()
             raise
 

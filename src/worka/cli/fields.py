@@ -9,11 +9,13 @@ import typer
 
 def spoken(body: dict[str, Any], app: typer.Typer, words: list[str]) -> dict[str, Any]:
     """The problem, its fields named as the options and arguments of the command that these words called."""
+    if not body.get("fields"):
+        return body
     command: Any = typer.main.get_command(app)
     for word in words:
         command = getattr(command, "commands", {}).get(word, command)
     detail = str(body.get("detail", ""))
-    for item in body.get("fields") or ():
+    for item in body["fields"]:
         detail = detail.replace(f"{item['field']}: ", f"{name(str(item['field']), command.params)}: ", 1)
     return {**body, "detail": detail}
 
