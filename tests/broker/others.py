@@ -9,6 +9,7 @@ import datetime
 import hashlib
 import socket
 import ssl
+import struct
 import threading
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -139,6 +140,67 @@ def old_outside(folder: Path, pair: tuple[str, str]) -> Iterator[int]:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join(5)
+
+
+class Wanting:
+    """A server that wants a certificate of ours and says so; of the next `losing` connections its words are lost on the way."""
+
+    def __init__(self, folder: Path, pair: tuple[str, str], clients: str, speaks: str) -> None:
+        both = folder / "both.pem"
+        both.write_text(pair[1] + pair[0])
+        self.losing = self.refused = 0
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(both)
+        self._context.load_verify_locations(cadata=clients)
+        self._context.verify_mode = ssl.CERT_REQUIRED
+        self._context.set_alpn_protocols([speaks])
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> Wanting:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(5)
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                found, _ = self._listener.accept()
+                with found, contextlib.suppress(OSError):
+                    if self.losing:
+                        self.losing -= 1
+                        self._lose(found)
+                    else:
+                        self._answer(found)
+
+    def _answer(self, found: socket.socket) -> None:
+        try:
+            spoken = self._context.wrap_socket(found, server_side=True)
+        except ssl.SSLError:
+            self.refused += 1
+            raise
+        with spoken:
+            seen = b""
+            while b"\r\n\r\n" not in seen:
+                seen += spoken.recv(65536)
+            spoken.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nseen")
+
+    def _lose(self, found: socket.socket) -> None:
+        """Shakes hands as far as the other side can tell, and resets the connection once its certificate, or none, is there."""
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        side = self._context.wrap_bio(incoming, outgoing, server_side=True)
+        while not outgoing.pending:
+            incoming.write(found.recv(65536))
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+        found.sendall(outgoing.read())
+        found.recv(65536)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 async def head(reader: asyncio.StreamReader) -> tuple[str, dict[str, str]]:

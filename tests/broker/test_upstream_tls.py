@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.broker import others
-from tests.broker.others import Ca, node_outside
+from tests.broker.others import Ca, Wanting, node_outside
 from tests.broker.world import HOST, World, code
 
 pytestmark = pytest.mark.asyncio
@@ -81,13 +81,47 @@ async def test_a_ca_and_a_client_certificate_are_the_operators_and_the_key_is_a_
         world.treasury.grants.clear()
         async with box.invoking():
             codes.append(code(await box.fetch(f"https://{HOST}/v1")))
-    # Node hangs up on a certificate of somebody else's without saying why.
-    assert codes[2] in {"client_certificate_refused", "upstream_unreachable"}
-    assert (*codes[:2], codes[3]) == (
-        "upstream_certificate_untrusted", "client_certificate_refused", "connection_not_granted",
-    )  # fmt: skip
+    assert codes == [
+        "upstream_certificate_untrusted",
+        "client_certificate_refused",
+        "upstream_unreachable",  # Node hangs up on a certificate of somebody else's without saying why
+        "connection_not_granted",
+    ]
     assert json.loads(found["text"])["client"] == "worka-client"
     (row,) = await world.egress(call.id)
     assert (row["trust_id"], row["status"]) == (right, 200)
     key = client[1].strip().splitlines()[1]
     assert key not in str(await world.rows("select * from worka.egress, worka.event, worka.upstream_trust"))
+
+
+@pytest.mark.capability("BRK-6", part="a refusal of our certificate, whose words can be lost")
+@pytest.mark.parametrize("speaks", ["http/1.1", "h2"])
+async def test_a_refused_certificate_is_told_though_the_connection_was_reset_before_its_words_were_read(
+    world: World, tmp_path: Path, speaks: str
+) -> None:
+    ca, clients = Ca("outside"), Ca("clients")
+    codes = []
+    with Wanting(tmp_path, ca.pair(HOST), clients.pem, speaks) as outside:
+        await world.declare(HOST)
+        await world.exempt(HOST, 443, outside.port, ca_pem="")
+        # Four failures in a row: the fifth would open the circuit.
+        for client, times in ((None, (0, 1, 2)), (Ca("nobody").pair("worka-client"), (1,))):
+            trusted = await world.trust(HOST, ca_pem=ca.pem, client=client)
+            box = await world.box()
+            for losing in times:
+                outside.losing = losing
+                async with box.invoking() as call:
+                    codes.append(code(await box.fetch(f"https://{HOST}/v1")))
+                (row,) = await world.egress(call.id)
+                assert (row["verdict"], row["reason"]) == ("allowed", codes[-1])
+            await world.execute("update worka.upstream_trust set removed_at = now() where id = %s", trusted)
+        assert outside.losing == 0, "the control: they were lost"
+        refused = outside.refused
+        if speaks == "http/1.1":
+            await world.trust(HOST, ca_pem=ca.pem, client=clients.pair("worka-client"))
+            box = await world.box()
+            async with box.invoking():
+                assert (await box.fetch(f"https://{HOST}/v1"))["text"] == "seen", "the control: the right one is taken"
+    told, silent = "client_certificate_refused", "upstream_unreachable"
+    assert codes == [told, told, silent, told], "read at once, asked for once more, never said; and somebody else's"
+    assert refused == 3

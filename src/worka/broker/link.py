@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from worka.broker.wire import h2
 from worka.broker.wire.events import Answered, Broken, Cut, Ended, Event, Grown, Leaving, Opened, Received
@@ -13,6 +14,10 @@ from worka.broker.wire.events import Answered, Broken, Cut, Ended, Event, Grown,
 CHUNK = 64 * 1024
 HIGH = 256 * 1024
 """Bytes that may wait to be written before whoever writes waits."""
+
+
+Why = Callable[[], Awaitable[Exception | None]]
+"""Asks a new connection that was cut before the other side said anything for the reason; None where there is none to be had."""
 
 
 async def flush(writer: asyncio.StreamWriter, seconds: float) -> None:
@@ -94,7 +99,7 @@ class Link:
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wire: h2.Server | h2.Client,
-        opened: Callable[[Stream, Opened], None] | None = None,
+        opened: Callable[[Stream, Opened], None] | None = None, why: Why | None = None,
     ) -> None:  # fmt: skip
         self.reader, self.writer, self.wire = reader, writer, wire
         self.streams: dict[int, Stream] = {}
@@ -102,7 +107,7 @@ class Link:
         self.broken: Broken | None = None
         self.error: Exception = ConnectionResetError("the connection ended")
         """Why it is over, once it is."""
-        self._opened = opened
+        self._opened, self._why = opened, why
 
     def write(self) -> None:
         """Hands what the wire has to say to the socket."""
@@ -131,6 +136,7 @@ class Link:
 
     async def run(self, idle_seconds: float) -> None:
         """Reads until the connection ends, or nothing is open for `idle_seconds`; then every stream has failed."""
+        heard = False
         try:
             self.wire.begin()
             self.write()
@@ -138,6 +144,7 @@ class Link:
                 data = await self._read(idle_seconds)
                 if not data:
                     break
+                heard = True
                 for event in self.wire.receive(data):
                     self._dispatch(event)
                 self.write()
@@ -150,6 +157,8 @@ class Link:
             self.write()
         except OSError as error:
             self.error = error
+            if self._why is not None and not heard and not isinstance(error, ssl.SSLError):
+                self.error = await self._why() or error
         finally:
             self.leaving = True
             for stream in list(self.streams.values()):

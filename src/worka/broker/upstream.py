@@ -12,10 +12,11 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from worka.broker.adapters.outside import tls_reason
-from worka.broker.link import CHUNK, Link, Stream, cut, flush
+from worka.broker.link import CHUNK, Link, Stream, Why, cut, flush
 from worka.broker.ports import Limits
 from worka.broker.stops import Stop
 from worka.broker.wire import h1, h2
@@ -28,10 +29,33 @@ Dial = Callable[[bool], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWrit
 _KEPT_SECONDS = 15.0
 _STREAMS = 32
 _MOST_1XX = 20
+_REFUSAL_SECONDS = 1.0
 
 
 class Stale(Exception):
     """A kept connection was closed by the outside before it took anything: ask again over a new one."""
+
+
+async def _refusal(dial: Dial, offer_h2: bool) -> Stop | None:
+    """How the outside refuses a connection on which nothing is asked, if it says so.
+
+    With TLS 1.3 it looks at our certificate when we write already. Then it closes, what we write is answered with a reset, and
+    whether its words are read before that is chance. Where nothing is written they always are.
+    """
+    try:
+        reader, writer = await dial(offer_h2)
+    except Stop:
+        return None
+    try:
+        async with asyncio.timeout(_REFUSAL_SECONDS):
+            await reader.read(1)
+    except ssl.SSLError as error:
+        return Stop(*tls_reason(error))
+    except OSError:
+        return None
+    finally:
+        cut(writer)
+    return None
 
 
 class Far(Protocol):
@@ -79,12 +103,12 @@ class H1Far:
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, idle_seconds: float, keep: bool,
-        connect_ms: float | None, back: Callable[[H1Far], None] | None = None,
+        connect_ms: float | None, back: Callable[[H1Far], None] | None = None, why: Why | None = None,
     ) -> None:  # fmt: skip
         self.reader, self.writer, self.connect_ms = reader, writer, connect_ms
         self.wire = h1.Client()
         self.since = 0.0
-        self._idle, self._keep, self._back = idle_seconds, keep, back
+        self._idle, self._keep, self._back, self._why = idle_seconds, keep, back, why
         self._kept = False
         self._next: bytes | Mark | None = None
 
@@ -147,6 +171,8 @@ class H1Far:
             except OSError as error:
                 if self._kept and self.wire.untouched:
                     raise Stale from error
+                if self._why is not None and self.wire.untouched and (refusal := await self._why()) is not None:
+                    raise refusal from error
                 raise Stop("upstream_unreachable", f"the outside cut the connection: {type(error).__name__}") from error
             if not data and self._kept and self.wire.untouched:
                 raise Stale
@@ -260,6 +286,8 @@ class H2Far:
         # With TLS 1.3 a refusal of our certificate comes when the connection stands already.
         if isinstance(error, ssl.SSLError):
             raise Stop(*tls_reason(error)) from error
+        if isinstance(error, Stop):
+            raise error
 
     async def answer(self) -> Answer:
         """As the protocol says."""
@@ -333,35 +361,35 @@ class Pool:
             cut(far.writer)
         return None
 
-    def _link(self, key: Key, connect_ms: float | None = None) -> H2Far | None:
+    def _link(self, key: Key) -> H2Far | None:
         link = self._links.get(key)
         if link is None or link.leaving or not isinstance(link.wire, h2.Client):
             return None
-        if len(link.streams) >= link.wire.most:
+        if len(link.streams) >= link.wire.most or link.writer.transport.is_closing():
             return None
-        return H2Far(link, b"https", idle_seconds=self._limits.idle_seconds, connect_ms=connect_ms)
+        return H2Far(link, b"https", idle_seconds=self._limits.idle_seconds, connect_ms=None)
 
     async def _new(self, key: Key, dial: Dial, *, offer_h2: bool, keep: bool = True) -> Far:
         started = time.perf_counter()
         reader, writer = await dial(offer_h2)
         connect_ms = round((time.perf_counter() - started) * 1000, 3)
         tls: ssl.SSLObject | None = writer.get_extra_info("ssl_object")
+        # Before TLS 1.3 our certificate is refused while the connection is made.
+        why = partial(_refusal, dial, offer_h2) if tls is not None and tls.version() == "TLSv1.3" else None
         if tls is not None and tls.selected_alpn_protocol() == "h2":
-            link = Link(reader, writer, h2.Client(streams=_STREAMS))
+            link = Link(reader, writer, h2.Client(streams=_STREAMS), why=why)
             self._links[key] = link
             task = asyncio.create_task(self._run(key, link))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
-            found = self._link(key, connect_ms)
-            assert found is not None
             # Its settings go out with the first request, in one write.
             await asyncio.sleep(0)
-            return found
+            return H2Far(link, b"https", idle_seconds=self._limits.idle_seconds, connect_ms=connect_ms)
         if offer_h2:
             self._only_h1.add(key)
         return H1Far(
             reader, writer, idle_seconds=self._limits.idle_seconds, keep=keep, connect_ms=connect_ms,
-            back=lambda far: self._back(key, far),
+            back=lambda far: self._back(key, far), why=why,
         )  # fmt: skip
 
     async def _run(self, key: Key, link: Link) -> None:
