@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from tests.broker.world import CANARY, HOST, INJECT, Nobody, Notebook, World
+from tests.broker.world import CANARY, HOST, INJECT, Nobody, Notebook, World, code
 from worka.broker import explain
 from worka.broker.records.routes import router as records_router
 from worka.broker.routes import router
@@ -133,6 +134,27 @@ async def test_a_bad_exception_is_refused_by_its_field(
     answer = await http.post(f"/v1/workspaces/{world.workspace_id}/network-exceptions", json=new(world, **changed))
     assert (answer.status_code, answer.json()["code"]) == (422, "network_exception_invalid")
     assert answer.json()["field"] == field
+
+
+@pytest.mark.capability("BRK-15", part="a network exception that is older than what is refused today")
+async def test_an_exception_that_could_not_be_recorded_today_is_not_dialled(world: World) -> None:
+    await world.declare(HOST, connections=INJECT)
+    await world.connect()
+    exception = await world.exempt(HOST, 443, world.outside.tracker)
+    box = await world.box()
+    # The last one is this machine's loopback in another form: without the look it would be answered.
+    for address in ("169.254.169.254", "fd00:ec2::254", "fe80::1", "::ffff:127.0.0.1"):
+        await world.execute("update worka.network_exception set address = %s where id = %s", address, exception)
+        async with box.invoking() as call:
+            found = await box.fetch(f"https://{HOST}/issues")
+        assert code(found) == "private_address", address
+        assert "the network exception of this name leads to" in json.loads(found["text"])["detail"]
+        (row,) = await world.egress(call.id)
+        assert (row["verdict"], row["reason"]) == ("denied", "private_address")
+    assert world.outside.requests == []
+    await world.execute("update worka.network_exception set address = '127.0.0.1' where id = %s", exception)
+    async with box.invoking():
+        assert (await box.fetch(f"https://{HOST}/issues"))["status"] == 200, "the control: the same one to loopback"
 
 
 async def test_policy_is_asked_about_an_exception_as_it_is_kept_and_not_as_it_was_written(

@@ -33,6 +33,15 @@ async def test_the_address_of_a_tried_name_is_looked_up_by_the_broker_and_judged
         found = await tried(world, person, host)
         assert (found["reason"], found["addresses"][-1]["refused"]) == ("private_address", kind)
     assert (await tried(world, person, "nobody.example.org"))["reason"] == "name_not_resolved"
+    # As an exception would be met that was recorded before metadata services were refused.
+    old = await world.exempt("in.example.org", 443, 443, "169.254.169.254")
+    excepted = await tried(world, person, "in.example.org")
+    assert (excepted["reason"], excepted["exception_id"]) == ("private_address", old)
+    assert "Remove the network exception" in excepted["remedy"]
+    await world.execute("update worka.network_exception set address = '10.1.2.3' where id = %s", old)
+    assert (await tried(world, person, "in.example.org"))["verdict"] == "allowed", (
+        "the control: one to an inside address"
+    )
     unasked = await tried(world, person, "out.example.org", resolve=False)
     assert (unasked["verdict"], unasked["addresses"]) == ("allowed", [])
     assert "if its name leads to a public address" in unasked["sentence"]

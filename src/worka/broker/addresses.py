@@ -87,6 +87,31 @@ def refused_kind(address: str | ipaddress.IPv4Address | ipaddress.IPv6Address) -
     return None if parsed in _GLOBAL6 else "reserved"
 
 
+_NEVER = {
+    "metadata": "the metadata service of a cloud, which gives this machine's own credentials to whoever asks",
+    "link_local": "a link-local address, where clouds keep their metadata service",
+    "mapped": "an IPv4 address in the form of IPv6: write it as IPv4",
+    "compatible": "an IPv4 address in the form of IPv6: write it as IPv4",
+    "nat64": "an IPv4 address in the form of IPv6: write it as IPv4",
+    "six_to_four": "an IPv4 address in the form of IPv6: write it as IPv4",
+    "teredo": "an IPv4 address in the form of IPv6: write it as IPv4",
+}
+EXCEPTED = "the network exception of this name leads to "
+EXCEPTED_REMEDY = "Remove the network exception of this name: none leads there, and it cannot be recorded anew."
+
+
+def never_excepted(address: str) -> str | None:
+    """Why no network exception of a workspace leads to this address, whoever records it, or None: these are the machine's.
+    Asked when one is recorded and whenever one is dialled: a record may be older than what is refused today."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return "no plain IPv4 or IPv6 address"
+    if parsed.is_multicast or parsed.is_unspecified or getattr(parsed, "scope_id", None):
+        return "no address of one machine"
+    return _NEVER.get(refused_kind(parsed) or "")
+
+
 def normalise_host(raw: str) -> str:
     """The canonical lower-case host name of `raw`, one trailing dot dropped.
 

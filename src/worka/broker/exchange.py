@@ -14,7 +14,7 @@ import h11
 
 from worka.broker import rules, scan
 from worka.broker.adapters.outside import ClientCertificate, Dialer, tls_reason
-from worka.broker.addresses import refused_kind
+from worka.broker.addresses import EXCEPTED, EXCEPTED_REMEDY, never_excepted, refused_kind
 from worka.broker.downstream import H1Down, Incoming
 from worka.broker.ledger import Entry
 from worka.broker.link import CHUNK as CHUNK
@@ -91,6 +91,10 @@ async def where(
         # Before the name is asked of anybody: the question would leave too.
         raise Stop(airgap.REASON, "this deployment is air-gapped", rule=rule, remedy=airgap.REMEDY)
     if exception is not None:
+        # What the deployment's settings name is its own.
+        why = None if exception.of_settings else never_excepted(exception.address)
+        if why is not None:
+            raise Stop("private_address", EXCEPTED + why, rule=rule, remedy=EXCEPTED_REMEDY)
         return Target(exception.address, exception.real_port, exception.ca_pem or None, exception.id)
     try:
         async with asyncio.timeout(limits.resolve_seconds):

@@ -6,24 +6,13 @@ import ipaddress
 from typing import Any
 
 from worka.broker import actions, certificates, events, store
-from worka.broker.addresses import refused_kind
+from worka.broker.addresses import never_excepted
 from worka.broker.certificates import FieldProblem
 from worka.broker.errors import ExceptionExists, ExceptionInvalid, ExceptionUnknown
 from worka.broker.schema import NewNetworkException
 from worka.kernel.context import Context, Resource
 from worka.kernel.errors import NotFound
 from worka.kernel.ids import new_id
-
-_NEVER = {
-    "metadata": "the metadata service of a cloud, which gives this machine's own credentials to whoever asks",
-    "link_local": "a link-local address, where clouds keep their metadata service",
-    "mapped": "an IPv4 address in the form of IPv6: write it as IPv4",
-    "compatible": "an IPv4 address in the form of IPv6: write it as IPv4",
-    "nat64": "an IPv4 address in the form of IPv6: write it as IPv4",
-    "six_to_four": "an IPv4 address in the form of IPv6: write it as IPv4",
-    "teredo": "an IPv4 address in the form of IPv6: write it as IPv4",
-}
-"""Where no exception leads, whoever records it: it is a workspace's, and these are the machine's."""
 
 
 def _workspace(ctx: Context) -> str:
@@ -109,12 +98,6 @@ def _checked(new: NewNetworkException) -> dict[str, str]:
 
 
 def _address(raw: str) -> str:
-    try:
-        address = ipaddress.ip_address(raw)
-    except ValueError as error:
-        raise FieldProblem("address", "a plain IPv4 or IPv6 address") from error
-    if address.is_multicast or address.is_unspecified or getattr(address, "scope_id", None):
-        raise FieldProblem("address", "an address of one machine")
-    if (why := _NEVER.get(refused_kind(address) or "")) is not None:
+    if (why := never_excepted(raw)) is not None:
         raise FieldProblem("address", why)
-    return str(address)
+    return str(ipaddress.ip_address(raw))

@@ -9,7 +9,7 @@ from typing import Any
 
 from worka import governance
 from worka.broker import bindings, store
-from worka.broker.addresses import HostProblem, normalise_host, refused_kind
+from worka.broker.addresses import EXCEPTED, EXCEPTED_REMEDY, HostProblem, never_excepted, normalise_host, refused_kind
 from worka.broker.bindings import Bound, Connection, Unbound
 from worka.broker.errors import AttachmentUnknown, RequestInvalid
 from worka.broker.policy import rules as policy
@@ -146,6 +146,8 @@ async def _decided(ctx: Context, road: _Road, row: Row, asked: TriedRequest, eff
     if exception is not None:
         road.exception_id = exception["id"]
         shown = f"{exception['address']}:{exception['real_port']}"
+        if (why := never_excepted(exception["address"])) is not None:
+            raise Refused("addresses", "private_address", EXCEPTED + why, road.rule, remedy=EXCEPTED_REMEDY)
         road.went("addresses", f"a network exception leads to {shown}", exception["id"])
 
 
