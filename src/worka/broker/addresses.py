@@ -87,6 +87,29 @@ def refused_kind(address: str | ipaddress.IPv4Address | ipaddress.IPv6Address) -
     return None if parsed in _GLOBAL6 else "reserved"
 
 
+def normalise_host(raw: str) -> str:
+    """The canonical lower-case host name of `raw`, one trailing dot dropped.
+
+    Raises HostProblem: `raw_address` for every spelling of an address (dotted, decimal, octal, hex, short, bracketed),
+    `malformed_host` for everything that two parsers could read differently (user info, backslash, control characters,
+    letters outside ASCII, empty labels). Internationalised names must already be in their `xn--` form, as on the wire.
+    """
+    if not raw:
+        raise HostProblem("malformed_host", "the host is empty")
+    if raw.startswith("[") or ":" in raw:
+        raise HostProblem("raw_address", "an address, not a name")
+    if not raw.isascii():
+        raise HostProblem("malformed_host", "the host holds characters outside ASCII; use its xn-- form")
+    host = raw.lower()
+    host = host[:-1] if host.endswith(".") else host
+    labels = host.split(".")
+    if _NUMERIC.match(labels[-1]):
+        raise HostProblem("raw_address", "an address, not a name")
+    if len(host) > 253 or not all(_LABEL.match(label) for label in labels):
+        raise HostProblem("malformed_host", "not a host name")
+    return host
+
+
 _NEVER = {
     "metadata": "the metadata service of a cloud, which gives this machine's own credentials to whoever asks",
     "link_local": "a link-local address, where clouds keep their metadata service",
@@ -110,26 +133,3 @@ def never_excepted(address: str) -> str | None:
     if parsed.is_multicast or parsed.is_unspecified or getattr(parsed, "scope_id", None):
         return "no address of one machine"
     return _NEVER.get(refused_kind(parsed) or "")
-
-
-def normalise_host(raw: str) -> str:
-    """The canonical lower-case host name of `raw`, one trailing dot dropped.
-
-    Raises HostProblem: `raw_address` for every spelling of an address (dotted, decimal, octal, hex, short, bracketed),
-    `malformed_host` for everything that two parsers could read differently (user info, backslash, control characters,
-    letters outside ASCII, empty labels). Internationalised names must already be in their `xn--` form, as on the wire.
-    """
-    if not raw:
-        raise HostProblem("malformed_host", "the host is empty")
-    if raw.startswith("[") or ":" in raw:
-        raise HostProblem("raw_address", "an address, not a name")
-    if not raw.isascii():
-        raise HostProblem("malformed_host", "the host holds characters outside ASCII; use its xn-- form")
-    host = raw.lower()
-    host = host[:-1] if host.endswith(".") else host
-    labels = host.split(".")
-    if _NUMERIC.match(labels[-1]):
-        raise HostProblem("raw_address", "an address, not a name")
-    if len(host) > 253 or not all(_LABEL.match(label) for label in labels):
-        raise HostProblem("malformed_host", "not a host name")
-    return host
