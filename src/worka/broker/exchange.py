@@ -20,7 +20,7 @@ from worka.broker.ledger import Entry
 from worka.broker.link import CHUNK as CHUNK
 from worka.broker.link import flush
 from worka.broker.ports import Lease, Limits, Resolver, Treasury
-from worka.broker.session import Active, NetworkException
+from worka.broker.session import Active, NetworkException, Open
 from worka.broker.stops import PackLeft as PackLeft
 from worka.broker.stops import Stop as Stop
 from worka.broker.upstream import Far, H1Far, Key, Stale
@@ -111,7 +111,7 @@ async def where(
     return Target(answers[0], port, None, None)
 
 
-class Exchange:
+class Exchange(Open):
     """One request that may leave, and its answer, streamed both ways in constant memory."""
 
     def __init__(
@@ -126,8 +126,9 @@ class Exchange:
         place: tuple[str, int],
         lease: Lease | None,
     ) -> None:
-        self.outside, self.down, self.active, self.entry, self.target = outside, down, active, entry, target
-        self.head, self.place, self.lease, self.limits = head, place, lease, limits
+        super().__init__(active, entry, lease)
+        self.outside, self.down, self.target = outside, down, target
+        self.head, self.place, self.limits = head, place, limits
         self.sent = self.received = 0
         self.status: int | None = None
         self.reason = ""
@@ -137,14 +138,6 @@ class Exchange:
         self._connect_ms: float | None = None
         self._answer_ms: float | None = None
         self._upstream: str | None = None
-        self._deadline = asyncio.timeout(active.allowance.exchange_seconds)
-        self._stopped: Stop | None = None
-
-    def stop(self, stop: Stop) -> None:
-        """Ends it from beside: what was let through is not let through any more."""
-        self._stopped = stop
-        with contextlib.suppress(RuntimeError):  # it is about to end anyhow
-            self._deadline.reschedule(0)
 
     @property
     def answered(self) -> bool:
@@ -161,7 +154,6 @@ class Exchange:
         started = time.perf_counter()
         self._waiting = time.monotonic()
         reason = "invocation_ended"
-        seconds = self.active.allowance.exchange_seconds
         try:
             async with self._deadline:
                 await self._whole(request)
@@ -171,16 +163,11 @@ class Exchange:
             self.active.ledger.lines.add(self.entry.row, reason, stop.detail, stop)
             raise
         except (OSError, h11.ProtocolError, Broken) as error:
-            if isinstance(error, TimeoutError) and self._deadline.expired():
-                if self._stopped is not None:
-                    reason = self._stopped.reason
-                    self.active.ledger.lines.add(self.entry.row, reason, self._stopped.detail)
-                    raise self._stopped from error
-                reason = "exchange_too_long"
-                self.active.ledger.lines.add(self.entry.row, reason, f"not done after {seconds:g} s", error)
-                raise Stop(reason, f"not done after {seconds:g} s") from error
-            reason = "answer_not_taken"
-            self.active.ledger.lines.add(self.entry.row, reason, "", error)
+            ended = self._ended(error)
+            reason = ended.reason if ended is not None else "answer_not_taken"
+            self.active.ledger.lines.add(self.entry.row, reason, ended.detail if ended is not None else "", error)
+            if ended is not None:
+                raise ended from error
             raise
         finally:
             if self.far is not None:

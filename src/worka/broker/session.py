@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import secrets
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from worka.broker import rules as rule_book
 from worka.broker import scan
@@ -56,15 +58,27 @@ class Trust:
     client_key_secret_id: str | None
 
 
-class Open(Protocol):
-    """Something of a call that stands open: it was let through, and can be ended from beside."""
+class Open:
+    """Something of a call that stands open: it was let through, and ends at its deadline, or when it is stopped from beside."""
 
-    entry: Entry
-    lease: Lease | None
+    def __init__(self, active: Active, entry: Entry, lease: Lease | None = None) -> None:
+        self.active, self.entry, self.lease = active, entry, lease
+        self.since = time.monotonic()
+        self._deadline = asyncio.timeout(active.allowance.exchange_seconds)
+        self._stopped: Stop | None = None
 
     def stop(self, stop: Stop) -> None:
-        """Ends it with this."""
-        ...
+        """Ends it with this, unless something else did: what was let through is not let through any more."""
+        self._stopped = self._stopped or stop
+        with contextlib.suppress(RuntimeError):  # it is about to end anyhow
+            self._deadline.reschedule(0)
+
+    def _ended(self, error: Exception) -> Stop | None:
+        """How it ended where this error is its deadline's: what stopped it, or that it took too long."""
+        if not (isinstance(error, TimeoutError) and self._deadline.expired()):
+            return None
+        seconds = self.active.allowance.exchange_seconds
+        return self._stopped or Stop("exchange_too_long", f"not done after {seconds:g} s")
 
 
 @dataclass(slots=True)

@@ -14,8 +14,8 @@ from worka.broker.addresses import HostProblem, normalise_host
 from worka.broker.exchange import Outside, Target
 from worka.broker.ledger import Entry
 from worka.broker.link import CHUNK, cut, flush
-from worka.broker.ports import Lease, Limits
-from worka.broker.session import Active
+from worka.broker.ports import Limits
+from worka.broker.session import Active, Open
 from worka.broker.stops import PackLeft, Stop
 from worka.broker.wire import hello
 
@@ -74,23 +74,15 @@ async def _readable(sock: socket.socket) -> None:
         loop.remove_reader(sock)
 
 
-class Tunnel:
+class Tunnel(Open):
     """One connection carried unread; bytes are counted, and its limits and deadline are those of an exchange."""
 
     def __init__(self, outside: Outside, limits: Limits, active: Active, entry: Entry) -> None:
-        self.outside, self.limits, self.active, self.entry = outside, limits, active, entry
+        super().__init__(active, entry)
+        self.outside, self.limits = outside, limits
         self.reason = ""
-        self.lease: Lease | None = None
         self._counted = [0, 0]
         self._connect_ms: float | None = None
-        self._deadline = asyncio.timeout(active.allowance.exchange_seconds)
-        self._stopped: Stop | None = None
-
-    def stop(self, stop: Stop) -> None:
-        """Ends it from beside: what was let through is not let through any more."""
-        self._stopped = stop
-        with contextlib.suppress(RuntimeError):  # it is about to end anyhow
-            self._deadline.reschedule(0)
 
     @property
     def answered(self) -> bool:
@@ -114,11 +106,9 @@ class Tunnel:
             reason = "answer_not_taken"
             self.active.ledger.lines.add(self.entry.row, reason, "", left)
         except OSError as error:
-            expired = isinstance(error, TimeoutError) and self._deadline.expired()
-            reason, detail = "exchange_too_long" if expired else "upstream_unreachable", ""
-            if expired and self._stopped is not None:
-                reason, detail = self._stopped.reason, self._stopped.detail
-            self.active.ledger.lines.add(self.entry.row, reason, detail, error)
+            ended = self._ended(error) or Stop("upstream_unreachable")
+            reason = ended.reason
+            self.active.ledger.lines.add(self.entry.row, reason, ended.detail, error)
         finally:
             self.reason = reason
             await self.active.ledger.finish(
