@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -17,11 +18,13 @@ from tests.broker.others import websocket as speaking
 from tests.broker.test_kills import lift, stop
 from tests.broker.test_real_parts import Anything
 from tests.broker.world import HOST, INJECT, TOKEN, Box, Outside, World, code, make_world
+from tests.support.database import Cluster, Line
 from worka.audit.recorder import Recorder
 from worka.broker import explain
 from worka.kernel import settings
 from worka.kernel.context import Context, Principal
 from worka.kernel.db import Database
+from worka.kernel.errors import Unavailable
 from worka.kernel.events import Subscribers
 from worka.kernel.ids import new_id
 from worka.treasury import service as treasury
@@ -33,10 +36,10 @@ SECONDS = 1.6
 """A second, and what a busy machine adds."""
 
 
-async def holding(box: Box) -> asyncio.Task[dict[str, Any]]:
+async def holding(box: Box, hold: float = 8) -> asyncio.Task[dict[str, Any]]:
     """A WebSocket that stands, and is held for as long as it is let."""
     task = asyncio.create_task(
-        box.do("websocket", host=HOST, port=443, path="/live", messages=["hello"], seconds=9, hold=8)
+        box.do("websocket", host=HOST, port=443, path="/live", messages=["hello"], seconds=9, hold=hold)
     )
     session = box.world.broker.sessions[box.session_id]
     for _ in range(250):
@@ -46,11 +49,11 @@ async def holding(box: Box) -> asyncio.Task[dict[str, Any]]:
     raise AssertionError("it never stood")
 
 
-async def cut_after(task: asyncio.Task[dict[str, Any]], act: Callable[[], Awaitable[Any]]) -> float:
-    """How long after `act` it was over."""
+async def cut_after(task: asyncio.Task[dict[str, Any]], act: Callable[[], Awaitable[Any]], hold: float = 8) -> float:
+    """How long after `act` it was over; it was held for `hold` seconds."""
     await act()
     began = time.monotonic()
-    found = await asyncio.wait_for(task, 9)
+    found = await asyncio.wait_for(task, hold + 1)
     assert found["back"] == ["hello"], "the control: it stood, and was answered"
     assert found["ended"] != "TimeoutError", "it was still open"
     return time.monotonic() - began
@@ -82,6 +85,55 @@ async def test_a_websocket_that_stands_ends_within_a_second_of_a_kill_switch(wor
             assert (row["verdict"], row["reason"], row["kind"]) == ("allowed", "killed", "websocket"), kind
             ours, _ = explain.road([row])
             assert ours.state == "failed", "and it is told as ended here, not as an answer"
+
+
+async def answering(world: World) -> None:
+    """Until the database answers again."""
+    for _ in range(50):
+        with contextlib.suppress(Unavailable):
+            await world.rows("select 1")
+            return
+        await asyncio.sleep(0.2)
+    raise AssertionError("the database never came back")
+
+
+@pytest.mark.capability("GOV-15", part="at the broker, for what stands open while the database is away")
+@pytest.mark.parametrize("how", ["silent", "gone"])
+async def test_what_stands_open_is_cut_when_the_database_is_away_for_longer_than_it_takes_to_start_again(
+    cluster: Cluster, outside: Outside, tmp_path: Path, how: str
+) -> None:
+    ca, patience, hold = Ca("outside"), 4.0, 24
+    async with Line(cluster.urls.app) as line:
+        db = Database(line.dsn, "test", size=4)
+        await db.open()
+        try:
+            async with (
+                serving(tmp_path, speaking, ca.pair(HOST)) as port,
+                make_world(db, outside, tmp_path, unwatched_seconds=patience) as world,
+            ):
+                await world.declare(RULE)
+                await world.exempt(HOST, 443, port, ca_pem=ca.pem)
+                box = await world.box()
+                async with box.invoking() as call:
+                    open_ = await holding(box, hold)
+                    await line.away(how)
+                    await asyncio.sleep(1)
+                    await line.back()
+                    await answering(world)
+                    await asyncio.sleep(1.2)
+                    assert not open_.done(), "the control: a database that is back in time ends nothing"
+                    try:
+                        took = await cut_after(open_, lambda: line.away(how), hold)
+                    finally:
+                        await line.back()
+                    assert patience / 2 < took < patience + SECONDS + 1
+                    await answering(world)
+                lines = await world.rows("select l.reason from worka.egress_line l join worka.egress e"
+                                         " on e.id = l.egress_id where e.invocation_id = %s", call.id)  # fmt: skip
+                assert [item["reason"] for item in call.ended["egress"]] == ["egress_unwatched"]
+                assert [item["reason"] for item in lines] == ["egress_unwatched"]
+        finally:
+            await db.close()
 
 
 @asynccontextmanager

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
+import psycopg.conninfo
 import pytest
 import pytest_asyncio
 
@@ -49,6 +53,75 @@ def migrated(prefix: str, binaries: Path | None = None) -> Iterator[Cluster]:
     finally:
         server.stop("immediate")
         shutil.rmtree(home, ignore_errors=True)
+
+
+class Line:
+    """The way to a real database, which can fall silent (what is sent is held back, as by a server that hangs) or be gone
+    (cut and refused, as by one that was stopped), and comes back. `dsn` goes by it."""
+
+    def __init__(self, dsn: str) -> None:
+        known = psycopg.conninfo.conninfo_to_dict(dsn)
+        self._real, self._host, self._port = dsn, str(known["host"]), int(known["port"] or 5432)
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self._open: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+        self.port = 0
+
+    @property
+    def dsn(self) -> str:
+        """As a pool takes it."""
+        return psycopg.conninfo.make_conninfo(self._real, host="127.0.0.1", port=self.port)
+
+    async def __aenter__(self) -> Line:
+        await self.back()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._flows.set()
+        await self.away("gone")
+
+    async def away(self, how: str) -> None:
+        """`silent` or `gone`."""
+        if how == "silent":
+            self._flows.clear()
+            return
+        assert how == "gone"
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for writer in list(self._open):
+            writer.transport.abort()
+
+    async def back(self) -> None:
+        """As it was."""
+        self._flows.set()
+        if self._server is None:
+            self._server = await asyncio.start_server(self._carry, "127.0.0.1", self.port)
+            self.port = int(self._server.sockets[0].getsockname()[1])
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._host.startswith("/"):
+            far_reader, far = await asyncio.open_unix_connection(f"{self._host}/.s.PGSQL.{self._port}")
+        else:
+            far_reader, far = await asyncio.open_connection(self._host, self._port)
+        self._open |= {writer, far}
+        ways = [asyncio.create_task(self._way(reader, far)), asyncio.create_task(self._way(far_reader, writer))]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            self._open -= {writer, far}
+            writer.transport.abort()
+            far.transport.abort()
+
+    async def _way(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                await self._flows.wait()
+                writer.write(data)
+                await writer.drain()
 
 
 @pytest.fixture(scope="session")

@@ -98,6 +98,9 @@ REASONS = (
     _broker("egress_not_recorded", "The egress row could not be written, so nothing was sent.",
             "The database does not answer, is full or read-only, or took longer than the broker"
             " waits for it.", "Bring the database back; the call can be repeated."),
+    _broker("egress_unwatched", "What stood open was ended here, as it could not be looked at whether it still may.",
+            "The database did not answer for longer than it takes to start again, so that a kill switch or a credential's end would not"
+            " have been seen.", "Bring the database back; the call can be repeated where its tool is idempotent."),
     _broker("secret_echoed", "The answer contained the secret that the broker had put on the request.",
             "The outside echoes headers or parameters.",
             "Use another route of the outside system; rotate the secret if the answer was logged outside."),

@@ -19,8 +19,10 @@ PROPOSED = frozenset(
     }
 )  # fmt: skip
 _OURS_ALONE = frozenset(
-    {"secret_echoed", "answer_unscannable", "killed", "connection_not_granted", "secret_unavailable"}
-)
+    {
+        "secret_echoed", "answer_unscannable", "killed", "connection_not_granted", "secret_unavailable", "egress_unwatched",
+    }
+)  # fmt: skip
 """Why what was let through was not given to the pack, or ended here: no failure of the outside."""
 _OURS = {cause.code: cause for cause in REASONS}
 

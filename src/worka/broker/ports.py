@@ -90,6 +90,7 @@ class Limits:
     circuit_failures: int = 5
     circuit_seconds: float = 30.0
     unanswered_seconds: float = 3.0
+    unwatched_seconds: float = 15.0
 
 
 @dataclass(slots=True)

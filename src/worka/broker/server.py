@@ -141,7 +141,7 @@ class Broker:
         self._net.setblocking(False)
         beside.rename(net_path)
         self._accepting = asyncio.create_task(self._accept_handovers(self._net))
-        _keep(self._beside, asyncio.create_task(watching.watch(self.sessions)))
+        _keep(self._beside, asyncio.create_task(watching.watch(self.sessions, self.limits.unwatched_seconds)))
         self._tunnels = await ipc.serve_streams(self.paths.broker_out_socket, self._platform.tunnel)
         self._control = await ipc.serve_unix(self.paths.broker_socket, self._call)
 

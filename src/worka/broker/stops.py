@@ -9,7 +9,8 @@ from worka.broker.wire.heads import Answer
 from worka.kernel import reasons
 
 _STATUS = {"upstream_timeout": 504, "egress_not_recorded": 503, "limit_exceeded": 413, "malformed_request": 400,
-           "rate_exceeded": 429, "daily_limit_exceeded": 429, "circuit_open": 503, "exchange_too_long": 504}  # fmt: skip
+           "rate_exceeded": 429, "daily_limit_exceeded": 429, "circuit_open": 503, "exchange_too_long": 504,
+           "egress_unwatched": 503}  # fmt: skip
 UPSTREAM = frozenset(
     {"upstream_unreachable", "upstream_malformed", "name_not_resolved", "secret_echoed", "answer_unscannable",
      "upstream_tls_failed", "upstream_certificate_expired", "upstream_certificate_name",

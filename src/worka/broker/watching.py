@@ -3,13 +3,15 @@ grant that was taken back, a secret that ended or a treasury that was sealed end
 credential holds it no more.
 
 One look for each tenant that has a call under way, beside the requests and never in their way. Where the database does not
-answer nothing is known, and what stands goes on to its own deadline; nothing new leaves without its row.
+answer nothing is known: nothing new leaves without its row, and what stands goes on for as long as a database takes to start
+again, and is cut then.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,10 +31,13 @@ _ENDED = {
 }
 
 
-async def watch(sessions: Mapping[str, Session]) -> None:
-    """Looks again and again, until it is cancelled. A tenant whose look hangs holds up no other's."""
+async def watch(sessions: Mapping[str, Session], patience: float) -> None:
+    """Looks again and again, until it is cancelled. A tenant whose look hangs holds up no other's. What has stood for `patience`
+    seconds without a look is cut, whether looks fail or hang."""
     looking: dict[str, asyncio.Task[None]] = {}
     away: set[str] = set()
+    seen: dict[str, float] = {}
+    """When a tenant's calls were looked at last, or began."""
     try:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
@@ -42,17 +47,32 @@ async def watch(sessions: Mapping[str, Session]) -> None:
                 if active is not None and (active.open or active.leases):
                     found[session.tenant_id].append((session.workspace_id, active))
             looking = {tenant: task for tenant, task in looking.items() if not task.done()}
+            clock = time.monotonic()
+            for tenant in seen.keys() - found.keys():
+                del seen[tenant]
             for tenant, calls in found.items():
+                if clock - seen.setdefault(tenant, clock) > patience:
+                    _cut_unseen(calls, clock, patience)
                 if tenant not in looking:
-                    looking[tenant] = asyncio.create_task(_look(tenant, calls, away))
+                    looking[tenant] = asyncio.create_task(_look(tenant, calls, away, seen))
     finally:
         for task in looking.values():
             task.cancel()
         await asyncio.gather(*looking.values(), return_exceptions=True)
 
 
-async def _look(tenant: str, calls: Sequence[tuple[str, Active]], away: set[str]) -> None:
+def _cut_unseen(calls: Sequence[tuple[str, Active]], clock: float, patience: float) -> None:
+    """What was let through since is let stand: its row was committed, with a look at the kill switches."""
+    for _, active in calls:
+        for item in list(active.open):
+            if clock - item.since > patience:
+                detail = f"the database did not answer for {patience:g} s"
+                item.stop(Stop("egress_unwatched", detail, rule=item.entry.row["rule"]))
+
+
+async def _look(tenant: str, calls: Sequence[tuple[str, Active]], away: set[str], seen: dict[str, float]) -> None:
     """One tenant's calls under way: (workspace, call) of each. `away`: the tenants that could not be looked at last."""
+    began = time.monotonic()
     held = {lease.id for _, active in calls for lease in active.leases.values()}
     held |= {item.lease.id for _, active in calls for item in active.open if item.lease is not None}
     try:
@@ -66,6 +86,7 @@ async def _look(tenant: str, calls: Sequence[tuple[str, Active]], away: set[str]
         away.add(tenant)
         return
     away.discard(tenant)
+    seen[tenant] = began
     for workspace_id, active in calls:
         for item in list(active.open):
             stop = _stopped(item, workspace_id, active, on, over)
