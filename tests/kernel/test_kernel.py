@@ -73,6 +73,32 @@ def test_a_remembered_secret_is_masked_in_every_usual_spelling() -> None:
     assert base64.b64encode(secret.encode()).decode().rstrip("=") not in masked
 
 
+def test_a_value_is_masked_however_many_came_after_it() -> None:
+    known = redact.Known()
+    values = [f"{n:06d}-secret" for n in range(3000)]
+    for value in values:
+        known.add(value, 0.0)
+    for form in ("longer-value", "longer-value-still"):
+        known.add(form, 0.0)
+    text = f"a {values[0]} b {values[700]}{values[2999]} c 000001-secre longer-value-still"
+    m = redact.MASK
+    assert known.masked(text, 0.0) == f"a {m} b {m}{m} c 000001-secre {m}"
+
+
+def test_where_there_is_no_room_for_a_value_everything_is_masked_until_no_call_can_have_it() -> None:
+    known = redact.Known(kept=3)
+    for n in range(3):
+        known.add(f"secret-{n}", float(n))
+    assert known.masked("see secret-0", 3.0) == f"see {redact.MASK}", "the control: there was room"
+    known.add("secret-3", 10.0)
+    assert [known.masked(text, 899.0) for text in ("see secret-0", "anything", "")] == [redact.MASK, redact.MASK, ""]
+    assert known.masked("see secret-0 and secret-1", 900.0) == f"see secret-0 and {redact.MASK}"
+    # What is used again is not the one that is forgotten, and one that is old enough goes without a word.
+    known.add("secret-1", 1000.0)
+    known.add("secret-4", 1001.0)
+    assert known.masked("secret-1 secret-2 secret-4", 1001.0) == f"{redact.MASK} secret-2 {redact.MASK}"
+
+
 def test_token_shaped_text_is_masked_and_plain_words_are_not() -> None:
     assert "abcdef123456" not in redact.text("Authorization: Bearer abcdef123456")
     assert redact.text("the token bucket is full") == "the token bucket is full"

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import threading
+import time
 from typing import Any
 from urllib.parse import quote
 
@@ -20,14 +21,78 @@ _SHAPES = re.compile(
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     re.DOTALL,
 )
-_live: dict[str, None] = {}
-_lock = threading.Lock()
-_KEPT = 512
+_LEAST = 6
+_FEW = 512
+"""Above this many forms they are found by how they begin: then it takes no longer, however many there are."""
+_KEPT = 1 << 17
+"""Spellings that one process knows, of 26,000 values at the least: some 30 MB where all are there."""
+_YOUNG_SECONDS = 900.0
+"""A call that has a value is over after this: one that was remembered longer ago, and not again, may be forgotten."""
+
+
+class Known:
+    """The values of this process that are masked, by their spellings."""
+
+    def __init__(self, kept: int = _KEPT) -> None:
+        self._kept, self._lock = kept, threading.Lock()
+        self._forms: dict[str, float] = {}
+        """When each was remembered last, oldest first."""
+        self._beginning: dict[str, tuple[str, ...]] = {}
+        """The same by how they begin, longest first."""
+        self._blind_until = 0.0
+
+    def add(self, form: str, clock: float) -> None:
+        """Masks it from now on. Where there is no room for it, the one that was used longest ago is forgotten; if that is too
+        young for it, everything is masked until it would be old enough."""
+        with self._lock:
+            if self._forms.pop(form, None) is None:
+                head = form[:_LEAST]
+                same = (*self._beginning.get(head, ()), form)
+                self._beginning[head] = tuple(sorted(same, key=len, reverse=True))
+            self._forms[form] = clock
+            while len(self._forms) > self._kept:
+                self._forget()
+
+    def _forget(self) -> None:
+        oldest = next(iter(self._forms))
+        self._blind_until = max(self._blind_until, self._forms.pop(oldest) + _YOUNG_SECONDS)
+        head = oldest[:_LEAST]
+        if rest := tuple(form for form in self._beginning[head] if form != oldest):
+            self._beginning[head] = rest
+        else:
+            del self._beginning[head]
+
+    def masked(self, value: str, clock: float) -> str:
+        """The text without any of them."""
+        if clock < self._blind_until:
+            return MASK if value else value
+        with self._lock:
+            few = list(self._forms) if len(self._forms) <= _FEW else None
+        if few is None:
+            return self._looked_up(value)
+        for form in few:
+            if form in value:
+                value = value.replace(form, MASK)
+        return value
+
+    def _looked_up(self, value: str) -> str:
+        beginning, parts, done, at = self._beginning.get, [], 0, 0
+        while at <= len(value) - _LEAST:
+            form = next((f for f in beginning(value[at : at + _LEAST], ()) if value.startswith(f, at)), None)
+            if form is None:
+                at += 1
+                continue
+            parts += [value[done:at], MASK]
+            done = at = at + len(form)
+        return "".join((*parts, value[done:])) if parts else value
+
+
+_known = Known()
 
 
 def remember(secret: str) -> None:
     """Masks this value, and its usual encodings, from now on in this process. Values under 6 characters are ignored."""
-    if len(secret) < 6:
+    if len(secret) < _LEAST:
         return
     raw = secret.encode()
     forms = {
@@ -37,21 +102,14 @@ def remember(secret: str) -> None:
         quote(secret, safe=""),
         json.dumps(secret)[1:-1],
     }
-    with _lock:
-        for form in forms:
-            _live.pop(form, None)
-            _live[form] = None
-        while len(_live) > _KEPT:
-            _live.pop(next(iter(_live)))
+    clock = time.monotonic()
+    for form in forms:
+        _known.add(form, clock)
 
 
 def text(value: str) -> str:
     """The text with secrets masked."""
-    with _lock:
-        live = list(_live)
-    for form in live:
-        if form in value:
-            value = value.replace(form, MASK)
+    value = _known.masked(value, time.monotonic())
     return _SHAPES.sub(lambda match: (match.group("head") or "") + MASK, value)
 
 
