@@ -76,7 +76,8 @@ class Known:
         return value
 
     def _looked_up(self, value: str) -> str:
-        beginning, parts, done, at = self._beginning.get, [], 0, 0
+        parts: list[str] = []
+        beginning, done, at = self._beginning.get, 0, 0
         while at <= len(value) - _LEAST:
             form = next((f for f in beginning(value[at : at + _LEAST], ()) if value.startswith(f, at)), None)
             if form is None:
