@@ -47,6 +47,7 @@ from worka.packs.service import attachments, releases
 from worka.treasury import datakeys, reading
 from worka.treasury import service as vault
 from worka.treasury import subscribe as treasury_subscribe
+from worka.treasury.errors import TreasurySealed
 from worka.workflows.reaper import Reaper
 from worka.workspaces import service as workspaces
 from worka.workspaces.limits import service as limits
@@ -1005,6 +1006,15 @@ def publication_fails(reason: str) -> None:
         with patch.object(oci, "load", side_effect=met):
             await publishing.run_publication(place.platform(), publication)
         return publication
+
+
+@on_packs("publication", "failed", "treasury_sealed")
+async def publication_meets_a_seal(place: Packs) -> str:
+    """That a destination's credential does not leave while it is sealed is in tests/packs/test_remote_registry.py."""
+    publication = await publication_queued(place)
+    with patch.object(oci, "load", side_effect=TreasurySealed("The treasury was sealed by an operator: a look.")):
+        await publishing.run_publication(place.platform(), publication)
+    return publication
 
 
 for reason_of_failure in (

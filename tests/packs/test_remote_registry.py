@@ -53,11 +53,13 @@ from worka.kernel.db import Database
 from worka.kernel.errors import Denied, Problem
 from worka.kernel.paths import Paths
 from worka.packs import service
-from worka.packs.registry import oci
+from worka.packs.registry import oci, store
 from worka.packs.registry.errors import DestinationNotFound, RegistryFailed
 from worka.packs.registry.remote import Post, Remote, RemoteProblem
 from worka.packs.registry.service import destinations, market, publishing, vouching
 from worka.packs.registry.service.publishing import carrying, signatures
+from worka.treasury import store as treasury_rows
+from worka.treasury.errors import TreasurySealed
 
 Row = dict[str, Any]
 
@@ -162,6 +164,43 @@ async def test_a_registry_that_wants_a_credential_gets_it_and_nobody_reads_it(pl
     assert b"carry-it-there" not in b"".join(
         bytes(row["credential"] or b"") for row in await place.world.rows("destination")
     )
+
+
+@pytest.mark.capability("TRE-3", part="a registry's credential")
+async def test_a_sealed_treasury_keeps_a_registrys_credential_and_says_so_by_name(place: Packs, tmp_path: Path) -> None:
+    async def sealed(on: bool) -> None:
+        async with place.world.db.transaction(None) as conn:
+            await treasury_rows.set_seal(conn, on, "a laptop was lost", "per_1", "Ada")
+
+    release = await released(place)
+    await policy(place, image_destinations=["local", f"{HOST}:443/team/*"])
+    with liar(tmp_path) as outside:
+        shown = await named(place, outside.outside, username="ada", password="carry-it-there")
+        async with place.world.db.transaction(place.world.tenant_id) as conn:
+            row = await store.destination(conn, shown["id"])
+        assert row is not None
+        ready = await destinations.remote(place.platform(), row)
+        try:
+            await sealed(True)
+            failed = await published(place, release, "outside")
+            assert (failed["state"], failed["reason"]) == ("failed", "treasury_sealed")
+            assert "Ada: a laptop was lost" in failed["error"]["message"]
+            with pytest.raises(TreasurySealed, match="Ada: a laptop was lost"):
+                await market.fetch(
+                    place.ctx(), place.world.workspace_id, destination="outside", digest="sha256:" + "0" * 64
+                )
+            with pytest.raises(TreasurySealed):
+                await ready.fetch("sha256:" + "0" * 64)
+            assert outside.asked == [], "nor was anything sent by what had it in hand"
+            bare = await destinations.remote(place.platform(), {**row, "credential": None})
+            assert await bare.fetch_signatures("sha256:" + "0" * 64) == [], (
+                "the control: it is the credential that is kept"
+            )
+        finally:
+            await sealed(False)
+        again = await carried(place, await publishing.retry(place.ctx(), failed["id"]))
+        assert (again["state"], again["error"]) == ("published", None)
+        assert {seen.get("Authorization") for _, _, seen in outside.asked[1:]} == {"Basic YWRhOmNhcnJ5LWl0LXRoZXJl"}
 
 
 @contextlib.asynccontextmanager

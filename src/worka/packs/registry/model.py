@@ -18,6 +18,7 @@ FAILURES = (
     "registry_unreachable",
     "registry_wants_token",
     "release_not_publishable",
+    "treasury_sealed",
 )
 """Why a publication fails. Each can be tried again."""
 

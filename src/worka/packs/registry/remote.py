@@ -6,7 +6,7 @@ and the hosts of blobs that its destination names. A credential goes to the one 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
@@ -69,10 +69,17 @@ class Answered:
 
 
 class Remote:
-    """One destination. `credential` is `name:password`, or None. Every method raises RemoteProblem."""
+    """One destination. `credential` is `name:password`, or None. Every method raises RemoteProblem, and what `unsealed` raises:
+    it is asked before each call that has the credential on it, or a token that was given for it."""
 
-    def __init__(self, post: Post, destination: Row, credential: str | None) -> None:
-        self._post = post
+    def __init__(
+        self,
+        post: Post,
+        destination: Row,
+        credential: str | None,
+        unsealed: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._post, self._unsealed = post, unsealed
         self._at = destination
         port = "" if destination["port"] == 443 else f":{destination['port']}"
         self.base = f"https://{destination['host']}{port}/v2/{destination['repository']}/"
@@ -238,6 +245,8 @@ class Remote:
         for beginning, value in self._authorization.items():
             if url.startswith(beginning):
                 headers = {**headers, "Authorization": value}
+                if self._unsealed is not None:
+                    await self._unsealed()
         args = {
             "tenant_id": self._at["tenant_id"], "workspace_id": self._at["workspace_id"], "purpose": PURPOSE,
             "subject_id": self._at["id"], "url": url, "headers": headers, "body": base64.b64encode(body).decode(),

@@ -16,7 +16,8 @@ from worka.kernel.ids import new_id
 from worka.packs import actions as pack_actions
 from worka.packs.registry import actions, events, rules, store, tokens
 from worka.packs.registry.errors import DestinationInvalid, DestinationNotFound, DestinationTaken
-from worka.packs.registry.remote import METHODS, PURPOSE
+from worka.packs.registry.remote import METHODS, PURPOSE, Remote, through_broker
+from worka.treasury import values
 
 Row = dict[str, Any]
 SEALED = "destination.credential"
@@ -156,13 +157,20 @@ def place(row: Row) -> str:
     return f"{row['host']}:{row['port']}/{row['repository']}"
 
 
-async def credential(ctx: Context, row: Row) -> str | None:
-    """`name:password`, for the one call that needs it. Raises SecretUnreadable."""
+async def remote(ctx: Context, row: Row) -> Remote:
+    """The registry there, with the destination's credential. Raises SecretUnreadable, TreasurySealed; each of its calls that
+    has the credential on it raises TreasurySealed too."""
     if row["credential"] is None:
-        return None
+        return Remote(through_broker(ctx), row, None)
+
+    async def unsealed() -> None:
+        async with ctx.transaction():
+            await values.unsealed(ctx)
+
+    await unsealed()
     found = (await ctx.sealer.open(ctx, SEALED, bytes(row["credential"]))).decode()
     redact.remember(found.partition(":")[2])
-    return found
+    return Remote(through_broker(ctx), row, found, unsealed)
 
 
 def shown(row: Row) -> Row:

@@ -19,7 +19,7 @@ from worka.packs.registry.errors import (
     RegisteredHere,
     RegistryFailed,
 )
-from worka.packs.registry.remote import LIES, Remote, RemoteProblem, through_broker
+from worka.packs.registry.remote import LIES, RemoteProblem
 from worka.packs.registry.service import destinations, vouching
 from worka.packs.registry.service.publishing import signatures
 from worka.packs.service import reading, releases
@@ -199,7 +199,7 @@ async def fetch(ctx: Context, workspace_id: str, *, destination: str, digest: st
         _, target = await destinations.named(conn, workspace_id, destination)
     if target is None:
         raise DestinationNotFound("Name a registry outside; what is local is installed from the marketplace.")
-    remote = Remote(through_broker(ctx), target, await destinations.credential(ctx, target))
+    remote = await destinations.remote(ctx, target)
     try:
         async with asyncio.timeout(SECONDS):
             artifact = await remote.fetch(digest)

@@ -17,11 +17,12 @@ from worka.packs import store as packs
 from worka.packs.registry import events, oci, store
 from worka.packs.registry.errors import NotPublishable
 from worka.packs.registry.model import PUBLICATION
-from worka.packs.registry.remote import Remote, RemoteProblem, through_broker
+from worka.packs.registry.remote import RemoteProblem
 from worka.packs.registry.service import destinations
 from worka.packs.registry.service.publishing import signatures, standing
 from worka.packs.registry.service.publishing.records import move, name_of, visible
 from worka.packs.service.releases import AWAY
+from worka.treasury.errors import TreasurySealed
 
 Row = dict[str, Any]
 LOST = timedelta(minutes=15)
@@ -44,7 +45,7 @@ async def run_publication(ctx: Context, publication_id: str) -> None:
         async with asyncio.timeout(SECONDS):
             artifact = await asyncio.to_thread(oci.load, Paths(ctx.settings.home).objects, row["digest"])
             if target is not None:
-                remote = Remote(through_broker(ctx), target, await destinations.credential(ctx, target))
+                remote = await destinations.remote(ctx, target)
                 location = await remote.push(artifact)
                 if envelopes:
                     said = [canonical.dumps(item["envelope"]) for item in envelopes]
@@ -57,6 +58,9 @@ async def run_publication(ctx: Context, publication_id: str) -> None:
     except TimeoutError:
         told = f"It was not carried out within {SECONDS / 60:.0f} minutes."
         await _fail(ctx, row, "registry_answered_late", told, {})
+        return
+    except TreasurySealed as sealed:
+        await _fail(ctx, row, sealed.problem_code, sealed.detail, {})
         return
     except (Problem, OSError, ValueError) as error:
         if isinstance(error, Problem) and error.problem_code in AWAY:

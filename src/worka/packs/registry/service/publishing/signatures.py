@@ -15,11 +15,12 @@ from worka.kernel.errors import Problem
 from worka.kernel.redact import text
 from worka.packs import store as packs
 from worka.packs.registry import events, store
-from worka.packs.registry.remote import MOST_SIGNATURES, Remote, RemoteProblem, through_broker
+from worka.packs.registry.remote import MOST_SIGNATURES, RemoteProblem
 from worka.packs.registry.service import destinations
 from worka.packs.registry.service.publishing import standing
 from worka.packs.registry.service.publishing.records import name_of
 from worka.packs.service.releases import AWAY
+from worka.treasury.errors import TreasurySealed
 
 Row = dict[str, Any]
 LEASE_SECONDS = 600.0
@@ -72,7 +73,7 @@ async def carry(ctx: Context, publication_id: str) -> bool:
     there, error = row["signatures_there"], None
     try:
         async with asyncio.timeout(SECONDS):
-            remote = Remote(through_broker(ctx), target, await destinations.credential(ctx, target))
+            remote = await destinations.remote(ctx, target)
             await remote.push_signatures(row["digest"], [canonical.dumps(item["envelope"]) for item in said])
         there = [item["envelope_hash"] for item in said]
     except TimeoutError:
@@ -80,6 +81,8 @@ async def carry(ctx: Context, publication_id: str) -> bool:
         error = {"code": "registry_answered_late", "message": told}
     except RemoteProblem as problem:
         error = {"code": problem.reason, "message": text(str(problem))[:2000], **problem.more}
+    except TreasurySealed as sealed:
+        error = {"code": sealed.problem_code, "message": sealed.detail}
     except (Problem, OSError, ValueError) as failure:
         if isinstance(failure, Problem) and failure.problem_code in AWAY:
             raise  # nothing can be written down: it is taken up when the lease is over
