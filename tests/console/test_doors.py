@@ -9,6 +9,8 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.console.conftest import Road, sign_in
+from tests.console.test_inviting import viewer
+from worka.cli.demo import Demo
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
 
@@ -83,6 +85,34 @@ def test_a_wrong_password_says_so_and_nothing_more(http: httpx.Client, standing:
     assert answer.status_code == 401
     assert "worka_session" not in answer.headers.get("set-cookie", "")
     assert "nobody@worka.test" in answer.text
+
+
+@pytest.mark.capability("IDN-14", part="what a form is refused for is said to who sent it")
+@pytest.mark.parametrize(
+    ("place", "form"),
+    [
+        ("secrets", {"name": "seen from the door", "kind": "api_token"}),
+        ("connections", {"do": "ask", "provider": "tracker", "host": "x.worka.test", "access": "read"}),
+        ("broker/destinations/x.worka.test", {"do": "kill", "why": "a look"}),
+    ],
+    ids=["secret", "connection", "destination"],
+)
+def test_what_a_form_is_refused_for_is_said_to_who_sent_it(
+    http: httpx.Client, stage: Demo, standing: Road, place: str, form: dict[str, str]
+) -> None:
+    reader = viewer(stage, f"Vilma {place.partition('/')[0].title()}")
+    ours = {"Origin": standing.base_url}
+    token = standing.link(reader).rpartition("=")[2]
+    assert http.post("/sign-in", data={"link": token}, headers=ours).status_code == 303
+    answer = http.post(f"/w/{standing.workspace_id}/{place}", data=form, headers=ours)
+    assert answer.status_code == 403
+    said = " ".join(answer.text.split())
+    assert "You may not " in said
+    assert "Your role (viewer) does not hold" in said
+    assert "Their role" not in said
+    about = stage.owner.get(stage.owner.ws("/members"))
+    assert "Vilma" in str(about), "the control: to others they have a name"
+    assert not [line for line in said.split(". ") if "Vilma" in line and "may not" in line]
 
 
 def test_pages_carry_a_strict_policy_and_nothing_inline(http: httpx.Client, standing: Road) -> None:

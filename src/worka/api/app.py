@@ -27,7 +27,7 @@ from worka.api.schema import Alive, Platform, Ready
 from worka.api.straight import Straight
 from worka.approvals.routes import router as approvals
 from worka.audit.routes import router as audit
-from worka.authorization.rules import to_whom_it_is_about
+from worka.authorization.rules import said_to
 from worka.broker.policy.routes import router as egress_policy
 from worka.broker.records.routes import router as egress
 from worka.broker.routes import router as broker
@@ -38,7 +38,7 @@ from worka.governance.preview_routes import router as previews
 from worka.governance.routes import router as governance
 from worka.identity.routes import router as identity
 from worka.kernel.context import Context
-from worka.kernel.errors import BY_STATUS, BadRequest, Denied, Invalid, Problem, Unavailable
+from worka.kernel.errors import BY_STATUS, BadRequest, Invalid, Problem, Unavailable
 from worka.kernel.http import gives
 from worka.notifications.routes import router as notifications
 from worka.observability.heartbeat import Heartbeat
@@ -189,15 +189,10 @@ def _said(item: Any) -> str:
 
 async def _answer(request: Request, problem: Problem) -> Any:
     trace = request.scope["state"].get("trace_id", "")
-    _said_to_its_reader(problem, request.scope["state"].get("ctx"))
+    ctx: Context | None = request.scope["state"].get("ctx")
+    if ctx is not None:
+        said_to(problem, ctx.principal.id)
     return await _page(request.app.state.console, request, problem.body(trace)) or problem_response(problem, trace)
-
-
-def _said_to_its_reader(problem: Problem, ctx: Context | None) -> None:
-    """What was refused to whoever reads it is said to them, not of them."""
-    about = problem.about if isinstance(problem, Denied) else None
-    if about is not None and ctx is not None and about[0] == ctx.principal.id:
-        problem.detail = f"You may not {about[1]}: " + "; ".join(map(to_whom_it_is_about, about[2]))
 
 
 async def _page(console: Console | None, request: Request, body: dict[str, Any]) -> Any:

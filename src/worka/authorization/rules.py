@@ -10,6 +10,7 @@ from worka.authorization.cedar import Policies, Request
 from worka.authorization.vocabulary import facts
 from worka.kernel.actions import Action
 from worka.kernel.context import Resource
+from worka.kernel.errors import Denied, Problem
 from worka.kernel.reasons import Reason, register
 
 NO_PERMIT = "access/no-permit"
@@ -144,6 +145,13 @@ def to_whom_it_is_about(reason: str) -> str:
         if reason.startswith(theirs):
             return yours + reason.removeprefix(theirs)
     return reason
+
+
+def said_to(problem: Problem, reader: str) -> None:
+    """What was refused to whoever reads it (their id) is said to them, not of them."""
+    about = problem.about if isinstance(problem, Denied) else None
+    if about is not None and about[0] == reader:
+        problem.detail = f"You may not {about[1]}: " + "; ".join(map(to_whom_it_is_about, about[2]))
 
 
 QUOTE = "; quote the decision id."

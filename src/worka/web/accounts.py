@@ -14,7 +14,7 @@ from worka.kernel.errors import Conflict, Denied, Invalid, Problem, TooMany
 from worka.kernel.http import context
 from worka.web import auth, data
 from worka.web.people import can
-from worka.web.render import page, redirect
+from worka.web.render import for_reader, page, redirect
 from worka.workspaces import accounts as service
 from worka.workspaces import actions
 
@@ -114,7 +114,7 @@ async def _list(
         "may": await can(ctx, here, actions.SERVICE_ACCOUNT_CREATE),
         "asked": asked,
         "would": would,
-        "problem": problem.body(ctx.trace_id) if problem else None,
+        "problem": for_reader(ctx, problem) if problem else None,
     }
     shell = await data.shell(ctx)
     status = problem.status if problem else 200
@@ -144,7 +144,7 @@ async def _one(
         "look": "" if over or fresh else look,
         "days": days,
         "fresh": fresh,
-        "problem": problem.body(ctx.trace_id) if problem else None,
+        "problem": for_reader(ctx, problem) if problem else None,
     }
     shell = await data.shell(ctx)
     status = problem.status if problem else 200

@@ -22,7 +22,7 @@ from worka.kernel.errors import Conflict, Denied, Invalid, NotFound, Problem
 from worka.kernel.http import context
 from worka.web import auth, data, words
 from worka.web.people import can
-from worka.web.render import page, redirect
+from worka.web.render import for_reader, page, redirect
 
 router = APIRouter(include_in_schema=False)
 Reader = Annotated[Context, Depends(context)]
@@ -68,7 +68,7 @@ async def _shown(request: Request, ctx: Context, problem: Problem | None = None,
         "cap": {"hours": settings.bypass_hours, "uses": settings.bypass_uses},
         "targets": sorted({target for row in newest for target in service.bypassable(row)}),
         "asked": {},
-        "problem": problem.body(ctx.trace_id) if problem else None,
+        "problem": for_reader(ctx, problem) if problem else None,
         **values,
     }
     shell = await data.shell(ctx)

@@ -15,7 +15,7 @@ from worka.kernel.context import Context
 from worka.kernel.errors import Conflict, Denied, NotFound, Problem, TooMany
 from worka.kernel.http import context
 from worka.web import auth, data
-from worka.web.render import page
+from worka.web.render import for_reader, page
 
 router = APIRouter(include_in_schema=False)
 Reader = Annotated[Context, Depends(context)]
@@ -93,5 +93,5 @@ async def decide(request: Request, workspace_id: str, ctx: Reader) -> Response:
     kinds = await _kinds(ctx)
     return await _page(
         request, ctx, "deciding.html", status, kinds=kinds, step_up=_wants_code(kinds), warning=await warning(ctx),
-        results=done, titles=titles, nothing=not items, problem=refused.body(ctx.trace_id) if refused else None,
+        results=done, titles=titles, nothing=not items, problem=for_reader(ctx, refused) if refused else None,
     )  # fmt: skip

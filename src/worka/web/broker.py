@@ -21,7 +21,7 @@ from worka.kernel.http import Page, context
 from worka.packs.service import reaching
 from worka.web import auth, data
 from worka.web.people import can
-from worka.web.render import page, redirect
+from worka.web.render import for_reader, page, redirect
 
 router = APIRouter(include_in_schema=False)
 Reader = Annotated[Context, Depends(context)]
@@ -179,7 +179,7 @@ async def _destination(
     status = problem.status if problem else 200
     return await shown(
         request, ctx, "destination.html", "broker/destinations", status,
-        problem=problem.body(ctx.trace_id) if problem else None, **values,
+        problem=for_reader(ctx, problem) if problem else None, **values,
     )  # fmt: skip
 
 

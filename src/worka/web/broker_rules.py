@@ -25,7 +25,7 @@ from worka.packs.service import reading
 from worka.web import auth
 from worka.web.broker import REFUSALS, shown
 from worka.web.people import can
-from worka.web.render import redirect
+from worka.web.render import for_reader, redirect
 
 router = APIRouter(include_in_schema=False)
 Reader = Annotated[Context, Depends(context)]
@@ -84,7 +84,7 @@ async def _policy(
         "listed": settings.get("only") is not None, "replay": None, "seen": "", "note": "",
         "versions": await policies.history(ctx, here, scope, None, 10),
         "may": {name: await can(ctx, here, name) for name in ("egress_policy.set", "egress_policy.set_wide")},
-        "problem": problem.body(ctx.trace_id) if problem else None,
+        "problem": for_reader(ctx, problem) if problem else None,
         **values,
     }  # fmt: skip
     status = problem.status if problem else 200
@@ -143,7 +143,7 @@ async def _proposals(
         "may": {name: await can(ctx, here, name) for name in ("egress_proposal.create", "egress_proposal.decide")},
         "look": None,
         "replay": None,
-        "problem": problem.body(ctx.trace_id) if problem else None,
+        "problem": for_reader(ctx, problem) if problem else None,
         **values,
     }
     status = problem.status if problem else 200
@@ -234,7 +234,7 @@ async def try_request(
     packs = {row["attachment_id"]: row for row in (await reachable.listing(ctx))["items"]}
     return await shown(
         request, ctx, "egress_try.html", "broker/try", problem.status if problem else 200, asked=asked, tried=found,
-        packs=list(packs.values()), problem=problem.body(ctx.trace_id) if problem else None,
+        packs=list(packs.values()), problem=for_reader(ctx, problem) if problem else None,
     )  # fmt: skip
 
 

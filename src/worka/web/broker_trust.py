@@ -20,7 +20,7 @@ from worka.kernel.http import Page, context
 from worka.web import auth
 from worka.web.broker import REFUSALS, shown
 from worka.web.people import can
-from worka.web.render import redirect
+from worka.web.render import for_reader, redirect
 
 router = APIRouter(include_in_schema=False)
 Reader = Annotated[Context, Depends(context)]
@@ -40,7 +40,7 @@ async def _page(
     found = {
         "records": answer["items"], "next": answer["next"], "packs": packs, "asked": {}, "would": None, "ending": None,
         "may": {name: await can(ctx, here, name) for name in ACTIONS},
-        "problem": problem.body(ctx.trace_id) if problem else None, **values,
+        "problem": for_reader(ctx, problem) if problem else None, **values,
     }  # fmt: skip
     return await shown(
         request, ctx, "upstream_trust.html", "broker/trust", problem.status if problem else 200, **found

@@ -23,6 +23,7 @@ from worka.observability import service as observability
 from worka.packs import routes as packs
 from worka.views import service as views_of
 from worka.web import words
+from worka.web.render import for_reader
 from worka.workflows import service as workflows
 from worka.workflows import words as lines
 from worka.workspaces import service as workspaces_of
@@ -148,7 +149,7 @@ async def attention(ctx: Context) -> Row:
     except Problem as problem:
         if problem.status < 500:
             raise
-        return {"problem": problem.body(ctx.trace_id), "lanes": [], "as_of": now()}
+        return {"problem": for_reader(ctx, problem), "lanes": [], "as_of": now()}
     # What waits for an approval stands with it, once.
     behind = {block["id"] for row in asked.values() for block in row["blocks"] if block["id"].startswith("task_")}
     shown = [

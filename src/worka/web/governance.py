@@ -17,7 +17,7 @@ from worka.kernel.errors import Conflict, Denied, Invalid, NotFound, Problem
 from worka.kernel.http import context
 from worka.notifications import told
 from worka.web import auth, data
-from worka.web.render import page, redirect
+from worka.web.render import for_reader, page, redirect
 from worka.workspaces import service as workspaces
 from worka.workspaces.actions import LIMIT_SET
 from worka.workspaces.limits import service as limits
@@ -95,7 +95,7 @@ async def overview(
             asked["limiting"] = {"name": name, "scope": scope, "value": value.strip(), "reason": reason.strip()}
             asked["would"] = await limits.preview(ctx, workspace_id, _wish(name, scope, value, reason))
     except (Conflict, Denied, Invalid, NotFound) as problem:
-        return await _shown(request, ctx, problem.status, problem=problem.body(ctx.trace_id), **asked)
+        return await _shown(request, ctx, problem.status, problem=for_reader(ctx, problem), **asked)
     return await _shown(request, ctx, **asked)
 
 
@@ -181,7 +181,7 @@ async def set_limit(
     try:
         await limits.set_limit(ctx, workspace_id, _wish(name, scope, value, reason))
     except (Conflict, Denied, Invalid, NotFound) as problem:
-        return await _shown(request, ctx, problem.status, limiting=limiting, problem=problem.body(ctx.trace_id))
+        return await _shown(request, ctx, problem.status, limiting=limiting, problem=for_reader(ctx, problem))
     return redirect(f"/w/{workspace_id}/governance")
 
 
@@ -199,4 +199,4 @@ def _wish(name: str, scope: str, value: str, reason: str) -> Row:
 
 
 async def _refused(request: Request, ctx: Context, problem: Problem, wanted: Row) -> Response:
-    return await _shown(request, ctx, problem.status, wanted=wanted, problem=problem.body(ctx.trace_id))
+    return await _shown(request, ctx, problem.status, wanted=wanted, problem=for_reader(ctx, problem))

@@ -16,7 +16,7 @@ from worka.kernel.errors import Conflict, Denied, Invalid, NotFound, Problem, To
 from worka.kernel.http import context
 from worka.web import auth
 from worka.web.people import show
-from worka.web.render import page, redirect
+from worka.web.render import for_reader, page, redirect
 from worka.workspaces import service as workspaces
 
 router = APIRouter(include_in_schema=False)
@@ -58,7 +58,7 @@ async def change(
         else:
             await workspaces.remove_member(ctx, workspace_id, subject)
     except (Conflict, Denied, Invalid, NotFound) as problem:
-        return await show(request, ctx, problem.status, problem=problem.body(ctx.trace_id), chosen=asked)
+        return await show(request, ctx, problem.status, problem=for_reader(ctx, problem), chosen=asked)
     if found:
         if "sent" in found:
             public = ctx.settings.http.public_url if ctx.settings is not None else ""
@@ -104,11 +104,11 @@ async def _invitation(
     *,
     needs_code: bool = False,
 ) -> Response:
-    told = problem.body(ctx.trace_id) if problem else None
+    told = for_reader(ctx, problem) if problem else None
     try:
         found = await preview.of_token(ctx, token, request.client.host if request.client else "")
     except Problem as over:
-        found, told = {}, told or over.body(ctx.trace_id)
+        found, told = {}, told or for_reader(ctx, over)
     status = int(told["status"]) if told else 200
     return page(
         request, "invitation.html", status, found=found, token=token, name=name, problem=told, needs_code=needs_code,

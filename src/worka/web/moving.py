@@ -18,7 +18,7 @@ from worka.packs import service as attaching
 from worka.packs.moving import held, recorded, service
 from worka.packs.service import reading, tracing
 from worka.web import auth, data, words
-from worka.web.render import page, redirect
+from worka.web.render import for_reader, page, redirect
 
 router = APIRouter(include_in_schema=False)
 Reader = Annotated[Context, Depends(context)]
@@ -74,7 +74,7 @@ async def _attachment(request: Request, ctx: Context, attachment_id: str, proble
     return await _page(
         request, ctx, "attachment.html", problem.status if problem else 200, **found, difference=told,
         moves=await service.history(ctx, attachment_id, None, 20), definitions=await held.waiting(ctx, attachment_id),
-        taken=await _taken(ctx, found), why=await data.why(ctx, attachment_id), problem=problem.body(ctx.trace_id) if problem else None,
+        taken=await _taken(ctx, found), why=await data.why(ctx, attachment_id), problem=for_reader(ctx, problem) if problem else None,
         settle=f"/w/{ctx.workspace_id}/attachments/{attachment_id}",
     )  # fmt: skip
 
@@ -166,7 +166,7 @@ async def _review(
         request, ctx, "review.html", problem.status if problem else 200,
         review=await service.review(ctx, ctx.workspace_id, release_id, mode), mode=mode, given=given or {},
         recorded=await _recorded(ctx, ctx.workspace_id, release_id, calls),
-        problem=problem.body(ctx.trace_id) if problem else None,
+        problem=for_reader(ctx, problem) if problem else None,
         settle=f"/w/{ctx.workspace_id}/releases/{release_id}/review",
     )  # fmt: skip
 

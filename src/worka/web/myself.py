@@ -15,7 +15,7 @@ from worka.kernel.errors import Conflict, Denied, Invalid, TooMany
 from worka.kernel.http import context
 from worka.notifications import told
 from worka.web import auth, data
-from worka.web.render import page, redirect
+from worka.web.render import for_reader, page, redirect
 
 router = APIRouter(include_in_schema=False)
 Reader = Annotated[Context, Depends(context)]
@@ -59,7 +59,7 @@ async def change(
             await told.choose(ctx, do == "mail")
             return redirect(f"/w/{workspace_id}/me")
     except (Conflict, Denied, Invalid, TooMany) as problem:
-        return await _page(request, ctx, problem.status, problem=problem.body(ctx.trace_id), tried=do)
+        return await _page(request, ctx, problem.status, problem=for_reader(ctx, problem), tried=do)
     return await _page(request, ctx, did=do, **shown)
 
 

@@ -36,7 +36,7 @@ from worka.web import (
     words,
 )
 from worka.web import approvers as who_approves
-from worka.web.render import page, redirect
+from worka.web.render import for_reader, page, redirect
 
 router = APIRouter(include_in_schema=False)
 router.include_router(auth.router)
@@ -122,7 +122,7 @@ async def task(request: Request, workspace_id: str, task_id: str, ctx: Reader) -
 
 async def _task(request: Request, ctx: Context, task_id: str, problem: Problem | None = None) -> Response:
     found = _here(await data.task(ctx, task_id), ctx.workspace_id, task_id)
-    refused = problem.body(ctx.trace_id) if problem else None
+    refused = for_reader(ctx, problem) if problem else None
     why = await data.why(ctx, task_id)
     return await _page(
         request, ctx, "task.html", "tasks", problem.status if problem else 200, task=found, why=why, problem=refused
@@ -178,7 +178,7 @@ async def _approval(
 ) -> Response:
     found = _here(await data.approval(ctx, approval_id), ctx.workspace_id, approval_id)
     why = await data.why(ctx, approval_id)
-    refused = problem.body(ctx.trace_id) if problem else None
+    refused = for_reader(ctx, problem) if problem else None
     status = problem.status if problem else 200
     return await _page(
         request, ctx, "approval.html", "approvals", status, approval=found, why=why, problem=refused, comment=comment,

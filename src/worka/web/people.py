@@ -16,7 +16,7 @@ from worka.kernel.context import Context
 from worka.kernel.errors import Problem
 from worka.kernel.http import context
 from worka.web import data
-from worka.web.render import page
+from worka.web.render import for_reader, page
 from worka.workspaces import accounts
 from worka.workspaces import service as workspaces
 
@@ -98,5 +98,5 @@ async def _answer(
     try:
         found = await questions.why(ctx, workspace_id, principal, action, resource.strip() or questions.ANY, facts=[])
     except Problem as problem:
-        return None, problem.body(ctx.trace_id)
+        return None, for_reader(ctx, problem)
     return found, None

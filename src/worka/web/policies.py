@@ -22,7 +22,7 @@ from worka.kernel.context import Context, Resource
 from worka.kernel.errors import Conflict, Denied, Invalid, NotFound, Problem
 from worka.kernel.http import context
 from worka.web import auth, data
-from worka.web.render import HEADERS, page, redirect
+from worka.web.render import HEADERS, for_reader, page, redirect
 
 router = APIRouter(include_in_schema=False)
 Reader = Annotated[Context, Depends(context)]
@@ -159,7 +159,7 @@ async def _shown(
         "waiting": waiting,
         "may": await _may(ctx, here, kind, scope),
         "names": await data.names_of(ctx),
-        "problem": told.body(ctx.trace_id) if told else None,
+        "problem": for_reader(ctx, told) if told else None,
         "posted": request.method == "POST",
     }
     shell = await data.shell(ctx)

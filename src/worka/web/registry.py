@@ -16,7 +16,7 @@ from worka.packs.registry import actions
 from worka.packs.registry.service import market, policies, publishing, reports, vouching
 from worka.web import auth, data
 from worka.web.people import can
-from worka.web.render import page, redirect
+from worka.web.render import for_reader, page, redirect
 from worka.web.settling import settled
 
 router = APIRouter(include_in_schema=False)
@@ -106,7 +106,7 @@ async def _listing(request: Request, ctx: Context, release_id: str, problem: Pro
         "known": await market.answers(ctx, release_id) if shown["own"] else None,
         "policy": (await policies.show(ctx, here))["effective"],
         "may": await _may(ctx, here),
-        "problem": problem.body(ctx.trace_id) if problem else None,
+        "problem": for_reader(ctx, problem) if problem else None,
     }
     shell = await data.shell(ctx)
     status = problem.status if problem else 200

@@ -18,7 +18,7 @@ from worka.packs.moving import service as moving
 from worka.packs.registry.service import publishing
 from worka.packs.service import reaching, tracing, vulnerabilities, withdrawing
 from worka.web import data, words
-from worka.web.render import page, redirect
+from worka.web.render import for_reader, page, redirect
 
 router = APIRouter(include_in_schema=False)
 Reader = Annotated[Context, Depends(context)]
@@ -99,7 +99,7 @@ async def lineage(
         try:
             found = await tracing.lineage(ctx, workspace_id, subject.strip())
         except NotFound as missing:
-            problem = missing.body(ctx.trace_id)
+            problem = for_reader(ctx, missing)
     tools = (await packs.list_tools(workspace_id, ctx))["items"]
     return await _page(
         request, ctx, "lineage.html", "packs", lineage=found, subject=subject, problem=problem, tools=tools

@@ -16,8 +16,11 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from worka.authorization.rules import said_to
 from worka.kernel import ids, letters, reasons
 from worka.kernel.clock import now
+from worka.kernel.context import Context
+from worka.kernel.errors import Problem
 from worka.web import markdown, words
 
 HERE = Path(__file__).parent
@@ -146,6 +149,12 @@ def theme_of(request: Request) -> str:
     """The reader's own choice of light or dark; empty to follow the system. Read here, so the first paint is right."""
     chosen = request.cookies.get("worka_theme", "")
     return chosen if chosen in THEMES else ""
+
+
+def for_reader(ctx: Context, problem: Problem) -> dict[str, Any]:
+    """A problem for the page of whoever met it: what was refused to them is said to them."""
+    said_to(problem, ctx.principal.id)
+    return problem.body(ctx.trace_id)
 
 
 def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from worka.kernel.context import Context
 from worka.kernel.errors import Problem
 from worka.web import data
-from worka.web.render import page
+from worka.web.render import for_reader, page
 
 
 async def settled(
@@ -22,5 +22,5 @@ async def settled(
     return page(
         request, template, problem.status if problem else 200, here=place, shell=await data.shell(ctx),
         workspace_id=ctx.workspace_id, settle=f"{here}/{thing}" if thing else here,
-        problem=problem.body(ctx.trace_id) if problem else None, **values,
+        problem=for_reader(ctx, problem) if problem else None, **values,
     )  # fmt: skip

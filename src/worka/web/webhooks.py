@@ -15,7 +15,7 @@ from worka.kernel.http import Page, context
 from worka.notifications import actions, rules, service
 from worka.web import auth, data, words
 from worka.web.people import can
-from worka.web.render import page, redirect
+from worka.web.render import for_reader, page, redirect
 
 router = APIRouter(include_in_schema=False)
 Reader = Annotated[Context, Depends(context)]
@@ -52,7 +52,7 @@ async def _list(request: Request, ctx: Context, problem: Problem | None = None, 
         "most": rules.MOST_WEBHOOKS,
         "offered": OFFERED,
         "asked": {},
-        "problem": problem.body(ctx.trace_id) if problem else None,
+        "problem": for_reader(ctx, problem) if problem else None,
         **values,
     }
     shell = await data.shell(ctx)
@@ -121,7 +121,7 @@ async def _one(
         "offered": {**OFFERED, **{name: "" for name in row["types"] if name not in OFFERED}},
         "names": await data.names_of(ctx),
         "asked": {},
-        "problem": problem.body(ctx.trace_id) if problem else None,
+        "problem": for_reader(ctx, problem) if problem else None,
         **values,
     }
     shell = await data.shell(ctx)

@@ -22,7 +22,7 @@ from worka.packs.lifecycle.errors import ReasonMissing
 from worka.packs.service import reaching, reading, tracing, withdrawing
 from worka.web import auth, data
 from worka.web.people import can
-from worka.web.render import page, redirect
+from worka.web.render import for_reader, page, redirect
 
 router = APIRouter(include_in_schema=False)
 Reader = Annotated[Context, Depends(context)]
@@ -89,14 +89,14 @@ async def _look(
     return await _page(
         request, ctx, "withdraw.html", problem.status if problem else 200, act=act, thing=thing, subject=subject, may=may,
         reach=reach, drawn=Markup(picture.svg(reach)), would=would, version=version, reason=reason,  # noqa: S704
-        refused=refused.body(ctx.trace_id) if refused else None, names=await data.names_of(ctx),
+        refused=for_reader(ctx, refused) if refused else None, names=await data.names_of(ctx),
         problem=_said(ctx, problem) if problem else None,
         settle=f"/w/{ctx.workspace_id}/withdraw/{act}/{thing}",
     )  # fmt: skip
 
 
 def _said(ctx: Context, problem: Problem) -> Row:
-    body = problem.body(ctx.trace_id)
+    body = for_reader(ctx, problem)
     if isinstance(problem, PreconditionFailed):
         # What helps a program does not help a person.
         body["remedy"] = "Nothing was done. Below it stands as it is now: decide on that."
