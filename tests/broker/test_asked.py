@@ -107,7 +107,11 @@ async def change(place: World, row: Row) -> Row:
 async def test_an_admin_alone_does_not_lead_a_credential_elsewhere(place: World) -> None:
     await connected(place)
     waits = await lead(place)
-    assert (waits["state"], waits["reason"], waits["leads_to"]) == ("open", "waiting_for_approver", "10.0.0.1:8443")
+    assert (waits.get("state"), waits["reason"], waits.get("leads_to")) == (
+        "open",
+        "waiting_for_approver",
+        "10.0.0.1:8443",
+    )
     assert await holding(place) == [], "nothing holds that nobody else agreed to"
     with pytest.raises(NotEligible):
         await decide(place, waits, who="admin")
@@ -132,7 +136,7 @@ async def test_who_vouches_for_a_name_that_a_credential_goes_to_is_recorded_by_t
     await connected(place)
     for further in ({}, {"attachment_id": att}):
         waits = await vouch(place, **further)
-        assert waits["state"] == "open", further
+        assert waits.get("state") == "open", further
         with pytest.raises(NotEligible):
             await decide(place, waits, who="admin")
     assert await holding(place) == []
@@ -162,7 +166,7 @@ async def test_a_name_that_no_credential_goes_to_needs_nobody_else(place: World)
         assert "state" not in await lead(place, **other), other
     assert "state" not in await vouch(place, name="other.worka.test")
     assert len(await holding(place)) == 5
-    assert (await lead(place))["state"] == "open", "the control"
+    assert (await lead(place)).get("state") == "open", "the control"
     with pytest.raises(ExceptionExists):
         await lead(place, name="other.worka.test")
 
@@ -171,8 +175,8 @@ async def test_a_name_that_no_credential_goes_to_needs_nobody_else(place: World)
 @pytest.mark.parametrize("name", [HOST, "Tracker.Worka.TEST", "tracker.worka.test.", "TRACKER.worka.test."])
 async def test_another_spelling_of_the_name_is_the_same_name(place: World, name: str) -> None:
     await connected(place)
-    assert (await lead(place, name=name))["state"] == "open"
-    assert (await vouch(place, name=name))["state"] == "open"
+    assert (await lead(place, name=name)).get("state") == "open"
+    assert (await vouch(place, name=name)).get("state") == "open"
     assert await holding(place) == []
     assert "state" not in await lead(place, name="x" + name), "the control"
 
@@ -181,18 +185,18 @@ async def test_another_spelling_of_the_name_is_the_same_name(place: World, name:
 async def test_a_credential_that_will_go_there_counts_as_one_that_does(place: World) -> None:
     waiting = await connect(place)
     assert waiting["state"] == "awaiting_approval"
-    assert (await lead(place))["credentials"] == ["the workspace's connection Issue tracker (tracker)"]
+    assert (await lead(place)).get("credentials") == ["the workspace's connection Issue tracker (tracker)"]
     mine = await connect(place, "admin", host="own.worka.test", own=True)
     assert mine["state"] == "awaiting_approval"
     told = await lead(place, "owner", name="own.worka.test")
-    assert told["credentials"] == ["the own account of admin, connected as Issue tracker (tracker)"]
+    assert told.get("credentials") == ["the own account of admin, connected as Issue tracker (tracker)"]
     # Its person would receive their own alone, and still does not agree to it themselves.
-    assert (await lead(place, "admin", name="own.worka.test"))["state"] == "open"
+    assert (await lead(place, "admin", name="own.worka.test")).get("state") == "open"
     for state, reason in (("broken", "refresh_refused"), ("expired", "credential_expired")):
         made = await connected(place, host=f"{state}.worka.test")
         async with place.db.transaction(place.tenant_id) as conn:
             await connection_rows.move(conn, made["id"], state, reason)
-        assert (await lead(place, name=f"{state}.worka.test"))["state"] == "open"
+        assert (await lead(place, name=f"{state}.worka.test")).get("state") == "open"
     assert await holding(place) == []
 
 
@@ -233,8 +237,8 @@ async def test_the_platforms_own_credentials_count_where_they_are_sent(place: Wo
     await registry_at(place, "images.worka.test", b"sealed")
     await registry_at(place, "public.worka.test", None)
     at = {name: await lead(place, name=f"{name}.worka.test") for name in ("login", "images", "public")}
-    assert at["login"]["credentials"] == ["the workspace's client at outside, and the tokens that it is given"]
-    assert at["images"]["credentials"] == ["the credential of the registry images"]
+    assert at["login"].get("credentials") == ["the workspace's client at outside, and the tokens that it is given"]
+    assert at["images"].get("credentials") == ["the credential of the registry images"]
     assert "state" not in at["public"], "nothing of ours is sent there"
     assert len(await holding(place)) == 1
     # With its end nothing goes there any more.
@@ -249,7 +253,7 @@ async def test_an_air_gaps_exceptions_are_asked_about_alike(place: World) -> Non
     place.settings = place.settings.model_copy(update={"network": network})
     await connected(place)
     waits = await lead(place)
-    assert (waits["state"], await holding(place)) == ("open", [])
+    assert (waits.get("state"), await holding(place)) == ("open", [])
     await decide(place, waits)
     assert await holding(place) == [("exception", place.ids["admin"])]
 
@@ -352,7 +356,7 @@ async def test_what_is_only_tried_asks_nobody_and_records_nothing(place: World) 
     assert (would["state"], would["leads_to"]) == ("open", "10.0.0.1:8443")
     assert await place.rows("way_change") == []
     assert await place.rows("approval", "subject_type = 'way_change'") == []
-    assert (await lead(place))["state"] == "open", "the control"
+    assert (await lead(place)).get("state") == "open", "the control"
     assert len(await place.rows("way_change")) == 1
 
 
@@ -366,7 +370,7 @@ async def test_taking_back_needs_nobody_else_and_recording_it_again_does(place: 
         await service.remove_exception(place.ctx("member"), made)
     await service.remove_exception(place.ctx("admin"), made)
     assert await holding(place) == []
-    assert (await lead(place))["state"] == "open"
+    assert (await lead(place)).get("state") == "open"
 
 
 @pytest.mark.capability("APR-12", part="what is never bypassed: where a credential goes")
@@ -405,7 +409,7 @@ async def test_who_agrees_to_a_connection_reads_where_its_name_leads_already(pla
             f" (SHA-256 {mark}).",
             f"{HOST}:443 is checked by a certificate authority that admin recorded (SHA-256 {mark}).",
         ]
-        assert card["card"]["led"] == told
+        assert card["card"].get("led") == told
         assert all(line in card["effect"] for line in told)
         await decide(place, made)
         assert (await connecting.get(place.ctx("owner"), made["id"]))["state"] == "active"
@@ -484,4 +488,4 @@ async def test_a_client_at_a_provider_waits_for_who_changes_where_names_lead(pla
         done, _ = await asyncio.wait({begun}, timeout=1.0)
         assert done == set(), "it did not wait"
     assert (await begun)["provider"] == "gitlab"
-    assert (await lead(place, name="gitlab.com"))["state"] == "open"
+    assert (await lead(place, name="gitlab.com")).get("state") == "open"
