@@ -56,7 +56,9 @@ async def explain(ctx: Context, change_id: str) -> Explanation:
         following = await _next(ctx, row, wait.you_can if wait else False, wait.because if wait else "")
     noun = service.KINDS[row["kind"]].noun
     name = f"{noun[:1].upper()}{noun[1:]} for {row['name']}:{row['port']}"
-    goes = "a credential goes to that name, and would go where this leads"
+    goes = (
+        "a credential goes to that name, and would go where this leads" if row["credentials"] else "policy asks for it"
+    )
     if row["state"] == "open":
         able = " or ".join(wait.who) if wait and wait.who else "nobody who is here"
         headline = f"{name} waits for an approval by {able}: {goes}."

@@ -153,7 +153,7 @@ def _credential(item: Row, whose: dict[str, str]) -> str:
 
 def _goes_there(credentials: Sequence[str]) -> str:
     if not credentials:
-        return "Whether a credential goes there was not told."
+        return "No credential that is kept here goes there."
     return f"What goes there: {'; '.join(credentials)}."
 
 
