@@ -134,7 +134,8 @@ async def test_an_admin_alone_does_not_lead_a_credential_elsewhere(place: World)
 async def test_who_vouches_for_a_name_that_a_credential_goes_to_is_recorded_by_two_as_well(place: World) -> None:
     att = await attachment(place)
     await connected(place)
-    for further in ({}, {"attachment_id": att}):
+    wide: Row = {}
+    for further in (wide, {"attachment_id": att}):
         waits = await vouch(place, **further)
         assert waits.get("state") == "open", further
         with pytest.raises(NotEligible):
@@ -456,15 +457,15 @@ async def test_policy_is_told_whether_the_name_leads_elsewhere(place: World) -> 
 async def test_a_connection_and_where_its_name_leads_do_not_pass_each_other_by(place: World, first: str) -> None:
     key = (await secret(place))["id"]
     acts = {"connecting": lambda: connect(place, secret_id=key), "leading": lambda: lead(place)}
-    begun = []
+    begun: list[asyncio.Future[Row]] = []
     async with place.db.transaction(place.tenant_id) as conn:
         await connection_rows.lock_places(conn, place.workspace_id)
         for name in (first, next(name for name in acts if name != first)):
             begun.append(asyncio.ensure_future(acts[name]()))
             done, _ = await asyncio.wait(begun, timeout=1.0)
             assert done == set(), f"{name} did not wait for who changes where names lead"
-    results = await asyncio.gather(*begun)
-    made, led = results if first == "connecting" else reversed(results)
+    one, other = await asyncio.gather(*begun)
+    made, led = (one, other) if first == "connecting" else (other, one)
     card = (await approvals.show(place.ctx("approver"), made["approval_id"]))["card"]
     # Whoever came second has seen the first.
     assert (led.get("state") == "open", "led" in card) == ((True, False) if first == "connecting" else (False, True))
