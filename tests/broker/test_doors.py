@@ -106,6 +106,7 @@ async def test_an_exception_is_recorded_audited_used_and_taken_back(world: World
     assert types == ["network.exception.created", "network.exception.removed"]
 
 
+@pytest.mark.capability("BRK-15", part="where an exception may lead")
 @pytest.mark.parametrize(
     ("changed", "field"),
     [
@@ -135,6 +136,7 @@ async def test_a_bad_exception_is_refused_by_its_field(
     assert answer.json()["field"] == field
 
 
+@pytest.mark.capability("BRK-15", part="an exception is asked about by what is kept")
 async def test_policy_is_asked_about_an_exception_as_it_is_kept_and_not_as_it_was_written(
     world: World, http: httpx.AsyncClient, gate: Gate
 ) -> None:
