@@ -77,6 +77,7 @@ def parameters(w: Doors, path: str) -> dict[str, str]:
         "report": "unreviewed",
         "host": "tracker.worka.test",
         "change_id": ids["egress_change"],
+        "way_change_id": ids["way_change"],
         "egress_proposal_id": ids["egress_proposal"],
     }
 
@@ -242,6 +243,8 @@ SAMPLES: dict[str, Sample] = {
     f"GET {WS}/members/{{principal_id}}": PLAIN,
     f"GET {WS}/network-exceptions": Sample(query=lambda w: {"limit": "1"}),
     f"GET {WS}/upstream-trusts": Sample(query=lambda w: {"limit": "1"}),
+    f"GET {WS}/way-changes": Sample(query=lambda w: {"limit": "1"}),
+    "GET /v1/way-changes/{way_change_id}": PLAIN,
     f"GET {WS}/policies": Sample(query=lambda w: {"limit": "1"}),
     f"GET {WS}/policies/{{kind}}": PLAIN,
     f"GET {WS}/policies/{{kind}}/{{version}}": PLAIN,

@@ -149,6 +149,9 @@ def further(demo: Demo) -> dict[str, str]:
     bypass = owner.post(owner.ws("/bypasses"), what)
     where = {"url": "https://nobody-hears.worka.test/in", "types": ["approval.expired"]}
     trust = owner.post(owner.ws("/upstream-trusts"), {"name": "trusted.test", "ca_pem": TRUSTED, "reason": "the tests"})
+    asks = {"name": "tracker.worka.test", "ca_pem": TRUSTED, "reason": "a credential goes there"}
+    led = owner.post(owner.ws("/upstream-trusts"), asks)
+    owner.post(f"/v1/approvals/{led['approval_id']}/withdraw")
     hook = owner.post(owner.ws("/webhooks"), where)
     delivery = owner.post(f"/v1/webhooks/{hook['id']}/test")["id"]
     owner.post(owner.ws("/advisories"), {"documents": [OSV]})
@@ -187,6 +190,7 @@ def further(demo: Demo) -> dict[str, str]:
         "destination": destination["id"],
         "publication": publication["id"],
         "trust": trust["id"],
+        "way_change": led["id"],
         "webhook": hook["id"],
         "delivery": delivery,
         "group": group["id"],

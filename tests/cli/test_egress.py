@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.forks import typed
 from tests.support.instance import Instance, staged
+from tests.support.leading import recorded
 from worka.broker.ca import Authority
 from worka.cli.demo import CANARY, Demo
 from worka.cli.demo_surroundings import TRACKER
@@ -255,7 +256,7 @@ def test_the_raw_words_of_a_failure_are_read_by_row_and_by_call(
     ]  # fmt: skip
     exception = {key: there[key] for key in ("name", "port", "address", "real_port", "ca_pem", "reason")}
     stage.owner.call("DELETE", f"/v1/network-exceptions/{there['id']}")
-    nobody = stage.owner.post(stage.owner.ws("/network-exceptions"), {**exception, "real_port": 1})
+    nobody = recorded(stage, "network-exceptions", {**exception, "real_port": 1})
     try:
         reads(stage)
         (row, *_) = worka(instance, me, "egress", "list", "--outcome", "upstream_failed", "--host", TRACKER)["items"]
@@ -272,10 +273,43 @@ def test_the_raw_words_of_a_failure_are_read_by_row_and_by_call(
         assert all(word in told for word in ("upstream_unreachable", "[Errno 111]"))
     finally:
         stage.owner.call("DELETE", f"/v1/network-exceptions/{nobody['id']}")
-        stage.owner.post(stage.owner.ws("/network-exceptions"), exception)
+        recorded(stage, "network-exceptions", exception)
     # The controls: of what was answered nothing is told, and of nothing there is no log.
     reads(stage)
     (row, *_) = worka(instance, me, "egress", "list", "--outcome", "answered", "--host", TRACKER)["items"]
     assert worka(instance, me, "egress", "log", row["id"])["items"] == []
     for noun, nothing in (("egress", "egr"), ("invocation", "inv")):
         assert worka(instance, me, noun, "log", f"{nothing}_7zzzzzzzzzzzzzzzzzzzzzzzzz", code=3)
+
+
+@pytest.mark.capability("BRK-13", part="where a credential goes is not changed by one person, at the command line")
+def test_who_vouches_for_a_name_that_a_credential_goes_to_waits_for_somebody_else(
+    instance: Instance, stage: Demo, me: dict[str, str], tmp_path: Path
+) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(Authority("theirs").pem)
+    asked = ("egress", "trust", "set", TRACKER, "--reason", "our own CA", "--ca", str(ca))
+    tried = " ".join(worka(instance, me, *asked, "--dry-run", form="text").split())
+    assert "a credential goes there: the workspace's connection Issue tracker (tracker)" in tried
+    assert "nobody was asked, and nothing was recorded" in tried
+    assert "None waits" in worka(instance, me, "egress", "waiting", form="text")
+    made = worka(instance, me, *asked, code=6)
+    assert (made["state"], made["kind"], made["made_id"]) == ("open", "upstream_trust", None)
+    waits = " ".join(worka(instance, me, "egress", "waiting", form="text").split())
+    assert made["id"] in waits
+    assert f"worka approvals show {made['approval_id']}" in waits
+    assert TRACKER not in {row["name"] for row in worka(instance, me, "egress", "trust", "list")["items"]}
+    told = worka(instance, me, "why", made["id"])
+    assert (told["state"], told["reason"]) == ("open", "waiting_for_approver")
+    assert "a credential goes to that name" in told["headline"]
+    card = stage.approver.get(f"/v1/approvals/{made['approval_id']}")
+    body = {"decision": "reject", "digest": card["digest"], "comment": "whose CA is that?"}
+    stage.approver.post(f"/v1/approvals/{made['approval_id']}/decisions", body)
+    told = worka(instance, me, "why", made["id"])
+    assert (told["state"], told["reason"]) == ("closed", "way_rejected")
+    assert "whose CA is that?" in told["headline"]
+    assert "way_rejected" in worka(instance, me, "egress", "waiting", "--all", form="text")
+    # The control: of a name that no credential goes to it is recorded at once.
+    other = ("egress", "trust", "set", "other.example.com", "--reason", "our own CA", "--ca", str(ca))
+    kept = worka(instance, me, *other)
+    worka(instance, me, "egress", "trust", "remove", kept["id"], "--yes")

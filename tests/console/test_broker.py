@@ -212,6 +212,39 @@ def test_upstream_trust_is_looked_at_recorded_replaced_and_taken_back(
     assert all(row["removed_at"] is not None for row in held)
 
 
+@pytest.mark.capability("BRK-13", part="where a credential goes is not changed by one person, in the console")
+def test_who_vouches_for_a_name_that_a_credential_goes_to_is_asked_of_somebody_else(
+    browser: Browser, stage: Demo, standing: Road
+) -> None:
+    eyes = opened(browser, stage, standing)
+    page = eyes.page
+    page.goto(standing.page("broker", "trust"))
+    before = len(stage.owner.get(stage.owner.ws("/upstream-trusts"))["items"])
+    form = page.get_by_role("form", name="Record a name")
+    form.get_by_label("Name", exact=True).fill(TRACKER)
+    form.get_by_label("The CA to trust, PEM").fill(Authority("theirs").pem.decode())
+    form.get_by_label("Why").fill("a CA of our own")
+    form.get_by_role("button", name="Show what it does").click()
+    would = page.locator("#would")
+    expect(would).to_contain_text("somebody else has to agree first; you cannot do that yourself")
+    expect(would).to_contain_text("the workspace's connection Issue tracker (tracker)")
+    expect(would).to_contain_text("Nothing is asked or recorded yet")
+    eyes.check_all("broker-trust-asks")
+    would.get_by_role("button", name="Ask for it").click()
+    waiting = page.locator("[data-waiting]")
+    expect(waiting).to_contain_text("It waits for somebody else to agree")
+    eyes.check_all("broker-trust-waiting")
+    waiting.get_by_role("link", name="the approval").click()
+    main = page.get_by_role("main")
+    expect(main).to_contain_text("What goes there")
+    expect(main).to_contain_text("You cannot decide this")
+    (row,) = [row for row in stage.owner.get(stage.owner.ws("/way-changes"))["items"] if row["state"] == "open"]
+    stage.owner.post(f"/v1/approvals/{row['approval_id']}/withdraw")
+    page.goto(standing.page("broker", "trust"))
+    expect(page.locator("[data-waiting]")).to_have_count(0)
+    assert len(stage.owner.get(stage.owner.ws("/upstream-trusts"))["items"]) == before
+
+
 @pytest.mark.capability("BRK-12", part="a request that is only tried")
 def test_a_request_is_tried_in_the_console(browser: Browser, stage: Demo, standing: Road) -> None:
     eyes = opened(browser, stage, standing)

@@ -145,7 +145,7 @@ def test_every_failpoint_of_the_catalogue_is_killed_somewhere() -> None:
         f"connection.{point}" for point in ("consent.used.after_commit", "renewal.after_claim", "renewal.after_answer")
     }
     # tests/broker/test_killed.py
-    elsewhere |= {"egress.policy.before_commit"}
+    elsewhere |= {"egress.policy.before_commit", "way.change.before_commit"}
     # tests/packs/test_proposals_killed.py
     elsewhere |= {"egress.proposal.before_commit"}
     # tests/packs/test_leftovers.py, tests/packs/test_registration_killed.py

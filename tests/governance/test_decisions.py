@@ -278,9 +278,9 @@ async def test_a_second_version_changes_the_verdict_and_the_old_decision_explain
     assert asked.rules == ("governance/floor/external-side-effect", "governance/tenant.1/two-for-publishing")
 
     old = await service.decision(world.ctx("owner"), first.id)
-    assert (old["verdict"], old["governance_version"], old["replay"]["same"]) == ("allow", "floor.3", True)
+    assert (old["verdict"], old["governance_version"], old["replay"]["same"]) == ("allow", "floor.4", True)
     new = await service.decision(world.ctx("owner"), refused.value.extra["decision_id"])
-    assert (new["verdict"], new["governance_version"], new["replay"]["same"]) == ("deny", "floor.3+1", True)
+    assert (new["verdict"], new["governance_version"], new["replay"]["same"]) == ("deny", "floor.4+1", True)
     assert "No writing on this tenant" in new["policy"][0]["text"]
 
     await service.save_policy(world.ctx("owner"), world.workspace_id, "governance", "", "back to the floor")

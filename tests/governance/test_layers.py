@@ -59,7 +59,7 @@ async def test_a_workspaces_policy_joins_the_tenants_and_holds_there_alone(world
     asked = await world.ctx("member").require("tool.invoke", call(world))
     assert (asked.verdict, asked.approval_rules) == ("ask", ("approve:2",))
     assert asked.rules == ("governance/workspace.1/here",)
-    assert asked.policy_version == "access floor.2, governance floor.3+w1"
+    assert asked.policy_version == "access floor.2, governance floor.4+w1"
     assert (await world.ctx("member").require("tool.invoke", there)).verdict == "allow"
 
     await service.save_policy(world.ctx("owner"), world.workspace_id, "governance", ask("all", "approve:1"), "")
@@ -69,7 +69,7 @@ async def test_a_workspaces_policy_joins_the_tenants_and_holds_there_alone(world
     alone = await world.ctx("member").require("tool.invoke", there)
     assert (alone.rules, alone.policy_version) == (
         ("governance/tenant.1/all",),
-        "access floor.2, governance floor.3+1",
+        "access floor.2, governance floor.4+1",
     )
 
 
@@ -121,7 +121,7 @@ async def test_the_deployments_policy_binds_every_tenant_and_only_an_operator_sa
         with pytest.raises(Denied, match="all says no") as refused:
             await one.ctx("member").require("tool.invoke", call(one))
         decision = await service.decision(one.ctx("owner"), refused.value.extra["decision_id"])
-        assert (decision["rules"], decision["governance_version"]) == (["governance/deployment.1/all"], "floor.3+d1")
+        assert (decision["rules"], decision["governance_version"]) == (["governance/deployment.1/all"], "floor.4+d1")
         assert decision["replay"]["same"]
     await service.save_deployment_policy(world.ctx("operator"), "governance", "", "again")
     assert (await other.ctx("member").require("tool.invoke", call(other))).verdict == "allow"

@@ -133,8 +133,8 @@ def test_every_action_that_waits_is_one_whose_use_case_asks() -> None:
     """The list is what policy may ask for: whoever adds one shows here that its use case files an approval."""
     assert {action.name for action in actions.all_actions() if action.waits} == {
         "approval.bypass.open", "connection.create", "connection.own", "egress_policy.set", "egress_policy.set_wide",
-        "key.destroy", "pack.attach", "pack.update", "policy.save", "policy.save_here", "release.publish", "secret.read",
-        "tool.invoke",
+        "key.destroy", "network_exception.create", "pack.attach", "pack.update", "policy.save", "policy.save_here",
+        "release.publish", "secret.read", "tool.invoke", "upstream_trust.create",
     }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import worka.api.store
 import worka.approvals.store
 import worka.audit.store
+import worka.broker.asked.store
 import worka.broker.policy.store
 import worka.broker.store
 import worka.connections.store
@@ -48,7 +49,7 @@ PREFIXES = {
     "account": "sva", "withdrawn": "wdr", "finding": "vul", "move": "mov",
     "origin": "src", "artifact": "art", "destination": "dst", "publication": "pub", "listing": "lst", "key_pair": "key",
     "attestation": "atn", "reading": "srd", "destruction": "kdn", "review": "rev", "client": "pcl", "flow": "flow",
-    "egress_change": "epc", "proposed": "epr",
+    "egress_change": "epc", "proposed": "epr", "way_change": "wch",
 }  # fmt: skip
 
 
@@ -271,7 +272,7 @@ def rows(a: SimpleNamespace) -> dict[str, dict[str, Any]]:
             "real_port": 8443, "ca_pem": "", "reason": "test",
         },
         "trust": {
-            **base, "id": a.trust, "name": "tracker.example", "port": 443, "attachment_id": "", "ca_pem": "",
+            **base, "id": a.trust, "name": "tracker.example", "port": 443, "attachment_id": "", "ca_pem": "a CA",
             "client_cert_pem": "", "client_key_secret_id": None, "reason": "test",
         },
         "egress": {
@@ -285,6 +286,11 @@ def rows(a: SimpleNamespace) -> dict[str, dict[str, Any]]:
         },
         "egress_change": {
             **base, "id": a.egress_change, "scope": a.ws, "base_version": 1, "settings": {}, "note": "", "digest": DIGEST,
+            "proposed_by": a.person,
+        },
+        "way_change": {
+            **base, "id": a.way_change, "kind": "network_exception", "name": "tracker.example", "port": 443,
+            "settings": {"ca_pem": "", "reason": "test"}, "replaces": None, "carries": [], "digest": DIGEST,
             "proposed_by": a.person,
         },
         "proposed": {
@@ -373,6 +379,7 @@ async def fill(db: Database, a: SimpleNamespace) -> None:
         await worka.broker.store.add_lines(conn, a.tenant, a.ws, [line])
         await worka.broker.policy.store.add(conn, r["egress_policy"])
         await worka.broker.policy.store.add_change(conn, r["egress_change"])
+        await worka.broker.asked.store.add(conn, r["way_change"])
         await worka.packs.proposals.store.add(conn, r["proposed"])
         await worka.views.store.insert(conn, r["view"])
         await worka.views.store.revise(conn, a.tenant, a.view, 1, "t", {"text": "x"}, a.claimed, a.failed, a.person)

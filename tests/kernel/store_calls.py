@@ -349,7 +349,6 @@ CALLS: dict[str, Entry] = {
     "broker.exceptions_page": reads(lambda s, c, a: s.exceptions_page(c, a.ws, None, 50)),
     "broker.exception": reads(lambda s, c, a: s.exception(c, a.exception)),
     "broker.insert_exception": refused(lambda s, c, a: s.insert_exception(c, a.tenant, new(a, "exception"))),
-    "broker.lock_exceptions": deployment(LOCK, lambda s, c, a: s.lock_exceptions(c, a.ws)),
     "broker.remove_exception": writes(lambda s, c, a: s.remove_exception(c, a.exception)),
     "broker.insert_egress": refused(lambda s, c, a: s.insert_egress(c, a.tenant, new(a, "egress"))),
     "broker.repeat_egress": writes(lambda s, c, a: s.repeat_egress(c, a.egress, 1, "/x", None)),
@@ -387,6 +386,15 @@ CALLS: dict[str, Entry] = {
     "broker.lines_of": reads(lambda s, c, a: s.lines_of(c, a.egress)),
     "broker.lines_of_call": reads(lambda s, c, a: s.lines_of_call(c, a.running)),
     "broker.egress": reads(lambda s, c, a: s.egress(c, a.egress)),
+    "broker.asked.carried": reads(lambda s, c, a: s.carried(c, a.ws, "example.org", 443)),
+    "broker.asked.add": refused(lambda s, c, a: s.add(c, new(a, "way_change"))),
+    "broker.asked.set_approval": writes(lambda s, c, a: s.set_approval(c, a.way_change, a.asked)),
+    "broker.asked.get": reads(lambda s, c, a: s.get(c, a.way_change, lock=True)),
+    "broker.asked.page": reads(lambda s, c, a: s.page(c, a.ws, None, 5)),
+    "broker.asked.open_for": reads(
+        lambda s, c, a: s.open_for(c, a.ws, "network_exception", "tracker.example", 443)
+    ),
+    "broker.asked.end": writes(lambda s, c, a: s.end(c, a.way_change, "way_rejected")),
     "broker.policy.lock": deployment(LOCK, lambda s, c, a: s.lock(c, a.tenant)),
     "broker.policy.in_force": reads(lambda s, c, a: s.in_force(c, a.ws)),
     "broker.policy.newest": reads(lambda s, c, a: s.newest(c, a.ws)),
@@ -511,6 +519,9 @@ CALLS: dict[str, Entry] = {
     "connections.restriction": reads(lambda s, c, a: s.restriction(c)),
     "connections.restrict": refused(lambda s, c, a: s.restrict(c, rows(a)["restriction"])),
     "connections.active_of": reads(lambda s, c, a: s.active_of(c)),
+    "connections.lock_places": deployment(LOCK, lambda s, c, a: s.lock_places(c, a.ws)),
+    "connections.exceptions_to": reads(lambda s, c, a: s.exceptions_to(c, a.ws, [("tracker.example", 443)])),
+    "connections.trusts_in": reads(lambda s, c, a: s.trusts_in(c, a.ws, [("tracker.example", 443)])),
     "connections.names": reads(lambda s, c, a: s.names(c, [a.person])),
     # governance
     "governance.add_decision": refused(lambda s, c, a: s.add_decision(c, new(a, "decision"))),

@@ -28,6 +28,7 @@ from worka.api.straight import Straight
 from worka.approvals.routes import router as approvals
 from worka.audit.routes import router as audit
 from worka.authorization.rules import said_to
+from worka.broker.asked.routes import router as way_changes
 from worka.broker.policy.routes import router as egress_policy
 from worka.broker.records.routes import router as egress
 from worka.broker.routes import router as broker
@@ -71,6 +72,7 @@ ROUTERS = (
     broker,
     egress,
     egress_policy,
+    way_changes,
     notifications,
     packs,
     packs_lifecycle,

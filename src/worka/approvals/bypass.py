@@ -71,7 +71,10 @@ def _check(ctx: Context, target: str, why: str, until: datetime, most_uses: int)
     if ctx.principal.kind != "person":
         raise BadBypass("Only a person opens a bypass.")
     if target in service.NEVER_BYPASSED:
-        raise BadBypass("The consent to a bypass, or to a change of policy, is never bypassed.", field="/target")
+        raise BadBypass(
+            "The consent to a bypass, to a change of policy, or to where a credential goes is never bypassed.",
+            field="/target",
+        )
     if not now() < until <= now() + timedelta(hours=cap.bypass_hours):
         raise BadBypass(f"It ends in time to come, within {cap.bypass_hours} hours.", field="/until")
     if not 1 <= most_uses <= cap.bypass_uses:

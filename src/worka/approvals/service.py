@@ -40,9 +40,12 @@ LOCKING = "approval.locking"
 """Published before an approval is locked in order to end it: what waits for it is locked first, by its own domain, since
 whoever cancels, detaches or removes that holds it already when it comes to the approval."""
 BYPASS_BOUNDARY = "approval.bypass"
-NEVER_BYPASSED = (BYPASS_BOUNDARY, "policy.change", "egress_policy.change", "secret.read", "key.destroy")
+NEVER_BYPASSED = (
+    BYPASS_BOUNDARY, "policy.change", "egress_policy.change", "secret.read", "key.destroy", "network_exception.create",
+    "upstream_trust.create",
+)  # fmt: skip
 """What approvals rest on (the second pair of eyes on a bypass, and on the policy that asks for approvals), and what nothing
-takes back: a value that was read, keys that were destroyed."""
+takes back: a value that was read or led elsewhere, keys that were destroyed."""
 _EXPIRES = timedelta(hours=8760)
 _LOOKED_THROUGH = 200  # approvals read at once when only some of them are wanted
 Row = dict[str, Any]

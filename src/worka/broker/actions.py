@@ -35,7 +35,13 @@ register(
         waits=True,
     ),
     Action(EGRESS_POLICY_VIEW, "view", "workspace", "See what policy says of destinations.", records=False),
-    Action(NETWORK_EXCEPTION_CREATE, "administer", "network_exception", "Let packs reach an inside address by a name."),
+    Action(
+        NETWORK_EXCEPTION_CREATE,
+        "administer",
+        "network_exception",
+        "Let packs reach an inside address by a name.",
+        waits=True,
+    ),
     Action(NETWORK_EXCEPTION_REMOVE, "administer", "network_exception", "Take such an exception back."),
     Action(
         PLATFORM_SEND,
@@ -50,6 +56,7 @@ register(
         "administer",
         "upstream_trust",
         "Record how the certificate of an outside name is checked, and which of ours it is shown.",
+        waits=True,
     ),
     Action(UPSTREAM_TRUST_REMOVE, "administer", "upstream_trust", "Take such a record back."),
     Action(UPSTREAM_TRUST_VIEW, "view", "workspace", "See the workspace's records of upstream trust.", records=False),

@@ -2,7 +2,7 @@
 
 Problem
 ├── NotFound: SessionUnknown, ExceptionUnknown, TrustUnknown, EgressUnknown, PolicyChangeUnknown, DestinationUnknown,
-│   AttachmentUnknown
+│   AttachmentUnknown, WayChangeUnknown
 ├── Conflict: InvocationActive, InvocationForeign, ExceptionExists, TrustExists, PolicyMoved
 ├── Denied: TokenRefused
 └── Invalid: ExceptionInvalid, RulesUnreadable, TrustInvalid, PolicyUnreadable, PolicyInvalid, RequestInvalid
@@ -78,6 +78,13 @@ class TrustUnknown(NotFound):
 
     code = "upstream_trust_unknown"
     title = "There is no such record of upstream trust"
+
+
+class WayChangeUnknown(NotFound):
+    """No such network exception or record of upstream trust that waits, or waited, for a second person."""
+
+    code = "way_change_unknown"
+    title = "There is no such change of where names lead"
 
 
 class TrustExists(Conflict):

@@ -72,13 +72,14 @@ def _egress(kind: str, row: Mapping[str, Any]) -> Event:
     )
 
 
-def exception_created(row: Mapping[str, Any]) -> Event:
+def exception_created(row: Mapping[str, Any], cause: dict[str, Any] | None = None) -> Event:
     """network.exception.created: packs of the workspace may reach an inside address by a name."""
     return Event(
         type="network.exception.created",
         subject=row["id"],
         subject_name=f"{row['name']}:{row['port']}",
         after={key: row[key] for key in ("name", "port", "address", "real_port", "reason")},
+        cause=cause,
         lane="policy",
         workspace_id=row["workspace_id"],
     )
@@ -99,13 +100,14 @@ def exception_removed(row: Mapping[str, Any]) -> Event:
 _TRUST = ("name", "port", "attachment_id", "ca_pem", "client_cert_pem", "client_key_secret_id", "reason")
 
 
-def trust_created(row: Mapping[str, Any]) -> Event:
+def trust_created(row: Mapping[str, Any], cause: dict[str, Any] | None = None) -> Event:
     """upstream.trust.created: the certificate of an outside name is checked otherwise, or one of ours is shown to it."""
     return Event(
         type="upstream.trust.created",
         subject=row["id"],
         subject_name=f"{row['name']}:{row['port']}",
         after={key: row[key] for key in _TRUST},
+        cause=cause,
         lane="policy",
         workspace_id=row["workspace_id"],
     )
@@ -118,6 +120,33 @@ def trust_removed(row: Mapping[str, Any]) -> Event:
         subject=row["id"],
         subject_name=f"{row['name']}:{row['port']}",
         before={key: row[key] for key in _TRUST},
+        lane="policy",
+        workspace_id=row["workspace_id"],
+    )
+
+
+def way_change_proposed(row: Mapping[str, Any]) -> Event:
+    """way.change.proposed: an exception or upstream trust for a name that a credential goes to waits for a second person."""
+    return _way("way.change.proposed", row, {"kind": "approval", "id": row["approval_id"]})
+
+
+def way_change_closed(row: Mapping[str, Any], cause: dict[str, Any]) -> Event:
+    """way.change.closed: what waited is recorded, or ended without being so; the reason says which."""
+    return _way("way.change.closed", row, cause)
+
+
+def _way(kind: str, row: Mapping[str, Any], cause: dict[str, Any]) -> Event:
+    return Event(
+        type=kind,
+        subject=row["id"],
+        subject_name=f"{row['name']}:{row['port']}",
+        after={**row["settings"], "kind": row["kind"], "state": row["state"], "reason": row["reason"]},
+        cause=cause,
+        data={
+            "carries": [item["words"] for item in row["carries"]],
+            "made_id": row["made_id"],
+            "why": row["settings"]["reason"],
+        },
         lane="policy",
         workspace_id=row["workspace_id"],
     )

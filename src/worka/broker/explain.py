@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from worka.broker import actions, store
+from worka.broker.asked import explain as asked
 from worka.broker.causes import REASONS
 from worka.kernel import reasons
 from worka.kernel.context import Context, Resource
@@ -92,7 +93,9 @@ def _layer(code: str) -> str:
 
 
 async def explain(ctx: Context, egress_id: str) -> Explanation:
-    """Why a request left or did not. Raises NotFound, Denied."""
+    """Why a request left or did not; or why where a name leads is not recorded. Raises NotFound, Denied."""
+    if egress_id.startswith("wch_"):
+        return await asked.explain(ctx, egress_id)
     async with ctx.transaction() as conn:
         row = await store.egress(conn, egress_id)
     if row is None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import Depends, status
+from fastapi import Depends, Response, status
 
 from worka.broker import service, trusts
+from worka.broker.asked.schema import WayChange
 from worka.broker.schema import (
     EgressLog,
     NetworkException,
@@ -17,7 +18,7 @@ from worka.broker.schema import (
     UpstreamTrusts,
 )
 from worka.kernel.context import Context
-from worka.kernel.http import Page, context, routes, trying
+from worka.kernel.http import Json, Page, context, gives, routes, trying
 
 router = routes(tags=["egress"])
 
@@ -30,16 +31,20 @@ async def network_exceptions(
     return page.answer(await service.list_exceptions(ctx, page.id, page.limit + 1), "id")
 
 
+def _answer(found: dict[str, Any]) -> Response:
+    return Json(found, status.HTTP_202_ACCEPTED if found.get("state") == "open" else status.HTTP_201_CREATED)
+
+
 @router.post(
     "/v1/workspaces/{workspace_id}/network-exceptions",
-    response_model=NetworkException,
-    status_code=status.HTTP_201_CREATED,
+    **gives(NetworkException, status.HTTP_201_CREATED, s202=WayChange),
 )
 async def create_network_exception(
-    workspace_id: str, body: NewNetworkException, ctx: Context = Depends(context)
-) -> dict[str, Any]:
-    """Records a network exception: the name and port that a pack sees, and what is behind them."""
-    return await service.create_exception(ctx, body)
+    workspace_id: str, body: NewNetworkException, ctx: Context = Depends(trying)
+) -> Response:
+    """Records a network exception: the name and port that a pack sees, and what is behind them (201). For a name that a
+    credential goes to, it waits for a second person first (202)."""
+    return _answer(await service.create_exception(ctx, body))
 
 
 @router.delete("/v1/network-exceptions/{exception_id}", status_code=status.HTTP_204_NO_CONTENT)
@@ -55,13 +60,12 @@ async def upstream_trusts(workspace_id: str, page: Page = Depends(), ctx: Contex
 
 
 @router.post(
-    "/v1/workspaces/{workspace_id}/upstream-trusts", response_model=UpstreamTrust, status_code=status.HTTP_201_CREATED
+    "/v1/workspaces/{workspace_id}/upstream-trusts", **gives(UpstreamTrust, status.HTTP_201_CREATED, s202=WayChange)
 )
-async def create_upstream_trust(
-    workspace_id: str, body: NewUpstreamTrust, ctx: Context = Depends(trying)
-) -> dict[str, Any]:
-    """Records how the certificate of an outside name is checked, and which certificate of ours it is shown."""
-    return await trusts.create(ctx, body)
+async def create_upstream_trust(workspace_id: str, body: NewUpstreamTrust, ctx: Context = Depends(trying)) -> Response:
+    """Records how the certificate of an outside name is checked, and which certificate of ours it is shown (201). For a name that
+    a credential goes to, it waits for a second person first (202)."""
+    return _answer(await trusts.create(ctx, body))
 
 
 @router.get("/v1/upstream-trusts/{trust_id}", response_model=UpstreamTrust)

@@ -7,10 +7,11 @@ from typing import Any
 
 from worka.broker import actions, certificates, events, store
 from worka.broker.addresses import never_excepted
+from worka.broker.asked import service as asked
 from worka.broker.certificates import FieldProblem
 from worka.broker.errors import ExceptionExists, ExceptionInvalid, ExceptionUnknown
 from worka.broker.schema import NewNetworkException
-from worka.kernel.context import Context, Resource
+from worka.kernel.context import Context, Decision, Resource
 from worka.kernel.errors import NotFound
 from worka.kernel.ids import new_id
 
@@ -21,27 +22,49 @@ def _workspace(ctx: Context) -> str:
 
 
 async def create_exception(ctx: Context, new: NewNetworkException) -> dict[str, Any]:
-    """Records an exception. Raises ExceptionInvalid, ExceptionExists, Denied."""
-    workspace_id = _workspace(ctx)
+    """Records an exception, or answers the change that waits for a second person where a credential goes to the name
+    ({state: open, approval_id, …}). Raises ExceptionInvalid, ExceptionExists, Denied."""
     checked = _checked(new)
+    settings = {**checked, "port": new.port, "real_port": new.real_port, "reason": new.reason}
+    return await asked.record(ctx, EXCEPTION, _workspace(ctx), settings)
+
+
+async def _nothing(_ctx: Context, _settings: dict[str, Any]) -> None:
+    """An exception rests on nothing else."""
+
+
+async def _require(ctx: Context, workspace_id: str, settings: dict[str, Any], carries: bool) -> Decision:
     # As they are kept: a policy on a name or an address is not passed by another spelling of it.
-    facts = {"name": checked["name"], "port": new.port, "address": checked["address"], "real_port": new.real_port}
+    facts = {**{key: settings[key] for key in ("name", "port", "address", "real_port")}, "carries": carries}
+    place = Resource("network_exception", "new", workspace_id, facts)
+    return await ctx.require(actions.NETWORK_EXCEPTION_CREATE, place, **facts)
+
+
+async def _free(ctx: Context, workspace_id: str, settings: dict[str, Any]) -> None:
+    """Nothing stands there: an exception is taken back before there is another."""
+    for other in await store.live_exceptions(ctx.conn, workspace_id):
+        if (other["name"], other["port"]) == (settings["name"], settings["port"]):
+            raise ExceptionExists(
+                f"{other['id']} is for {settings['name']}:{settings['port']}.", exception_id=other["id"]
+            )
+
+
+async def _put(
+    ctx: Context, workspace_id: str, settings: dict[str, Any], _over: str | None, by: str, cause: dict[str, Any] | None
+) -> dict[str, Any]:
     assert ctx.tenant_id is not None
-    async with ctx.transaction() as conn:
-        await ctx.require(
-            actions.NETWORK_EXCEPTION_CREATE, Resource("network_exception", "new", workspace_id, facts), **facts
-        )
-        row = {
-            "id": new_id("nex"), "workspace_id": workspace_id, **checked, "port": new.port,
-            "real_port": new.real_port, "reason": new.reason, "created_by": ctx.principal.id,
-        }  # fmt: skip
-        await store.lock_exceptions(conn, workspace_id)
-        for other in await store.live_exceptions(conn, workspace_id):
-            if (other["name"], other["port"]) == (row["name"], row["port"]):
-                raise ExceptionExists(f"{other['id']} is for {row['name']}:{row['port']}.", exception_id=other["id"])
-        found = await store.insert_exception(conn, ctx.tenant_id, row)
-        ctx.record(events.exception_created(found))
+    row = {"id": new_id("nex"), "workspace_id": workspace_id, **settings, "created_by": by}
+    found = await store.insert_exception(ctx.conn, ctx.tenant_id, row)
+    ctx.record(events.exception_created(found, cause))
     return found
+
+
+EXCEPTION = asked.kind(
+    asked.Kind(
+        "network_exception", actions.NETWORK_EXCEPTION_CREATE, actions.NETWORK_EXCEPTION_VIEW, "a network exception",
+        hold=_nothing, require=_require, replaces=_free, put=_put,
+    )
+)  # fmt: skip
 
 
 async def remove_exception(ctx: Context, exception_id: str) -> None:

@@ -134,11 +134,6 @@ async def insert_exception(conn: Connection, tenant_id: str, row: Mapping[str, A
     return found
 
 
-async def lock_exceptions(conn: Connection, workspace_id: str) -> None:
-    """One writer of a workspace's exceptions at a time: the check for a double one and the insert belong together."""
-    await conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 7))", (workspace_id,))
-
-
 async def remove_exception(conn: Connection, exception_id: str) -> Row | None:
     """Ends an exception; None when it had ended already."""
     return await _end(conn, _EXCEPTION, "network_exception", exception_id)

@@ -10,10 +10,11 @@ from typing import Any
 
 from worka import treasury
 from worka.broker import actions, ca, certificates, events, store
+from worka.broker.asked import service as asked
 from worka.broker.certificates import FieldProblem
 from worka.broker.errors import TrustExists, TrustInvalid, TrustUnknown
 from worka.broker.schema import NewUpstreamTrust
-from worka.kernel.context import Context, Resource
+from worka.kernel.context import Context, Decision, Resource
 from worka.kernel.ids import new_id
 
 Row = dict[str, Any]
@@ -25,40 +26,65 @@ def _workspace(ctx: Context) -> str:
 
 
 async def create(ctx: Context, new: NewUpstreamTrust) -> Row:
-    """Records one; calls that begin after this go by it. With `replace` the one of the same place ends in the same commit, and
-    `replaced` names it. Raises TrustInvalid, TrustExists, Denied."""
-    workspace_id = _workspace(ctx)
-    assert ctx.tenant_id is not None
-    checked = _checked(new)
+    """Records one, and calls that begin after this go by it; or answers the change that waits for a second person where a
+    credential goes to the name ({state: open, approval_id, …}). With `replace` the one of the same place ends in the same
+    commit, and `replaced` names it. Raises TrustInvalid, TrustExists, Denied."""
+    settings = {
+        **_checked(new), "port": new.port, "attachment_id": new.attachment_id,
+        "client_key_secret_id": new.client_key_secret_id, "reason": new.reason, "replace": new.replace,
+    }  # fmt: skip
+    return await asked.record(ctx, TRUST, _workspace(ctx), settings)
+
+
+async def _hold(ctx: Context, settings: Row) -> None:
+    """Its key, before the places: in the order in which connections take them."""
+    if settings["client_key_secret_id"] is not None:
+        await treasury.store.secret(ctx.conn, settings["client_key_secret_id"], lock="share")
+
+
+async def _require(ctx: Context, workspace_id: str, settings: Row, carries: bool) -> Decision:
     # As it is kept: a policy on a name is not passed by another spelling of it.
-    facts = {"name": checked["name"], "port": new.port, "secret": new.client_key_secret_id}
-    if new.attachment_id:
-        facts["attachment"] = new.attachment_id
-    async with ctx.transaction() as conn:
-        await ctx.require(
-            actions.UPSTREAM_TRUST_CREATE, Resource("upstream_trust", "new", workspace_id, facts), **facts
-        )
-        row = {
-            "id": new_id("ust"), "workspace_id": workspace_id, **checked, "port": new.port,
-            "attachment_id": new.attachment_id, "client_key_secret_id": new.client_key_secret_id, "reason": new.reason,
-            "created_by": ctx.principal.id,
-        }  # fmt: skip
-        await _its_parts(ctx, row)
-        await store.lock_exceptions(conn, workspace_id)
-        old = await _standing(ctx, row)
-        if old is not None:
-            if not new.replace:
-                raise TrustExists(f"{old['id']} is for {row['name']}:{row['port']}.", trust_id=old["id"])
-            await ctx.require(actions.UPSTREAM_TRUST_REMOVE, _resource(old))
-            await _end(ctx, old["id"])
-        found = await store.insert_trust(conn, ctx.tenant_id, row)
-        ctx.record(events.trust_created(found))
-    return told({**found, "replaced": old["id"] if old is not None else None})
+    facts = {"name": settings["name"], "port": settings["port"], "secret": settings["client_key_secret_id"]}
+    facts["carries"] = carries
+    if settings["attachment_id"]:
+        facts["attachment"] = settings["attachment_id"]
+    place = Resource("upstream_trust", "new", workspace_id, facts)
+    return await ctx.require(actions.UPSTREAM_TRUST_CREATE, place, **facts)
 
 
-async def _standing(ctx: Context, row: Row) -> Row | None:
+async def _replaces(ctx: Context, workspace_id: str, settings: Row) -> str | None:
+    """The record of the same place, which ends with this one."""
+    await _its_parts(ctx, workspace_id, settings)
+    old = await _standing(ctx, workspace_id, settings)
+    if old is None:
+        return None
+    if not settings["replace"]:
+        raise TrustExists(f"{old['id']} is for {old['name']}:{old['port']}.", trust_id=old["id"])
+    await ctx.require(actions.UPSTREAM_TRUST_REMOVE, _resource(old))
+    return str(old["id"])
+
+
+async def _put(ctx: Context, workspace_id: str, settings: Row, over: str | None, by: str, cause: Row | None) -> Row:
+    assert ctx.tenant_id is not None
+    if over is not None:
+        await _end(ctx, over)
+    row = {"id": new_id("ust"), "workspace_id": workspace_id, **settings, "created_by": by}
+    found = await store.insert_trust(ctx.conn, ctx.tenant_id, row)
+    ctx.record(events.trust_created(found, cause))
+    return told({**found, "replaced": over})
+
+
+TRUST = asked.kind(
+    asked.Kind(
+        "upstream_trust", actions.UPSTREAM_TRUST_CREATE, actions.UPSTREAM_TRUST_VIEW, "upstream trust",
+        hold=_hold, require=_require, replaces=_replaces, put=_put,
+    )
+)  # fmt: skip
+
+
+async def _standing(ctx: Context, workspace_id: str, row: Row) -> Row | None:
     """The record of the same place that holds now."""
-    held = await store.live_trusts(ctx.conn, row["workspace_id"], row["attachment_id"])
+    held = await store.live_trusts(ctx.conn, workspace_id, row["attachment_id"])
     for other in held:
         if all(other[key] == row[key] for key in ("name", "port", "attachment_id")):
             return await store.trust(ctx.conn, other["id"])
@@ -112,15 +138,15 @@ def _resource(row: Row) -> Resource:
     return Resource("upstream_trust", row["id"], row["workspace_id"], {"name": row["name"]})
 
 
-async def _its_parts(ctx: Context, row: dict[str, Any]) -> None:
+async def _its_parts(ctx: Context, workspace_id: str, row: Row) -> None:
     """Of this workspace both, or not at all."""
     if row["attachment_id"]:
         attachment = await store.attachment(ctx.conn, row["attachment_id"])
-        if attachment is None or attachment["workspace_id"] != row["workspace_id"]:
+        if attachment is None or attachment["workspace_id"] != workspace_id:
             raise TrustInvalid("attachment_id: there is no such attachment in this workspace", field="attachment_id")
     if row["client_key_secret_id"] is not None:
         secret = await treasury.store.secret(ctx.conn, row["client_key_secret_id"], lock="share")
-        if secret is None or secret["workspace_id"] != row["workspace_id"]:
+        if secret is None or secret["workspace_id"] != workspace_id:
             raise TrustInvalid("client_key_secret_id: there is no such secret here", field="client_key_secret_id")
 
 

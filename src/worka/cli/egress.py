@@ -12,7 +12,7 @@ from worka.cli import output
 from worka.cli.client import Client, Failed
 from worka.cli.egress_policy import policy, read_policy, say_replay
 from worka.cli.egress_proposals import onto, shown_difference
-from worka.cli.egress_trust import trust
+from worka.cli.egress_trust import say_waiting, trust
 from worka.cli.shell import State, client, read_json, show
 
 egress = typer.Typer(
@@ -53,6 +53,25 @@ def _place(given: str, port: int) -> tuple[str, int]:
     if colon and not (named.isascii() and named.isdigit()):
         raise typer.BadParameter(f"{given}: host, or host:port")
     return host, int(named) if colon else port
+
+
+@egress.command("waiting")
+def egress_waiting(
+    everything: Annotated[bool, typer.Option("--all", help="those too that were recorded, or ended")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
+) -> None:
+    """Network exceptions and upstream trust for a name that a credential goes to: they wait for somebody else to agree."""
+    api = client()
+    rows = [row for row in api.pages(api.ws("/way-changes"), most=1000) if everything or row["state"] == "open"][:limit]
+    if show({"items": rows}):
+        return
+    if not rows:
+        output.text("None waits: where a credential goes is as it is recorded.")
+    for row in rows:
+        if row["state"] == "open":
+            say_waiting(row)
+        else:
+            output.text(f"{row['id']} {row['state']} ({row['reason']}): {row['words']}")
 
 
 @egress.command("list")

@@ -35,6 +35,18 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def say_waiting(row: dict[str, Any], dry_run: bool = False) -> None:
+    """What was not recorded yet: what it would do, which credentials go there, and whom it waits for."""
+    output.text(row["words"])
+    for line in row["credentials"]:
+        output.text(f"  a credential goes there: {line}")
+    if dry_run:
+        output.text("dry run: somebody else would have to agree first; nobody was asked, and nothing was recorded")
+        return
+    output.text(f"Nothing is recorded yet: {row['id']} waits for somebody else to agree.")
+    output.text(f"next: worka approvals show {row['approval_id']}")
+
+
 @trust.command("list")
 def trust_list(
     everything: Annotated[bool, typer.Option("--all", help="those too that were taken back")] = False,
@@ -69,7 +81,8 @@ def trust_set(
     attachment: Attachment = "",
     dry_run: DryRun = False,
 ) -> None:
-    """Record how a name's certificate is checked, in the place of what was recorded for it. Calls that begin after this go by it."""
+    """Record how a name's certificate is checked, in the place of what was recorded for it. Calls that begin after this go by it;
+    for a name that a credential goes to, those after somebody else has agreed (6: that is waited for)."""
     api = client()
     body = {
         "name": name, "attachment_id": attachment, "ca_pem": ca.read_text() if ca else "", "replace": True,
@@ -77,8 +90,12 @@ def trust_set(
         "reason": reason,
     }  # fmt: skip
     value = api.change("POST", api.ws("/upstream-trusts"), body, dry_run=dry_run)
+    waits = value.get("state") == "open"
     if show(value):
-        return
+        raise typer.Exit(6 if waits and not dry_run else 0)
+    if waits:
+        say_waiting(value, dry_run)
+        raise typer.Exit(0 if dry_run else 6)
     output.record(_plain(value), skip=("id",) if dry_run else ())
     in_place = f", in the place of {value['replaced']}" if value["replaced"] else ""
     output.text(f"dry run: it would be recorded{in_place}; nothing was" if dry_run else f"recorded{in_place}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from worka.connections import actions, catalogue, events, outward, restricting, rules, store
+from worka.connections import actions, catalogue, events, leads, outward, restricting, rules, store
 from worka.connections.errors import ClientNotFound, ClientTaken, ProviderUnusable
 from worka.kernel.context import Context, Resource
 from worka.kernel.errors import Conflict, Denied
@@ -42,7 +42,9 @@ async def register(
         "client_id": client_id, "secret_id": None, "metadata": plain, "created_by": ctx.principal.id,
     }  # fmt: skip
     async with ctx.transaction() as conn:
-        await ctx.require(actions.CLIENT_REGISTER, _resource(row))
+        # From here on its secret is one that goes to these places: what is recorded of them afterwards is asked about.
+        led = await leads.recorded(ctx, workspace_id, [(host, port) for host, port, _, _ in place.reached()])
+        await ctx.require(actions.CLIENT_REGISTER, _resource(row), redirected=bool(led))
         await restricting.check(ctx, provider)
         if secret is not None:
             kept = await connected.put_in(

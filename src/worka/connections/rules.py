@@ -130,8 +130,10 @@ def check_metadata(metadata: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def subject(row: Mapping[str, Any], initiator: str, originating_person: str | None) -> dict[str, Any]:
-    """Exactly what is approved, for the digest and the card."""
+def subject(
+    row: Mapping[str, Any], initiator: str, originating_person: str | None, led: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """Exactly what is approved, for the digest and the card. `led`: what is recorded of where its credentials go."""
     keys = ("provider", "name", "host", "port", "access", "secret_id", "metadata", "why")
     # A connection by a token says nothing of these, as before there were others.
     oauth = ("kind", "scopes", "client_id") if row.get("kind", "token") != "token" else ()
@@ -143,12 +145,16 @@ def subject(row: Mapping[str, Any], initiator: str, originating_person: str | No
         **{key: row[key] for key in (*keys, *oauth, *whose)},
         "initiator": initiator,
         "originating_person": originating_person,
+        # A name of which nothing is recorded says nothing of it, as before there was this.
+        **({"led": list(led)} if led else {}),
     }
 
 
-def digest(row: Mapping[str, Any], initiator: str, originating_person: str | None) -> str:
+def digest(
+    row: Mapping[str, Any], initiator: str, originating_person: str | None, led: Sequence[Mapping[str, Any]] = ()
+) -> str:
     """SHA-256 over the canonical subject."""
-    return canonical.sha256_hex(subject(row, initiator, originating_person))
+    return canonical.sha256_hex(subject(row, initiator, originating_person, led))
 
 
 # whose account ------------------------------------------------------------------------------------------------------

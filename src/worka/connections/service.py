@@ -9,10 +9,12 @@ from typing import Any
 from worka import treasury
 from worka.approvals import service as approvals
 from worka.approvals import store as approval_rows
-from worka.connections import actions, catalogue, events, needs, restricting, rules, store
+from worka.connections import actions, catalogue, events, leads, needs, restricting, rules, store
 from worka.connections.errors import (
+    CatalogueInvalid,
     ClientMissing,
     ConnectionNotFound,
+    MetadataInvalid,
     ProviderUnusable,
     ScopeNotNeeded,
     SecretNotUsable,
@@ -81,7 +83,8 @@ async def create(
     }  # fmt: skip
     _fits(ctx, row)
     async with ctx.transaction() as conn:
-        decision = await ctx.require(asking(row), resource_of(row))
+        led = await leads.recorded(ctx, workspace_id, leads.places(ctx.settings, row))
+        decision = await ctx.require(asking(row), resource_of(row), redirected=bool(led))
         await restricting.check(ctx, provider)
         wanting = await store.wanting(conn, workspace_id)
         row["asked_by"] = needs.asking(wanting, provider, row["host"], row["port"])
@@ -93,7 +96,7 @@ async def create(
         made = await store.add(conn, row)
         ctx.record(events.created(made, decision.id))
         if asks:
-            approval = await _ask(ctx, made, secret, decision)
+            approval = await _ask(ctx, made, secret, decision, led)
             await store.set_approval(conn, made["id"], approval["id"])
         else:
             await _go_on(ctx, made)
@@ -175,7 +178,7 @@ async def _secret(ctx: Context, secret_id: str | None, workspace_id: str, person
     return secret
 
 
-async def _ask(ctx: Context, row: Row, secret: Row | None, decision: Decision) -> Row:
+async def _ask(ctx: Context, row: Row, secret: Row | None, decision: Decision, led: list[Row]) -> Row:
     initiator = f"{ctx.principal.kind}:{ctx.principal.id}"
     # Where the request goes, with which credential, and who asked: a change in any of it is another request.
     card = rules.subject(row, initiator, ctx.originating_person)
@@ -186,6 +189,7 @@ async def _ask(ctx: Context, row: Row, secret: Row | None, decision: Decision) -
         credential = f" with what {known.words} gives by {catalogue.WORDS[row['kind']]}"
         more = {"scopes_in_words": {scope: known.said(scope) for scope in row["scopes"]}}
     whose = " For calls that are made for who asks, and for nobody else's." if row["person_id"] else ""
+    there = await leads.sentences(ctx.conn, led)
     return await approvals.request(
         ctx,
         boundary=asking(row),
@@ -194,16 +198,19 @@ async def _ask(ctx: Context, row: Row, secret: Row | None, decision: Decision) -
         subject_id=row["id"],
         title=f"Connect {row['name']} ({row['provider']})",
         effect=f"Packs of this workspace to which it is granted may reach"
-        f" {row['host']}:{row['port']}{credential}: {row['access']}.{whose}",
-        digest=rules.digest(row, initiator, ctx.originating_person),
-        card={**card, **more, "secret": secret["name"] if secret else None, "asked_by": row["asked_by"]},
+        f" {row['host']}:{row['port']}{credential}: {row['access']}.{whose}{''.join(f' {line}' for line in there)}",
+        digest=rules.digest(row, initiator, ctx.originating_person, leads.exactly(led)),
+        card={
+            **card, **more, **({"led": there} if there else {}), "secret": secret["name"] if secret else None,
+            "asked_by": row["asked_by"],
+        },
         arguments=None,
         rules=list(decision.approval_rules),
         decision_id=decision.id,
         policy_version=decision.policy_version,
         blocks=[{"kind": SUBJECT, "id": row["id"], "name": row["name"]}],
         expires_in=timedelta(hours=ctx.settings.approvals.expires_hours),
-    )
+    )  # fmt: skip
 
 
 async def approval_locking(ctx: Context, payload: dict[str, Any]) -> None:
@@ -250,9 +257,13 @@ async def _redeem(ctx: Context, row: Row) -> bool:
     asker.originating_person = approval["originating_person"]
     if restricting.refusal(await restricting.limits(ctx), row["provider"]) is not None:
         return False
-    decision = await asker.decide(asking(row), resource_of(row))
+    try:
+        led = await leads.recorded(ctx, row["workspace_id"], leads.places(ctx.settings, row))
+    except (CatalogueInvalid, MetadataInvalid):
+        return False  # where its credentials would go can no longer be said
+    decision = await asker.decide(asking(row), resource_of(row), redirected=bool(led))
     initiator = f"{approval['requester_kind']}:{approval['requester_id']}"
-    now_digest = rules.digest(row, initiator, approval["originating_person"])
+    now_digest = rules.digest(row, initiator, approval["originating_person"], leads.exactly(led))
     redemption = await approvals.redeem(ctx, approval["id"], digest=now_digest, decision=decision, used_by=row["id"])
     return redemption.usable
 

@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - what is put together below is a lock clause or a list of columns of ours
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -259,6 +260,38 @@ async def clients(conn: Connection, workspace_id: str) -> list[Row]:
 async def end_client(conn: Connection, client_id: str) -> None:
     """The workspace is registered there no more."""
     await conn.execute("update worka.provider_client set ended_at = clock_timestamp() where id = %s", (client_id,))
+
+
+# where names lead ----------------------------------------------------------------------------------------------------
+async def lock_places(conn: Connection, workspace_id: str) -> None:
+    """What is recorded of a workspace's outside names, and which credentials go to them, changes one after another: holds until
+    the end of the transaction. Two that do not see each other could each pass for the first."""
+    await conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 7))", (workspace_id,))
+
+
+async def exceptions_to(conn: Connection, workspace_id: str, places: Sequence[tuple[str, int]]) -> list[Row]:
+    """The network exceptions that hold for any of these places (name, port)."""
+    cursor = await conn.execute(
+        "select 'network_exception' as kind, id, name, port, address, real_port, ca_pem, '' as attachment_id, created_by"
+        " from worka.network_exception where workspace_id = %s and removed_at is null and (name, port) in"
+        " (select * from unnest(%s::text[], %s::integer[])) order by name, port, id",
+        (workspace_id, [name for name, _ in places], [port for _, port in places]),
+    )
+    return await cursor.fetchall()
+
+
+async def trusts_in(conn: Connection, workspace_id: str, places: Sequence[tuple[str, int]]) -> list[Row]:
+    """The records of upstream trust that name a certificate authority for any of these places, those too that hold for one
+    attachment alone."""
+    cursor = await conn.execute(
+        "select 'upstream_trust' as kind, t.id, t.name, t.port, '' as address, 0 as real_port, t.ca_pem, t.attachment_id,"
+        " t.created_by, coalesce(a.pack, '') as pack from worka.upstream_trust t left join worka.attachment a"
+        " on a.tenant_id = t.tenant_id and a.id = t.attachment_id where t.workspace_id = %s and t.removed_at is null"
+        " and t.ca_pem <> '' and (t.name, t.port) in (select * from unnest(%s::text[], %s::integer[]))"
+        " order by t.name, t.port, t.attachment_id, t.id",
+        (workspace_id, [name for name, _ in places], [port for _, port in places]),
+    )
+    return await cursor.fetchall()
 
 
 # consents under way -------------------------------------------------------------------------------------------------

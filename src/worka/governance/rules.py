@@ -13,7 +13,7 @@ from worka.kernel import actions
 from worka.kernel.context import Verdict
 from worka.kernel.reasons import Reason, register
 
-CURRENT_FLOOR = 3
+CURRENT_FLOOR = 4
 NOBODY_TO_ASK = "A rule asks for an approval first, and this action cannot wait for one."
 ERROR = "governance/error"
 

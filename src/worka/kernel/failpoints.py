@@ -103,6 +103,7 @@ CATALOGUE: dict[str, str] = {
     "treasury.warned.before_commit": "the word of a secret that ends is written, not yet committed",
     "workspace.invitation.before_commit": "an invitation is taken back or renewed, not yet committed",
     "view.published.before_commit": "the revision is written, not yet committed",
+    "way.change.before_commit": "where a name leads is asked about, recorded after a consent or not, not yet committed",
     "webhook.changed.before_commit": "the webhook is added, changed, rotated or removed, not yet committed",
 }
 

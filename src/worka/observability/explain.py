@@ -29,6 +29,7 @@ DOMAIN: Final = {
     "sec": "worka.treasury.explain",
     "srd": "worka.treasury.explain",
     "task": "worka.workflows.explain",
+    "wch": "worka.broker.explain",
     "whk": "worka.notifications.explain",
 }
 

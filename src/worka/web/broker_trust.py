@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from worka.broker import actions, trusts
+from worka.broker.asked import service as asking
 from worka.broker.errors import TrustInvalid, TrustUnknown
 from worka.broker.records import reachable
 from worka.broker.schema import NewUpstreamTrust
@@ -40,6 +41,7 @@ async def _page(
     found = {
         "records": answer["items"], "next": answer["next"], "packs": packs, "asked": {}, "would": None, "ending": None,
         "may": {name: await can(ctx, here, name) for name in ACTIONS},
+        "waiting": [row for row in await asking.listing(ctx, here, None, 50) if row["state"] == "open"],
         "problem": for_reader(ctx, problem) if problem else None, **values,
     }  # fmt: skip
     return await shown(

@@ -54,6 +54,9 @@ _CARD_WORDS: Final = {
     "from_version": "From version", "risk": "Risk", "changes": "What changes",
     "by_itself": "Comes of following", "from_release": "From release", "from_digest": "From release digest",
     "difference_digest": "Difference digest",
+    "led": "Where it leads", "leads_to": "Leads to", "trusted": "Whom it trusts", "shown_to_it": "What it is shown",
+    "for_attachment": "For this attachment alone", "credentials": "What goes there", "replaces": "In the place of",
+    "because": "Why",
 }  # fmt: skip
 BURST: Final = timedelta(seconds=60)
 OLD: Final = timedelta(hours=24)

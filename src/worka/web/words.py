@@ -85,10 +85,10 @@ _PAGES: Final = {
 KIND_OF_ID: Final = {
     "task": "task", "apr": "approval", "byp": "bypass", "inv": "invocation", "view": "view", "dec": "decision", "att": "attachment",
     "conn": "connection", "proc": "process", "rel": "release", "mov": "move", "pub": "publication", "sec": "secret", "step": "step",
-    "egr": "egress row", "epr": "proposal", "srd": "reading", "kdn": "destruction of keys",
+    "egr": "egress row", "epr": "proposal", "wch": "change", "srd": "reading", "kdn": "destruction of keys",
     "wait": "wait", "ws": "workspace", "whk": "webhook", "dlv": "delivery", "wdr": "withdrawal", "vul": "finding",
 }  # fmt: skip
-_EXPLAINED: Final = {"byp", "egr", "epr", "kdn", "mov", "proc", "pub", "srd", "step", "wait"}
+_EXPLAINED: Final = {"byp", "egr", "epr", "kdn", "mov", "proc", "pub", "srd", "step", "wait", "wch"}
 _KINDS: Final = {
     "person": "person",
     "team_member": "team member",

@@ -25,6 +25,7 @@ from tests.faults.harness.rows import Hit, Row
 from tests.faults.harness.stage import Stage
 from tests.faults.harness.watch import Prober
 from tests.support.database import reachable_directory
+from tests.support.leading import recorded as recorded_by_two
 from worka.broker.ports import Limits
 from worka.cli.egress_suite import internet
 
@@ -122,7 +123,7 @@ class Upstream(Row):
         victim = stage.tenants[0]
         kept = {key: recorded[key] for key in ("name", "port", "address", "ca_pem", "reason")}
         assert self.relay is not None
-        made = victim.owner.post(victim.owner.ws("/network-exceptions"), {**kept, "real_port": self.relay.port})
+        made = recorded_by_two(victim, "network-exceptions", {**kept, "real_port": self.relay.port})
         victim.ids["exception_tracker"] = made["id"]
 
     @staticmethod
@@ -292,9 +293,8 @@ class DnsDown(Upstream):
 
     def lead(self, stage: Stage) -> None:
         recorded = self.without_exception(stage)
-        owner = stage.tenants[0].owner
         trust = {"name": recorded["name"], "ca_pem": recorded["ca_pem"], "reason": recorded["reason"]}
-        owner.post(owner.ws("/upstream-trusts"), trust)
+        recorded_by_two(stage.tenants[0], "upstream-trusts", trust)
 
     def harm(self) -> Relay | Names:
         assert self.names is not None

@@ -9,6 +9,7 @@ from typing import Any
 
 from worka.broker import store as broker_rows
 from worka.broker.addresses import HostProblem, normalise_host
+from worka.connections import leads
 from worka.kernel import redact
 from worka.kernel.context import Context, Resource
 from worka.kernel.db import Connection
@@ -51,8 +52,12 @@ async def create(
     service = _service(token_service)
     hosts = _hosts(blob_hosts)
     place = f"{host}:{port}"
+    reached = [(host, port, METHODS, f"/v2/{repository}/*")]
+    reached += [(service.host, service.port, "GET", service.path)] if service else []
+    reached += [(*_split(item), "GET", "/*") for item in hosts]
     async with ctx.transaction() as conn:
-        facts = {"name": name, "host": host, "port": port, "destination": place}
+        led = await leads.recorded(ctx, workspace_id, sorted({(to, at) for to, at, _, _ in reached}))
+        facts = {"name": name, "host": host, "port": port, "destination": place, "redirected": bool(led)}
         await ctx.require(actions.DESTINATION_CREATE, Resource("pack", "*", workspace_id, facts), **facts)
         sealed = None
         if username:
@@ -66,9 +71,6 @@ async def create(
         )  # fmt: skip
         if row is None:
             raise DestinationTaken(f"This workspace has a destination {name}.")
-        reached = [(host, port, METHODS, f"/v2/{repository}/*")]
-        reached += [(service.host, service.port, "GET", service.path)] if service else []
-        reached += [(*_split(item), "GET", "/*") for item in hosts]
         for to, at, methods, path in reached:
             await broker_rows.add_platform_rule(
                 conn,
