@@ -17,7 +17,6 @@ from worka.kernel.db import Database
 from worka.kernel.migrate import migrate
 from worka.kernel.postgres import ROLES, EmbeddedPostgres, Urls
 
-
 LEDGER_PATIENCE = recorder.PATIENCE_SECONDS
 """How long the product waits for the ledger; a test in memory waits for longer, but where that is what it is about: a machine
 that is busy with the other stream lets a statement wait for a second."""
