@@ -13,9 +13,9 @@ import psycopg
 import pytest
 
 from tests.audit.support import seal, sealer, superuser, write
-from tests.support.database import Cluster
+from tests.support.database import LEDGER_PATIENCE, Cluster
 from tests.workspaces.world import World
-from worka.audit import checkpoints, ledger, rules, service, store
+from worka.audit import checkpoints, ledger, recorder, rules, service, store
 from worka.audit.errors import AuditUnwritable
 from worka.audit.sealer import AuditSealer
 from worka.kernel.context import Principal
@@ -351,8 +351,9 @@ def test_the_page_walk_stops_judging_a_lane_after_its_first_bad_row(tmp_path: Pa
 
 @pytest.mark.capability("AUD-6", part="a row that the ledger does not take in time")
 async def test_a_ledger_that_blocks_refuses_within_two_seconds_and_takes_rows_again_by_itself(
-    world: World, cluster: Cluster
+    world: World, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(recorder, "PATIENCE_SECONDS", LEDGER_PATIENCE)
     took: list[float] = []
 
     async def change(name: str) -> None:

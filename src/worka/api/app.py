@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import json
 import logging
@@ -17,6 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 
 from worka import __version__
 from worka.api.door import Door, problem_response
@@ -97,6 +99,25 @@ class Console(Protocol):
     async def problem_page(self, request: Request, body: dict[str, Any]) -> Any: ...
 
 
+@functools.cache
+def _api() -> list[BaseRoute]:
+    """The routes of the API: what they take is read out of their functions once a process, which takes a third of a second."""
+    whole = APIRouter()
+    for router in ROUTERS:
+        whole.include_router(router, dependencies=[Depends(exact)])
+    return whole.routes
+
+
+_MADE: list[dict[str, Any]] = []
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    """The document, made once a process, which takes more than a second: each application has the same routes in it."""
+    if not _MADE:
+        _MADE.append(document(app))
+    return _MADE[0]
+
+
 def create(runtime: Runtime, console: Console | None = None) -> Any:
     """The ASGI application of the serve role; without a console it is the API alone."""
 
@@ -119,10 +140,8 @@ def create(runtime: Runtime, console: Console | None = None) -> Any:
         docs_url=None,
         redoc_url=None,
     )
-    app.router.routes.append(Straight())
-    for router in ROUTERS:
-        app.include_router(router, dependencies=[Depends(exact)])
-    app.openapi = lambda: document(app)  # type: ignore[method-assign]
+    app.router.routes.extend([Straight(), *_api()])
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     app.state.console = console
     if console is not None:
         app.include_router(console.router, include_in_schema=False)

@@ -109,9 +109,7 @@ FREE: dict[str, Any] = {
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """The document, made once."""
-    if app.openapi_schema:
-        return app.openapi_schema
+    """The document of what the API offers."""
     made = get_openapi(
         title="Worka",
         version=__version__,
@@ -154,7 +152,6 @@ def document(app: FastAPI) -> dict[str, Any]:
             _complete(path, method, operation)
             _conditions(path, method.upper(), operation, tagged)
             _as_read(schemas, operation)
-    app.openapi_schema = made
     return made
 
 
