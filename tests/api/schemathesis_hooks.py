@@ -9,6 +9,7 @@ there is: a low one would refuse whatever it tries afterwards.
 from __future__ import annotations
 
 import itertools
+import os
 import secrets
 from typing import Any
 
@@ -19,6 +20,7 @@ HIGHEST = 1_000_000_000
 """The highest limit that can be set."""
 _run = secrets.token_hex(4)
 _numbers = itertools.count()
+_answered: set[str] = set()
 WORKSPACE = "/v1/workspaces/{workspace_id}"
 ASKED = ("actions", "can", "principals", "resources", "why")
 BY_NATURE: dict[str, set[str]] = {
@@ -101,6 +103,15 @@ def before_call(_context: Any, case: Any, _kwargs: Any) -> None:
     if isinstance(key, str) and 1 <= len(key) <= LONGEST and key.isprintable() and key.isascii():
         number = f"-{_run}-{next(_numbers)}"
         case.headers["Idempotency-Key"] = key[: LONGEST - len(number)] + number
+
+
+@schemathesis.hook
+def after_call(_context: Any, case: Any, _response: Any) -> None:
+    """Writes down each operation that gave an answer: the test's own control that none was left out."""
+    if case.operation.label not in _answered:
+        _answered.add(case.operation.label)
+        with open(os.environ["SCHEMATHESIS_ANSWERED"], "a", encoding="utf-8") as file:
+            file.write(case.operation.label + "\n")
 
 
 @schemathesis.check

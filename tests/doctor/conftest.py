@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from tests.support.forks import typed
 from tests.support.instance import Instance, make_instance, worka_command
 
 Row = dict[str, Any]
@@ -41,10 +42,15 @@ class Patient:
         self, *before: str, url: str = "", worka: list[str] | None = None, **env: str
     ) -> tuple[int, dict[str, Row]]:
         """(exit code, checks by name). `before`: a command that runs the doctor in surroundings of its own."""
-        done = subprocess.run(
-            [*before, *(worka or worka_command()), "--output", "json", "--url", url or self.url, "doctor"],
-            env={**self.instance.env, **env}, capture_output=True, text=True, timeout=120, check=False, cwd="/",
-        )  # fmt: skip
+        words = ["--output", "json", "--url", url or self.url, "doctor"]
+        told = {**self.instance.env, **env}
+        if before or worka or "LD_PRELOAD" in told:  # an interpreter of its own
+            done = subprocess.run(
+                [*before, *(worka or worka_command()), *words],
+                env=told, capture_output=True, text=True, timeout=120, check=False, cwd="/",
+            )  # fmt: skip
+        else:
+            done = typed(words, told)
         assert done.stdout.strip(), done.stderr[-2000:]
         checks = {item["name"]: item for item in json.loads(done.stdout)["items"]}
         broken = [name for name, item in checks.items() if item["state"] == "failed"]

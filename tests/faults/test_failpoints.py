@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 import uuid
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import roles
 from tests.support.instance import Instance
 from worka.cli.client import Client, Failed
 from worka.cli.demo import Demo
@@ -237,8 +236,7 @@ def test_a_worker_stopped_past_its_lease_cannot_commit_when_it_goes_on(
         assert time.monotonic() < deadline, "the worker was not stopped: this test proved nothing"
         time.sleep(0.02)
     env = {**instance.env, "PYTHONPATH": os.environ.get("PYTHONPATH", ""), "WORKA_WORKFLOWS__SLOT": "9"}
-    log = (tmp_path / "worker.log").open("wb")
-    second = subprocess.Popen([sys.executable, "-m", "worka.workers.worker"], env=env, cwd="/", stdout=log, stderr=log)
+    second = roles.start("worka.workers.worker", env, tmp_path / "worker.log")
     try:
         try:
             task = rest(stage.owner, task_id)
@@ -257,4 +255,3 @@ def test_a_worker_stopped_past_its_lease_cannot_commit_when_it_goes_on(
     finally:
         second.terminate()
         second.wait(20)
-        log.close()

@@ -46,7 +46,7 @@ class Gate:
         self.inside.remove(task)
         return ok(json.dumps(arguments))
 
-    async def until(self, number: int, seconds: float = 20) -> None:
+    async def until(self, number: int, seconds: float = 60) -> None:
         deadline = asyncio.get_running_loop().time() + seconds
         while len(self.inside) < number:
             assert asyncio.get_running_loop().time() < deadline, f"{len(self.inside)} run, not {number}"
@@ -54,7 +54,7 @@ class Gate:
 
 
 async def until_held(world: World, task_id: str) -> Row:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             task = await world.task(task_id)
             if (task["state"], task["reason"]) == HELD:

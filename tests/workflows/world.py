@@ -9,8 +9,6 @@ import base64
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -20,6 +18,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from tests.support import roles
 from tests.support.database import Cluster
 from worka.approvals import service as approvals
 from worka.kernel import ipc, settings
@@ -88,7 +87,7 @@ class Host:
 
 
 class WorkerProcess:
-    """`python -m worka.workers.worker`, as the supervisor starts it."""
+    """A worker as the supervisor starts it, but for its imports, which a process of ours has made (tests/support/roles.py)."""
 
     def __init__(self, world: World, name: str = "1", failpoint: str | None = None, how: str = "KILL") -> None:
         self.proof = world.home / f"hit-{new_id('x')}"
@@ -104,31 +103,27 @@ class WorkerProcess:
                 "WORKA_FAILPOINT_FILE": str(self.proof),
                 "WORKA_FAILPOINT_SIGNAL": how,
             }
-        self.log = (world.home / f"worker-{name}.log").open("ab")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "worka.workers.worker"], env=env, stdout=self.log, stderr=self.log, cwd="/"
-        )
+        self.log = world.home / f"worker-{name}.log"
+        self.process = roles.start("worka.workers.worker", env, self.log)
 
     async def died(self, seconds: float = 20) -> int:
         """The exit code, once it has ended."""
         deadline = time.monotonic() + seconds
-        while self.process.poll() is None:
+        while (code := self.process.poll()) is None:
             assert time.monotonic() < deadline, "the worker did not die"
             await asyncio.sleep(0.05)
-        return int(self.process.returncode)
+        return code
 
     def said(self) -> str:
         """The end of what it wrote."""
-        return Path(self.log.name).read_text(errors="replace")[-4000:]
+        return self.log.read_text(errors="replace")[-4000:]
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
     def kill(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
+        self.process.kill()
         self.process.wait(10)
-        self.log.close()
 
 
 @dataclass
@@ -186,7 +181,7 @@ class World:
     async def task(self, task_id: str) -> Row:
         return await service.get(self.ctx(self.owner), task_id)
 
-    async def until(self, task_id: str, *states: str, seconds: float = 20) -> Row:
+    async def until(self, task_id: str, *states: str, seconds: float = 60) -> Row:
         """The task, once it is in one of these states."""
         deadline = time.monotonic() + seconds
         while True:
