@@ -85,6 +85,8 @@ SAID: Final[dict[str, str]] = {
     "network.exception.removed": "{who} removed the network exception{name}",
     "upstream.trust.created": "{who} recorded how the certificate of an outside name is checked{name}",
     "upstream.trust.removed": "{who} took back how the certificate of an outside name is checked{name}",
+    "way.change.closed": "{who} closed the proposed way of{name}",
+    "way.change.proposed": "{who} proposed where a name leads:{name}",
     "notification.delivery.ended": "{who} ended the delivery of{name}",
     "pack.advisories.imported": "{who} handed in known vulnerabilities",
     "pack.attachment.created": "{who} put pack{name} into service",
