@@ -133,7 +133,7 @@ async def test_a_bad_exception_is_refused_by_its_field(
     world: World, http: httpx.AsyncClient, changed: dict[str, Any], field: str
 ) -> None:
     answer = await http.post(f"/v1/workspaces/{world.workspace_id}/network-exceptions", json=new(world, **changed))
-    assert (answer.status_code, answer.json()["code"]) == (422, "network_exception_invalid")
+    assert (answer.status_code, answer.json().get("code")) == (422, "network_exception_invalid")
     assert answer.json()["field"] == field
 
 
