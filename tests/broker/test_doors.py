@@ -107,7 +107,7 @@ async def test_an_exception_is_recorded_audited_used_and_taken_back(world: World
     assert types == ["network.exception.created", "network.exception.removed"]
 
 
-@pytest.mark.capability("BRK-15", part="where an exception may lead")
+@pytest.mark.capability("BRK-15", part="where no network exception leads")
 @pytest.mark.parametrize(
     ("changed", "field"),
     [
