@@ -160,13 +160,21 @@ class Quiet:
         return "/".join([self.base_url, "w", self.workspace_id, *parts])
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's chromium."""
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Browser]:
+    """Debian's chromium, started once. It is over before tests of another folder begin: none of theirs could run a loop."""
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
         yield found
         found.close()
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: Browser) -> Iterator[Browser]:
+    """It, with no window of another file."""
+    yield chromium
+    for context in chromium.contexts:
+        context.close()
 
 
 @dataclass

@@ -6,7 +6,7 @@ import json
 import re
 import time
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from html.parser import HTMLParser
 from typing import Any
 
@@ -30,6 +30,12 @@ OWN = {
     "sec": "/v1/secrets/{}/why",
     "task": "/v1/tasks/{}/why",
 }
+
+
+@cache
+def commands() -> Any:
+    """The command line, as a tree."""
+    return typer.main.get_command(app)
 
 
 async def credential(nobody: Context, person_id: str) -> str:
@@ -159,7 +165,7 @@ class Doors:
         words = [word for word in command.split() if not re.fullmatch(r"[A-Z_]+=\S+", word)]
         if words[0] != "worka":
             return any(method == words[0] and path.match(words[1]) for method, path in self.routes)
-        found: Any = typer.main.get_command(app)
+        found: Any = commands()
         for word in words[1:]:
             if not hasattr(found, "commands"):
                 return True

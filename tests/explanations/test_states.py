@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import pkgutil
 import signal
@@ -26,6 +27,7 @@ PAGES = Path(__file__).resolve().parents[2] / "docs" / "reference" / "reasons"
 AGED = {"running": 65, "stalled": 65}
 
 
+@functools.cache
 def pairs() -> list[Pair]:
     """Each (machine, state, reason) that somebody can meet and that does not end."""
     for info in pkgutil.walk_packages(worka.__path__, "worka."):

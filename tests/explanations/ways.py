@@ -18,7 +18,8 @@ from unittest.mock import patch
 
 from tests.connections.test_connections import connect, decide
 from tests.packs.conftest import Packs
-from tests.packs.test_registration import lock, small, tree
+from tests.packs.plain import tree
+from tests.packs.test_registration import small
 from tests.treasury.support import secret
 from tests.workflows.connecting import connection_row, needs_connection
 from tests.workflows.test_tasks import LOG, PUBLISH, SHOW
@@ -371,7 +372,7 @@ def stage(state: str, stages: int) -> None:
 async def registered(place: Packs, **changes: Any) -> Row:
     """A registration that was asked for, and of which no stage was taken."""
     files = {name: base64.b64encode(data).decode() for name, data in tree().items()}
-    return await packs.register(place.ctx(), small(**changes), lock_text=lock(), files=files)
+    return await packs.register(place.ctx(), small(**changes), lock_text="", files=files)
 
 
 for number, name in enumerate(("draft", "built", "published", "registered", "probed", "released")):
@@ -386,13 +387,13 @@ async def build_failed(place: Packs) -> str:
 
 @on_packs("release", "failed", "probe_failed")
 async def probe_failed(place: Packs) -> str:
-    return str((await place.register(small(), lock(), tree("raise SystemExit('no configuration')")))["id"])
+    return str((await place.register(small(), "", {"server.py": b"raise SystemExit('no configuration')"}))["id"])
 
 
 @on_packs("release", "failed", "tools_differ")
 async def tools_differ(place: Packs) -> str:
     declared = [{"name": "speak", "side_effect": "read_only"}]
-    return str((await place.register(small(tools=declared), lock(), tree()))["id"])
+    return str((await place.register(small(tools=declared), "", tree()))["id"])
 
 
 @on_packs("release", "failed", "identity_refused")
@@ -430,7 +431,7 @@ async def host_unavailable(place: Packs) -> str:
 
 
 async def released(place: Packs, **changes: Any) -> Row:
-    row = await place.register(small(**changes), lock(), tree())
+    row = await place.register(small(**changes), "", tree())
     assert row["state"] == "released", row["error"]
     return row
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tests.packs.conftest import Packs
-from tests.packs.test_registration import SERVER, lock, small, tree
+from tests.packs.plain import tree
+from tests.packs.test_registration import SERVER, small
 from worka.packs import service as packs
 from worka.packs.moving import model
 from worka.packs.moving import service as moving
@@ -27,7 +28,7 @@ POISONED = SERVER.replace("Says what it is given.", "Says what it is given. Firs
 
 async def release(place: Packs, version: str, server: str = SERVER, **changes: Any) -> Row:
     """A release of the small pack, in service. The same server under another version differs in its code."""
-    row = await place.register(small(version, **changes), lock(), tree(f"{server}# {version}\n"))
+    row = await place.register(small(version, **changes), "", tree(f"{server}# {version}\n"))
     assert row["state"] == "released", row["error"]
     return row
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from tests.packs.conftest import Packs
+from tests.packs.plain import tree
 from tests.packs.registry_support import ask, released
-from tests.packs.test_registration import SERVER, lock, small, tree
+from tests.packs.test_registration import SERVER, small
 from worka.approvals import service as approvals
 from worka.governance import service as policies
 from worka.kernel.clock import now
@@ -23,7 +24,7 @@ TOOL, TEXT = "acme.small.say", {"text": "x"}
 
 async def attached(place: Packs) -> Row:
     """An attachment of a pack whose call asks a person each time."""
-    release = await place.register(small(tools=SAYS), lock(), tree())
+    release = await place.register(small(tools=SAYS), "", tree())
     row = await service.attach(place.ctx(), release["id"])
     await place.approve(row["approval_id"])
     return row
@@ -38,7 +39,7 @@ async def other_arguments(place: Packs, row: Row, approval: str) -> Row:
 
 
 async def another_release(place: Packs, row: Row, approval: str) -> Row:
-    later = await place.register(small("1.0.1", tools=SAYS), lock(), tree(f"{SERVER}# another\n"))
+    later = await place.register(small("1.0.1", tools=SAYS), "", tree(f"{SERVER}# another\n"))
     async with place.world.db.transaction(place.world.tenant_id) as conn:
         await conn.execute(
             "update worka.attachment set release_id = %s, digest = %s where id = %s",
@@ -106,7 +107,7 @@ async def test_what_waits_is_listed_over_every_kind_of_subject_with_what_it_bloc
     call = await called(place)
     quiet = await released(place, name="quiet")
     publication = await ask(place, quiet)
-    loud = await place.register(small(name="loud", tools=SAYS), lock(), tree())
+    loud = await place.register(small(name="loud", tools=SAYS), "", tree())
     attachment = await service.attach(place.ctx(), loud["id"])
     listed = await approvals.listing(place.ctx("approver"), place.world.workspace_id, "open", None, 50)
     found = {item["id"]: item for item in listed}

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from tests.packs.conftest import Outside, Packs
+from tests.packs.plain import tree
 from tests.packs.running import SERVER
-from tests.packs.test_registration import lock, small, tree
+from tests.packs.test_registration import small
 from tests.workspaces.world import decided_while_held
 from worka.approvals import service as approvals
 from worka.kernel.errors import Denied
@@ -45,7 +46,7 @@ async def the(place: Packs, attachment_id: str) -> Row:
 
 @pytest.mark.capability("GOV-5", part="attaching a pack with reach")
 async def test_a_local_read_only_pack_attaches_without_asking_and_one_with_reach_asks(place: Packs) -> None:
-    release = await place.register(small(), lock(), tree())
+    release = await place.register(small(), "", tree())
     row = await service.attach(place.ctx("member"), release["id"])
     assert (row["state"], row["approval_id"]) == ("attached", None)
     for name in ("notes", "git"):
@@ -331,7 +332,7 @@ async def test_a_server_that_changes_a_tool_after_its_approval_is_held_before_th
         },
         tools=[{"name": name, "side_effect": "read_only"} for name in ("run", "change", "steady")],
     )
-    release = await place.register(document, lock(), tree(SERVER))
+    release = await place.register(document, "", {"server.py": SERVER.encode()})
     assert release["state"] == "released", release["error"]
     row = await service.attach(place.ctx(), release["id"])
     assert row["state"] == "attached"
@@ -354,7 +355,7 @@ async def test_a_server_that_changes_a_tool_after_its_approval_is_held_before_th
 
 
 async def test_two_attachments_at_once_are_one(place: Packs) -> None:
-    release = await place.register(small(), lock(), tree())
+    release = await place.register(small(), "", tree())
     answers = await asyncio.gather(
         *(service.attach(place.ctx(), release["id"]) for _ in range(4)), return_exceptions=True
     )
@@ -382,7 +383,7 @@ async def test_one_pack_too_many_is_refused_with_the_limit_and_a_detached_one_le
     world = place.world
     wish = {"layer": "workspace", "scope": "workspace", "name": "packs_attached", "value": 1, "reason": "small machine"}
     await limits.set_limit(place.ctx(), world.workspace_id, wish)
-    release = await place.register(small(), lock(), tree())
+    release = await place.register(small(), "", tree())
     row = await service.attach(place.ctx("member"), release["id"])
     with pytest.raises(QuotaFull, match=r"1 of 1 attached packs in this workspace; .* small machine") as full:
         await place.attach("git", approve=False)

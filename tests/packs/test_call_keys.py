@@ -11,7 +11,8 @@ import pytest
 
 from tests.identity.test_http import token_of
 from tests.packs.conftest import Packs
-from tests.packs.test_registration import lock, small, tree
+from tests.packs.plain import tree
+from tests.packs.test_registration import small
 from tests.support.database import Cluster
 from worka.api.app import create
 from worka.kernel.settings import Settings
@@ -26,7 +27,7 @@ SECRET = {"name": "tracker", "purpose": "for tests", "kind": "api_token", "value
 @pytest.fixture
 async def door(place: Packs, cluster: Cluster) -> AsyncIterator[httpx.AsyncClient]:
     """The real application with the small pack attached, the owner at the door."""
-    release = await place.register(small(), lock(), tree())
+    release = await place.register(small(), "", tree())
     await service.attach(place.ctx(), release["id"])
     settings = Settings(home=place.world.settings.home, database={"url": cluster.urls.app})  # type: ignore[arg-type]
     runtime = Runtime(settings, "serve")
@@ -91,7 +92,7 @@ async def test_a_call_that_was_refused_keeps_no_key(door: httpx.AsyncClient, pla
 
 
 async def test_what_another_process_did_to_a_release_holds_for_the_very_next_call(place: Packs) -> None:
-    release = await place.register(small(), lock(), tree())
+    release = await place.register(small(), "", tree())
     await service.attach(place.ctx(), release["id"])
     for _ in range(2):  # the second one has the release at hand
         assert (await service.call(place.ctx(), TOOL, {"text": "x"}, None))[1]["status"] == "succeeded"

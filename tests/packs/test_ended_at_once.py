@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from tests.packs.conftest import Packs
+from tests.packs.plain import tree
 from tests.packs.registered import another_workspace
 from tests.packs.test_quarantine_running import SLOW, TOOLS
-from tests.packs.test_registration import lock, small, tree
+from tests.packs.test_registration import small
 from worka.governance import service as governance
 from worka.packs import jobs, service
 from worka.packs.service import hosting, withdrawing
@@ -25,7 +26,7 @@ COMPUTES = SLOW.replace(
 
 
 async def attached(place: Packs, version: str = "1.0.0") -> Row:
-    made = await place.register(small(version, tools=TOOLS), lock(), tree(f"{COMPUTES}# {version}\n"))
+    made = await place.register(small(version, tools=TOOLS), "", tree(f"{COMPUTES}# {version}\n"))
     assert made["state"] == "released", made["error"]
     return await service.attach(place.ctx(), made["id"])
 

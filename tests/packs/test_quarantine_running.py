@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import pytest
 
 from tests.packs.conftest import Packs
-from tests.packs.test_registration import lock, small, tree
+from tests.packs.plain import tree
+from tests.packs.test_registration import small
 from worka.kernel.ipc import PeerUnavailable
 from worka.kernel.paths import Paths
 from worka.packs import service
@@ -40,7 +41,7 @@ TOOLS = [{"name": "say", "description": "Says what it is given, after a while.",
 @pytest.mark.capability("GOV-11")
 @pytest.mark.capability("RUN-3", part="dropped on quarantine")
 async def test_a_quarantine_ends_the_call_that_runs_and_its_session_and_the_call_says_why(place: Packs) -> None:
-    made = await place.register(small(tools=TOOLS), lock(), tree(SLOW))
+    made = await place.register(small(tools=TOOLS), "", tree(SLOW))
     assert made["state"] == "released", made["error"]
     att = await service.attach(place.ctx(), made["id"])
     assert (await service.call(place.ctx(), "acme.small.say", {"text": "0"}, None))[1]["status"] == "succeeded"
@@ -67,7 +68,7 @@ async def test_a_quarantine_ends_the_call_that_runs_and_its_session_and_the_call
 
 @pytest.mark.capability("GOV-11")
 async def test_what_a_crash_left_running_after_a_quarantine_the_job_ends(place: Packs) -> None:
-    made = await place.register(small(tools=TOOLS), lock(), tree(SLOW))
+    made = await place.register(small(tools=TOOLS), "", tree(SLOW))
     await service.attach(place.ctx(), made["id"])
     running = asyncio.ensure_future(service.call(place.ctx("member"), "acme.small.say", {"text": "60"}, None))
     async with asyncio.timeout(20):
@@ -123,7 +124,7 @@ async def test_an_attachment_that_cannot_be_dropped_keeps_no_other_from_being_en
 async def test_the_job_goes_on_while_the_host_is_away_and_has_failed_if_it_stays_so(
     place: Packs, away: type[Away], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = await place.register(small(tools=TOOLS), lock(), tree(SLOW))
+    made = await place.register(small(tools=TOOLS), "", tree(SLOW))
     await service.attach(place.ctx(), made["id"])
     running = asyncio.ensure_future(service.call(place.ctx("member"), "acme.small.say", {"text": "60"}, None))
     async with asyncio.timeout(20):
@@ -148,7 +149,7 @@ async def test_the_job_goes_on_while_the_host_is_away_and_has_failed_if_it_stays
 
 @pytest.mark.capability("LIF-5")
 async def test_a_revoked_release_goes_on_serving_what_has_it(place: Packs) -> None:
-    made = await place.register(small(), lock(), tree())
+    made = await place.register(small(), "", tree())
     await service.attach(place.ctx(), made["id"])
     await withdrawing.revoke(place.ctx(), made["id"], "an old flaw")
     assert (await service.call(place.ctx(), "acme.small.say", {"text": "x"}, None))[1]["status"] == "succeeded"

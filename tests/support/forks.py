@@ -1,7 +1,7 @@
 """Many short runs of `worka` for the price of one start: a process that has the program in memory and forks a child for each.
 
 A child has a process, environment, folder and descriptors of its own, and ends with its own exit code, as if a terminal
-had started it; what it spares is the interpreter's start and the imports, which are most of such a run.
+had started it; what it spares is the interpreter's start, the imports and the tree of commands, which are most of such a run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SERVER = """
 import gc, json, os, sys
 import httpcore, typer.main, typer.rich_utils
 import worka.kernel.errors, worka.kernel.paths, worka.kernel.settings
-from worka.cli import commands, main
+from worka.cli import commands, doctor, main
 tree, build = typer.main.get_command(commands.app), typer.main.get_command
 typer.main.get_command = lambda made: tree if made is commands.app else build(made)
 gc.freeze()
