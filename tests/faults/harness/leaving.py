@@ -20,7 +20,7 @@ from tests.faults.harness.judge import Verdict
 from tests.faults.harness.killing import Kill
 from tests.faults.harness.load import Load
 from tests.faults.harness.rows import Hit, Row
-from tests.faults.harness.stage import Stage, gone
+from tests.faults.harness.stage import Stage, gone, state_of
 from tests.faults.harness.watch import Prober
 
 BACK_WITHIN = 10.0
@@ -72,7 +72,8 @@ class LeaseDatabase(Row):
         hit = Hit(failpoint="treasury.lease.before_commit", mode="failpoint", victim=f"postgresql {postmaster}")
         proof = stage.arm(hit.failpoint, "STOP")
         deadline = time.monotonic() + 12
-        while not proof.exists() and time.monotonic() < deadline:
+        # The proof is written just before it stops: one that is told to go on too early would stop for good.
+        while not (proof.exists() and state_of(broker) == "T") and time.monotonic() < deadline:
             time.sleep(0.005)
         hit.at = time.time()
         os.kill(postmaster, signal.SIGKILL)
