@@ -154,7 +154,10 @@ def main() -> int:
     row: Row = module.make(smoke=options.smoke)
     rounds = 2 if options.smoke else options.rounds
     run = Run(row, rounds=rounds, smoke=options.smoke, seconds=options.seconds)
-    if not asyncio.run(run.go()):
+    # A row that is played in this process runs on the loop of the process whose work it is.
+    with asyncio.Runner(loop_factory=getattr(module, "LOOP", None)) as runner:
+        done = runner.run(run.go())
+    if not done:
         say(f"{row.name}: {len(run.rounds)} rounds are kept; run it again to go on")
         return MORE
     found = run.found()

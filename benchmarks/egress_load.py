@@ -1,9 +1,10 @@
 """The caller of row 4, the same program for every contestant: kept-alive connections, GET after GET, or one large body.
 
-    egress_load.py '{"way": …, "host": …, "port": …, "ca": …, "proxy": …, "path": …, "calls": n, "callers": n, "send": bytes}'
+    egress_load.py '{"way": …, "host": …, "port": …, "ca": …, "proxy": …, "path": …, "calls": n, "callers": n, "send": bytes,
+                     "pause": seconds}'
 
 `way`: `direct` connects to host:port (inside a sandbox's network that is the broker), `proxy` asks a proxy. With `ca` TLS is
-spoken with the host. Prints {times: ms, seconds, errors, first_error, cpu_seconds}.
+spoken with the host. `pause` is after each request, and not timed. Prints {times: ms, seconds, errors, first_error, cpu_seconds}.
 """
 
 from __future__ import annotations
@@ -108,6 +109,8 @@ async def main(what: dict[str, Any]) -> dict[str, Any]:
                     await one.open()
                 await one.call()
                 times.append((time.perf_counter() - began) * 1000)
+                if what.get("pause"):
+                    await asyncio.sleep(what["pause"])
             except Exception as error:
                 errors, first = errors + 1, first or repr(error)[:200]
                 if one is not None and hasattr(one, "writer"):

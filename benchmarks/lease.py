@@ -13,17 +13,20 @@ import base64
 import json
 import os
 import shutil
+import statistics
 import time
 from collections.abc import Generator
-from typing import Any
+from typing import Any, LiteralString
 
+import psycopg
+import uvloop
 from psycopg.types.json import Jsonb
 from tests.support.database import Cluster, migrated, reachable_directory
 
 import worka.api.app  # noqa: F401 - registers all actions, as an instance has them
 from benchmarks import peers
 from benchmarks.client import Connection
-from benchmarks.machine import administrator, cpu_seconds
+from benchmarks.machine import administrator, cpu_seconds, database_floors
 from benchmarks.rounds import Bar, Found, Round, Scenario
 from benchmarks.targets import Target, free_port
 from worka import identity, workspaces
@@ -41,6 +44,12 @@ OURS, PEER = "lease", "Barbican"
 VALUE = "tracker-" + "x" * 32
 HERE = "tracker.example.com:443"
 CALLERS = 8
+LOOP = uvloop.new_event_loop
+"""As the broker has it (workers/broker.py), in whose process leases are given."""
+COMMIT_MS = 1000 / 858
+"""What a durable commit took where the bars were written: 858 a second by one caller."""
+SLOWER_MS = (COMMIT_MS, 2.0, 4.0)
+"""Durable commits as they are on disks over a network, and on those without a cache that survives."""
 HEADERS = {
     "X-Identity-Status": "Confirmed", "X-Project-Id": "bench", "X-User-Id": "bench", "X-Roles": "creator",
     "Accept": "text/plain",
@@ -274,7 +283,42 @@ class Lease:
             ).fetchone()
         assert rows is not None
         assert told is not None
-        return {"leases": rows["n"], "recorded": told["n"]}
+        return {"leases": rows["n"], "recorded": told["n"], **await self._on_slower_disks()}
+
+    async def _on_slower_disks(self) -> dict[str, Any]:
+        """The clause of two durable commits is one about the disk. PostgreSQL itself is made to wait before each flush, until a
+        durable commit takes as long as wanted; then commits and leases take turns."""
+        found: dict[str, Any] = {"slower": []}
+        delay = 0.0
+        for wanted in SLOWER_MS:
+            for _ in range(1 if self.smoke else 6):
+                delay = max(0.0, delay + (wanted - await self._commit()) * 1000)
+                await asyncio.to_thread(self._delay, f"alter system set commit_delay = {round(delay)}")
+            ratios, commits, leases, errors = [], [], [], 0
+            for number in range(1 if self.smoke else 5):
+                commits.append(await self._commit())
+                round_ = await self.play(self.scenarios()[0], OURS, number, 300)
+                leases.append(round_.p50)
+                ratios.append(leases[-1] / commits[-1])
+                errors += round_.errors
+            commit, lease, ratio = (statistics.median(times) for times in (commits, leases, ratios))
+            found["slower"].append({"commits": ratio, "worst": max(ratios), "errors": errors, "commit_ms": commit})
+            found[f"where a durable commit takes {commit:.2f} ms"] = (
+                f"a lease {lease:.2f} ms: {ratio:.2f} commits, {max(ratios):.2f} in the worst round"
+            )
+        await asyncio.to_thread(self._delay, "alter system reset commit_delay")
+        return found
+
+    async def _commit(self) -> float:
+        """One durable commit now, in milliseconds."""
+        return (await asyncio.to_thread(database_floors, self.administrator(), 300, 1))["durable_commit"]
+
+    def _delay(self, setting: LiteralString) -> None:
+        with psycopg.connect(self.administrator(), autocommit=True) as conn:
+            conn.execute("alter system set commit_siblings = 0")
+            conn.execute(setting)
+            conn.execute("select pg_reload_conf()")
+        time.sleep(0.5)  # until every server process has read it
 
     def bars(self, found: Found) -> list[Bar]:
         """The row's bars."""
@@ -292,6 +336,14 @@ class Lease:
             clean = found.clean("eight", PEER)
             bars.append(Bar(f"{CALLERS} callers, leases a second / Barbican", ">= 10", ratio, ratio >= 10 and clean))
         for extra in found.extras[-1:]:
+            at = extra["slower"][0]
+            bars.append(
+                Bar(
+                    "one caller, durable commits, where one takes as long as where the bars were written",
+                    "<= 2", at["commits"], at["commits"] <= 2 and not at["errors"],
+                    f"{at['commit_ms']:.2f} ms; {at['worst']:.2f} in the worst round",
+                )
+            )  # fmt: skip
             same = extra["leases"] == extra["recorded"]
             bars.append(
                 Bar("recorded leases = given leases", "always", f"{extra['recorded']} of {extra['leases']}", same)

@@ -90,7 +90,7 @@ def cpu_seconds(roots: Iterable[int]) -> float:
 def floors(url: str, *, quick: bool = False) -> dict[str, float]:
     """Medians in milliseconds. `url`: the administrator's login of the PostgreSQL that the benchmark uses."""
     few, many = (20, 50) if quick else (150, 1000)
-    return {**_database(url, few, many), "loopback_echo": _echo(many), **_processes(few, many)}
+    return {**database_floors(url, few, many), "loopback_echo": _echo(many), **_processes(few, many)}
 
 
 def administrator(home: Path) -> str:
@@ -110,7 +110,8 @@ def _median(act: Callable[[], Any], times: int) -> float:
     return round(statistics.median(found), 4)
 
 
-def _database(url: str, few: int, many: int) -> dict[str, float]:
+def database_floors(url: str, few: int, many: int) -> dict[str, float]:
+    """Of `floors` those that are PostgreSQL's: medians in milliseconds, of `few` commits and `many` round trips."""
     with psycopg.connect(url, autocommit=True) as conn:
         trip = _median(lambda: conn.execute("select 1").fetchone(), many)
         # Not a temporary table: that one writes no log, and its commit waits for nothing.

@@ -135,6 +135,10 @@ class recorded:
 
     def __enter__(self) -> recorded:
         if not self.recording:
+            if not self.path.is_file():
+                raise NotRecorded(
+                    f"There is no {self.path.name}: make it once, outside of the sandbox, with WORKA_RECORD=1."
+                )
             self.left = json.loads(self.path.read_text())["exchanges"]
         outside._transport.append(self._carry)
         return self

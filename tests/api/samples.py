@@ -549,6 +549,7 @@ SAMPLES: dict[str, Sample] = {
     "POST /v1/releases/{release_id}/withdraw-listing": Sample(lambda w: {"reason": "r"}),
     "DELETE /v1/destinations/{destination_id}": PLAIN,
     "DELETE /v1/tokens/{token_id}": PLAIN,
+    "GET /v1/network-exceptions/{exception_id}": PLAIN,
     "DELETE /v1/network-exceptions/{exception_id}": PLAIN,
     "GET /v1/upstream-trusts/{trust_id}": PLAIN,
     "DELETE /v1/upstream-trusts/{trust_id}": PLAIN,

@@ -13,6 +13,7 @@ from tests.api.samples import SAMPLES, url
 from tests.api.test_idempotency import SECRET
 from tests.api.test_tenancy import picture
 from tests.api.world import Doors
+from tests.support.database import may_idle
 from tests.workspaces.world import World, somebody_waits
 from worka.identity import service as people
 from worka.identity.actions import TEAM_MEMBER_VIEW
@@ -94,7 +95,8 @@ async def test_a_change_that_commits_between_reading_and_writing_is_not_written_
     path = f"/v1/workspaces/{world.workspace_id}/team-members/{robot}"
     tag = (await door.get(path)).headers["ETag"]
     faster = world.ctx("owner")
-    async with faster.transaction():
+    async with faster.transaction() as conn:
+        await may_idle(conn)
         await people.change_team_member(faster, world.workspace_id, robot, {"instructions": "theirs"})
         ours = asyncio.create_task(changed(door, path, tag, {"instructions": "ours"}))
         await somebody_waits(world)  # it has read what was there, and waits for the row
@@ -120,7 +122,8 @@ async def test_a_version_that_was_saved_between_reading_and_writing_is_not_burie
     assert (await door.post(workflows, json={"definition": notes("first")})).status_code == 201
     tag = (await door.get(f"{workflows}/notes")).headers["ETag"]
     faster = world.ctx("owner")
-    async with faster.transaction():
+    async with faster.transaction() as conn:
+        await may_idle(conn)
         await definitions.save_definition(faster, notes("theirs"))
         ours = asyncio.create_task(changed(door, workflows, tag, {"definition": notes("ours")}, "POST"))
         await somebody_waits(world)

@@ -27,6 +27,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "/w/{workspace_id}/broker/policy": ("egress_policy.set", "egress_policy.set_wide"),
     "/w/{workspace_id}/broker/proposals": ("egress_proposal.create", "egress_proposal.decide"),
     "/w/{workspace_id}/broker/trust": ("upstream_trust.create", "upstream_trust.remove"),
+    "/w/{workspace_id}/broker/exceptions": ("network_exception.create", "network_exception.remove"),
     "/w/{workspace_id}/broker/destinations/{host}": ("kill.set", "egress_policy.set"),
     "/w/{workspace_id}/accounts": ("service_account.create",),
     "/w/{workspace_id}/accounts/{account_id}": ("service_account.token", "service_account.end"),
@@ -180,6 +181,7 @@ def test_no_page_offers_a_role_what_it_lacks(doors: Doors, people: dict[str, Cli
         with httpx.Client(base_url=doors.instance.url, headers=headers, timeout=60, trust_env=False) as http:
             for page in pages(doors):
                 answer = http.get(page)
+                assert answer.status_code < 500, page
                 if "text/html" not in answer.headers.get("content-type", "") or answer.status_code >= 400:
                     continue
                 seen = Forms()

@@ -9,7 +9,18 @@ from typing import Any
 import pytest
 
 from worka.approvals import rules
-from worka.approvals.rules import Ask, Reader, Rule, eligible, missing, open_reason, parse_rule, parse_rules, tally
+from worka.approvals.rules import (
+    Ask,
+    Delegator,
+    Reader,
+    Rule,
+    eligible,
+    missing,
+    open_reason,
+    parse_rule,
+    parse_rules,
+    tally,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ASK = Ask("open", (Rule("approve", 1),), True, "per_asker", "per_owner", NOW + timedelta(hours=1))
@@ -37,6 +48,20 @@ def test_four_eyes_and_the_permission_decide_who_may_approve(reader: Reader, all
     answer = eligible(ASK, reader, NOW)
     assert answer.eligible is allowed
     assert because in answer.because
+
+
+@pytest.mark.capability(
+    "APR-4", part="who recorded where a name leads does not agree to the credential that goes there"
+)
+def test_who_recorded_where_it_leads_does_not_approve_it_on_either_end_of_a_delegation() -> None:
+    led = replace(ASK, led_by=frozenset({"per_leader"}))
+    assert not eligible(led, person("leader"), NOW).eligible
+    taker = replace(person("taker", may_approve=False), delegators=(Delegator("per_leader", "Leo", True, frozenset()),))
+    assert not eligible(led, taker, NOW).eligible
+    given = replace(person("leader"), delegators=(Delegator("per_other", "Oda", True, frozenset()),))
+    assert not eligible(led, given, NOW).eligible
+    for reader in (person("leader"), taker, given):
+        assert eligible(ASK, reader, NOW).eligible, "the control"
 
 
 @pytest.mark.capability("IDN-21", part="confirm and approve are told apart by the person behind it")

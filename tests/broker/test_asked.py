@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from tests.support.database import may_idle
 from tests.treasury.support import attachment, secret
 from tests.workspaces.world import World, world
 from worka import broker, connections
@@ -31,6 +32,7 @@ from worka.kernel.clock import now
 from worka.kernel.errors import Denied
 from worka.kernel.ids import new_id
 from worka.kernel.settings import NetworkSettings
+from worka.packs.registry.service import destinations
 from worka.packs.registry.store import records as registry
 
 __all__ = ["world"]
@@ -140,9 +142,8 @@ async def test_who_vouches_for_a_name_that_a_credential_goes_to_is_recorded_by_t
         assert waits.get("state") == "open", further
         with pytest.raises(NotEligible):
             await decide(place, waits, who="admin")
-    assert await holding(place) == []
-    for row in await asked.listing(place.ctx("viewer"), place.workspace_id, None, 10):
-        await decide(place, row)
+        assert await holding(place) == [("trust", place.ids["admin"])] * bool(further)
+        await decide(place, waits)
     assert await holding(place) == [("trust", place.ids["admin"])] * 2
     # In the place of one that holds: that one ends with the consent, and not before.
     with pytest.raises(TrustExists):
@@ -301,6 +302,7 @@ async def test_what_nobody_agreed_to_is_not_recorded_and_says_why(place: World, 
     told = await explain.explain(place.ctx("viewer"), waits["id"])
     assert (told.state, told.reason, told.timing) == ("closed", reason, "after_completion")
     assert "was not recorded" in told.headline
+    assert told.next[0].command.startswith(f"worka egress exception set {HOST} --port 443 --address ")
     assert (await lead(place))["id"] != waits["id"], "it is asked for anew"
     with pytest.raises(WayChangeUnknown):
         await explain.explain(place.ctx("stranger"), waits["id"])
@@ -348,6 +350,39 @@ async def test_of_two_that_wait_for_one_name_the_first_that_is_agreed_to_ends_th
     (approval,) = await place.rows("approval", "id = %s", first["approval_id"])
     assert approval["state"] == "superseded"
     assert await holding(place) == [("exception", place.ids["owner"])]
+    # What else is asked of the name by then as well: it was asked for where this was not. Of two attachments neither touches
+    # the other's calls.
+    one, two = await attachment(place), await attachment(place, "acme.other")
+    wide, ones, twos = await vouch(place), await vouch(place, attachment_id=one), await vouch(place, attachment_id=two)
+    await decide(place, ones)
+    await decide(place, twos)
+    told = [(await change(place, row))["reason"] for row in (wide, ones, twos)]
+    assert told == ["way_superseded", "way_recorded", "way_recorded"]
+
+
+@pytest.mark.capability("APR-10", part="where a credential goes")
+async def test_who_agrees_reads_what_else_is_recorded_of_the_name_and_agrees_to_that_with_it(place: World) -> None:
+    own = await vouch(place)
+    await connected(place)
+    (mark,) = leads.fingerprints(CA)
+    stays = f"Recorded besides: {HOST}:443 is checked by a certificate authority that admin recorded (SHA-256 {mark})."
+    waits = await lead(place, "owner", ca_pem=Authority("another").pem.decode())
+    card = await approvals.show(place.ctx("approver"), waits["approval_id"])
+    assert card["card"].get("beside") == [stays], "it stands before the authority that the exception names"
+    assert stays in card["effect"]
+    await trusts.remove(place.ctx("admin"), own["id"])
+    await decide(place, waits)
+    assert (await change(place, waits))["reason"] == "way_superseded"
+    assert await holding(place) == []
+    again = await lead(place, "owner")
+    assert "beside" not in (await approvals.show(place.ctx("approver"), again["approval_id"]))["card"], "the control"
+    await decide(place, again)
+    # The one in whose place it stands is none beside it.
+    first = await vouch(place)
+    await decide(place, first)
+    second = await vouch(place, reason="moved", replace=True)
+    (led,) = (await approvals.show(place.ctx("approver"), second["approval_id"]))["card"]["beside"]
+    assert led.startswith(f"Recorded besides: {HOST}:443 leads to 10.0.0.1:8443 by an exception that owner recorded")
 
 
 @pytest.mark.capability("BRK-13", part="where a credential goes is not changed by one person")
@@ -372,6 +407,27 @@ async def test_taking_back_needs_nobody_else_and_recording_it_again_does(place: 
     await service.remove_exception(place.ctx("admin"), made)
     assert await holding(place) == []
     assert (await lead(place)).get("state") == "open"
+
+
+@pytest.mark.capability("BRK-13", part="where a credential goes is not changed by one person")
+async def test_what_stands_there_holds_until_somebody_agrees_to_what_takes_its_place(place: World) -> None:
+    await connected(place)
+    waits = await lead(place)
+    await decide(place, waits)
+    first = (await change(place, waits))["made_id"]
+    moved = await lead(place, "owner", address="10.0.0.2", replace=True)
+    assert (moved.get("state"), moved["replaces"]) == ("open", first)
+    assert await holding(place) == [("exception", place.ids["admin"])], "nobody agreed yet"
+    await decide(place, moved)
+    assert await holding(place) == [("exception", place.ids["owner"])]
+    (event,) = await place.events("network.exception.removed")
+    assert event["subject"] == first
+    # What it would have replaced was taken back meanwhile: that is not what was agreed to.
+    late = await lead(place, "owner", address="10.0.0.3", replace=True)
+    await service.remove_exception(place.ctx("admin"), (await change(place, moved))["made_id"])
+    await decide(place, late)
+    assert (await change(place, late))["reason"] == "way_superseded"
+    assert await holding(place) == []
 
 
 @pytest.mark.capability("APR-12", part="what is never bypassed: where a credential goes")
@@ -439,6 +495,45 @@ async def test_a_consent_to_a_connection_is_none_to_where_its_name_leads_meanwhi
     assert (await connecting.get(place.ctx("owner"), again["id"]))["state"] == "active", "the control"
 
 
+@pytest.mark.capability(
+    "APR-4", part="who recorded where a name leads does not agree to the credential that goes there"
+)
+@pytest.mark.parametrize("recorded", ["led", "vouched"])
+@pytest.mark.parametrize("own", [False, True])
+async def test_who_recorded_where_a_name_leads_does_not_agree_to_a_credential_for_it(
+    place: World, recorded: str, own: bool
+) -> None:
+    await (lead(place) if recorded == "led" else vouch(place))
+    asks: Row = {"who": "member", "own": True} if own else {"who": "owner"}
+    made = await connect(place, **asks)
+    card = await approvals.show(place.ctx("admin"), made["approval_id"])
+    assert "admin" not in card["who_could"]
+    assert card["eligibility"]["because"].startswith("You recorded where its name leads"), "they read why"
+    with pytest.raises(NotEligible):
+        await decide(place, made, who="admin")
+    assert (await connecting.get(place.ctx("owner"), made["id"]))["state"] == "awaiting_approval"
+    await decide(place, made)
+    assert (await connecting.get(place.ctx("owner"), made["id"]))["state"] == "active"
+    plain = await connect(place, **{**asks, "host": "plain.worka.test"})
+    await decide(place, plain, who="admin")
+    assert (await connecting.get(place.ctx("owner"), plain["id"]))["state"] == "active", "the control"
+
+
+@pytest.mark.capability("APR-12", part="what is never bypassed: where a credential goes")
+async def test_no_bypass_lets_a_credential_through_to_a_name_that_is_led_elsewhere(place: World) -> None:
+    await lead(place, "owner")
+    await bypass.open_(
+        place.ctx("owner"), place.workspace_id, kind="boundary", target="connection.own", why="alone",
+        until=now() + timedelta(hours=1), most_uses=9,
+    )  # fmt: skip
+    made = await connect(place, "admin", own=True)
+    assert (await connecting.get(place.ctx("owner"), made["id"]))["state"] == "awaiting_approval", (
+        "somebody looks at it"
+    )
+    plain = await connect(place, "admin", own=True, host="plain.worka.test")
+    assert (await connecting.get(place.ctx("owner"), plain["id"]))["state"] == "active", "the control"
+
+
 @pytest.mark.capability("GOV-7", part="whether a name leads elsewhere is a fact of whatever sends a credential there")
 async def test_policy_is_told_whether_the_name_leads_elsewhere(place: World) -> None:
     await lead(place)
@@ -451,6 +546,32 @@ async def test_policy_is_told_whether_the_name_leads_elsewhere(place: World) -> 
     assert told == [True, False]
 
 
+@pytest.mark.capability("BRK-13", part="who types in a registry's credential is told where its name leads")
+async def test_who_types_in_a_registrys_credential_is_told_where_its_names_lead(place: World) -> None:
+    await lead(place, name="images.worka.test")
+    await vouch(place, name="tokens.worka.test")
+
+    async def name_it(called: str, undone: bool = False, **given: Any) -> list[str]:
+        fields: Row = {"host": "images.worka.test", "username": "ada", "password": "correct horse", **given}
+        ctx = replace(place.ctx("owner"), undone=undone)
+        made = await destinations.create(ctx, place.workspace_id, name=called, port=443, repository="a/b", **fields)
+        return list(made["led"])
+
+    (mark,) = leads.fingerprints(CA)
+    leads_on = (
+        "images.worka.test:443 leads to 10.0.0.1:8443 by an exception that admin recorded, with a certificate authority of their"
+        f" own (SHA-256 {mark})."
+    )
+    service = {"host": "plain.worka.test", "token_service": "https://tokens.worka.test/token?service=x"}
+    assert await name_it("tried", undone=True) == [leads_on], "before it is kept"
+    assert await place.rows("destination") == []
+    assert await name_it("images") == [leads_on]
+    (vouched,) = await name_it("tokens", **service)
+    assert vouched.startswith("tokens.worka.test:443 is checked by a certificate authority that admin recorded")
+    for called, given in (("plain", {"host": "plain.worka.test"}), ("open", {"username": "", "password": ""})):
+        assert await name_it(called, **given) == [], "the control"
+
+
 # at once ------------------------------------------------------------------------------------------------------------
 @pytest.mark.capability("BRK-13", part="where a credential goes is not changed by one person")
 @pytest.mark.parametrize("first", ["connecting", "leading"])
@@ -459,6 +580,7 @@ async def test_a_connection_and_where_its_name_leads_do_not_pass_each_other_by(p
     acts = {"connecting": lambda: connect(place, secret_id=key), "leading": lambda: lead(place)}
     begun: list[asyncio.Future[Row]] = []
     async with place.db.transaction(place.tenant_id) as conn:
+        await may_idle(conn)
         await connection_rows.lock_places(conn, place.workspace_id)
         for name in (first, next(name for name in acts if name != first)):
             begun.append(asyncio.ensure_future(acts[name]()))
@@ -484,6 +606,7 @@ async def test_a_client_at_a_provider_waits_for_who_changes_where_names_lead(pla
         )
 
     async with place.db.transaction(place.tenant_id) as conn:
+        await may_idle(conn)
         await connection_rows.lock_places(conn, place.workspace_id)
         begun = asyncio.ensure_future(register())
         done, _ = await asyncio.wait({begun}, timeout=1.0)

@@ -107,6 +107,36 @@ async def test_an_exception_is_recorded_audited_used_and_taken_back(world: World
     assert types == ["network.exception.created", "network.exception.removed"]
 
 
+@pytest.mark.capability("BRK-13", part="network exceptions, one in the place of another")
+async def test_an_exception_stands_in_the_place_of_the_one_before_if_that_is_said_and_may_be(
+    world: World, http: httpx.AsyncClient, gate: Gate
+) -> None:
+    path = f"/v1/workspaces/{world.workspace_id}/network-exceptions"
+    first = (await http.post(path, json=new(world))).json()
+    plain = (await http.post(path, json=new(world, port=80, ca_pem=""))).json()
+    moved = new(world, address="::1", reason="moved", replace=True)
+    gate.may.discard("network_exception.remove")
+    assert (await http.post(path, json=moved)).status_code == 403, "who may not end one replaces none"
+    gate.may.add("network_exception.remove")
+    answer = await http.post(path, json=moved)
+    assert (answer.status_code, answer.json().get("replaced")) == (201, first["id"])
+    assert answer.json()["leads_to"] == f"[::1]:{world.outside.tracker}"
+    (ca,) = answer.json()["authorities"]
+    assert (ca["subject"], ca["over"]) == (ca["issuer"], False)
+    there = {row: (await http.get(f"/v1/network-exceptions/{row}")).json() for row in (first["id"], plain["id"])}
+    assert there[first["id"]]["removed_at"] is not None
+    assert there[plain["id"]]["removed_at"] is None, "the one of the other port stays"
+    assert there[plain["id"]]["authorities"] == []
+    taken = await http.post(path, json=new(world))
+    assert taken.status_code == 409, "the control"
+    assert taken.json()["code"] == "network_exception_exists"
+    types = [entry.type for entry in world.notebook.entries if entry.type.startswith("network")]
+    assert types == ["network.exception.created"] * 2 + ["network.exception.removed", "network.exception.created"]
+    assert (await http.get("/v1/network-exceptions/nex_none")).status_code == 404
+    gate.may.discard("network_exception.view")
+    assert (await http.get(f"/v1/network-exceptions/{first['id']}")).status_code == 404
+
+
 @pytest.mark.capability("BRK-15", part="where no network exception leads")
 @pytest.mark.parametrize(
     ("changed", "field"),
@@ -246,6 +276,10 @@ async def test_another_tenant_sees_and_changes_nothing(world: World, person: Con
         await service.remove_exception(other, found)
     assert problem.value.status == 404
     assert await service.list_exceptions(other, None, 10) == []
+    with pytest.raises(Problem) as problem:
+        await service.get_exception(other, found)
+    assert problem.value.status == 404
+    assert (await service.get_exception(person, found))["id"] == found, "the control"
     assert await records.page(other, Filter(), None, 10, False) == ([], 0)
 
 

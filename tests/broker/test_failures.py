@@ -100,7 +100,9 @@ async def test_lines_are_for_those_who_may_read_them(world: World, http: httpx.A
     (row,) = await world.egress(call.id)
     assert (row["count"], row["reason"]) == (OF_A_ROW + 5, "upstream_unreachable")
     refused = await http.get(f"/v1/egress/{row['id']}/log")
-    assert (refused.status_code, refused.json()["code"]) == (403, "denied"), "seeing what left is not reading its lines"
+    assert (refused.status_code, refused.json().get("code")) == (403, "denied"), (
+        "seeing what left is not reading its lines"
+    )
     gate.may |= {"egress.log.view"}
     told = (await http.get(f"/v1/egress/{row['id']}/log")).json()
     assert (told["host"], told["reason"], told["invocation_id"]) == (HOST, "upstream_unreachable", call.id)

@@ -16,13 +16,14 @@ import pytest
 from tests.broker.test_kills import lift, stop
 from tests.broker.world import HOST, World
 from worka.broker import store
+from worka.governance import kills
 from worka.kernel.ids import new_id
 
 pytestmark = pytest.mark.asyncio
 # What a client sends over connections that it keeps: `callers` at once, `times` each.
 CALLERS = """
-import http.client, json, sys, threading
-host, callers, times = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+import http.client, json, sys, threading, time
+host, callers, times, pause = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
 found, ready = [], threading.Barrier(callers)
 def one(number):
     connection = http.client.HTTPConnection(host, timeout=20)
@@ -31,6 +32,7 @@ def one(number):
         connection.request("GET", f"/{number}/{turn}")
         answer = connection.getresponse()
         found.append([answer.status, answer.read().decode()])
+        time.sleep(pause)
 threads = [threading.Thread(target=one, args=(number,)) for number in range(callers)]
 [thread.start() for thread in threads], [thread.join() for thread in threads]
 print(json.dumps(found))
@@ -86,7 +88,9 @@ def again(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 async def asked(box: Any, callers: int, times: int) -> list[Any]:
-    done = await box.do("run", argv=["python3", "-c", CALLERS, HOST, str(callers), str(times)])
+    """By one caller so slowly that each request waits for its own commit (test_repeats.py has the others)."""
+    pause = 2 * kills.LOOK_SECONDS if callers == 1 else 0
+    done = await box.do("run", argv=["python3", "-c", CALLERS, HOST, str(callers), str(times), str(pause)])
     assert done["code"] == 0, done
     found: list[Any] = json.loads(done["out"])
     return found

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
 from tests.broker.world import HOST, INJECT, World, code
+from worka.governance import kills
 from worka.governance import store as governance
 from worka.kernel.errors import Problem
 from worka.kernel.ids import new_id
 
 
 async def stop(world: World, kind: str, subject: str, workspace_id: str | None = None) -> str:
-    """Sets a kill switch, as its use case writes it."""
+    """Sets a kill switch, as its use case writes and answers it."""
     async with world.db.transaction(world.tenant_id) as conn:
         made = await governance.add_kill(
             conn,
@@ -24,6 +26,7 @@ async def stop(world: World, kind: str, subject: str, workspace_id: str | None =
             },
         )  # fmt: skip
     assert made is not None
+    await asyncio.sleep(kills.SETTLE_SECONDS)
     return str(made["id"])
 
 

@@ -147,6 +147,7 @@ def test_a_policy_lets_more_through_or_it_does_not(before: Any, after: Any, more
     assert rules.loosens(rules.parse(before, "x"), rules.parse(after, "x")) is more
 
 
+@pytest.mark.capability("BRK-13", part="policy on destinations")
 def test_whatever_passes_after_a_change_that_is_said_to_tighten_passed_before() -> None:
     """Over every pair of some policies and every one of some requests: in doubt a change is said to loosen."""
     some: list[dict[str, Any]] = [

@@ -185,6 +185,7 @@ async def test_the_ledger_is_followed_row_by_row_and_outcome_by_outcome(world: W
     assert json.loads(frame.split("data: ")[1])["id"] == later[0]["id"]
 
 
+@pytest.mark.capability("BRK-5", part="read")
 def test_a_page_of_the_feed_does_not_end_within_a_transaction() -> None:
     rows = [{"xid": "1"}, {"xid": "2"}, {"xid": "2"}]
     assert following.whole(rows, 3) == [{"xid": "1"}]

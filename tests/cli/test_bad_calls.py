@@ -48,7 +48,7 @@ NEVER = "7zzzzzzzzzzzzzzzzzzzzzzzzz"
 PREFIX = {"task_id": "task", "approval_id": "apr", "release_id": "rel", "invocation_id": "inv", "view_id": "view",
           "decision_id": "dec", "attachment_id": "att", "kill_id": "kill", "secret_id": "sec", "grant_id": "grant", "reading_id": "srd",
           "token_id": "tok", "withdrawal_id": "wdr", "publication_id": "pub", "destination_id": "dst", "move_id": "mov",
-          "before_id": "rel", "after_id": "rel", "trust_id": "ust"}  # fmt: skip
+          "before_id": "rel", "after_id": "rel", "trust_id": "ust", "exception_id": "nex"}  # fmt: skip
 OPTION = {"batch": f"apr_{NEVER}", "most_uses": "3", "owner_email": "a@b.test"}
 EXTRA = {
     "policy dry-run": ["access.cedar"],

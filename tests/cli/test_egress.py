@@ -282,6 +282,70 @@ def test_the_raw_words_of_a_failure_are_read_by_row_and_by_call(
         assert worka(instance, me, noun, "log", f"{nothing}_7zzzzzzzzzzzzzzzzzzzzzzzzz", code=3)
 
 
+@pytest.mark.capability("BRK-13", part="network exceptions, at the command line")
+def test_a_network_exception_is_looked_at_set_shown_replaced_and_taken_back(
+    instance: Instance, stage: Demo, me: dict[str, str], tmp_path: Path
+) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(Authority("theirs").pem)
+    name, before = "wiki.inside.example.com", worka(instance, me, "egress", "exception", "list")["items"]
+    ever = len(worka(instance, me, "egress", "exception", "list", "--all")["items"])
+    words = ("egress", "exception", "set", name, "--ca", str(ca), "--reason", "our wiki")
+    dry = worka(instance, me, *words, "--address", "10.1.2.3", "--real-port", "8443", "--dry-run")
+    assert (dry["name"], dry["leads_to"], dry["replaced"]) == (name, "10.1.2.3:8443", None)
+    assert worka(instance, me, "egress", "exception", "list")["items"] == before, "nothing was kept"
+    first = worka(instance, me, *words, "--address", "10.1.2.3", "--real-port", "8443")
+    moved = worka(instance, me, *words, "--address", "10.1.2.4", form="text")
+    assert f"recorded, in the place of {first['id']}" in moved
+    row = worka(instance, me, "egress", "exception", "list")["items"][0]
+    assert (row["name"], row["leads_to"], row["reason"]) == (name, "10.1.2.4:443", "our wiki"), "the same port"
+    assert len(worka(instance, me, "egress", "exception", "list", "--all")["items"]) == ever + 2
+    told = worka(instance, me, "egress", "exception", "list", form="text")
+    assert all(
+        word in told for word in (row["id"], f"{name}:443", "10.1.2.4:443", "CN=Worka session theirs", "our wiki")
+    )
+    assert "10.1.2.4:443" in worka(instance, me, "egress", "exception", "show", row["id"], form="text")
+    plain = worka(
+        instance, me, "egress", "exception", "set", name, "--address", "10.1.2.3", "--port", "80", "--reason", "r"
+    )
+    assert "nobody: without TLS" in worka(instance, me, "egress", "exception", "show", plain["id"], form="text")
+    # What cannot hold is refused with what helps, and nothing is recorded.
+    worka(instance, me, *words, "--address", "169.254.169.254", code=2)
+    worka(instance, me, "egress", "exception", "set", name, "--address", "10.1.2.3", "--reason", "r", code=2)
+    worka(instance, me, *words, "--address", "10.1.2.3", "--port", "22", code=2)
+    assert len(worka(instance, me, "egress", "exception", "list")["items"]) == len(before) + 2
+    kept = worka(instance, me, "egress", "exception", "remove", row["id"], "--dry-run")
+    assert kept == {"id": row["id"], "removed": False}
+    asked = typed(["egress", "exception", "remove", row["id"]], {**instance.env, **me})
+    assert asked.returncode != 0, "nobody answered the question"
+    assert f"{name}:443, which leads to 10.1.2.4:443, recorded because: our wiki" in asked.stderr
+    assert row in worka(instance, me, "egress", "exception", "list")["items"], "nothing was taken back"
+    for one in (row, plain):
+        assert worka(instance, me, "egress", "exception", "remove", one["id"], "--yes")["removed"]
+    assert worka(instance, me, "egress", "exception", "list")["items"] == before
+    worka(instance, me, "egress", "exception", "show", "nex_00000000000000000000000000", code=3)
+
+
+@pytest.mark.capability("BRK-13", part="where a credential goes is not changed by one person, at the command line")
+def test_where_a_name_leads_that_a_credential_goes_to_waits_for_somebody_else(
+    instance: Instance, stage: Demo, me: dict[str, str], tmp_path: Path
+) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(Authority("theirs").pem)
+    before = worka(instance, me, "egress", "exception", "list")["items"]
+    (stands,) = [row for row in before if (row["name"], row["port"]) == (TRACKER, 443)]
+    asked = ("egress", "exception", "set", TRACKER, "--address", "10.6.6.6", "--ca", str(ca), "--reason", "it moved")
+    tried = " ".join(worka(instance, me, *asked, "--dry-run", form="text").split())
+    assert f"Calls to {TRACKER}:443 go to 10.6.6.6:443, checked by" in tried
+    assert "a credential goes there: the workspace's connection Issue tracker (tracker)" in tried
+    made = worka(instance, me, *asked, code=6)
+    assert (made["state"], made["kind"], made["replaces"]) == ("open", "network_exception", stands["id"])
+    assert worka(instance, me, "egress", "exception", "list")["items"] == before, "nobody agreed yet"
+    assert made["id"] in worka(instance, me, "egress", "waiting", form="text")
+    stage.owner.post(f"/v1/approvals/{made['approval_id']}/withdraw")
+    assert "None waits" in worka(instance, me, "egress", "waiting", form="text")
+
+
 @pytest.mark.capability("BRK-13", part="where a credential goes is not changed by one person, at the command line")
 def test_who_vouches_for_a_name_that_a_credential_goes_to_waits_for_somebody_else(
     instance: Instance, stage: Demo, me: dict[str, str], tmp_path: Path

@@ -49,7 +49,7 @@ def test_an_operator_looks_attaches_compares_moves_and_goes_back(stage: Demo, to
     assert first["state"] == "released", first["error"]
     assert told("pack", "review", f"{pack}@1.0.0")["waits"] == []
     told("pack", "recorded", f"{pack}@9.9.9", code=3)
-    assert told("pack", "attach", first["id"], "--dry-run")["state"] == "attached"
+    assert told("pack", "attach", f"{pack}@1.0.0", "--dry-run")["state"] == "attached"
     assert [a for a in told("pack", "list")["attachments"] if a["pack"] == pack] == []
     row = told("pack", "attach", first["id"])
     assert row["state"] == "attached"
@@ -88,6 +88,52 @@ def test_an_operator_looks_attaches_compares_moves_and_goes_back(stage: Demo, to
     stage.owner.call("DELETE", f"/v1/attachments/{row['id']}", {"reason": "the test is over"})
 
 
+@pytest.mark.capability("GOV-4", "MAN-5", part="a release by its name, from a terminal")
+def test_a_release_is_named_as_a_person_names_it_and_what_is_wrong_says_what_to_do(
+    instance: Instance, cli_owner: dict[str, str], stage: Demo, told: Told, tmp_path: Path
+) -> None:
+    name = f"small{secrets.token_hex(3)}"
+    pack = f"p{name}.{name}"
+    made = register(stage.owner, packed(tmp_path / "one", name, "1.0.0", SERVER))
+
+    def refused(*words: str, code: int) -> str:
+        done = instance.worka(*words, WORKA_URL=instance.url, **cli_owner)
+        assert done.returncode == code, f"{words}: {done.returncode} {done.stderr[-1500:]}"
+        return done.stderr
+
+    assert "say" in told("pack", "show", f"{pack}@1.0.0", text=True)
+    for verb in (("pack", "show"), ("pack", "grade"), ("registry", "show")):
+        assert told(*verb, f"{pack}@1.0.0") == told(*verb, made["id"])
+    assert told("release", "why", f"{pack}@1.0.0")["subject"] == made["id"]
+    quarantine = ("release", "quarantine", f"{pack}@1.0.0", "--reason", "r")
+    assert told(*quarantine, "--dry-run")["name"] == f"{pack} 1.0.0"
+    for wrong in (f"{pack}@9.0.0", pack):
+        said = refused("pack", "attach", wrong, code=3)
+        assert f"{pack} has 1.0.0" in said, said
+        assert f"{pack}@VERSION" in said, said
+    assert "worka pack list" in refused("pack", "attach", f"{pack}er@1.0.0", code=3)
+
+    row = told("pack", "attach", f"{pack}@1.0.0")
+    assert "worka pack attachment update" in refused("pack", "attach", f"{pack}@1.0.0", code=7)
+    assert f"{row['id']}  {pack}  1.0.0" in " ".join(told("pack", "list", text=True).split("\n"))
+    stage.owner.call("DELETE", f"/v1/attachments/{row['id']}", {"reason": "the test is over"})
+
+    # What its publication waits for is told with its gates, and is not asked for twice.
+    asked = told("pack", "publish", f"{pack}@1.0.0", code=6)
+    told_gates = told("release", "why", f"{pack}@1.0.0", text=True)
+    assert f"awaiting_approval publication to local: worka registry why {asked['id']}" in told_gates
+    assert "worka registry why" in refused("registry", "retry", asked["id"], code=7)
+    card = stage.approver.get(f"/v1/approvals/{asked['approval_id']}")
+    body = {"decision": "reject", "digest": card["digest"], "comment": "the test is over"}
+    stage.approver.post(f"/v1/approvals/{card['id']}/decisions", body)
+
+    differs = packed(tmp_path / "two", name, "1.1.0", SERVER, tools=[{**SAY, "name": "sing"}])
+    said = refused("pack", "register", str(differs), code=1)
+    assert "sing name: declared, but the server does not list it" in said, said
+    assert "worka release why rel_" in said, said
+
+
+@pytest.mark.capability("GOV-15", part="a sandbox that computes when the switch is set")
 @pytest.mark.capability("GOV-15", part="a sandbox that computes when the switch is set")
 def test_the_worker_of_a_running_instance_ends_what_computes_under_a_kill_switch(
     stage: Demo, told: Told, tmp_path: Path

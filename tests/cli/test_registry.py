@@ -47,6 +47,36 @@ def test_a_release_is_found_looked_at_and_published_from_the_command_line(
     assert "worka registry search" in unknown
 
 
+@pytest.mark.capability("BRK-13", part="who types in a registry's credential is told where its name leads")
+def test_a_registrys_password_is_kept_only_once_it_was_said_where_its_name_leads(
+    instance: Instance, cli_owner: dict[str, str], stage: Demo, tmp_path: Path
+) -> None:
+    run = secrets.token_hex(3)
+    host, password = f"images-{run}.worka.test", tmp_path / "password"
+    password.write_text("correct horse battery\n")
+    body = {"name": host, "port": 80, "address": "10.0.0.1", "real_port": 8080, "reason": "nearer"}
+    stage.owner.post(stage.owner.ws("/network-exceptions"), body)
+    add = ("registry", "destination", "add", f"r{run}", host, "team/packs", "--port", "80")
+    given = ("--username", "ada", "--password-file", str(password))
+    told = f"{host}:80 leads to 10.0.0.1:8080 by an exception that"
+
+    def named() -> list[str]:
+        rows = worka(instance, cli_owner, "registry", "destination", "list")["items"]
+        return [row["id"] for row in rows if row["host"] == host]
+
+    asked = said(instance, cli_owner, *add, *given, code=1)
+    assert told in asked
+    assert "Keep it all the same?" in asked
+    assert named() == [], "nobody said yes"
+    assert told in said(instance, cli_owner, *add, *given, "--dry-run")
+    assert told not in said(instance, cli_owner, *add, "--dry-run"), (
+        "the control: without a password nothing is sent there"
+    )
+    assert told in said(instance, cli_owner, *add, *given, "--yes")
+    (made,) = named()
+    said(instance, cli_owner, "registry", "destination", "remove", made)
+
+
 @pytest.mark.capability("LIF-7", part="roots are made and signed off the server, in the command line")
 def test_a_trust_root_is_made_and_signed_off_the_server_and_set_by_the_operator_alone(
     instance: Instance, cli_owner: dict[str, str], stage: Demo, tmp_path: Path

@@ -198,6 +198,7 @@ async def test_a_provider_that_is_away_is_asked_again_and_people_are_warned_befo
     assert town.reads(await town.lease(found["secret_id"], att, await town.called(att, "owner"))) == 200
 
 
+@pytest.mark.capability("CON-4", part="an answer that is none is not taken for a credential")
 @pytest.mark.capability("TRE-15", part="an answer that is none is not taken for a credential")
 @pytest.mark.parametrize(
     ("body", "code"),

@@ -1,4 +1,4 @@
-"""Thirteen pages in their four data states (loading, empty, stale, failed) and as they should be; two schemes, two widths."""
+"""Fourteen pages in their four data states (loading, empty, stale, failed) and as they should be; two schemes, two widths."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ from worka.kernel.postgres import EmbeddedPostgres
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
 ACCESSIBLE = pytest.mark.capability("DOR-4", part="accessible")
 WAIT = 30_000
+AT_ONCE = 5
+"""Each open page holds a connection, of which a browser has six for one address: one is left for what the pages ask."""
 FOLLOW = """address => {
   const link = document.createElement("a");
   link.href = address;
@@ -86,6 +88,7 @@ def addresses(day: BadDay) -> dict[str, str]:
         "policy": "policies/workspace/governance",
         "accounts": "accounts",
         "trust": trusted(day),
+        "exceptions": excepted(day),
         **told(day),
     }
     return {name: f"{day.url}/w/{day.ids['workspace']}/{path}" for name, path in found.items()}
@@ -110,6 +113,14 @@ def trusted(day: BadDay) -> str:
         body = {"name": "inside.example.com", "ca_pem": Authority("inside").pem.decode(), "reason": "a CA of our own"}
         day.owner.post(day.owner.ws("/upstream-trusts"), body)
     return "broker/trust"
+
+
+def excepted(day: BadDay) -> str:
+    """The page of network exceptions, with a record on it."""
+    if not day.owner.get(day.owner.ws("/network-exceptions"))["items"]:
+        body = {"name": "inside.example.com", "port": 80, "address": "10.0.0.5", "real_port": 80, "reason": "the wiki"}
+        day.owner.post(day.owner.ws("/network-exceptions"), body)
+    return "broker/exceptions"
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +265,7 @@ def test_empty_says_what_will_be_here_and_what_to_do(browser: Browser, quiet: Qu
         ("policy", "policies/tenant/governance", "No version yet", "Propose"),
         ("accounts", "accounts", "No service account yet", "Make one of your own"),
         ("trust", "broker/trust", "No upstream trust yet", "Record a name"),
+        ("exceptions", "broker/exceptions", "No network exception yet", "Record an exception"),
         ("task", f"tasks/task_{NOBODY}", "This is not here", "What needs me now"),
         ("approval", f"approvals/apr_{NOBODY}", "This is not here", "What needs me now"),
         ("invocation", f"invocations/inv_{NOBODY}", "This is not here", "What needs me now"),
@@ -294,9 +306,8 @@ def same(page: Page) -> str:
 @ACCESSIBLE
 def test_stale_is_said_with_its_age_and_nothing_is_taken_away(eyes: Eyes, bad_day: BadDay) -> None:
     pages = list(addresses(bad_day).items())
-    # Each open page holds a connection, of which a browser has six for one address.
-    for some in (pages[:4], pages[4:8], pages[8:]):
-        stale(eyes, dict(some))
+    for first in range(0, len(pages), AT_ONCE):
+        stale(eyes, dict(pages[first : first + AT_ONCE]))
 
 
 def stale(eyes: Eyes, pages: dict[str, str]) -> None:

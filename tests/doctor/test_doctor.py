@@ -157,6 +157,7 @@ def test_processes_of_another_build_are_named_one_by_one(patient: Patient) -> No
     finally:
         if other.poll() is None:
             other.kill()
+            other.wait()
         log.close()
     mine = patient.doctor(worka=[sys.executable, "-m", "worka"], WORKA_BUILD_ID="0ther")[1]["version"]
     assert mine["state"] == "warning"

@@ -145,11 +145,13 @@ async def test_fronting_is_refused(world: World, box: Box) -> None:
 async def test_a_proxy_request_or_another_protocol_is_refused(world: World, box: Box) -> None:
     connect = f"CONNECT {CANARY}:443 HTTP/1.1\r\nHost: {CANARY}:443\r\n\r\n".encode()
     upgrade = f"GET / HTTP/1.1\r\nHost: {HOST}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n".encode()
+    cleartext = upgrade.replace(b"websocket", b"h2c")
     async with box.invoking() as call:
         answers = [
             await box.raw(HOST, 443, connect, tls=True, sni=HOST),
             await box.raw(HOST, 80, connect),
             await box.raw(HOST, 443, upgrade, tls=True, sni=HOST),
+            await box.raw(HOST, 443, cleartext, tls=True, sni=HOST),
             await box.raw(HOST, 80, b"SSH-2.0-OpenSSH_9.2\r\n\r\n"),
             await box.raw(HOST, 80, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
         ]

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from tests.support.database import Cluster
+from tests.support.database import Cluster, may_idle
 from tests.workspaces.world import World, somebody_waits
 from worka import identity
 from worka.identity import passwords, rules, service, store
@@ -238,7 +238,8 @@ async def test_a_team_member_is_a_principal_of_its_own_with_an_owner_and_tools(w
 @pytest.mark.capability("IDN-21", part="what is paused stays paused")
 async def test_new_instructions_do_not_bring_back_a_team_member_that_was_paused_meanwhile(world: World) -> None:
     robot, boss = world.ids["robot"], world.ctx("owner")
-    async with boss.transaction():
+    async with boss.transaction() as conn:
+        await may_idle(conn)
         await service.change_team_member(boss, world.workspace_id, robot, {"enabled": False, "tools": []})
         writing = asyncio.create_task(
             service.change_team_member(world.ctx("admin"), world.workspace_id, robot, {"instructions": "Be brief."})

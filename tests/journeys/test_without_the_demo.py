@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +69,9 @@ def test_without_the_demo_the_readme_and_the_tutorial_lead_to_a_workspace_of_one
     short = part(README, "Without the demo", tmp_path)
     assert [line for line in lines if line in short] == short, "README's commands stand in the tutorial, in this order"
     assert short[0] == "worka up"
+    until = time.monotonic() + 20  # it is told once the door answers
+    while "nobody is set up here yet" not in (fresh.home / "up.log").read_text() and time.monotonic() < until:
+        time.sleep(0.1)
     assert "nobody is set up here yet" in (fresh.home / "up.log").read_text()
     assert "worka setup" in sign_in_page(fresh), "and at the console's door"
     assert "worka setup" in said(fresh, "login", "--email", WHO, code=4), "before a password is asked for"

@@ -77,7 +77,7 @@ REAPER = "work across tenants claims ids only, then sets the tenant"
 
 async def _lease_again(store: Any, conn: Any, a: SimpleNamespace) -> bool:
     sealed, asked = {"nonce": b"n", "ciphertext": b"c"}, {**rows(a)["lease"], "id": new_id("lease")}
-    return await store.lease_again(conn, {}, 0, b"{}", b"mac", lease=asked, sealed=sealed, said={}, seconds=60)
+    return await store.lease_again(conn, {}, 0, b"{}", b"mac", lease=asked, sealed=sealed, said="{}", seconds=60)
 
 
 async def _rest(store: Any, conn: Any, a: SimpleNamespace) -> None:
@@ -351,6 +351,7 @@ CALLS: dict[str, Entry] = {
     "broker.insert_exception": refused(lambda s, c, a: s.insert_exception(c, a.tenant, new(a, "exception"))),
     "broker.remove_exception": writes(lambda s, c, a: s.remove_exception(c, a.exception)),
     "broker.insert_egress": refused(lambda s, c, a: s.insert_egress(c, a.tenant, new(a, "egress"))),
+    "broker.take_back_egress": writes(lambda s, c, a: s.take_back_egress(c, a.egress, "egress_not_recorded", alone=True)),
     "broker.repeat_egress": writes(lambda s, c, a: s.repeat_egress(c, a.egress, 1, "/x", None)),
     "broker.finish_egress": writes(
         lambda s, c, a: s.finish_egress(
@@ -392,7 +393,7 @@ CALLS: dict[str, Entry] = {
     "broker.asked.get": reads(lambda s, c, a: s.get(c, a.way_change, lock=True)),
     "broker.asked.page": reads(lambda s, c, a: s.page(c, a.ws, None, 5)),
     "broker.asked.open_for": reads(
-        lambda s, c, a: s.open_for(c, a.ws, "network_exception", "tracker.example", 443)
+        lambda s, c, a: s.open_for(c, a.ws, "tracker.example", 443)
     ),
     "broker.asked.end": writes(lambda s, c, a: s.end(c, a.way_change, "way_rejected")),
     "broker.policy.lock": deployment(LOCK, lambda s, c, a: s.lock(c, a.tenant)),

@@ -53,6 +53,48 @@ async def test_a_connection_that_the_server_ended_is_not_handed_out(one: Databas
         assert conn.info.backend_pid != before
 
 
+async def test_the_connection_that_came_back_last_is_the_next_one_to_be_used(cluster: Cluster) -> None:
+    """Its server process has everything at hand. Whoever comes while it is in use has another."""
+    database = Database(cluster.urls.app, "several", size=3, reserve=0)
+    await database.open()
+    try:
+        async with (
+            database.transaction(None) as last,
+            database.transaction(None) as second,
+            database.transaction(None) as third,
+        ):
+            assert len({conn.info.backend_pid for conn in (last, second, third)}) == 3
+        for _ in range(4):
+            async with database.transaction(None) as again:
+                assert again is last
+        async with database.transaction(None) as again, database.transaction(None) as beside:
+            assert again is last
+            assert beside in (second, third)
+    finally:
+        await database.close()
+
+
+@pytest.mark.capability("DEP-3", part="a process that is told to end does")
+async def test_whoever_waits_for_a_connection_can_be_ended_at_any_moment(one: Database) -> None:
+    async def waits() -> None:
+        async with one.transaction(None):
+            pass
+
+    lost = 0
+    for turns in range(12):
+        async with one.transaction(None):
+            waiting = asyncio.create_task(waits())
+            await asyncio.sleep(0.02)
+        # The connection is free, and the one that waited is told of it within the next few turns of the loop.
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asked = waiting.cancel()  # False: it was through before
+        await asyncio.wait({waiting})
+        lost += asked and not waiting.cancelled()
+    assert lost == 0
+    await waits()
+
+
 async def test_the_tenant_of_a_transaction_ends_with_it(one: Database) -> None:
     query = "select current_setting('worka.tenant', true) as tenant, current_setting('worka.person', true) as person"
     for tenant, person in (("ten_a", "per_a"), ("it's; \\", None), ("ten_b", None)):

@@ -18,6 +18,7 @@ from worka.broker import service as exceptions
 from worka.broker import trusts
 from worka.broker.schema import NewNetworkException, NewUpstreamTrust
 from worka.kernel import ipc
+from worka.kernel.errors import Problem
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -96,7 +97,10 @@ async def test_a_receiver_that_speaks_http2_is_spoken_to_in_it_and_may_answer_be
             "tenant_id": town.world.tenant_id, "workspace_id": town.world.workspace_id, "purpose": "webhook",
             "subject_id": hook["id"], "url": f"https://{HOST}/early", "headers": {}, "body": large,
         }  # fmt: skip
-        early = await ipc.call_unix(town.paths.broker_socket, "platform_http", args)
+        try:
+            early = await ipc.call_unix(town.paths.broker_socket, "platform_http", args)
+        except Problem as problem:
+            early = {"reason": problem.problem_code, "status": None}
         assert (early["reason"], early["status"]) == ("allowed", 413)
         assert base64.b64decode(early["answer"]) == b"too much"
         other = await town.webhook(f"https://{HOST}/echoed?and=more")

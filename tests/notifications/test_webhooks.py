@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,9 @@ from tests.approvals.asking import asked, say
 from tests.notifications.receiver import Receiver, Unverified, Verifier, answer
 from tests.notifications.world import HOST, Town
 from worka.kernel.clock import now
+from worka.kernel.db import Connection
+from worka.notifications import service, store
+from worka.notifications.fan_out import fan_out
 from worka.treasury import rotation
 from worka.treasury import service as treasury
 
@@ -110,6 +114,30 @@ async def test_a_receiver_that_was_away_is_tried_again_under_the_same_id_until_i
     (delivery,) = await town.deliveries()
     assert (delivery["state"], delivery["attempts"]) == ("sent", 2)
     assert json.loads(first.body) == json.loads(second.body)
+
+
+@pytest.mark.capability("DOR-6", part="webhooks")
+async def test_a_try_that_ends_while_a_delivery_is_read_is_not_shown_beside_the_state_from_before_it(
+    town: Town, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await town.exempt(receiver)
+    await town.webhook()
+    await asked(town.world)
+    await fan_out(town.world.nobody())
+    (delivery,) = await town.deliveries()
+    real, ctx = store.delivery, town.world.ctx("owner")
+
+    async def read(conn: Connection, delivery_id: str) -> Any:
+        row = await real(conn, delivery_id)
+        await town.send()
+        return row
+
+    monkeypatch.setattr(store, "delivery", read)
+    shown = await service.show_delivery(ctx, delivery["id"])
+    assert (shown["state"], shown["tries"]) == ("queued", [])
+    monkeypatch.setattr(store, "delivery", real)
+    shown = await service.show_delivery(ctx, delivery["id"])
+    assert (shown["state"], [item["status"] for item in shown["tries"]]) == ("sent", [204]), "the control"
 
 
 @pytest.mark.capability(

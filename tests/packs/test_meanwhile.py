@@ -10,6 +10,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from tests.packs.registered import another_workspace, attachment, one, release
+from tests.support.database import may_idle
 from tests.workspaces.world import World, somebody_waits, world
 from worka import packs
 from worka.approvals import service as approvals
@@ -183,6 +184,7 @@ async def test_what_waited_does_not_serve_once_its_release_is_being_taken_away(
     packs.subscribe(world.subscribers)
     made, att, goes_on = await what(world)
     async with world.db.transaction(world.tenant_id) as conn:
+        await may_idle(conn)
         await lifecycle.lock_standing(conn, world.tenant_id, "acme.small")
         await store.release_for_update(conn, made)
         if taken:

@@ -181,6 +181,8 @@ async def test_a_publication_waits_for_its_approvers_and_a_no_ends_it(place: Pac
     assert row["state"] == "awaiting_approval"
     await publishing.run_publication(place.platform(), row["id"])
     assert (await publishing.get(place.ctx(), row["id"]))["state"] == "awaiting_approval", "nothing goes before the yes"
+    with pytest.raises(Conflict, match="waits for its approval"):
+        await publishing.retry(place.ctx(), row["id"])
     told = await explain.explain_publication(place.ctx("viewer"), row["id"])
     assert told.waiting_on[0].ref == row["approval_id"]
     with pytest.raises(Denied):

@@ -13,6 +13,7 @@ import pytest
 
 from tests.packs.conftest import Packs
 from tests.packs.test_registration import SERVER, lock, small
+from tests.support.database import may_idle
 from tests.workspaces.world import somebody_waits
 from worka.kernel.errors import Conflict, Denied
 from worka.kernel.ids import new_id
@@ -233,11 +234,12 @@ async def test_who_holds_a_publisher_is_looked_at_and_taken_in_one_transaction(p
     await service.run_registration(place.platform(), row["id"], stages=2)
     world = place.world
     async with world.db.transaction(world.tenant_id) as conn:
+        await may_idle(conn)
         # Another registration under this publisher is being decided.
         await store.lock_identity(conn, world.tenant_id, "acme")
         going = asyncio.ensure_future(service.run_registration(place.platform(), row["id"], stages=1))
         with suppress(TimeoutError):  # it waits for this one, or went past it
-            await somebody_waits(world, 5)
+            await somebody_waits(world, 2.5)
         await conn.execute("update worka.release set workspace_id = 'ws_other' where id = %s", (row["id"],))
         await conn.execute(
             "insert into worka.release (tenant_id, id, workspace_id, publisher, name, version, manifest, state, reason,"

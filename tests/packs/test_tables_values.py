@@ -48,6 +48,7 @@ def same(shown: Any, written: str) -> bool:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(CELLS, min_size=1, max_size=6))
 @example([str(2**53 + 1), str(2**53), str(-(2**63) + 1), str(2**63), "0.1", "1e400"])
+@example(["0.10000000000000000001", "12345678901234567.89"])
 def test_a_cell_of_a_csv_file_is_shown_to_its_last_digit_and_found_by_what_was_shown(cells: list[str]) -> None:
     with tempfile.TemporaryDirectory() as place:
         before, sources.ROOT = sources.ROOT, Path(place)

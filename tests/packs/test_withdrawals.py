@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.packs.registered import another_workspace, attachment, called, one, release
+from tests.support.database import may_idle
 from tests.workspaces.world import World, somebody_waits, world
 from worka.kernel.context import Context
 from worka.kernel.errors import Conflict, Denied, NotFound
@@ -86,10 +87,38 @@ async def test_what_was_quarantined_by_itself_is_not_given_back_with_its_pack(wo
     att = await attachment(world, bad)
     await withdrawing.quarantine(world.ctx("owner"), bad, "a bad file")
     await withdrawing.pack(world.ctx("owner"), "quarantine", "acme.small", "stolen key")
+    for told in (
+        await explain.explain_attachment(world.ctx("owner"), att),
+        await explain.explain_release(world.ctx("owner"), bad),
+    ):
+        assert "worka pack lift acme.small --reason WHY" in [step.command for step in told.next], (
+            "the release alone is not lifted"
+        )
     await withdrawing.pack(world.ctx("owner"), "lift", "acme.small", "new key")
     assert await states(world, bad, good, att) == ["quarantined", "released", "suspended"]
+    told = await explain.explain_attachment(world.ctx("owner"), att)
+    assert f"worka release lift {bad} --reason WHY" in [step.command for step in told.next]
     await withdrawing.release(world.ctx("owner"), "lift", bad, "a good file")
     assert await states(world, bad, att) == ["released", "attached"]
+
+
+@pytest.mark.capability("LIF-5")
+@pytest.mark.capability("GOV-14", part="packs")
+@pytest.mark.parametrize("act", ["revoke", "quarantine"])
+async def test_a_pack_that_was_taken_away_is_not_taken_away_again_and_its_first_reason_stays(
+    world: World, act: str
+) -> None:
+    att = await attachment(world, await release(world))
+    first = await withdrawing.pack(world.ctx("owner"), act, "acme.small", "a stolen key")
+    with pytest.raises(PackWithdrawn) as refused:
+        await withdrawing.pack(world.ctx("admin"), act, "acme.small", "as I said")
+    assert "a stolen key" in str(refused.value), "it says who did, and why"
+    assert [row["id"] for row in await world.rows("withdrawal")] == [first["id"]]
+    told = await explain.explain_attachment(world.ctx("admin"), att)
+    assert "as I said" not in str(told)
+    # The control: what was given back may be taken away again.
+    await withdrawing.pack(world.ctx("owner"), "lift", "acme.small", "another key")
+    assert (await withdrawing.pack(world.ctx("admin"), act, "acme.small", "as I said"))["why"] == "as I said"
 
 
 @pytest.mark.capability("LIF-5")
@@ -259,6 +288,7 @@ async def test_a_call_that_is_begun_while_its_pack_is_taken_away_never_begins(wo
     prepared = await service.prepare(world.ctx("member"), "acme.small.say", {"text": "x"})
     # It was looked at before, and all was well; now it is taken away, and then the call is to begin.
     async with world.db.transaction(world.tenant_id) as conn:
+        await may_idle(conn)
         assert await store.attachments_of_release(conn, made, ["attached"])
         await store.move_attachment(conn, att, "suspended", "release_quarantined")
         beginning = asyncio.ensure_future(_begin(world, prepared))

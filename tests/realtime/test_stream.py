@@ -92,16 +92,22 @@ async def test_whoever_listens_is_told_of_a_commit_and_of_nothing_that_was_undon
         told.clear()
         dry = replace(world.ctx(world.owner), undone=True)
         await views.publish(dry, name="undone", title="undone", text="x")
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(CHECK_SECONDS / 2):
-                await told.wait()
+        assert not await soon(told), "of what was undone"
         for name in ("one", "two", "three"):
             told.clear()
             await publish(world, name)
-            async with asyncio.timeout(CHECK_SECONDS / 2):
-                await told.wait()
+            assert await soon(told), name
     finally:
         hub.leave(world.tenant_id, told)
+
+
+async def soon(told: asyncio.Event) -> bool:
+    """Whether it is set before a stream would look by itself."""
+    try:
+        async with asyncio.timeout(CHECK_SECONDS / 2):
+            return await told.wait()
+    except TimeoutError:
+        return False
 
 
 async def test_an_event_waits_for_older_transactions_and_is_not_lost(world: World, cluster: Cluster) -> None:

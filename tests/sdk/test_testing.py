@@ -80,6 +80,8 @@ def test_a_record_is_made_once_holds_no_credential_and_answers_the_same_without_
     assert not any(word in record.read_text() for word in ("hunter2", "secret", "uthorization"))
     monkeypatch.delenv("WORKA_RECORD")
     before = len(Desk.asked)
+    with pytest.raises(NotRecorded, match="make it once"), recorded(tmp_path / "nothing.json"):
+        pass
     with recorded(record):
         assert all_of(desk) == first
         with pytest.raises(NotRecorded, match="it holds nothing more"):

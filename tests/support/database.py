@@ -7,17 +7,18 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 import psycopg.conninfo
+import psycopg.sql
 import pytest
 import pytest_asyncio
 
 from worka.audit import recorder
-from worka.kernel.db import Database
+from worka.kernel.db import Connection, Database
 from worka.kernel.migrate import migrate
 from worka.kernel.postgres import ROLES, EmbeddedPostgres, Urls
 
@@ -127,6 +128,20 @@ class Line:
                 await self._flows.wait()
                 writer.write(data)
                 await writer.drain()
+
+
+async def may_idle(conn: Connection) -> None:
+    """This transaction of a test waits for others for as long as a busy machine makes it; the product's stand idle for four seconds."""
+    await conn.execute("set local idle_in_transaction_session_timeout = 0")
+
+
+@asynccontextmanager
+async def nobody_writes(db: Database, tenant_id: str, table: str) -> AsyncIterator[None]:
+    """The time in which the database lets nobody write to this table; what waited goes on at its end."""
+    async with db.transaction(tenant_id) as conn:
+        await may_idle(conn)
+        await conn.execute(psycopg.sql.SQL("lock table worka.{} in share mode").format(psycopg.sql.Identifier(table)))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.database import nobody_writes
 from tests.workflows.test_tasks import LOG
 from tests.workflows.world import Row, World, ok
 from tests.workspaces.world import somebody_waits
@@ -213,8 +214,7 @@ async def test_a_task_too_many_in_an_hour_is_refused_until_the_first_is_an_hour_
             return problem.problem_code
 
     # Nobody's task is written before everybody asks: whoever looks without waiting for the others finds both places free.
-    async with world.db.transaction(world.tenant_id) as conn:
-        await conn.execute("lock table worka.task in share mode")
+    async with nobody_writes(world.db, world.tenant_id, "task"):
         racing = asyncio.gather(*(one(world.owner) for _ in range(4)))
         await somebody_waits(world, many=4)
     got = await racing

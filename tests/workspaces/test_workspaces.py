@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.support.database import may_idle
 from tests.workspaces.world import World, make, somebody_waits
 from worka import identity
 from worka.identity import passwords
@@ -138,7 +139,8 @@ async def test_two_owners_cannot_both_leave_at_once(world: World) -> None:
 async def test_two_changes_of_one_member_at_once_do_not_undo_each_other(world: World) -> None:
     """Somebody is made a viewer while somebody else names the same person an approver."""
     target, boss = world.ids["member"], world.ctx("owner")
-    async with boss.transaction():
+    async with boss.transaction() as conn:
+        await may_idle(conn)
         await service.change_member(boss, world.workspace_id, target, "viewer", None)
         naming = asyncio.create_task(service.change_member(world.ctx("admin"), world.workspace_id, target, None, True))
         await somebody_waits(world)
@@ -150,7 +152,8 @@ async def test_two_changes_of_one_member_at_once_do_not_undo_each_other(world: W
 
 async def test_who_is_taken_out_while_its_role_is_changed_is_not_found(world: World) -> None:
     target, boss = world.ids["member"], world.ctx("owner")
-    async with boss.transaction():
+    async with boss.transaction() as conn:
+        await may_idle(conn)
         await service.remove_member(boss, world.workspace_id, target)
         changing = asyncio.create_task(
             service.change_member(world.ctx("admin"), world.workspace_id, target, "viewer", None)

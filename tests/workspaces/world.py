@@ -13,6 +13,7 @@ import pytest_asyncio
 
 import worka.packs.actions
 import worka.workflows.actions  # noqa: F401 - registers the actions that the shipped policies speak of
+from tests.support.database import may_idle
 from worka import identity, workspaces
 from worka.audit.recorder import Recorder
 from worka.governance.facade import Authorizer
@@ -191,6 +192,7 @@ async def decided_while_held(
     """Somebody decides while what waits for the approval is held, as by who cancels or removes it: the decision waits, and
     nobody holds the approval yet, or the two would wait for each other in a circle."""
     async with world.db.transaction(world.tenant_id) as conn:
+        await may_idle(conn)
         assert await hold(conn), "the control: there is something to hold"
         decision = asyncio.ensure_future(deciding)
         try:

@@ -130,6 +130,7 @@ def create(runtime: Runtime, console: Console | None = None) -> Any:
         yield
         beat.cancel()
         await asyncio.gather(beat, return_exceptions=True)
+        await heartbeat.end()
         await runtime.db.close()
 
     app = FastAPI(

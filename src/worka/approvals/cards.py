@@ -33,7 +33,7 @@ def shown(ctx: Context, row: Row, votes: list[Row], people: Audience) -> Row:
         "id", "workspace_id", "state", "reason", "since", "verb", "boundary", "action", "title", "effect", "digest",
         "rules", "quorum", "decision_id", "policy_version", "card", "blocks", "created_at", "expires_at", "decided_at",
         "consumed_at", "consumed_by", "trace_id", "due_at", "reminders", "escalated_at", "escalated_to", "bypass_id",
-        "moved",
+        "moved", "led_by",
     )  # fmt: skip
     is_open = row["state"] == "open"
     # Of an open one by who could decide it now: a kill switch or a policy has moved nothing in its row.

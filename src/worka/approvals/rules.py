@@ -37,7 +37,8 @@ register(
     ),
     Reason(
         "nobody_can_decide", "approvals", "approval", "Too few people in the workspace may decide this approval.",
-        causes="Four eyes leave out whoever asked, and the owner of the AI team member that acts.",
+        causes="Four eyes leave out whoever asked, the owner of the AI team member that acts, and who recorded where a name leads"
+        " that a credential would go to.",
         check="worka approvals show ID: how many are wanted, who is left, and why the others are not.",
         remedy="Name an approver, or invite an admin: then they can decide.",
     ),
@@ -244,6 +245,8 @@ class Ask:
     """A group whose members may take any seat by now."""
     about: Resource | None = None
     """The approval as the deciding itself asks policy about it; None: any."""
+    led_by: frozenset[str] = frozenset()
+    """Who recorded where a credential of it would go: consent of theirs would be to their own record."""
 
     @classmethod
     def of(cls, row: dict[str, Any], votes: Iterable[dict[str, Any]]) -> Ask:
@@ -266,6 +269,7 @@ class Ask:
             ),
             row.get("escalated_to"),
             resource_of(row),
+            frozenset(row["led_by"]),
         )
 
     @property
@@ -346,8 +350,9 @@ def ways(ask: Ask, reader: Reader, at: datetime) -> list[Eligibility]:
 
     A person, while it is open, once. `approve` needs the approve permission, a seat of their own or of somebody who
     delegated it to them, and under four eyes neither the person behind the action nor the owner of the team member that
-    acts, on either end of a delegation. `confirm` is the person behind it alone, and is never delegated. Where no person
-    is behind it (a team member on its own trigger), its owner may do either (decisions.md 5)."""
+    acts, nor who recorded where its credential would go, on either end of a delegation. `confirm` is the person behind it
+    alone, and is never delegated. Where no person is behind it (a team member on its own trigger), its owner may do either
+    (decisions.md 5)."""
     if reader.kind != "person":
         return [Eligibility(False, "Only a person gives consent.")]
     if not reader.member:
@@ -389,6 +394,8 @@ def _barred(ask: Ask, person: str) -> str:
         return "You asked for it: somebody else has to approve it (four eyes)."
     if ask.four_eyes and ask.originating_person is not None and person == ask.acting_owner:
         return "You own the AI team member that acts: somebody else has to approve it (four eyes)."
+    if ask.four_eyes and person in ask.led_by:
+        return "You recorded where its name leads, or who vouches for it: somebody else has to approve it (four eyes)."
     return ""
 
 
@@ -418,7 +425,9 @@ def _delegated(ask: Ask, of: Delegator) -> Eligibility:
         return Eligibility(False, f"{name} delegated it to you, and may not decide here{why}")
     if _barred(ask, of.id):
         return Eligibility(
-            False, f"{name} delegated it to you, and asked for it or owns what acts: somebody else has to (four eyes)."
+            False,
+            f"{name} delegated it to you, and asked for it, owns what acts or recorded where it leads: somebody else has to"
+            " (four eyes).",
         )
     if any(of.id in (voter.person, voter.authority) for voter in ask.votes):
         return Eligibility(False, f"{name} delegated it to you, and has decided it already.")

@@ -174,6 +174,8 @@ class Approval(Answer):
     bypass_id: str | None
     moved: dict[str, Any] | None
     """What policy says now, where that is not what it asks for: {verdict, rules, policy_version, by, because}."""
+    led_by: list[str]
+    """The people who recorded where a credential of it would go: they do not decide it, and no bypass lets it through."""
 
 
 class Card(Approval):

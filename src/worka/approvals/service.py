@@ -70,11 +70,13 @@ async def request(
     expires_in: timedelta | None = None,
     may_be_decided: bool = False,
     own_rules: Collection[str] = (),
+    led_by: Collection[str] = (),
 ) -> Row:
     """Asks for consent to exactly what has this digest, in the caller's transaction. The same question for the same
     subject, while it is open, is the same approval. `rules` are the decision's approval rules, `own_rules` what the asking
     domain wants beside them whatever policy says; `blocks` what waits: [{kind, id, name}]; `card` is shown to all who may
-    see the approval, so it holds no arguments and no secrets.
+    see the approval, so it holds no arguments and no secrets; `led_by` who recorded where its credential would go: they do not
+    decide it, and no bypass lets it through.
 
     Where a bypass is open for it, it is approved by the end of the transaction, and whoever waits is told as ever; with
     `may_be_decided` at once, since the caller looks at the state of what it gets."""
@@ -111,6 +113,7 @@ async def request(
             "digest": digest,
             "rules": [str(rule) for rule in parsed],
             "own_rules": list(own_rules),
+            "led_by": sorted(set(led_by)),
             "quorum": max(rule.quorum for rule in parsed),
             "four_eyes": True,
             "requester_kind": ctx.principal.kind,
@@ -146,6 +149,8 @@ def bypassable(row: Row) -> list[tuple[str, str]]:
     """(kind, target) of every bypass that could let this approval through; none for what never goes through. Pure."""
     wants = rules.parse_rules(row["rules"])
     if row["boundary"] in NEVER_BYPASSED or any(rule.verb == "confirm" or rule.stepup for rule in wants):
+        return []
+    if row["led_by"]:  # else who records where a name leads, and lets through who connects it, would receive it alone
         return []
     tool = row["card"].get("tool")
     return [("boundary", row["boundary"]), *([("tool", str(tool))] if tool else [])]

@@ -16,9 +16,9 @@ _COLUMNS = (
     "tenant_id", "id", "workspace_id", "verb", "boundary", "action", "subject_type", "subject_id", "title", "effect",
     "digest", "rules", "quorum", "four_eyes", "requester_kind", "requester_id", "originating_person", "acting_owner",
     "decision_id", "policy_version", "card", "arguments_sealed", "blocks", "reason", "expires_at", "trace_id",
-    "due_at", "own_rules",
+    "due_at", "own_rules", "led_by",
 )  # fmt: skip
-_JSON = ("rules", "card", "blocks", "own_rules")
+_JSON = ("rules", "card", "blocks", "own_rules", "led_by")
 
 
 async def add(conn: Connection, row: Row) -> Row:

@@ -40,7 +40,8 @@ REASONS = (
             "Save the policy again with `worka egress policy set`, or bring the newer build back."),
     _broker("private_address", "The target is not a public address.",
             "The name resolves, wholly or partly, to a private, loopback, link-local, metadata or reserved address.",
-            "If this inside target is meant, an operator records a network exception for this name and port."),
+            "If this inside target is meant, whoever administers the workspace records a network exception for this name and"
+            " port: `worka egress exception set`."),
     _broker("raw_address", "The pack used an address instead of a declared name.",
             "A literal IP address in a URL, in any spelling.",
             "Let the pack use the declared name: rules, credentials and certificates are bound"
@@ -127,8 +128,9 @@ REASONS = (
             "The grant is missing, revoked, or for another endpoint.",
             "Grant the secret to the attachment for this endpoint.", "connection"),
     _broker("secret_unavailable", "The secret behind the connection could not be opened.",
-            "It is revoked or destroyed, or the treasury is not available.",
-            "See the secret's state; rotate or restore it.", "connection"),
+            "It is revoked or destroyed, or the treasury is sealed; or the database, or what keeps the key, did not answer.",
+            "Where the database or what keeps the key did not answer, it comes back by itself once they do, and the call can be"
+            " repeated; else see the secret's state, and rotate or restore it.", "connection"),
     _broker("name_not_resolved", "The resolver of this machine knows no address for the outside name, or did not answer.",
             "A wrong or expired name, or the resolver of this machine is down.",
             "Check the name; `worka doctor` checks the resolver.", "upstream"),

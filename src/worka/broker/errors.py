@@ -48,7 +48,7 @@ class ExceptionExists(Conflict):
 
     code = "network_exception_exists"
     title = "There is a network exception for this name and port already"
-    default_remedy = "Remove the old one first."
+    default_remedy = "Say `replace` for the new one to stand in its place, or remove the old one first."
 
 
 class TokenRefused(Denied):

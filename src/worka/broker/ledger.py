@@ -1,4 +1,4 @@
-"""The egress rows of one invocation (or of a session between two): written before anything is dialled.
+"""The egress rows of one invocation (or of a session between two): each written before the first of its requests is dialled.
 
 One row per destination and cause, with a count. A row that cannot be written refuses the request (fail closed); a
 refusal that cannot be written stays a refusal. Rows are committed in groups (recording.py).
@@ -7,8 +7,6 @@ refusal that cannot be written stays a refusal. Rows are committed in groups (re
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +19,6 @@ from worka.kernel.context import Context
 from worka.kernel.events import Event
 from worka.kernel.ids import new_id
 
-log = logging.getLogger("worka.broker")
 _MORE = "(more destinations)"
 _NAMED = ALL_METHODS | {"CONNECT", "TRACE"}
 OTHER = "(other)"
@@ -38,18 +35,18 @@ class Ledger:
         self._context, self._limits = context, limits
         self._recording = Recording(place, context, limits.record_seconds)
         self._entries: dict[tuple[Any, ...], Entry] = {}
-        self._flusher: asyncio.Task[None] | None = None
+        self._flusher: asyncio.TimerHandle | None = None
         self._last_denied: Entry | None = None
         self._withheld: dict[str, Any] | None = None
         self._refused: set[tuple[str, str]] = set()
-        self._closing = asyncio.Event()
         self.lines = Lines()
 
     async def allow(
         self, *, method: str | None, path: str | None, secret_id: str | None = None, kind: str = "http", **fields: Any
     ) -> Entry:
-        """Commits that this request is about to leave. Raises NotRecorded, and Stopped when a kill switch is on that
-        was not when the call began. Writing requests are audited one by one."""
+        """Commits that this request is about to leave, or, where it only reads, repeats what is committed and the last look
+        at the kill switches holds, has it counted soon. Raises NotRecorded, and Stopped when a kill switch is on that was
+        not when the call began. Writing requests are audited one by one."""
         told = (fields.get("rule"), method, fields.get("connection_id"), fields.get("exception_id"))
         key = (fields["host"], fields["port"], kind, "allowed", *told)
         entry = self._entries.get(key)
@@ -59,13 +56,29 @@ class Ledger:
                     verdict="allowed", reason="allowed", kind=kind, method=method, path=path, secret_id=secret_id, **fields
                 )
             )  # fmt: skip
-        await self._recording.write(
-            self._asked(
-                entry, path=path, address=fields.get("address"), audited=method not in READING, secret_id=secret_id
-            )
-        )  # fmt: skip
+        reads = method in READING
+        write = self._asked(entry, path=path, address=fields.get("address"), audited=not reads, secret_id=secret_id)
+        if reads and kind == "http" and entry.written and self._recording.looked:
+            write.left = True
+            self._recording.add(write)
+        else:
+            try:
+                await self._recording.write(write)
+            except (NotRecorded, asyncio.CancelledError) as error:
+                why = "egress_not_recorded" if isinstance(error, NotRecorded) else "invocation_ended"
+                self._give_up(key, write, why)
+                raise
         entry.count += 1
+        if self._entries.setdefault(key, entry) is not entry:
+            self._entries[*key, entry.row["id"]] = entry
         return entry
+
+    def _give_up(self, key: tuple[Any, ...], write: Write, why: str) -> None:
+        """Nothing leaves for this request. Its row may be there, or come, and is a refusal then where nothing else of it
+        left: who asks next has a row of its own."""
+        if not write.entry.count and self._entries.get(key) is write.entry:
+            del self._entries[key]
+        self._recording.give_up(write, why)
 
     @staticmethod
     def _asked(entry: Entry, **further: Any) -> Write:
@@ -134,10 +147,7 @@ class Ledger:
 
     async def close(self) -> dict[str, Any]:
         """Flushes the counts; {egress: [{host, port, …}], denied: the last refusal or None}"""
-        self._closing.set()
-        if self._flusher is not None:
-            await self._flusher
-        await self._flush()
+        self._flush()
         await self._recording.drain()
         await self.lines.write(self._context, self.place.workspace_id, self._limits.record_seconds)
         last = self._withheld or (self._last_denied.row if self._last_denied else None)
@@ -179,24 +189,17 @@ class Ledger:
         }  # fmt: skip
 
     def _flush_soon(self) -> None:
-        if self._flusher is None or self._flusher.done():
-            self._flusher = asyncio.create_task(self._flush_later())
+        if self._flusher is None:
+            self._flusher = asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self._flush)
 
-    async def _flush_later(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_FLUSH_SECONDS):
-                await self._closing.wait()
-        await self._flush()
-
-    async def _flush(self) -> None:
-        for entry in list(self._entries.values()):
+    def _flush(self) -> None:
+        if self._flusher is not None:
+            self._flusher.cancel()
+            self._flusher = None
+        for entry in self._entries.values():
             times, entry.unwritten = entry.unwritten, 0
-            if not times:
-                continue
-            try:
-                await self._recording.write(self._asked(entry, times=times, audited=False))
-            except NotRecorded:
-                entry.unwritten += times
+            if times:
+                self._recording.add(self._asked(entry, times=times, audited=False, left=True), now=True)
 
 
 __all__ = ["Entry", "Ledger", "NotRecorded", "Place", "Stopped"]

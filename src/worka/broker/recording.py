@@ -1,14 +1,24 @@
 """Writes egress rows in groups: what comes while one commit is under way goes into the next, in one transaction.
 
 A request waits for the commit that holds its row, so nothing leaves before it is durable; an outcome waits for nobody,
-and goes with the next group, at the latest after `_LATER_SECONDS`.
+and goes with the next group, at the latest after `_LATER_SECONDS`. A request that gave up waiting does not leave: where
+its commit comes all the same, a later group takes it back.
+
+One that only reads, repeats one whose row is there, and comes while the look at the kill switches that the last commit was
+still holds, leaves at once (ADR 0143); its count goes the way of an outcome.
+
+What is true whatever becomes of its group (a count of what left, a taking back) is owed where that fails: the next group
+has it too, and after a while one of its own, also when the call is over, for `_OWED_SECONDS`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import logging
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +32,9 @@ from worka.kernel.events import Event
 
 log = logging.getLogger("worka.broker")
 _LATER_SECONDS = 0.02
+_RETRY_SECONDS = (0.5, 8.0)
+"""The first pause of what is owed, and the longest; each is twice the one before."""
+_OWED_SECONDS = 60.0
 
 
 class NotRecorded(Exception):
@@ -58,6 +71,7 @@ class Entry:
     row: dict[str, Any]
     count: int = 0
     unwritten: int = 0
+    """Refusals that are still to be counted, together and soon."""
     status: int | None = None
     outcome: str | None = None
     written: bool = False
@@ -81,6 +95,20 @@ class Write:
     failed: Exception | None = field(default=None)
     used: bool = False
     """Whether the day's use has it."""
+    left: bool = False
+    """Whether it has left, or was refused, and is only counted: nothing stops it any more."""
+    counted: bool = False
+    """Whether it is a request whose row a commit counted."""
+    unsent: Write | None = None
+    """The request that it takes back: it was given up, and nothing left for it."""
+    why: str = ""
+    """Why it was given up."""
+    owed_since: float | None = None
+
+    @property
+    def stays_true(self) -> bool:
+        """Whether it has to be written whatever became of its group."""
+        return self.left or self.unsent is not None
 
     @property
     def counts(self) -> bool:
@@ -89,7 +117,8 @@ class Write:
 
     def apart(self, entry: Entry) -> bool:
         """Whether it writes more than counts and an outcome of `entry`."""
-        return self.entry is not entry or self.extra is not None or (self.counts and self.audited)
+        more = self.extra is not None or self.unsent is not None
+        return self.entry is not entry or more or (self.counts and self.audited)
 
 
 class Recording:
@@ -103,10 +132,23 @@ class Recording:
         """Whether something waits that is not for later."""
         self._task: asyncio.Task[None] | None = None
         self._later: asyncio.TimerHandle | None = None
+        self._owed: list[Write] = []
+        self._retry: asyncio.TimerHandle | None = None
+        self._pause = _RETRY_SECONDS[0]
+        self._failing = False
+        """Whether somebody waited in vain, or a group could not be written, since the last one that was."""
+        self._looked = -math.inf
+        self._clear = False
+        """Whether the group under way found no kill switch on."""
+
+    @property
+    def looked(self) -> bool:
+        """Whether the last commit found no kill switch on, and that still holds: whoever sets one waits for the end of it."""
+        return _now() < self._looked + governance.kills.LOOK_SECONDS
 
     async def write(self, write: Write) -> None:
         """Waits until it is durable. Raises NotRecorded, and Stopped when a kill switch is on that was not when the call
-        began. Whoever waits may be cancelled; the write is not."""
+        began. Whoever waits may be cancelled; the write is not, unless it is given up (`give_up`)."""
         self.add(write, now=True)
         late = asyncio.get_running_loop().call_later(self._seconds, self._late, write)
         try:
@@ -118,7 +160,33 @@ class Recording:
         if write in self._waiting:
             self._waiting.remove(write)
         if not write.done.done():
+            self._failing = True
             write.done.set_exception(NotRecorded())
+
+    def _owe(self, group: list[Write]) -> None:
+        """Keeps what stays true of a group that could not be written; one count for each row."""
+        for write in group:
+            if not write.stays_true:
+                continue
+            write.owed_since = write.owed_since or _now()
+            if _now() > write.owed_since + _OWED_SECONDS:
+                if write.times:
+                    log.error("%d requests of session %s are in no row's count", write.times, self.place.session_id)
+                continue
+            # A number alone, so that nothing a request said can make the groups fail that it goes with.
+            write.path = write.address = None
+            same = next((owed for owed in self._owed if owed.entry is write.entry and owed.left and write.left), None)
+            if same is None:
+                self._owed.append(write)
+            else:
+                same.times += write.times
+        if self._owed and self._retry is None:
+            self._retry = asyncio.get_running_loop().call_later(self._pause, self._try_again)
+            self._pause = min(2 * self._pause, _RETRY_SECONDS[1])
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._at_once()
 
     def add(self, write: Write, *, now: bool = False) -> None:
         """Writes it soon, or at once."""
@@ -128,14 +196,25 @@ class Recording:
         self._hurry |= now
         self._go_on()
 
+    def give_up(self, write: Write, why: str) -> None:
+        """Nothing leaves for this request, whose `write` raised: it is not written any more, or taken back where it was."""
+        if write in self._waiting:
+            self._waiting.remove(write)
+            return
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.add(Write(write.entry, done, times=0, unsent=write, why=why), now=True)
+
     async def drain(self) -> None:
-        """Until everything that was added is written, or failed."""
+        """Until everything that was added is written, or failed. Somebody waits, so not for long on a database that took
+        nothing last: what stays true is written after it, once that can be."""
         self._at_once()
-        while self._task is not None:
-            await asyncio.shield(self._task)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._seconds * (0.25 if self._failing else 1)):
+                while self._task is not None:
+                    await asyncio.shield(self._task)
 
     def _at_once(self) -> None:
-        self._hurry = bool(self._waiting)
+        self._hurry = bool(self._waiting or self._owed)
         self._go_on()
 
     def _go_on(self) -> None:
@@ -158,7 +237,11 @@ class Recording:
         try:
             while self._hurry:
                 self._hurry = False
-                group, self._waiting = self._waiting, []
+                # What was given up and is in no commit needs nothing: its own group is over by now.
+                group = [
+                    write for write in (*self._owed, *self._waiting) if write.unsent is None or write.unsent.counted
+                ]
+                self._owed, self._waiting = [], []
                 if group:
                     await self._group(group)
         finally:
@@ -167,8 +250,11 @@ class Recording:
 
     async def _group(self, group: list[Write]) -> None:
         written: list[Entry] = []
+        began, self._clear = _now(), False
         try:
-            async with asyncio.timeout(self._seconds):
+            # A little longer than anybody waits: of a commit that comes too late it is known then that it came. Where the last
+            # one did not come, shorter. Not more: what only tries must not hold the connections that calls need to end.
+            async with asyncio.timeout(self._seconds * (0.5 if self._failing else 1.25)):
                 ctx = self._context()
                 if not await self._again(ctx, group):
                     async with ctx.transaction() as conn:
@@ -177,9 +263,13 @@ class Recording:
         except Exception as error:
             self._not_written(group, error)
             return
+        if self._clear:
+            self._looked = began
+        self._pause, self._failing = _RETRY_SECONDS[0], False
         for entry in written:
             entry.written = True
         for write in group:
+            write.counted = write.counts and write.failed is None
             if write.done.done():
                 continue
             if write.failed is not None:
@@ -203,13 +293,19 @@ class Recording:
         failpoints.hit("broker.egress.before_commit")
         place = self.place
         async with ctx.db.single() as conn:
-            return await store.again(conn, place.tenant_id, place.attachment_id, _today(), entry.row["id"], row)
+            done = await store.again(conn, place.tenant_id, place.attachment_id, _today(), entry.row["id"], row)
+        self._clear = done and bool(requests)
+        if not done:
+            self._looked = -math.inf
+        return done
 
     def _not_written(self, group: list[Write], error: Exception) -> None:
         log.error(
             "%d egress rows of session %s could not be written: %s",
             len(group), self.place.session_id, type(error).__name__,
         )  # fmt: skip
+        self._failing = True
+        self._owe(group)
         for write in group:
             if not write.done.done():
                 refused = NotRecorded()
@@ -258,7 +354,16 @@ class Recording:
         for write in group:
             if write.extra is not None:
                 ctx.record(write.extra)
+            if write.unsent is not None:
+                await self._take_back(ctx, conn, write, write.unsent)
         return there
+
+    async def _take_back(self, ctx: Context, conn: Connection, write: Write, unsent: Write) -> None:
+        """The row says no more that this request left, and the ledger does not end with saying so."""
+        row = unsent.entry.row
+        await store.take_back_egress(conn, row["id"], write.why, alone=not unsent.entry.count)
+        if unsent.audited:
+            ctx.record(events.denied({**row, "path": unsent.path, "reason": write.why}))
 
     async def _carry_on(self, conn: Connection, entry: Entry, times: int, last: Write, finished: list[Write]) -> None:
         """As nearly always, where one request follows another."""
@@ -275,11 +380,14 @@ class Recording:
             write.used = True
 
     async def _stop(self, conn: Connection, group: list[Write]) -> None:
-        """In the transaction that lets requests go: the very next request after a kill switch is refused."""
-        asking = [write for write in group if write.counts and write.entry.row["verdict"] == "allowed"]
+        """In the transaction that lets requests go: none goes that waited for it, and no look from before holds any more."""
+        asking = [w for w in group if w.counts and not w.left and w.entry.row["verdict"] == "allowed"]
         if not asking:
             return
         on = await governance.store.kills_on(conn)
+        self._clear = not on
+        if on:  # from now on each is looked at alone
+            self._looked = -math.inf
         for write in asking:
             row = write.entry.row
             found = governance.kills.matching(
@@ -299,6 +407,11 @@ def _whole(finished: list[Write]) -> dict[str, Any]:
     outcomes = [write.outcome for write in finished if write.outcome is not None]
     sums = {name: sum(outcome[name] for outcome in outcomes) for name in ("bytes_out", "bytes_in")}
     return {**outcomes[-1], **sums}
+
+
+def _now() -> float:
+    """Seconds that go on while the machine sleeps: whoever set a kill switch elsewhere did not."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _today() -> datetime.date:

@@ -47,8 +47,14 @@ async def create_network_exception(
     return _answer(await service.create_exception(ctx, body))
 
 
+@router.get("/v1/network-exceptions/{exception_id}", response_model=NetworkException)
+async def network_exception(exception_id: str, ctx: Context = Depends(context)) -> dict[str, Any]:
+    """One network exception, with its CA in words."""
+    return await service.get_exception(ctx, exception_id)
+
+
 @router.delete("/v1/network-exceptions/{exception_id}", status_code=status.HTTP_204_NO_CONTENT)
-async def remove_network_exception(exception_id: str, ctx: Context = Depends(context)) -> None:
+async def remove_network_exception(exception_id: str, ctx: Context = Depends(trying)) -> None:
     """Ends a network exception."""
     await service.remove_exception(ctx, exception_id)
 

@@ -24,6 +24,16 @@ class NewNetworkException(Body):
     real_port: int = Field(ge=1, le=65535, description="the port behind it")
     ca_pem: str = Field("", max_length=65536, description="the CA to trust, PEM; needed for port 443")
     reason: str = Field(min_length=1, max_length=500, description="why this is right, for whoever reads it later")
+    replace: bool = Field(False, description="the exception of the same name and port ends with this, in one commit")
+
+
+class Certificate(BaseModel):
+    """A certificate in words."""
+
+    subject: str
+    issuer: str
+    ends_at: datetime
+    over: bool = Field(description="whether it has ended")
 
 
 class NetworkException(BaseModel):
@@ -40,6 +50,9 @@ class NetworkException(BaseModel):
     created_by: str
     created_at: datetime
     removed_at: datetime | None
+    leads_to: str = Field(description="the address and port behind it, in one word")
+    authorities: list[Certificate] = Field(description="whom it trusts, in words")
+    replaced: str | None = Field(None, description="the exception that ended with this, where it was just made")
 
 
 class NetworkExceptions(BaseModel):
@@ -64,15 +77,6 @@ class NewUpstreamTrust(Body):
     )
     reason: str = Field(min_length=1, max_length=500, description="why this is right, for whoever reads it later")
     replace: bool = Field(False, description="the record of the same name and attachment ends with this, in one commit")
-
-
-class Certificate(BaseModel):
-    """A certificate in words."""
-
-    subject: str
-    issuer: str
-    ends_at: datetime
-    over: bool = Field(description="whether it has ended")
 
 
 class UpstreamTrust(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
-from worka.broker import actions, certificates, events, store
+from worka.broker import actions, ca, certificates, events, store
 from worka.broker.addresses import never_excepted
 from worka.broker.asked import service as asked
 from worka.broker.certificates import FieldProblem
@@ -40,29 +40,36 @@ async def _require(ctx: Context, workspace_id: str, settings: dict[str, Any], ca
     return await ctx.require(actions.NETWORK_EXCEPTION_CREATE, place, **facts)
 
 
-async def _free(ctx: Context, workspace_id: str, settings: dict[str, Any]) -> None:
-    """Nothing stands there: an exception is taken back before there is another."""
+async def _replaces(ctx: Context, workspace_id: str, settings: dict[str, Any]) -> str | None:
+    """The exception of the same name and port, which ends with this one."""
     for other in await store.live_exceptions(ctx.conn, workspace_id):
         if (other["name"], other["port"]) == (settings["name"], settings["port"]):
-            raise ExceptionExists(
-                f"{other['id']} is for {settings['name']}:{settings['port']}.", exception_id=other["id"]
-            )
+            # One that waits since before there was `replace` does not have it.
+            if not settings.get("replace"):
+                raise ExceptionExists(
+                    f"{other['id']} is for {settings['name']}:{settings['port']}.", exception_id=other["id"]
+                )
+            await ctx.require(actions.NETWORK_EXCEPTION_REMOVE, _resource(other))
+            return str(other["id"])
+    return None
 
 
 async def _put(
-    ctx: Context, workspace_id: str, settings: dict[str, Any], _over: str | None, by: str, cause: dict[str, Any] | None
+    ctx: Context, workspace_id: str, settings: dict[str, Any], over: str | None, by: str, cause: dict[str, Any] | None
 ) -> dict[str, Any]:
     assert ctx.tenant_id is not None
+    if over is not None:
+        await _end(ctx, over)
     row = {"id": new_id("nex"), "workspace_id": workspace_id, **settings, "created_by": by}
     found = await store.insert_exception(ctx.conn, ctx.tenant_id, row)
     ctx.record(events.exception_created(found, cause))
-    return found
+    return told({**found, "replaced": over})
 
 
 EXCEPTION = asked.kind(
     asked.Kind(
         "network_exception", actions.NETWORK_EXCEPTION_CREATE, actions.NETWORK_EXCEPTION_VIEW, "a network exception",
-        hold=_nothing, require=_require, replaces=_free, put=_put,
+        hold=_nothing, require=_require, replaces=_replaces, put=_put,
     )
 )  # fmt: skip
 
@@ -73,11 +80,30 @@ async def remove_exception(ctx: Context, exception_id: str) -> None:
         row = await store.exception(conn, exception_id)
         if row is None:
             raise ExceptionUnknown()
-        resource = Resource("network_exception", exception_id, row["workspace_id"], {"name": row["name"]})
-        await ctx.require(actions.NETWORK_EXCEPTION_REMOVE, resource)
-        removed = await store.remove_exception(conn, exception_id)
-        if removed is not None:
-            ctx.record(events.exception_removed(removed))
+        await ctx.require(actions.NETWORK_EXCEPTION_REMOVE, _resource(row))
+        await _end(ctx, exception_id)
+
+
+async def _end(ctx: Context, exception_id: str) -> None:
+    removed = await store.remove_exception(ctx.conn, exception_id)
+    if removed is not None:
+        ctx.record(events.exception_removed(removed))
+
+
+def _resource(row: dict[str, Any]) -> Resource:
+    return Resource("network_exception", row["id"], row["workspace_id"], {"name": row["name"]})
+
+
+async def get_exception(ctx: Context, exception_id: str) -> dict[str, Any]:
+    """One exception. Raises ExceptionUnknown."""
+    async with ctx.transaction() as conn:
+        row = await store.exception(conn, exception_id)
+        if row is None:
+            raise ExceptionUnknown()
+        place = Resource("workspace", row["workspace_id"], row["workspace_id"])
+        if (await ctx.decide(actions.NETWORK_EXCEPTION_VIEW, place)).verdict == "deny":
+            raise ExceptionUnknown()
+    return told(row)
 
 
 async def list_exceptions(ctx: Context, after: str | None, limit: int) -> list[dict[str, Any]]:
@@ -85,7 +111,12 @@ async def list_exceptions(ctx: Context, after: str | None, limit: int) -> list[d
     workspace_id = _workspace(ctx)
     await ctx.require(actions.NETWORK_EXCEPTION_VIEW, Resource("workspace", workspace_id, workspace_id))
     async with ctx.transaction() as conn:
-        return await store.exceptions_page(conn, workspace_id, after, limit)
+        return [told(row) for row in await store.exceptions_page(conn, workspace_id, after, limit)]
+
+
+def told(row: dict[str, Any]) -> dict[str, Any]:
+    """An exception with what is behind it and its CA in words."""
+    return {**row, "leads_to": asked.leads_to(row), "authorities": ca.told(row["ca_pem"])}
 
 
 async def egress_log(ctx: Context, egress_id: str) -> dict[str, Any]:
@@ -110,12 +141,13 @@ async def call_log(ctx: Context, workspace_id: str, invocation_id: str) -> list[
         return await store.lines_of_call(conn, invocation_id)
 
 
-def _checked(new: NewNetworkException) -> dict[str, str]:
+def _checked(new: NewNetworkException) -> dict[str, Any]:
     try:
         ca_pem = certificates.authority("ca_pem", new.ca_pem)
         if not ca_pem and new.port == 443:
             raise FieldProblem("ca_pem", "port 443 needs the CA to trust")
-        return {"name": certificates.name(new.name), "address": _address(new.address), "ca_pem": ca_pem}
+        name, address = certificates.name(new.name), _address(new.address)
+        return {"name": name, "address": address, "ca_pem": ca_pem, "replace": new.replace}
     except FieldProblem as problem:
         raise ExceptionInvalid(str(problem), field=problem.field) from problem
 

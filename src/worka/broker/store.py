@@ -209,6 +209,18 @@ async def finish_egress(conn: Connection, egress_id: str, outcome: Mapping[str, 
     )
 
 
+async def take_back_egress(conn: Connection, egress_id: str, reason: str, *, alone: bool) -> None:
+    """Takes back one request that a row counts and that did not leave; where nothing else of the row left (`alone`), it is a
+    refusal."""
+    await conn.execute(
+        "update worka.egress set count = greatest(count - 1, 1),"
+        " verdict = case when %(alone)s and count = 1 then 'denied' else verdict end,"
+        " reason = case when %(alone)s and count = 1 then %(reason)s else reason end,"
+        " last_at = clock_timestamp(), xid = pg_current_xact_id() where id = %(id)s",
+        {"id": egress_id, "reason": reason, "alone": alone},
+    )
+
+
 async def add_use(
     conn: Connection, tenant_id: str, attachment_id: str, day: date, requests: int, bytes_out: int, bytes_in: int
 ) -> None:

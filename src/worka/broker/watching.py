@@ -62,7 +62,7 @@ async def watch(sessions: Mapping[str, Session], patience: float) -> None:
 
 
 def _cut_unseen(calls: Sequence[tuple[str, Active]], clock: float, patience: float) -> None:
-    """What was let through since is let stand: its row was committed, with a look at the kill switches."""
+    """What was let through since is let stand: on a look at the kill switches then, or at most `LOOK_SECONDS` before."""
     for _, active in calls:
         for item in list(active.open):
             if clock - item.since > patience:

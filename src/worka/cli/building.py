@@ -344,10 +344,7 @@ def release(path: Source, dry_run: DryRun = False) -> None:
     if dry_run:
         would_be_sent(path)
         return
-    made = packs.register(client(), path)
-    if not show(made):
-        output.record(made, skip=("manifest", "tools", "probe", "packages"))
-    raise typer.Exit(0 if made["state"] == "released" else 1)
+    packs.ended(packs.register(client(), path))
 
 
 def would_be_sent(path: Path) -> None:

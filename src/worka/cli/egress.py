@@ -10,6 +10,7 @@ import typer
 
 from worka.cli import output
 from worka.cli.client import Client, Failed
+from worka.cli.egress_exception import exception
 from worka.cli.egress_policy import policy, read_policy, say_replay
 from worka.cli.egress_proposals import onto, shown_difference
 from worka.cli.egress_trust import say_waiting, trust
@@ -20,6 +21,7 @@ egress = typer.Typer(
 )
 egress.add_typer(policy, name="policy")
 egress.add_typer(trust, name="trust")
+egress.add_typer(exception, name="exception")
 onto(egress)
 Pack = Annotated[str | None, typer.Option(help="of this pack (publisher.name)")]
 Attachment = Annotated[str | None, typer.Option("--attachment", help="of this attachment")]

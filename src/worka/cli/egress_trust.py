@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +21,8 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="check it, say what woul
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
 
 
-def _certificates(rows: list[dict[str, Any]]) -> str:
+def certificates(rows: list[dict[str, Any]]) -> str:
+    """Certificates of a record, in words; empty without one."""
     return ", ".join(f"{row['subject']} ({'ended' if row['over'] else 'until'} {row['ends_at'][:10]})" for row in rows)
 
 
@@ -28,8 +30,8 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
     """As people read it: the certificates in words."""
     return {
         "id": row["id"], "name": f"{row['name']}:{row['port']}", "for": row["attachment_id"] or "the workspace",
-        "trusts": _certificates(row["authorities"]) or "the public authorities",
-        "shows": _certificates(row["certificates"]) or "no certificate", "key": row["client_key_secret_id"],
+        "trusts": certificates(row["authorities"]) or "the public authorities",
+        "shows": certificates(row["certificates"]) or "no certificate", "key": row["client_key_secret_id"],
         "reason": row["reason"], "created_by": row["created_by"], "created_at": row["created_at"],
         "removed_at": row["removed_at"],
     }  # fmt: skip
@@ -45,6 +47,31 @@ def say_waiting(row: dict[str, Any], dry_run: bool = False) -> None:
         return
     output.text(f"Nothing is recorded yet: {row['id']} waits for somebody else to agree.")
     output.text(f"next: worka approvals show {row['approval_id']}")
+
+
+def say_recorded(value: dict[str, Any], plain: Callable[[dict[str, Any]], dict[str, Any]], dry_run: bool) -> None:
+    """What was recorded, or waits for somebody else, or would; ends with 6 where it is waited for."""
+    waits = value.get("state") == "open"
+    if not show(value):
+        if waits:
+            say_waiting(value, dry_run)
+        else:
+            output.record(plain(value), skip=("id",) if dry_run else ())
+            in_place = f", in the place of {value['replaced']}" if value["replaced"] else ""
+            output.text(f"dry run: it would be recorded{in_place}; nothing was" if dry_run else f"recorded{in_place}")
+    raise typer.Exit(6 if waits and not dry_run else 0)
+
+
+def take_back(path: str, words: Callable[[dict[str, Any]], str], yes: bool, dry_run: bool) -> None:
+    """Ends the record behind this path, once that was agreed to at the terminal."""
+    api = client()
+    value = api.get(path)
+    if not dry_run and not yes:
+        output.talk.print(output.escape(f"{words(value)}, recorded because: {value['reason']}"))
+        typer.confirm("Take it back?", abort=True, err=True)
+    api.change("DELETE", path, dry_run=dry_run)
+    if not show({"id": value["id"], "removed": not dry_run}):
+        output.text("dry run: it would be taken back; nothing was" if dry_run else "taken back")
 
 
 @trust.command("list")
@@ -89,26 +116,10 @@ def trust_set(
         "client_cert_pem": certificate.read_text() if certificate else "", "client_key_secret_id": key_secret,
         "reason": reason,
     }  # fmt: skip
-    value = api.change("POST", api.ws("/upstream-trusts"), body, dry_run=dry_run)
-    waits = value.get("state") == "open"
-    if show(value):
-        raise typer.Exit(6 if waits and not dry_run else 0)
-    if waits:
-        say_waiting(value, dry_run)
-        raise typer.Exit(0 if dry_run else 6)
-    output.record(_plain(value), skip=("id",) if dry_run else ())
-    in_place = f", in the place of {value['replaced']}" if value["replaced"] else ""
-    output.text(f"dry run: it would be recorded{in_place}; nothing was" if dry_run else f"recorded{in_place}")
+    say_recorded(api.change("POST", api.ws("/upstream-trusts"), body, dry_run=dry_run), _plain, dry_run)
 
 
 @trust.command("remove")
 def trust_remove(trust_id: str, yes: Yes = False, dry_run: DryRun = False) -> None:
     """Take a record back: calls that begin after this are checked against the public authorities again."""
-    api = client()
-    value = api.get(f"/v1/upstream-trusts/{trust_id}")
-    if not dry_run and not yes:
-        output.talk.print(output.escape(f"{value['name']}:{value['port']}, recorded because: {value['reason']}"))
-        typer.confirm("Take it back?", abort=True, err=True)
-    api.change("DELETE", f"/v1/upstream-trusts/{trust_id}", dry_run=dry_run)
-    if not show({"id": trust_id, "removed": not dry_run}):
-        output.text("dry run: it would be taken back; nothing was" if dry_run else "taken back")
+    take_back(f"/v1/upstream-trusts/{trust_id}", lambda row: f"{row['name']}:{row['port']}", yes, dry_run)

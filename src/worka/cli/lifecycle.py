@@ -14,12 +14,15 @@ import typer
 from worka.cli import output
 from worka.cli.client import Client, Failed
 from worka.cli.packs import pack
-from worka.cli.shell import client, show
+from worka.cli.shell import ReleaseName, client, named_release, show
 from worka.cli.withdrawals import DryRun, Reason, Yes, release
 
 advisories = typer.Typer(no_args_is_help=True, help="Known vulnerabilities, from a feed that you hand in.")
 Name = Annotated[str, typer.Argument(metavar="PACK", help="publisher.name")]
-Thing = Annotated[str, typer.Argument(metavar="THING", help="a release, an attachment, or a pack as publisher.name")]
+Thing = Annotated[
+    str,
+    typer.Argument(metavar="THING", help="a release, also as publisher.name@version; an attachment; or publisher.name"),
+]
 LISTS = ("attachments", "tasks", "calls", "workflows", "views", "connections", "dependents")
 BATCH, LARGEST = 1_500_000, 400_000_000
 """Bytes of one request, and of all that one file may unpack to."""
@@ -65,8 +68,9 @@ def blast(
 ) -> None:
     """What it can reach, and what breaks without it."""
     api = client()
+    thing = named_release(api, thing) if "@" in thing else thing
     if svg is not None and not thing.startswith("rel_"):
-        raise typer.BadParameter("--svg draws a release: name one by its id")
+        raise typer.BadParameter("--svg draws a release: name one by its id, or as publisher.name@version")
     value = api.get(_path(api, thing) + "/reach")
     if svg is not None:
         answer = api.send("GET", f"/v1/releases/{thing}/reach.svg")
@@ -106,9 +110,10 @@ def say_reach(value: dict[str, Any], err: bool = False) -> None:
 
 
 @pack.command("grade")
-def grade(release_id: str) -> None:
+def grade(release_id: ReleaseName) -> None:
     """How good a release is, check by check."""
-    value = client().get(f"/v1/releases/{release_id}/grade")
+    api = client()
+    value = api.get(f"/v1/releases/{named_release(api, release_id)}/grade")
     if show(value):
         return
     output.text(f"{value['grade']}  {value['passed']} of {value['of']} checks hold")
@@ -120,11 +125,12 @@ def grade(release_id: str) -> None:
 
 @pack.command("sbom")
 def sbom(
-    release_id: str,
+    release_id: ReleaseName,
     to: Annotated[Path | None, typer.Option(help="write it to this file; else to standard output")] = None,
 ) -> None:
     """What is in a release, as CycloneDX 1.6 JSON."""
-    value = client().get(f"/v1/releases/{release_id}/sbom")
+    api = client()
+    value = api.get(f"/v1/releases/{named_release(api, release_id)}/sbom")
     if to is not None:
         to.write_text(json.dumps(value, indent=2) + "\n")
     if not show(value):
@@ -152,7 +158,11 @@ def withdrawals(limit: Annotated[int, typer.Option(min=1, max=200)] = 50) -> Non
     api = client()
     value = api.get(api.ws("/withdrawals"), limit=limit)
     if not show(value):
-        rows = [{**row, "touched": f"{len(row['receipt']['attachments'])} attachments"} for row in value["items"]]
+        counts = [len(row["receipt"]["attachments"]) for row in value["items"]]
+        rows = [
+            {**row, "touched": f"{count} attachment{'s' if count != 1 else ''}"}
+            for row, count in zip(value["items"], counts, strict=True)
+        ]
         output.table(rows, ["id", "act", "name", "by_name", "at", "why", "touched"], "Nothing was taken away here.")
 
 
@@ -196,9 +206,10 @@ def lift(name: Name, reason: Reason = "", yes: Yes = False, dry_run: DryRun = Fa
 
 
 @release.command("lift")
-def lift_release(release_id: str, reason: Reason = "", yes: Yes = False, dry_run: DryRun = False) -> None:
+def lift_release(release_id: ReleaseName, reason: Reason = "", yes: Yes = False, dry_run: DryRun = False) -> None:
     """Let a quarantined release serve again."""
     api = client()
+    release_id = named_release(api, release_id)
     _take(api, "lift", release_id, f"/v1/releases/{release_id}/lift", "POST", reason, yes, dry_run)
 
 
@@ -224,9 +235,10 @@ def _take(api: Client, verb: str, thing: str, path: str, method: str, reason: st
 
 
 @release.command("why")
-def why(release_id: str) -> None:
+def why(release_id: ReleaseName) -> None:
     """Which gate or approval blocks a release, and who can clear it."""
     api = client()
+    release_id = named_release(api, release_id)
     value = api.get(f"/v1/releases/{release_id}/why")
     if show(value):
         return
@@ -236,6 +248,9 @@ def why(release_id: str) -> None:
     for gate in found["gates"]:
         who = f"; {', '.join(gate['who'])}" if gate["who"] else ""
         output.text(f"  {gate['state']:<10} {gate['name']}: {gate['because']}{who}")
+    for row in api.get(api.ws("/publications"), release_id=release_id, limit=5)["items"]:
+        if row["state"] != "published":
+            output.text(f"  {row['state']} publication to {row['destination']}: worka registry why {row['id']}")
 
 
 @advisories.command("import")

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from worka.cli import output
-from worka.cli.client import Client, Failed
-from worka.cli.shell import client, show
+from worka.cli.client import Client
+from worka.cli.shell import ReleaseName, client, named_release, show
 
 attachment = typer.Typer(
     no_args_is_help=True, help="An attachment and the releases of its pack: move it, go back, follow or pin."
@@ -20,25 +20,6 @@ Why = Annotated[str, typer.Option(help="why: it stands in the changes and in the
 Wait = Annotated[bool, typer.Option(help="wait until the move rests")]
 MARKS = {"widening": "[yellow]+[/]", "narrowing": "[green]-[/]", "neutral": "[dim]·[/]"}
 RESTS = ("awaiting_approval", "awaiting_connection", "awaiting_dependency", "moved", "failed", "refused", "superseded")
-
-
-def named_release(api: Client, given: str) -> str:
-    """The id of a release that was named by its id or as publisher.name@version. Raises Failed."""
-    name, at, version = given.partition("@")
-    if not at:
-        return given
-    for row in api.pages(api.ws("/releases"), most=1000):
-        if f"{row['publisher']}.{row['name']}" == name and row["version"] == version:
-            return str(row["id"])
-    raise Failed(
-        {
-            "code": "release_not_found",
-            "title": "There is no such release here",
-            "detail": f"{given[:120]} is none of the last thousand",
-            "remedy": "worka pack list",
-        },
-        3,
-    )
 
 
 def diff(
@@ -68,7 +49,7 @@ def say_difference(value: dict[str, Any], texts: bool = False) -> None:
 
 
 def review(
-    release_id: Annotated[str, typer.Argument(help="its id, or publisher.name@version")],
+    release_id: ReleaseName,
     mode: Annotated[str, typer.Option(help="pinned or tracking")] = "pinned",
 ) -> None:
     """What to look at before a release is attached here: what it may do, and what it would wait for."""
@@ -81,7 +62,7 @@ def review(
 
 
 def recorded(
-    release_id: Annotated[str, typer.Argument(help="its id, or publisher.name@version")],
+    release_id: ReleaseName,
     days: Annotated[int, typer.Option(min=1, max=90, help="how far back")] = 7,
     limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
     cursor: Annotated[str | None, typer.Option(help="the `next` of the page before")] = None,
@@ -111,9 +92,8 @@ def say_review(value: dict[str, Any]) -> None:
     output.text(f"  grade     {value['grade']['grade']}{f'; not {missing}' if missing else ''}")
     output.text(f"  source    {value['source']['words']}, {value['source']['visibility']}")
     for tool in value["tools"]:
-        output.text(
-            f"  tool      {tool['name']} ({tool['side_effect']})  {(tool['description'] or '').splitlines()[:1]}"
-        )
+        said = (tool["description"] or "").strip().splitlines()[:1]
+        output.text(f"  tool      {tool['name']} ({tool['side_effect']})  {''.join(said)}".rstrip())
     for item in value["outbound"]:
         more = " ".join(f"{key} {item[key]}" for key in ("port", "methods", "paths") if item.get(key))
         output.text(f"  reaches   {item['host']} {more}".rstrip())

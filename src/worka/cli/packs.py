@@ -10,7 +10,7 @@ import typer
 
 from worka.cli import output
 from worka.cli.client import Client, Failed
-from worka.cli.shell import client, show
+from worka.cli.shell import ReleaseName, client, named_release, show
 from worka.packs import files, trees
 from worka.packs import folder as folders
 from worka.packs import manifest as manifests
@@ -33,10 +33,7 @@ def pack_register(
         would_be_sent(folder)
         return
     api = client()
-    value = register(api, folder)
-    if not show(value):
-        output.record(value, skip=("manifest", "tools", "probe", "packages"))
-    raise typer.Exit(0 if value["state"] == "released" else 1)
+    ended(register(api, folder))
 
 
 def register(api: Client, folder: Path, key: str | None = None) -> Any:
@@ -54,6 +51,30 @@ def rested(api: Client, value: Any) -> Any:
     return value
 
 
+def ended(value: Any) -> None:
+    """Says how a registration rests, and what to do next. Raises Exit."""
+    released = value["state"] == "released"
+    if not show(value):
+        output.record(value, skip=("manifest", "tools", "probe", "packages", "error"))
+        if released:
+            output.talk.print(f"  [dim]next:[/] worka pack attach {value['id']}")
+        else:
+            say_failure(value)
+    raise typer.Exit(0 if released else 1)
+
+
+def say_failure(value: dict[str, Any]) -> None:
+    """Why a registration failed, in words, and the command that says the rest."""
+    error = value.get("error") or {}
+    output.talk.print(f"[red]✗[/] {output.escape(str(error.get('message') or value['reason']))}", soft_wrap=True)
+    for item in error.get("differences") or []:
+        said = f"  {item['tool']} {item['field']}: {item['diff']}"
+        output.talk.print(output.escape(said), soft_wrap=True)
+    for line in str(error.get("stderr_tail") or "").strip().splitlines()[-3:]:
+        output.talk.print(f"  [dim]│[/] {output.escape(line)}", soft_wrap=True)
+    output.talk.print(f"  [dim]remedy[/] worka release why {value['id']}")
+
+
 def pack_body(folder: Path) -> dict[str, Any]:
     """The registration request of a folder or an archive: manifest, lock, and the files of a pack that is its own source.
     What would be refused is not sent. Raises Failed."""
@@ -68,20 +89,18 @@ def pack_body(folder: Path) -> dict[str, Any]:
 
 @pack.command("retry")
 def pack_retry(
-    release_id: str,
+    release_id: ReleaseName,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what it would do, and do nothing")] = False,
 ) -> None:
     """Take up the stage at which a registration failed; what went before it is not done again."""
     api = client()
+    release_id = named_release(api, release_id)
     value = api.change("POST", f"/v1/releases/{release_id}/retry", dry_run=dry_run)
     if dry_run:
         if not show({"would": value}):
             output.text(f"dry run: {release_id} would go on from {value['state']}; nothing was done")
         return
-    value = rested(api, value)
-    if not show(value):
-        output.record(value, skip=("manifest", "tools", "probe", "packages"))
-    raise typer.Exit(0 if value["state"] == "released" else 1)
+    ended(rested(api, value))
 
 
 @pack.command("lock")
@@ -112,7 +131,7 @@ def pack_list() -> None:
         )
         output.table(
             [{**row, "moves": _moves(row.get("move"))} for row in value["attachments"]],
-            ["id", "pack", "mode", "state", "reason", "moves"],
+            ["id", "pack", "version", "mode", "state", "reason", "moves"],
             "Nothing is attached: worka pack attach.",
         )
 
@@ -122,18 +141,27 @@ def _moves(move: dict[str, Any] | None) -> str:
 
 
 @pack.command("show")
-def pack_show(release_id: str) -> None:
-    """One release: its digest, source and frozen tools."""
-    value = client().get(f"/v1/releases/{release_id}")
-    if not show(value):
-        output.record(value)
+def pack_show(release_id: ReleaseName) -> None:
+    """One release: its digest, source and frozen tools. `-o json` has the manifest and the schemas."""
+    api = client()
+    value = api.get(f"/v1/releases/{named_release(api, release_id)}")
+    if show(value):
+        return
+    output.record(value, skip=("manifest", "tools", "probe", "packages", "error"))
+    manifest = value["manifest"]
+    kept = ("display_name", "description", "license", "source", "outbound_domains", "connections", "dependencies")
+    output.record({name: manifest.get(name) for name in kept})
+    if value["state"] == "failed":
+        say_failure(value)
+    columns = ["name", "side_effect", "idempotent", "description"]
+    output.table(value.get("tools") or [], columns, "No tools are frozen: the server has not listed them.")
 
 
 @pack.command("attach")
 def pack_attach(
-    release_id: str,
+    release_id: ReleaseName,
     mount: Annotated[list[str] | None, typer.Option(help="NAME=PATH, what a mount of the manifest binds")] = None,
-    mode: str = "pinned",
+    mode: Annotated[str, typer.Option(help="pinned, or tracking: it moves to newer releases by itself")] = "pinned",
     dry_run: Annotated[
         bool, typer.Option(help="do all of it and undo it: refused and answered as it would be")
     ] = False,
@@ -141,6 +169,7 @@ def pack_attach(
     """Attach a release to the workspace (6: an approval, a connection or a pack is waited for)."""
     api = client()
     mounts = {name: str(path) for name, path in mounts_of(mount).items()}
+    release_id = named_release(api, release_id)
     body = {"release_id": release_id, "mode": mode, "mounts": mounts}
     value = api.change("POST", api.ws("/attachments"), body, dry_run=dry_run)
     if not show(value):
@@ -148,6 +177,8 @@ def pack_attach(
         output.text(f"grade {api.get(f'/v1/releases/{release_id}/grade')['sentence']}")
         if dry_run:
             output.text("dry run: nothing was attached; `worka pack review` shows what to look at")
+        elif value["state"] != "attached":
+            output.explanation(api.get(f"/v1/attachments/{value['id']}/why"))
     raise typer.Exit(0 if dry_run else 0 if value["state"] == "attached" else 6)
 
 

@@ -13,8 +13,8 @@ import typer
 
 from worka.cli import output
 from worka.cli.client import Client, Failed
-from worka.cli.packs import pack
-from worka.cli.shell import client, read_json, show
+from worka.cli.packs import ended, pack
+from worka.cli.shell import ReleaseName, client, named_release, read_json, show
 
 registry = typer.Typer(no_args_is_help=True, help="The registry: what there is, where it is published, who vouches.")
 key = typer.Typer(no_args_is_help=True, help="Keys that publishers sign with.")
@@ -59,9 +59,10 @@ def listing(release_id: str) -> None:
 
 
 @registry.command("show")
-def show_release(release_id: str) -> None:
+def show_release(release_id: ReleaseName) -> None:
     """All the registry knows of a release: build, version, image, source, what is installable, visibility, trust."""
-    value = client().get(f"/v1/releases/{release_id}/registry")
+    api = client()
+    value = api.get(f"/v1/releases/{named_release(api, release_id)}/registry")
     if not show(value):
         artifact = value["artifact"] or {"digest": "none yet", "size": 0}
         output.record(
@@ -117,18 +118,16 @@ def _followed(api: Client, value: Any, dry_run: bool) -> None:
     while not dry_run and value["state"] not in ("released", "failed", "quarantined", "revoked"):
         time.sleep(0.2)
         value = api.get(f"/v1/releases/{value['id']}")
-    if not show({"would": value} if dry_run else value):
-        if dry_run:
-            output.text(f"dry run: {value['pack']} {value['version']} would be registered; nothing was done")
-        else:
-            output.record(value, skip=("manifest", "tools", "probe", "packages"))
-    raise typer.Exit(0 if dry_run or value["state"] == "released" else 1)
+    if not dry_run:
+        ended(value)
+    if not show({"would": value}):
+        output.text(f"dry run: {value['pack']} {value['version']} would be registered; nothing was done")
 
 
 # publishing ---------------------------------------------------------------------------------------------------------
 @pack.command("publish")
 def publish(
-    release_id: str,
+    release_id: ReleaseName,
     to: Annotated[str, typer.Option(help="`local`, or a destination by its name")] = "local",
     visibility: Annotated[str, typer.Option(help="private, shared or public; default: what policy says")] = "",
     share: Annotated[
@@ -140,7 +139,7 @@ def publish(
     if visibility not in ("", "private", "shared", "public"):
         raise typer.BadParameter(f"--visibility {visibility} is not one of private, shared, public")
     api = client()
-    body: dict[str, Any] = {"release_id": release_id, "destination": to, "shared_with": share or []}
+    body: dict[str, Any] = {"release_id": named_release(api, release_id), "destination": to, "shared_with": share or []}
     if visibility:
         body["visibility"] = visibility
     value = api.change("POST", api.ws("/publications"), body, dry_run=dry_run)
@@ -196,7 +195,7 @@ def why(publication_id: str) -> None:
 
 @registry.command("withdraw")
 def withdraw(
-    release_id: str,
+    release_id: ReleaseName,
     reason: Annotated[str, typer.Option(help="why: who looks for it reads that")] = "",
     dry_run: DryRun = False,
 ) -> None:
@@ -204,7 +203,8 @@ def withdraw(
     if not reason:
         raise typer.BadParameter("--reason is needed: who looks for it reads that")
     api = client()
-    value = api.change("POST", f"/v1/releases/{release_id}/withdraw-listing", {"reason": reason}, dry_run=dry_run)
+    path = f"/v1/releases/{named_release(api, release_id)}/withdraw-listing"
+    value = api.change("POST", path, {"reason": reason}, dry_run=dry_run)
     if not show({"would": value} if dry_run else value):
         output.text(
             "dry run: it would be withdrawn; nothing was done" if dry_run else f"{value['id']}  {value['state']}"
@@ -213,7 +213,7 @@ def withdraw(
 
 @registry.command("review")
 def review(
-    release_id: str,
+    release_id: ReleaseName,
     note: Annotated[str, typer.Option(help="what you looked at, and found")] = "",
     dry_run: DryRun = False,
 ) -> None:
@@ -221,7 +221,8 @@ def review(
     if not note:
         raise typer.BadParameter("--note is needed: what you looked at, and found")
     api = client()
-    value = api.change("POST", f"/v1/releases/{release_id}/reviews", {"note": note}, dry_run=dry_run)
+    path = f"/v1/releases/{named_release(api, release_id)}/reviews"
+    value = api.change("POST", path, {"note": note}, dry_run=dry_run)
     if not show({"would": value} if dry_run else value):
         output.text("dry run: nothing was recorded" if dry_run else f"{value['id']}  {value['digest']} is reviewed")
 
@@ -269,9 +270,11 @@ def destination_add(
     blobs: Annotated[
         list[str] | None, typer.Option(help="host:port that it redirects to for its blobs; may be repeated")
     ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask, though the name is led elsewhere")] = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Name a registry. Whether anything may go there, the registry's policy says."""
+    """Name a registry. Whether anything may go there, the registry's policy says. Where its name is led elsewhere, or somebody
+    vouches for it, that is said before a credential is kept."""
     api = client()
     password = password_file.read_text().strip("\r\n") if password_file else ""
     body = {
@@ -284,8 +287,16 @@ def destination_add(
         "token_service": token_service,
         "blob_hosts": blobs or [],
     }
+    if username and not yes and not dry_run:
+        would = api.change("POST", api.ws("/destinations"), body, dry_run=True)
+        for line in would["led"]:
+            output.talk.print(output.escape(line))
+        if would["led"]:
+            typer.confirm("The credential would go there. Keep it all the same?", abort=True, err=True)
     value = api.change("POST", api.ws("/destinations"), body, dry_run=dry_run)
     if not show({"would": value} if dry_run else value):
+        for line in value["led"]:
+            output.text(line)
         output.text(
             f"dry run: {value['place']} would be added; nothing was done"
             if dry_run
@@ -340,13 +351,15 @@ def policy_set(
 # who vouches --------------------------------------------------------------------------------------------------------
 @pack.command("sign")
 def sign(
-    release_id: str,
+    release_id: ReleaseName,
     envelope: Annotated[str, typer.Option(help="@file with a DSSE envelope that was signed elsewhere")] = "",
     dry_run: DryRun = False,
 ) -> None:
     """Vouch for a release with its publisher's key, which never leaves the treasury."""
     body = {"envelope": read_json(envelope)} if envelope else {}
-    value = client().change("POST", f"/v1/releases/{release_id}/signatures", body, dry_run=dry_run)
+    api = client()
+    path = f"/v1/releases/{named_release(api, release_id)}/signatures"
+    value = api.change("POST", path, body, dry_run=dry_run)
     if not show({"would": value} if dry_run else value):
         said = value["trust"]
         output.text(

@@ -82,6 +82,39 @@ def chosen(
     State.form = form
 
 
+ReleaseName = Annotated[str, typer.Argument(help="its id, or publisher.name@version")]
+
+
+def named_release(api: Client, given: str) -> str:
+    """The id of a release that was named by its id or as publisher.name@version. Raises Failed, which names the versions
+    that there are."""
+    name, at, version = given.partition("@")
+    if not at and "." not in given:
+        return given
+    versions = []
+    for row in api.pages(api.ws("/releases"), most=1000):
+        if f"{row['publisher']}.{row['name']}" == name:
+            if row["version"] == version:
+                return str(row["id"])
+            versions.append(str(row["version"]))
+    if not versions:
+        there = f"none of the last thousand releases is of a pack {name[:120]}"
+    else:
+        wanted = f"has no version {version[:60]}" if at else "is a pack, and a release is one version of it"
+        there = f"{name[:120]} {wanted}; {name[:120]} has {', '.join(versions[:10])}"
+    raise Failed(
+        {
+            "code": "release_not_found",
+            "title": "There is no such release here",
+            "detail": there,
+            "remedy": f"Name one of these as {name[:120]}@VERSION."
+            if versions
+            else "List them with `worka pack list`.",
+        },
+        3,
+    )
+
+
 def running_url() -> str | None:
     """The address of the instance that runs on this machine's WORKA_HOME."""
     from worka.kernel.settings import default_home

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from worka.cli import output
-from worka.cli.shell import client, show
+from worka.cli.shell import ReleaseName, client, named_release, show
 
 release = typer.Typer(
     no_args_is_help=True, help="Releases of packs: stopping one, or letting no more of it be attached."
@@ -22,14 +22,16 @@ DryRun = Annotated[bool, typer.Option(help="show what it would touch and would h
 
 
 @release.command("quarantine")
-def quarantine(release_id: str, reason: Reason = "", days: Days = 7, yes: Yes = False, dry_run: DryRun = False) -> None:
+def quarantine(
+    release_id: ReleaseName, reason: Reason = "", days: Days = 7, yes: Yes = False, dry_run: DryRun = False
+) -> None:
     """Stop everything that runs a release, at once."""
     _take_away("releases", release_id, "quarantine", {"reason": reason}, days, yes, dry_run)
 
 
 @release.command("revoke")
 def revoke_release(
-    release_id: str, reason: Reason = "", days: Days = 7, yes: Yes = False, dry_run: DryRun = False
+    release_id: ReleaseName, reason: Reason = "", days: Days = 7, yes: Yes = False, dry_run: DryRun = False
 ) -> None:
     """Let no new attachment of a release be made; existing ones run."""
     _take_away("releases", release_id, "revoke", {"reason": reason}, days, yes, dry_run)
@@ -49,6 +51,8 @@ def _take_away(
     if not dry_run and not any(body.values()):
         raise typer.BadParameter("--reason is needed: it stands in the changes and in the ledger")
     api = client()
+    if things == "releases":
+        thing_id = named_release(api, thing_id)
     if dry_run or not yes:
         touched = api.get(f"/v1/{things}/{thing_id}/withdrawal-preview", days=days)
         if dry_run:

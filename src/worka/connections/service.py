@@ -210,6 +210,7 @@ async def _ask(ctx: Context, row: Row, secret: Row | None, decision: Decision, l
         policy_version=decision.policy_version,
         blocks=[{"kind": SUBJECT, "id": row["id"], "name": row["name"]}],
         expires_in=timedelta(hours=ctx.settings.approvals.expires_hours),
+        led_by=[item["created_by"] for item in led],
     )  # fmt: skip
 
 

@@ -94,7 +94,7 @@ def _glass(kind: str, row: dict[str, Any], after: dict[str, Any]) -> Event:
 
 
 def kill_set(row: dict[str, Any]) -> Event:
-    """kill.set: from the next call on this is stopped, in every process. How much it touched; what that was stands in the
+    """kill.set: from now on this is stopped, in every process. How much it touched; what that was stands in the
     receipt, which the kill switch of this id keeps and shows to who may see it."""
     touched = ("workspaces", "attachments", "tasks", "calls")
     counts = {name: len(row["receipt"].get(name, ())) for name in touched}

@@ -18,6 +18,10 @@ from worka.kernel.reasons import Reason, register
 KINDS = ("release", "secret", "destination", "member", "workspace", "tenant")
 PREFIX = "kill/"
 REASON = "killed"
+LOOK_SECONDS = 0.05
+"""How long a look that found no kill switch may be gone by, for what repeats itself (broker/recording.py)."""
+SETTLE_SECONDS = 2 * LOOK_SECONDS
+"""How long after its commit a kill switch is answered for: no look that it was not in holds any more then."""
 # What takes away or decides about others' wishes; and what governs: a kill must not stop its own lifting.
 _GOES_ON = ("view", "read", "observe", "revoke", "remove", "ungrant", "detach", "quarantine", "cancel", "withdraw")
 _GOVERNS = ("approval.", "audit.", "decision.", "kill.", "policy.")

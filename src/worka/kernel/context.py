@@ -4,6 +4,7 @@ methods on this one object, not imports."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -207,13 +208,15 @@ class Context:
                     await self._undo(self.tx)
                 await self._flush(self.tx)
             finally:
-                after, told, self.tx = self.tx.after_commit, self.tx.tenants(), None
+                after, told, settle, self.tx = self.tx.after_commit, self.tx.tenants(), self.tx.settle, None
                 if self.undone:
-                    after, told = [], set()
-        for tenant in told:
-            self.db.announce(event_rows.CHANNEL, tenant)
+                    after, told, settle = [], set(), 0.0
         for point in after:
             failpoints.hit(point)
+        if settle:
+            await asyncio.sleep(settle)
+        for tenant in told:
+            self.db.announce(event_rows.CHANNEL, tenant)
 
     async def _undo(self, tx: Transaction) -> None:
         """Ends a dry run: all of it was done but the record of it. Raises Rollback, which leaves the use case its answer."""
@@ -296,6 +299,13 @@ class Context:
             raise RuntimeError("there is no transaction to wait for the end of")
         self.tx.at_the_end.append(act)
 
+    def settles(self, seconds: float) -> None:
+        """Whoever asked for this change is answered, and readers are told, so long after its commit: then what looked before
+        it is over."""
+        if self.tx is None:
+            raise RuntimeError("there is no transaction whose change could settle")
+        self.tx.settle = max(self.tx.settle, seconds)
+
     async def publish(self, topic: str, payload: dict[str, Any]) -> None:
         """Runs in-transaction subscribers."""
         await self.subscribers.publish(self, topic, payload)
@@ -349,6 +359,7 @@ class Transaction:
     at_the_end: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     before_commit: list[str] = field(default_factory=list)
     after_commit: list[str] = field(default_factory=list)
+    settle: float = 0.0
 
     def tenants(self) -> set[str]:
         """Whose readers have something new once it is committed."""

@@ -38,7 +38,12 @@ class StateMachine:
     def check(self, old: str, new: str) -> None:
         """Raises Conflict when the machine has no such move."""
         if (old, new) not in self.transitions:
-            raise Conflict(f"A {self.name} that is {old} cannot become {new}.", code="state_conflict", state=old)
+            said = (
+                f"A {self.name} that is {old} cannot become {new}."
+                if old != new
+                else f"The {self.name} is {old} already."
+            )
+            raise Conflict(said, code="state_conflict", state=old)
 
     def holds(self, state: str, reason: str) -> None:
         """Raises ValueError unless `reason` is one of this state's: called by every statement that stores the pair, so

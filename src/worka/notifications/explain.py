@@ -25,7 +25,7 @@ async def explain(ctx: Context, some_id: str) -> Explanation:
         return await _of_webhook(ctx, some_id)
     async with ctx.transaction() as conn:
         row = await service.delivery_visible(ctx, some_id)
-        tries = await store.attempts(conn, some_id)
+        tries = await service.tries_of(conn, row)
         webhook = await store.webhook(conn, row["target"]) if row["channel"] == "webhook" else None
         may = await _may(ctx, row["workspace_id"])
     return build(row, tries, webhook, may)

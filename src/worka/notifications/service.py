@@ -9,6 +9,7 @@ from worka.broker import store as broker_rows
 from worka.kernel import redact
 from worka.kernel.clock import moment, now
 from worka.kernel.context import Context, Resource
+from worka.kernel.db import Connection
 from worka.kernel.errors import Denied
 from worka.kernel.ids import new_id
 from worka.notifications import actions, events, rules, signing, store
@@ -199,12 +200,18 @@ async def show_delivery(ctx: Context, delivery_id: str) -> Row:
     """One delivery with what was sent and every try. Raises DeliveryNotFound."""
     async with ctx.transaction() as conn:
         row = await delivery_visible(ctx, delivery_id)
-        tries = await store.attempts(conn, delivery_id)
+        tries = await tries_of(conn, row)
     return {
         **delivery_shown(row),
         "payload": row["payload"],
         "tries": [{key: item[key] for key in _TRY} for item in tries],
     }
+
+
+async def tries_of(conn: Connection, row: Row) -> list[Row]:
+    """The tries that the row, read before them, tells of: one may have come to its end in between."""
+    known = row["attempts"] - (row["claimed_until"] is not None)
+    return [item for item in await store.attempts(conn, row["id"]) if item["number"] <= known]
 
 
 async def delivery_visible(ctx: Context, delivery_id: str) -> Row:

@@ -15,6 +15,8 @@ from worka.kernel.errors import Problem
 from worka.observability import rules, store
 
 log = logging.getLogger("worka.heartbeat")
+END_SECONDS = 2.0
+"""A database that is away holds no process up; its row is then known by its silence."""
 
 
 class Heartbeat:
@@ -36,21 +38,22 @@ class Heartbeat:
             await store.beat(conn, self.id, self._role, os.getpid(), self._build, self._detail())
 
     async def run(self) -> None:
-        """Beats until cancelled; then takes its row away, because the process ends in good order."""
+        """Beats until cancelled."""
         try:
             async with self._db.transaction(None) as conn:
                 await store.forget(conn, rules.FORGOTTEN_SECONDS)
         except Problem as problem:
             log.warning("old heartbeats could not be removed: %s", problem.problem_code)
-        try:
-            while True:
-                try:
-                    await self.beat()
-                except Problem as problem:
-                    # The silence of this row is what tells others; nothing more can be done from here.
-                    log.warning("no heartbeat: %s", problem.problem_code)
-                await asyncio.sleep(self._every)
-        finally:
-            with contextlib.suppress(Problem, asyncio.CancelledError):
-                async with self._db.transaction(None) as conn:
-                    await store.end(conn, self.id)
+        while True:
+            try:
+                await self.beat()
+            except Problem as problem:
+                # The silence of this row is what tells others; nothing more can be done from here.
+                log.warning("no heartbeat: %s", problem.problem_code)
+            await asyncio.sleep(self._every)
+
+    async def end(self) -> None:
+        """Takes its row away, because the process ends in good order. Once `run` has ended, which may never have begun."""
+        with contextlib.suppress(Problem, TimeoutError):
+            async with asyncio.timeout(END_SECONDS), self._db.transaction(None) as conn:
+                await store.end(conn, self.id)

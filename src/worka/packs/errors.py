@@ -55,7 +55,7 @@ class TargetRefused(errors.Invalid):
 
 class InputInvalid(errors.Invalid):
     code, title = "tool_input_invalid", "The arguments do not fit the tool's input schema"
-    default_remedy = "Correct the fields named in `errors`; GET /v1/workspaces/{workspace_id}/tools shows the schema."
+    default_remedy = "Correct the fields named here; `worka -o json tool list` shows the schema."
 
 
 class MountInvalid(errors.Invalid):
@@ -70,7 +70,7 @@ class ReleaseNotFound(errors.NotFound):
 
 class AttachmentNotFound(errors.NotFound):
     code, title = "attachment_not_found", "There is no such attachment here"
-    default_remedy = "List them with GET /v1/workspaces/{workspace_id}/attachments."
+    default_remedy = "List them with `worka pack list`."
 
 
 class InvocationNotFound(errors.NotFound):
@@ -95,7 +95,9 @@ class ReleaseNotUsable(errors.Conflict):
 
 class AlreadyAttached(errors.Conflict):
     code, title = "already_attached", "This pack is attached to the workspace already"
-    default_remedy = "Detach it first, or use the attachment that is there."
+    default_remedy = (
+        "Use the attachment that is there; `worka pack attachment update ATTACHMENT_ID` moves it to another release."
+    )
 
 
 class AttachmentNotUsable(errors.Conflict):

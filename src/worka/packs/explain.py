@@ -89,7 +89,7 @@ async def explain_release(ctx: Context, release_id: str) -> Explanation:
         else:
             following.append(await offer(ctx, label, command, action, pack))
         if state == "quarantined":
-            following.append(await offer(ctx, "Let it serve again", _lifting(release_id), actions.LIFT.name, pack))
+            following.append(await offer(ctx, "Let it serve again", await _lifting(ctx, row), actions.LIFT.name, pack))
     return Explanation(
         subject=release_id,
         headline=headline.rstrip(": "),
@@ -184,7 +184,7 @@ async def explain_attachment(ctx: Context, attachment_id: str) -> Explanation:
     if state == "suspended" and release["state"] == "quarantined":
         pack = Resource("pack", row["pack"], release["workspace_id"])
         following.append(
-            await offer(ctx, "Let its release serve again", _lifting(release["id"]), actions.LIFT.name, pack)
+            await offer(ctx, "Let its release serve again", await _lifting(ctx, release), actions.LIFT.name, pack)
         )
     if state in ("attached", "held", "suspended", "updating"):
         following.append(
@@ -219,8 +219,14 @@ _STAGE_WORDS = {
 }
 
 
-def _lifting(release_id: str) -> str:
-    return f"worka release lift {release_id} --reason WHY"
+async def _lifting(ctx: Context, release: Row) -> str:
+    """The command that gives a quarantined release back: while the whole pack is taken away, that of the pack."""
+    pack = f"{release['publisher']}.{release['name']}"
+    async with ctx.transaction() as conn:
+        standing = await lifecycle.standing(conn, pack)
+    if standing is not None and standing["state"] == "quarantined":
+        return f"worka pack lift {pack} --reason WHY"
+    return f"worka release lift {release['id']} --reason WHY"
 
 
 def _last_error(reason: str, error: Row, attempt: int, again: datetime | None) -> LastError:

@@ -10,6 +10,7 @@ call is made is among the facts.
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,12 +29,12 @@ _KEPT = 4096
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What a lease was given on. `said` are the facts that the database compares; `sealed` is the version's row, sealed."""
+    """What a lease was given on. `said` are the facts that the database compares, as JSON; `sealed` is the version's row, sealed."""
 
     secret: Row
     grant_id: str
     sealed: Row
-    said: Row
+    said: str
 
 
 _Key = tuple[str | None, Principal, str, str, str]
@@ -63,7 +64,7 @@ def remember(
         "initiator": call["initiator_id"], "behind": call["originating_person"], **in_force,
     }  # fmt: skip
     kept = {name: secret[name] for name in ("tenant_id", "id", "name", "workspace_id", "version")}
-    _decided[_key(ctx, asked)] = Decided(kept, grant["id"], sealed, said)
+    _decided[_key(ctx, asked)] = Decided(kept, grant["id"], sealed, json.dumps(said))
     while len(_decided) > _KEPT:
         _decided.popitem(last=False)
 

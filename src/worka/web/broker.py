@@ -36,6 +36,7 @@ TABS: Final = (
     ("broker/policy", "Policy"),
     ("broker/proposals", "Proposals"),
     ("broker/trust", "Trust"),
+    ("broker/exceptions", "Exceptions"),
     ("broker/try", "Try a request"),
 )
 

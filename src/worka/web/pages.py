@@ -17,6 +17,7 @@ from worka.web import (
     approving,
     auth,
     broker,
+    broker_exceptions,
     broker_rules,
     broker_trust,
     connections,
@@ -51,6 +52,7 @@ router.include_router(treasury.router)
 router.include_router(broker.router)
 router.include_router(broker_rules.router)
 router.include_router(broker_trust.router)
+router.include_router(broker_exceptions.router)
 router.include_router(webhooks.router)
 router.include_router(policies.router)
 router.include_router(accounts.router)

@@ -25,12 +25,14 @@ async def serve() -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    beat = asyncio.create_task(Heartbeat(runtime.db, "broker", build_id()).run())
+    heartbeat = Heartbeat(runtime.db, "broker", build_id())
+    beat = asyncio.create_task(heartbeat.run())
     try:
         await server.run(loaded, make_context=runtime.context, treasury=treasury, stop=stop)
     finally:
         beat.cancel()
         await asyncio.gather(beat, return_exceptions=True)
+        await heartbeat.end()
         await runtime.db.close()
 
 

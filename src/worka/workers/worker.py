@@ -119,6 +119,7 @@ class Worker:
         with contextlib.suppress(Problem):
             await self.work.let_go()
         await asyncio.gather(*self._loops, return_exceptions=True)
+        await self.heartbeat.end()
         await self.runtime.db.close()
 
     async def run(self) -> None:

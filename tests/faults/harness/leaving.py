@@ -28,7 +28,8 @@ UNDER_WAY = 1.5
 """Seconds in which what was recorded before the fault still arrives."""
 CAUGHT = 2.0
 """Seconds after a jump in which each process has seen it."""
-UNRECORDED = ("egress_not_recorded", "database_unavailable", "audit_unwritable")
+UNRECORDED = ("egress_not_recorded", "database_unavailable", "audit_unwritable", "secret_unavailable")
+"""What whoever is caught by it is told: the row of the request, of the call, of the ledger or of the lease could not be written."""
 CALLS = {"call": 8, "read": 3}
 NO_HANG = 6.0
 """What a refused call may take: two seconds for its row, the pack's own pause, and a cold start on a machine with much to do."""
@@ -155,7 +156,11 @@ class EgressDiskFull(DiskFull):
 
 class EgressClock(Clock):
     """PostgreSQL counts an idle transaction's time by the clock: one that a jump catches is ended, and what it would have recorded does
-    not leave."""
+    not leave.
+
+    libfaketime shows the real time to a signal handler that interrupts a wait, and PostgreSQL looks at its clock in the handler of its
+    alarm. While the clock is set back, each alarm in an open transaction is so one more jump, two hours forth: whoever calls then may be
+    caught. Set forth, such an alarm looks two hours back, and ends nobody."""
 
     name = "egress-clock"
     promise = "nothing leaves without its row; whom a jump does not catch goes on, and who is caught is told the cause"
@@ -165,8 +170,9 @@ class EgressClock(Clock):
         super().judge(verdict, stage, load, prober, hit)
         failed = {job.marker: job.reason for job in load.jobs if job.kind == "call" and job.state != "succeeded"}
         verdict.figures["call_reasons"] = dict(Counter(failed.values()))
-        jumps = (hit.at, hit.until)
-        caught = {e.marker for e in load.tries if any(e.sent < jump + CAUGHT and e.done > jump for jump in jumps)}
+        ends = (hit.until,) if hit.facts["offset"] < 0 else (hit.at, hit.until)
+        spans = [(begin, end + CAUGHT) for begin, end in zip((hit.at, hit.until), ends, strict=False)]
+        caught = {e.marker for e in load.tries if any(e.sent < end and e.done > begin for begin, end in spans)}
         lost = [reason for marker, reason in failed.items() if marker not in caught or reason not in UNRECORDED]
         verdict.say(not lost, f"calls ended for {dict(Counter(lost))}")
         accounted(verdict, stage)

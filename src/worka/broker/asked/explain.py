@@ -103,15 +103,12 @@ async def _next(ctx: Context, row: service.Row, can: bool, because: str) -> list
     place = Resource(row["kind"], "new", row["workspace_id"])
     if row["state"] == "recorded":
         remove = actions.NETWORK_EXCEPTION_REMOVE if exception else actions.UPSTREAM_TRUST_REMOVE
-        command = (
-            f"DELETE /v1/network-exceptions/{row['made_id']}"
-            if exception
-            else f"worka egress trust remove {row['made_id']}"
-        )
+        command = f"worka egress {'exception' if exception else 'trust'} remove {row['made_id']}"
         return [await offer(ctx, "Take it back", command, remove, place)]
-    again = (
-        f"POST /v1/workspaces/{row['workspace_id']}/network-exceptions"
+    what = (
+        f"exception set {row['name']} --port {row['port']} --address ADDRESS"
         if exception
-        else f"worka egress trust set {row['name']} --reason WHY --ca FILE"
+        else f"trust set {row['name']}"
     )
+    again = f"worka egress {what} --reason WHY --ca FILE"
     return [await offer(ctx, "Ask for it again", again, service.KINDS[row["kind"]].action, place)]

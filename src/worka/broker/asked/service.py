@@ -78,17 +78,33 @@ def digest_of(
     settings: Row,
     over: str | None,
     carries: Sequence[Row],
+    beside: Sequence[Row],
     initiator: str,
     behind: str | None,
 ) -> str:
-    """What an approver decides on: exactly this record, asked for by them, and the credentials that go there now."""
+    """What an approver decides on: exactly this record, asked for by them, what stands beside it, and the credentials that go
+    there now."""
     return canonical.sha256_hex(
         {
             "v": 1, "action": what.action, "workspace": workspace_id, "settings": settings, "replaces": over,
             "carries": [[item["kind"], item["id"]] for item in carries], "initiator": initiator,
-            "originating_person": behind,
+            "originating_person": behind, **({"beside": leads.exactly(beside)} if beside else {}),
         }
     )  # fmt: skip
+
+
+async def _beside(ctx: Context, workspace_id: str, settings: Row, over: str | None) -> list[Row]:
+    """What else is recorded of the same place, and stays: upstream trust stands before an exception's authority, and an
+    attachment's own before the workspace's."""
+    found = await leads.recorded(ctx, workspace_id, [(settings["name"], settings["port"])])
+    return [
+        row for row in found if row["id"] != over and _touch(row["attachment_id"], settings.get("attachment_id", ""))
+    ]
+
+
+def _touch(one: str, other: str) -> bool:
+    """Whether some call goes by both: what is for one attachment alone says nothing of another's calls."""
+    return one == other or not one or not other
 
 
 async def _propose(
@@ -96,8 +112,9 @@ async def _propose(
 ) -> Row:
     conn, by = ctx.conn, ctx.principal.id
     initiator = f"{ctx.principal.kind}:{by}"
-    digest = digest_of(workspace_id, what, settings, over, there, initiator, ctx.originating_person)
-    for row in await store.open_for(conn, workspace_id, what.name, settings["name"], settings["port"]):
+    beside = await _beside(ctx, workspace_id, settings, over)
+    digest = digest_of(workspace_id, what, settings, over, there, beside, initiator, ctx.originating_person)
+    for row in await store.open_for(conn, workspace_id, settings["name"], settings["port"]):
         if row["digest"] == digest and row["proposed_by"] == by:
             return shown(row)
     whose = await names(conn, [item["person_id"] for item in there if item["person_id"]])
@@ -111,6 +128,7 @@ async def _propose(
         },
     )  # fmt: skip
     found = shown(made)
+    stays = [f"Recorded besides: {line}" for line in await leads.sentences(conn, beside)]
     ctx.workspace_id = workspace_id
     approval = await consent.request(
         ctx,
@@ -119,13 +137,13 @@ async def _propose(
         subject_type=SUBJECT,
         subject_id=made["id"],
         title=f"Record {what.noun} for {settings['name']}:{settings['port']}",
-        effect=f"{found['words']} {_goes_there(found['credentials'])}",
+        effect=" ".join([found["words"], *stays, _goes_there(found["credentials"])]),
         digest=digest,
         card={
             "kind": what.name, "name": f"{settings['name']}:{settings['port']}", "leads_to": found["leads_to"],
             "trusted": _trusted(settings), "shown_to_it": _subjects(settings.get("client_cert_pem", "")),
             "for_attachment": found["attachment_id"], "credentials": found["credentials"],
-            "replaces": over or "", "because": found["why"],
+            "replaces": over or "", "because": found["why"], **({"beside": stays} if stays else {}),
         },
         arguments=canonical.dumps(settings),
         rules=list(decision.approval_rules),
@@ -171,15 +189,16 @@ def _words(row: Row) -> str:
     settings, place = row["settings"], f"{row['name']}:{row['port']}"
     believed = f"the certificate authority {leads.told(settings['ca_pem'])}" if settings["ca_pem"] else ""
     if row["kind"] == "network_exception":
-        checked = f", checked by {believed} alone" if believed else ", without TLS"
-        return f"Calls to {place} go to {_leads_to(settings)}{checked}."
+        checked = f", checked by {believed}" if believed else ", without TLS"
+        return f"Calls to {place} go to {leads_to(settings)}{checked}."
     alone = " of one attachment alone" if settings["attachment_id"] else ""
     checked = f"are checked by {believed} instead of the public ones" if believed else "are checked as they are now"
     shown_to = " and are shown a certificate of ours" if settings["client_cert_pem"] else ""
     return f"Calls{alone} to {place} {checked}{shown_to}."
 
 
-def _leads_to(settings: Row) -> str:
+def leads_to(settings: Row) -> str:
+    """The address and port behind the name; empty for what leads nowhere else."""
     if "address" not in settings:
         return ""
     address = f"[{settings['address']}]" if ":" in settings["address"] else settings["address"]
@@ -193,7 +212,7 @@ def shown(row: Row) -> Row:
     settings = row["settings"]
     return {
         **{key: row[key] for key in keys},
-        "leads_to": _leads_to(settings),
+        "leads_to": leads_to(settings),
         "authorities": leads.fingerprints(settings["ca_pem"]),
         "attachment_id": settings.get("attachment_id", ""),
         "why": settings["reason"],
@@ -257,9 +276,9 @@ async def approval_decided(ctx: Context, payload: Row) -> None:
     closed = await store.end(conn, row["id"], "way_recorded", made["id"])
     assert closed is not None, "it is open, and locked here"
     ctx.record(events.way_change_closed(closed, cause))
-    for other in await store.open_for(conn, row["workspace_id"], row["kind"], row["name"], row["port"]):
-        # Asked for where there was none, or in the place of another: whoever agreed to it would agree to something else.
-        if other["settings"].get("attachment_id", "") == row["settings"].get("attachment_id", ""):
+    for other in await store.open_for(conn, row["workspace_id"], row["name"], row["port"]):
+        # Asked for where this was not: whoever agreed to it would agree to something else.
+        if _touch(other["settings"].get("attachment_id", ""), row["settings"].get("attachment_id", "")):
             await consent.end_for(ctx, other["id"], "superseded")
             await _close(ctx, other, "way_superseded", cause)
     ctx.failpoint("way.change.before_commit")
@@ -281,11 +300,12 @@ async def _redeem(ctx: Context, what: Kind, row: Row) -> bool:
     try:
         decision = await what.require(asker, row["workspace_id"], row["settings"], bool(there))
         over = await what.replaces(asker, row["workspace_id"], row["settings"])
+        beside = await _beside(asker, row["workspace_id"], row["settings"], over)
     except (Conflict, Denied, Invalid):
         await consent.end(ctx, approval, "superseded")
         return False
     initiator = f"{approval['requester_kind']}:{approval['requester_id']}"
     digest = digest_of(
-        row["workspace_id"], what, row["settings"], over, there, initiator, approval["originating_person"]
+        row["workspace_id"], what, row["settings"], over, there, beside, initiator, approval["originating_person"]
     )
     return (await consent.redeem(ctx, approval["id"], digest=digest, decision=decision, used_by=row["id"])).usable

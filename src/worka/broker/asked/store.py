@@ -82,12 +82,12 @@ async def page(conn: Connection, workspace_id: str, after: str | None, limit: in
     return await cursor.fetchall()
 
 
-async def open_for(conn: Connection, workspace_id: str, kind: str, name: str, port: int) -> list[Row]:
+async def open_for(conn: Connection, workspace_id: str, name: str, port: int) -> list[Row]:
     """The changes of one place that wait, locked."""
     cursor = await conn.execute(
-        "select * from worka.way_change where workspace_id = %s and kind = %s and name = %s and port = %s"
-        " and state = 'open' order by id for update",
-        (workspace_id, kind, name, port),
+        "select * from worka.way_change where workspace_id = %s and name = %s and port = %s and state = 'open'"
+        " order by id for update",
+        (workspace_id, name, port),
     )
     return await cursor.fetchall()
 

@@ -151,15 +151,15 @@ def certificates(patient: Patient) -> Iterator[Check]:
         except ValueError:
             yield Check(
                 "certificates", "failed", f"{name} is no certificate",
-                "Remove the exception and record it again with the right CA (POST /v1/workspaces/…/network-exceptions).",
+                f"Have its workspace record it again with the right CA: `worka egress exception set {row['name']} …`.",
             )  # fmt: skip
             return
     soon = [(ends, name) for ends, name in sorted(worst) if ends < at + SOON]
     if soon:
         ends, name = soon[0]
         remedy = (
-            "Remove the exception and record it again with the outside system's present CA"
-            " (DELETE, then POST /v1/workspaces/…/network-exceptions)."
+            "Have its workspace record it again with the outside system's present CA: `worka egress exception set NAME …`"
+            " stands in its place."
         )
         gone = ends < at
         yield Check(

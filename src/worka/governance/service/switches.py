@@ -6,6 +6,7 @@ process. A lift goes through a trial (for named workspaces or members the switch
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -64,7 +65,7 @@ async def kill(
     """Sets it; the answer's `receipt` is what it touched in that moment.
 
     Raises KillNotFound, AlreadyKilled, Invalid, Denied."""
-    async with ctx.transaction():
+    async with _settled(), ctx.transaction():
         facts = {"role": await _role_of(ctx, workspace_id, subject)} if kind == "member" else {}
         # Who may not is told so before anything is looked for: a 404 would say which ids there are elsewhere.
         where = None if everywhere or kind == "tenant" else workspace_id
@@ -76,7 +77,7 @@ async def kill(
 async def kill_in_tenant(ctx: Context, tenant_id: str, kind: str, subject: str, reason: str) -> dict[str, Any]:
     """The deployment's operator sets it over a tenant; nobody of the tenant can lift it. The receipt is the tenant's: the
     operator, who may try this without leaving a trace, is told how much it is and nothing of what it is. Raises as `kill`."""
-    async with _operating(ctx, tenant_id) as inside:
+    async with _settled(), _operating(ctx, tenant_id) as inside:
         subject, name, _ = await _meant(inside, "", kind, subject, everywhere=True)
         return _numbers(await _set(inside, kind, subject, name, None, reason, by_operator=True))
 
@@ -90,6 +91,16 @@ async def lift_in_tenant(
         if row is None:
             raise KillNotFound(f"There is no kill switch {kill_id} in this tenant.")
         return _numbers(await _move(inside, row, stage, exempt, reason, skip_trial))
+
+
+@asynccontextmanager
+async def _settled() -> AsyncIterator[None]:
+    """Who finds it on already, because somebody has just set it, is not told so sooner than they are."""
+    try:
+        yield
+    except AlreadyKilled:
+        await asyncio.sleep(kills.SETTLE_SECONDS)
+        raise
 
 
 @asynccontextmanager
@@ -218,6 +229,7 @@ async def _set(
     ctx.record(events.kill_set(made))
     await ctx.publish("kill.set", {"kill_id": made["id"], "kind": kind})
     ctx.failpoint("kill.moved.before_commit")
+    ctx.settles(kills.SETTLE_SECONDS)
     return shown(made)
 
 
@@ -307,6 +319,8 @@ async def _move(ctx: Context, row: Row, stage: str, exempt: list[str], reason: s
     )
     ctx.record(events.kill_lifted(moved, row["state"]) if state == "lifted" else events.kill_moved(moved, row["state"]))
     ctx.failpoint("kill.moved.before_commit")
+    if stage == "none":
+        ctx.settles(kills.SETTLE_SECONDS)
     return shown(moved)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
+from pydantic import Field
+
 from worka.kernel.http import Answer
 
 Visibility = Literal["private", "shared", "public"]
@@ -57,6 +59,14 @@ class Destination(Answer):
     state: Literal["active", "removed"]
     created_by: str
     created_at: datetime
+
+
+class NamedDestination(Destination):
+    """A registry that was just named."""
+
+    led: list[str] = Field(
+        description="where it has a credential: what is recorded of where its names lead, and who vouches for them; a sentence a record"
+    )
 
 
 class PublisherKey(Answer):

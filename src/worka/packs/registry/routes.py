@@ -125,9 +125,9 @@ async def list_destinations(workspace_id: str, ctx: Caller, page: Paged) -> dict
     return page.answer(await destinations.listing(ctx, workspace_id, page.id, page.limit), "id")
 
 
-@router.post("/workspaces/{workspace_id}/destinations", **gives(answers.Destination, 201))
+@router.post("/workspaces/{workspace_id}/destinations", **gives(answers.NamedDestination, 201))
 async def create_destination(workspace_id: str, body: schema.NewDestination, ctx: Changing) -> dict[str, Any]:
-    """Names a registry. Whether anything may go there, the registry's policy says."""
+    """Names a registry. Whether anything may go there, the registry's policy says; where its credential goes, `led`."""
     return await destinations.create(
         ctx, workspace_id, name=body.name, host=body.host, port=body.port, repository=body.repository,
         username=body.username, password=body.password, token_service=body.token_service, blob_hosts=body.blob_hosts,

@@ -73,7 +73,7 @@ async def quarantine(ctx: Context, release_id: str, why: str) -> Row:
 
 async def pack(ctx: Context, act: str, name: str, why: str) -> Row:
     """The same for every release of a pack, and for those that come later. The right to it is asked for in the workspace
-    that holds the publisher. Raises PackNotFound, Denied, ReasonMissing, NotWithdrawn."""
+    that holds the publisher. Raises PackNotFound, Denied, ReasonMissing, NotWithdrawn, PackWithdrawn."""
     async with ctx.transaction() as conn:
         releases = await store.releases_of_pack(conn, name)
         missing = PackNotFound(f"There is no pack {name[:120]} here.")
@@ -87,8 +87,13 @@ async def pack(ctx: Context, act: str, name: str, why: str) -> Row:
         standing = await store.standing(conn, name)
         if act == "lift" and (standing is None or standing["state"] == "free"):
             raise NotWithdrawn(f"{name} as a whole was not taken away.")
-        found = await _do(ctx, act, "pack", name, home, why, releases, None)
         state = {"revoke": "revoked", "quarantine": "quarantined", "lift": "free"}[act]
+        if standing is not None and standing["state"] == state:
+            # Done once more it would touch nothing, and put another reason before everybody who is stopped by the first.
+            first = await store.withdrawal(conn, standing["withdrawal_id"])
+            assert first is not None
+            raise PackWithdrawn(f"All of {name} is {state} already. {said(first)}", withdrawal_id=first["id"])
+        found = await _do(ctx, act, "pack", name, home, why, releases, None)
         await store.set_standing(conn, releases[0]["tenant_id"], name, home, state, found["id"])
         if act == "lift":
             # Only now: what was registered meanwhile waits as well, and while the pack is taken away nothing goes on.

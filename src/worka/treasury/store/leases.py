@@ -202,16 +202,16 @@ async def lease_again(
     *,
     lease: Row,
     sealed: Row,
-    said: Row,
+    said: str,
     seconds: int,
 ) -> bool:
     """A lease with its event and ledger row, if every fact that it was decided on is what it was: a transaction of its own.
-    False: one of them is not, and nothing was written."""
+    False: one of them is not, and nothing was written. `said`: those facts, as JSON."""
     cursor = await conn.execute(
-        "select worka.lease_again(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) as given",
+        "select worka.lease_again(%s, %s, %s, %s, %s, %s, %s, %b, %b, %s, %s, %s, %s, %s, %b, %b) as given",
         (
             lease["tenant_id"], lease["secret_id"], lease["grant_id"], lease["attachment_id"], lease["invocation_id"],
-            lease["endpoint"], Jsonb(said), bytes(sealed["nonce"]), bytes(sealed["ciphertext"]), lease["id"],
+            lease["endpoint"], said, bytes(sealed["nonce"]), bytes(sealed["ciphertext"]), lease["id"],
             lease["trace_id"], seconds, Jsonb(told), lane, body, mac,
         ),
     )  # fmt: skip

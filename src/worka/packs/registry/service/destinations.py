@@ -35,7 +35,8 @@ async def create(
 ) -> Row:  # fmt: skip
     """Names a registry, and what else it may send us to: the service that gives out its tokens (then the credential is for
     that service, and for nothing else), and hosts that its blobs are read from, without any. Whether anything may be
-    published there, the registry's policy says. Raises Denied, DestinationInvalid, DestinationTaken."""
+    published there, the registry's policy says. With a credential the answer's `led` says, a sentence a record, what is recorded
+    of where these names lead and who vouches for them. Raises Denied, DestinationInvalid, DestinationTaken."""
     assert ctx.tenant_id is not None
     if not _NAME.match(name) or name == rules.LOCAL:
         raise DestinationInvalid("name: small letters, digits and dashes, and not `local`.", field="/name")
@@ -79,7 +80,8 @@ async def create(
             )  # fmt: skip
         ctx.record(events.destination_moved(row, "active"))
         ctx.commit_points("registry.changed")
-        return shown(row)
+        # Whoever typed the credential in is told who would receive it; what is recorded after this asks a second person.
+        return {**shown(row), "led": await leads.sentences(conn, led) if username else []}
 
 
 def _service(text: str) -> tokens.Service | None:

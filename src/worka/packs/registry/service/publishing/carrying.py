@@ -9,7 +9,7 @@ from typing import Any
 
 from worka.kernel import canonical, clock
 from worka.kernel.context import Context
-from worka.kernel.errors import Problem
+from worka.kernel.errors import Conflict, Problem
 from worka.kernel.ids import new_id
 from worka.kernel.paths import Paths
 from worka.kernel.redact import text
@@ -155,6 +155,12 @@ async def retry(ctx: Context, publication_id: str) -> Row:
             ctx.record(events.signatures_wanted(row, name_of(release)))
             ctx.commit_points("registry.changed")
             return await visible(ctx, publication_id)
+        if row["state"] == "awaiting_approval":
+            # Asked for again it would wait twice.
+            raise Conflict(
+                "It waits for its approval, and goes on by itself once that is given.", code="state_conflict",
+                state=row["state"], remedy=f"Read `worka registry why {row['id']}`: it names who can give it.",
+            )  # fmt: skip
         PUBLICATION.check(row["state"], "queued")
         policy = await standing.allowed(ctx, release, row["destination"], row["visibility"])
         standing.publishable(release)
