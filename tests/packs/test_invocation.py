@@ -12,7 +12,6 @@ import pytest
 from tests.packs.conftest import TOKEN, TRACKER, Outside, Packs
 from tests.packs.test_registration import lock, small, tree
 from worka.approvals import service as approvals
-from worka.governance import service as governance
 from worka.kernel.errors import Denied
 from worka.packs import explain, rules, service, store
 from worka.packs.errors import InputInvalid, InvocationNotFound, KeyReused, OutcomeUnknown, ToolNotFound
@@ -368,8 +367,9 @@ async def test_a_destructive_tool_is_refused_whatever_its_server_says(place: Pac
 
 
 def test_the_words_of_a_failure_are_the_nearest_cause() -> None:
-    row = {"host": "h", "port": 443, "verdict": "allowed", "reason": "allowed", "status": 500, "method": "POST"}
-    denied = {**row, "verdict": "denied", "reason": "undeclared_destination", "status": None}
+    row = {"id": "egr_1", "host": "h", "port": 443, "verdict": "allowed", "reason": "allowed", "status": 500}
+    row |= {"method": "POST"}
+    denied = {**row, "id": "egr_2", "verdict": "denied", "reason": "undeclared_destination", "status": None}
     error = {"reason": "tool_error", "layer": "pack", "message": "it did not work"}
     assert rules.failing_layer(error, [row])[:2] == ("upstream", "upstream_error")
     assert rules.failing_layer(error, [row, denied])[:2] == ("broker", "undeclared_destination")
@@ -380,4 +380,14 @@ def test_the_words_of_a_failure_are_the_nearest_cause() -> None:
     assert not rules.effect_uncertain("external_side_effect", crash, [denied])
     assert not rules.effect_uncertain("external_side_effect", error, [row])
     assert not rules.effect_uncertain("read_only", crash, [row])
-    assert governance is not None
+
+
+@pytest.mark.capability("BRK-5")
+def test_a_row_that_is_to_be_taken_back_makes_no_effect_uncertain_where_the_broker_said_what_left() -> None:
+    crash = {"reason": "pack_crashed", "layer": "pack", "message": ""}
+    row = {"id": "egr_1", "host": "h", "port": 443, "verdict": "allowed", "reason": "allowed", "method": "POST"}
+    effect = "external_side_effect"
+    assert not rules.effect_uncertain(effect, {**crash, "egress": []}, [row]), "its request was given up"
+    # The controls: it left; and nobody can say.
+    assert rules.effect_uncertain(effect, {**crash, "egress": [{"id": "egr_1"}]}, [row])
+    assert rules.effect_uncertain(effect, {**crash, "egress": None}, [row])

@@ -12,6 +12,7 @@ from typing import Any
 
 from worka.broker import events
 from worka.broker.failures import Lines
+from worka.broker.intake import Intake
 from worka.broker.ports import Limits
 from worka.broker.recording import Entry, NotRecorded, Place, Recording, Stopped, Write
 from worka.broker.rules import ALL_METHODS, READING
@@ -30,10 +31,10 @@ _WITHHELD = frozenset({"secret_echoed", "answer_unscannable"})
 class Ledger:
     """`context()` gives a fresh Context each time: requests of a call run side by side, their rows commit together."""
 
-    def __init__(self, place: Place, context: Callable[[], Context], limits: Limits) -> None:
+    def __init__(self, place: Place, context: Callable[[], Context], limits: Limits, intake: Intake) -> None:
         self.place = place
         self._context, self._limits = context, limits
-        self._recording = Recording(place, context, limits.record_seconds)
+        self._recording = Recording(place, context, limits.record_seconds, intake)
         self._entries: dict[tuple[Any, ...], Entry] = {}
         self._flusher: asyncio.TimerHandle | None = None
         self._last_denied: Entry | None = None

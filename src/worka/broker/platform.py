@@ -23,6 +23,7 @@ from worka.broker import rules, store
 from worka.broker.actions import PLATFORM_SEND
 from worka.broker.addresses import HostProblem, normalise_host
 from worka.broker.exchange import Outside, Target, where
+from worka.broker.intake import Intakes
 from worka.broker.ledger import Entry, Ledger, NotRecorded, Place, Stopped
 from worka.broker.link import CHUNK, cut
 from worka.broker.ports import Limits, MakeContext
@@ -130,7 +131,9 @@ class PlatformDoor:
         limits: Limits,
         own: PlatformLimits | None = None,
         mail: MailRoute | None = None,
+        intakes: Intakes | None = None,
     ) -> None:
+        self._intakes = intakes or Intakes()
         self.outside, self.limits, self.own, self.mail = outside, limits, own or PlatformLimits(), mail
         self._make_context = make_context
         self._running: Counter[tuple[str, ...]] = Counter()
@@ -303,7 +306,7 @@ class PlatformDoor:
             tenant_id=tenant_id, workspace_id=workspace_id, attachment_id=ATTACHMENT, session_id=subject_id,
             invocation_id=None, trace_id=ctx.trace_id,
         )  # fmt: skip
-        ledger = Ledger(place, make, self.limits)
+        ledger = Ledger(place, make, self.limits, self._intakes.of(tenant_id))
         return Call(tenant_id, workspace_id, purpose, subject_id, host, port, method, path, ledger, ctx)
 
     async def _allowed(self, call: Call) -> tuple[str, NetworkException | None, dict[str, Any] | None]:

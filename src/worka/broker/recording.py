@@ -9,6 +9,8 @@ still holds, leaves at once (ADR 0143); its count goes the way of an outcome.
 
 What is true whatever becomes of its group (a count of what left, a taking back) is owed where that fails: the next group
 has it too, and after a while one of its own, also when the call is over, for `_OWED_SECONDS`.
+
+Once a group of its tenant was not written in time, one group at a time tries and requests are refused at once (intake.py).
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from typing import Any
 
 from worka import governance
 from worka.broker import events, store
+from worka.broker.intake import Intake
 from worka.kernel import failpoints
 from worka.kernel.context import Context
 from worka.kernel.db import Connection
@@ -115,6 +118,11 @@ class Write:
         """Whether it is a request, not an outcome."""
         return self.outcome is None and self.times > 0
 
+    @property
+    def asks(self) -> bool:
+        """Whether it is a request that may not leave, or is refused, before it is written."""
+        return self.counts and not self.left
+
     def apart(self, entry: Entry) -> bool:
         """Whether it writes more than counts and an outcome of `entry`."""
         more = self.extra is not None or self.unsent is not None
@@ -122,11 +130,11 @@ class Write:
 
 
 class Recording:
-    """The rows of one place. `context()` gives a fresh Context for each group."""
+    """The rows of one place. `context()` gives a fresh Context for each group; `intake` is that of its tenant."""
 
-    def __init__(self, place: Place, context: Callable[[], Context], seconds: float) -> None:
+    def __init__(self, place: Place, context: Callable[[], Context], seconds: float, intake: Intake) -> None:
         self.place = place
-        self._context, self._seconds = context, seconds
+        self._context, self._seconds, self._intake = context, seconds, intake
         self._waiting: list[Write] = []
         self._hurry = False
         """Whether something waits that is not for later."""
@@ -149,6 +157,8 @@ class Recording:
     async def write(self, write: Write) -> None:
         """Waits until it is durable. Raises NotRecorded, and Stopped when a kill switch is on that was not when the call
         began. Whoever waits may be cancelled; the write is not, unless it is given up (`give_up`)."""
+        if self._intake.shut:
+            raise NotRecorded
         self.add(write, now=True)
         late = asyncio.get_running_loop().call_later(self._seconds, self._late, write)
         try:
@@ -209,7 +219,7 @@ class Recording:
         nothing last: what stays true is written after it, once that can be."""
         self._at_once()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._seconds * (0.25 if self._failing else 1)):
+            async with asyncio.timeout(self._seconds * (0.25 if self._failing or self._intake.shut else 1)):
                 while self._task is not None:
                     await asyncio.shield(self._task)
 
@@ -250,11 +260,17 @@ class Recording:
 
     async def _group(self, group: list[Write]) -> None:
         written: list[Entry] = []
-        began, self._clear = _now(), False
+        shut = self._intake.shut
+        if shut:
+            group = self._without_those_who_ask(group)
+            if not group:
+                return
+        # A little longer than anybody waits: of a commit that comes too late it is known then that it came. Where the last
+        # one did not come, shorter. Not more: what only tries must not hold the connections that calls need to end.
+        seconds = self._seconds * (0.5 if self._failing or shut else 1.25)
         try:
-            # A little longer than anybody waits: of a commit that comes too late it is known then that it came. Where the last
-            # one did not come, shorter. Not more: what only tries must not hold the connections that calls need to end.
-            async with asyncio.timeout(self._seconds * (0.5 if self._failing else 1.25)):
+            async with self._intake.turn(seconds):
+                began, self._clear = _now(), False
                 ctx = self._context()
                 if not await self._again(ctx, group):
                     async with ctx.transaction() as conn:
@@ -276,6 +292,14 @@ class Recording:
                 write.done.set_exception(write.failed)
             else:
                 write.done.set_result(None)
+
+    @staticmethod
+    def _without_those_who_ask(group: list[Write]) -> list[Write]:
+        """They are refused at once; what is left waits for its turn, and holds nothing meanwhile."""
+        for write in group:
+            if write.asks and not write.done.done():
+                write.done.set_exception(NotRecorded())
+        return [write for write in group if not write.asks]
 
     async def _again(self, ctx: Context, group: list[Write]) -> bool:
         """As nearly always, where one request follows another to one place: in one exchange, if nothing has to be looked at
@@ -381,7 +405,7 @@ class Recording:
 
     async def _stop(self, conn: Connection, group: list[Write]) -> None:
         """In the transaction that lets requests go: none goes that waited for it, and no look from before holds any more."""
-        asking = [w for w in group if w.counts and not w.left and w.entry.row["verdict"] == "allowed"]
+        asking = [w for w in group if w.asks and w.entry.row["verdict"] == "allowed"]
         if not asking:
             return
         on = await governance.store.kills_on(conn)

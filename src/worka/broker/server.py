@@ -25,6 +25,7 @@ from worka.broker.bindings import Connection
 from worka.broker.circuit import Circuits
 from worka.broker.errors import InvocationActive, InvocationForeign, PolicyUnreadable, RulesUnreadable, SessionUnknown
 from worka.broker.exchange import Outside
+from worka.broker.intake import Intakes
 from worka.broker.platform import MailRoute, PlatformDoor, PlatformLimits
 from worka.broker.policy import rules as policies
 from worka.broker.policy import store as policy_rows
@@ -114,7 +115,8 @@ class Broker:
         self._make_context = make_context
         self._resolver = resolver or SystemResolver()
         self._outside = Outside(Listed(self._resolver, gap), Dialer(), treasury, gap)
-        self._platform = PlatformDoor(self._outside, make_context, self.limits, platform_limits, mail)
+        self._intakes = Intakes()
+        self._platform = PlatformDoor(self._outside, make_context, self.limits, platform_limits, mail, self._intakes)
         self._control: asyncio.Server | None = None
         self._tunnels: asyncio.Server | None = None
         self._net: socket.socket | None = None
@@ -205,6 +207,7 @@ class Broker:
             rules=_rules(found["manifest"]),
             make_context=self._make_context,
             limits=self.limits,
+            intake=self._intakes.of(tenant_id),
             folder=folder,
         )
         bundle = _write_bundle(folder, session.authority.bundle)
@@ -225,6 +228,7 @@ class Broker:
             rules=(),
             make_context=self._make_context,
             limits=self.limits,
+            intake=self._intakes.of(PLATFORM),
             folder=self.paths.sessions / session_id,
         )
         self.sessions[session_id] = session

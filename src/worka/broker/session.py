@@ -19,6 +19,7 @@ from worka.broker.addresses import POOL
 from worka.broker.allowance import Allowance, Meter
 from worka.broker.bindings import Connection, Need
 from worka.broker.ca import Authority
+from worka.broker.intake import Intake
 from worka.broker.ledger import Entry, Ledger, Place
 from worka.broker.policy import rules as policy
 from worka.broker.ports import Lease, Limits, MakeContext
@@ -148,6 +149,7 @@ class Session:
         rules: Sequence[Rule],
         make_context: MakeContext,
         limits: Limits,
+        intake: Intake,
         folder: Path,
     ) -> None:
         self.id = session_id
@@ -157,6 +159,7 @@ class Session:
         self.pack = pack
         self.rules = tuple(rules)
         self.limits = limits
+        self.intake = intake
         self.folder = folder
         self.authority = Authority(session_id)
         self.token = secrets.token_urlsafe(32)
@@ -258,4 +261,4 @@ class Session:
             release_id=release_id,
             members=members,
         )
-        return Ledger(place, self._contexts(originating_person, place.trace_id), self.limits)
+        return Ledger(place, self._contexts(originating_person, place.trace_id), self.limits, self.intake)

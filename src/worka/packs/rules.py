@@ -402,10 +402,14 @@ def with_last_words(message: str, tail: str) -> str:
 
 def effect_uncertain(side_effect: str, outcome: Mapping[str, Any], egress: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a failed call may have had its effect outside all the same: a writing request left, and the pack did not
-    live to say what came of it. A tool that answered with an error knows, and is believed."""
+    live to say what came of it. A tool that answered with an error knows, and is believed. `egress`: the call's rows. One whose
+    request was given up says so a moment later; the broker knows it at once, where it answered (`outcome`)."""
     if side_effect == "read_only" or outcome.get("reason") == "tool_error":
         return False
-    return any(row["verdict"] == "allowed" and (row["method"] or "GET") not in {"GET", "HEAD"} for row in egress)
+    told = outcome.get("egress")
+    left = None if told is None else {row["id"] for row in told}
+    writes = [row for row in egress if row["verdict"] == "allowed" and (row["method"] or "GET") not in {"GET", "HEAD"}]
+    return any(left is None or row["id"] in left for row in writes)
 
 
 # stages that fail ---------------------------------------------------------------------------------------------------

@@ -204,7 +204,7 @@ class Host:
         began = time.perf_counter()
         failure: CallFailed | None = None
         result: Any = None
-        left: dict[str, Any] = {"egress": [], "denied": None}
+        left: dict[str, Any] = {"egress": None, "denied": None}
         try:
             sent = {key: value for key, value in meta.items() if value is not None}
             result = await session.call(tool, arguments, sent, timeout)

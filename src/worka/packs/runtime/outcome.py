@@ -121,7 +121,7 @@ def _empty() -> dict[str, Any]:
         "status": "failed", "layer": None, "reason": None, "message": "", "structured": None, "text": "",
         "is_structured": False, "stderr_tail": "", "stray_stdout": None, "exit_code": None, "signal": None,
         "isolation": {}, "session": None, "handshake_ms": None, "call_ms": None, "held": None,
-        "egress": [], "denied": None,
+        "egress": None, "denied": None,
     }  # fmt: skip
 
 
