@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import AsyncExitStack
 
 import pytest
 
 from tests.broker.world import HOST, Box, World, code
 from tests.support.database import nobody_writes
-from worka.broker.intake import SHUT_SECONDS, Intakes
+from worka.broker.intake import OF_TENANT, SHUT_SECONDS, Intakes
 
 pytestmark = pytest.mark.asyncio
 
@@ -100,16 +101,43 @@ async def test_what_became_of_a_request_that_left_waits_until_rows_are_taken_aga
 
 
 @pytest.mark.capability("BRK-5")
-async def test_one_tenants_rows_that_are_not_taken_shut_nobody_else_out_and_two_try_at_once_of_all() -> None:
+async def test_calls_begin_and_end_while_many_requests_wait_for_their_rows(world: World) -> None:
+    await declared(world)
+    boxes = [await world.box() for _ in range(8)]
+    idle = boxes.pop()
+    invocation = await world.invocation()
+    async with AsyncExitStack() as stack:
+        for box in boxes:
+            await stack.enter_async_context(box.invoking("write"))
+        async with nobody_writes(world.db, world.tenant_id, "egress"):
+            asking = [asyncio.create_task(box.fetch(f"https://{HOST}/a", method="POST", body="x")) for box in boxes]
+            while await waiting(world) < OF_TENANT:
+                await asyncio.sleep(0.01)
+            await world.call("begin", session_id=idle.session_id, tenant_id=world.tenant_id, invocation_id=invocation)
+            await world.call("end", session_id=idle.session_id, invocation_id=invocation)
+            assert await waiting(world) == OF_TENANT
+            assert not any(task.done() for task in asking), "it waited until they were refused"
+        # The control: each of those that waited leaves once rows are taken.
+        assert [(await task)["status"] for task in asking] == [401] * len(boxes)
+
+
+@pytest.mark.capability("BRK-5")
+async def test_one_tenants_rows_that_are_not_taken_shut_nobody_else_out() -> None:
     intakes = Intakes()
-    names = ["ada", "bob", "cyd"]
-    for name in names:
+    with pytest.raises(TimeoutError):
+        async with intakes.of("ada").turn(0.01):
+            await asyncio.sleep(1)
+    assert [intakes.of(name).shut for name in ("ada", "bob")] == [True, False]
+    async with AsyncExitStack() as stack:
+        for _ in range(OF_TENANT):
+            await stack.enter_async_context(intakes.of("cyd").turn(10))
         with pytest.raises(TimeoutError):
-            async with intakes.of(name).turn(0.01):
-                await asyncio.sleep(1)
-    assert [intakes.of(name).shut for name in [*names, "dan"]] == [True, True, True, False]
+            async with intakes.of("cyd").turn(0.01):
+                pass
+        async with intakes.of("bob").turn(0.01):
+            pass
     await asyncio.sleep(SHUT_SECONDS)
-    assert not any(intakes.of(name).shut for name in names), "nobody may try"
-    async with intakes.of("ada").turn(1), intakes.of("bob").turn(1):
-        assert [intakes.of(name).shut for name in [*names, "dan"]] == [True, True, True, False]
-    assert not any(intakes.of(name).shut for name in names)
+    assert not intakes.of("ada").shut
+    async with intakes.of("ada").turn(1):
+        assert intakes.of("ada").shut, "one tries"
+    assert not intakes.of("ada").shut

@@ -1,8 +1,9 @@
 """Whether the database takes the egress rows of a tenant, and who tries while it does not.
 
-A group that waits for a lock or a disk holds one of the broker's connections. Those calls need too, to begin and to end: if each
-group waited, whoever comes next would wait for a connection first and for its row then, one wave after the other. So once a
-group was not written in time, one at a time tries, and the others hold no connection meanwhile (audit/recorder.py does the same).
+A group that waits for a lock or a disk holds one of the broker's connections. Calls need those too, to begin and to end: if groups
+could hold all of them, whoever comes next would wait for a connection first and for its row then, one wave after the other.
+So no more than `_AT_ONCE` hold one. And once a group was not written in time, one of its tenant tries, and the others hold
+nothing meanwhile (audit/recorder.py does the same).
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from contextlib import asynccontextmanager
 SHUT_SECONDS = 0.5
 """From a group that was not written in time to the next one that tries."""
 _LOOK_SECONDS = 0.05
-_TRIES = 2
-"""How many try at once, of all tenants: a quarter of the broker's connections."""
+_AT_ONCE, OF_TENANT = 6, 4
+"""Groups that hold a connection at the same moment, of all tenants and of one; the pool has eight (kernel/db.py)."""
 
 
 class Intakes:
@@ -24,27 +25,25 @@ class Intakes:
 
     def __init__(self) -> None:
         self._of: dict[str, Intake] = {}
-        self.trying = 0
+        self._room = asyncio.Semaphore(_AT_ONCE)
 
     def of(self, tenant_id: str) -> Intake:
         """That of this tenant."""
-        return self._of.setdefault(tenant_id, Intake(self))
+        return self._of.setdefault(tenant_id, Intake(self._room))
 
 
 class Intake:
-    """Of one tenant."""
+    """Of one tenant. `room`: what all of them share."""
 
-    def __init__(self, everybody: Intakes) -> None:
-        self._everybody = everybody
+    def __init__(self, room: asyncio.Semaphore) -> None:
+        self._room, self._own = room, asyncio.Semaphore(OF_TENANT)
         self._until: float | None = None
         self._trying = False
 
     @property
     def shut(self) -> bool:
-        """Whether rows were not taken just now, and it is nobody else's turn to try."""
-        if self._until is None:
-            return False
-        return self._trying or time.monotonic() < self._until or self._everybody.trying >= _TRIES
+        """Whether rows were not taken just now, and it is nobody's turn to try."""
+        return self._until is not None and (self._trying or time.monotonic() < self._until)
 
     @asynccontextmanager
     async def turn(self, seconds: float) -> AsyncIterator[None]:
@@ -54,11 +53,9 @@ class Intake:
             while self.shut:
                 await asyncio.sleep(_LOOK_SECONDS)
         tries = self._until is not None
-        if tries:
-            self._trying = True
-            self._everybody.trying += 1
+        self._trying |= tries
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds), self._own, self._room:
                 yield
         except TimeoutError:
             self._until = time.monotonic() + SHUT_SECONDS
@@ -68,4 +65,3 @@ class Intake:
         finally:
             if tries:
                 self._trying = False
-                self._everybody.trying -= 1
