@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import pytest
@@ -19,6 +20,14 @@ async def waiting(world: World) -> int:
     """How many statements wait for the rows of the way out, each on a connection of the broker."""
     found = await world.rows("select pid from pg_locks where not granted and relation = 'worka.egress'::regclass")
     return len(found)
+
+
+async def come(found: Callable[[], Awaitable[int]], wanted: int) -> None:
+    """Waits until so many are found."""
+    until = time.monotonic() + 10
+    while await found() != wanted:
+        assert time.monotonic() < until, f"not {wanted}"
+        await asyncio.sleep(0.01)
 
 
 async def declared(world: World) -> None:
@@ -50,8 +59,7 @@ async def test_while_rows_are_not_taken_one_request_tries_and_the_others_are_ref
         async with boxes[0].invoking("write"):
             refused = await boxes[0].fetch(f"https://{HOST}/a", method="POST", body="x")
         assert code(refused) == "egress_not_recorded"
-        while await waiting(world):
-            await asyncio.sleep(0.02)
+        await come(lambda: waiting(world), 0)
         counting = asyncio.create_task(counts())
         until = time.monotonic() + 3
         while time.monotonic() < until:
@@ -87,8 +95,7 @@ async def test_what_became_of_a_request_that_left_waits_until_rows_are_taken_aga
 
     async with slow.invoking("write") as call:
         asking = asyncio.create_task(slow.fetch(f"https://{HOST}/slow", method="POST", body="x"))
-        while not world.outside.requests:
-            await asyncio.sleep(0.01)
+        assert await asyncio.to_thread(world.outside.reached.wait, 10)
         async with nobody_writes(world.db, world.tenant_id, "egress"):
             hammering = asyncio.create_task(hammers())
             assert (await asking)["status"] == 401
@@ -111,8 +118,7 @@ async def test_calls_begin_and_end_while_many_requests_wait_for_their_rows(world
             await stack.enter_async_context(box.invoking("write"))
         async with nobody_writes(world.db, world.tenant_id, "egress"):
             asking = [asyncio.create_task(box.fetch(f"https://{HOST}/a", method="POST", body="x")) for box in boxes]
-            while await waiting(world) < OF_TENANT:
-                await asyncio.sleep(0.01)
+            await come(lambda: waiting(world), OF_TENANT)
             await world.call("begin", session_id=idle.session_id, tenant_id=world.tenant_id, invocation_id=invocation)
             await world.call("end", session_id=idle.session_id, invocation_id=invocation)
             assert await waiting(world) == OF_TENANT

@@ -11,11 +11,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 SHUT_SECONDS = 0.5
 """From a group that was not written in time to the next one that tries."""
-_LOOK_SECONDS = 0.05
 _AT_ONCE, OF_TENANT = 6, 4
 """Groups that hold a connection at the same moment, of all tenants and of one; the pool has eight (kernel/db.py)."""
 
@@ -38,30 +37,27 @@ class Intake:
     def __init__(self, room: asyncio.Semaphore) -> None:
         self._room, self._own = room, asyncio.Semaphore(OF_TENANT)
         self._until: float | None = None
-        self._trying = False
+        self._trying = asyncio.Lock()
 
     @property
     def shut(self) -> bool:
         """Whether rows were not taken just now, and it is nobody's turn to try."""
-        return self._until is not None and (self._trying or time.monotonic() < self._until)
+        return self._until is not None and (self._trying.locked() or time.monotonic() < self._until)
 
     @asynccontextmanager
     async def turn(self, seconds: float) -> AsyncIterator[None]:
         """Around the writing of a group, for so long and no longer; while it is shut, it waits as long for its turn to try.
         Raises TimeoutError."""
-        async with asyncio.timeout(seconds):
-            while self.shut:
-                await asyncio.sleep(_LOOK_SECONDS)
-        tries = self._until is not None
-        self._trying |= tries
-        try:
-            async with asyncio.timeout(seconds), self._own, self._room:
-                yield
-        except TimeoutError:
-            self._until = time.monotonic() + SHUT_SECONDS
-            raise
-        else:
-            self._until = None
-        finally:
-            if tries:
-                self._trying = False
+        async with AsyncExitStack() as stack:
+            async with asyncio.timeout(seconds):
+                if self._until is not None:
+                    await stack.enter_async_context(self._trying)
+                    await asyncio.sleep((self._until or 0) - time.monotonic())
+            try:
+                async with asyncio.timeout(seconds), self._own, self._room:
+                    yield
+            except TimeoutError:
+                self._until = time.monotonic() + SHUT_SECONDS
+                raise
+            else:
+                self._until = None
