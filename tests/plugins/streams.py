@@ -10,7 +10,7 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-CUT = "tests/faults/"
+CUT = "tests/explanations/"
 """Where both streams took equally long when the whole suite was last timed."""
 
 
