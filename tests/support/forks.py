@@ -23,7 +23,7 @@ from typing import Any
 SERVER = """
 import gc, json, os, sys
 import httpcore, typer.main, typer.rich_utils
-import worka.kernel.errors, worka.kernel.paths, worka.kernel.settings
+import worka.kernel.errors, worka.kernel.paths, worka.kernel.settings, worka.packs.checking, worka.packs.folder, worka.packs.rules
 from worka.cli import commands, doctor, main
 tree, build = typer.main.get_command(commands.app), typer.main.get_command
 typer.main.get_command = lambda made: tree if made is commands.app else build(made)

@@ -8,8 +8,16 @@ never gives a secret to a pack, and never follows a redirect: the pack's next re
 
 from __future__ import annotations
 
-from worka.broker import actions as actions
-from worka.broker.jobs import subscribe
-from worka.broker.rules import Decision, Rule, RuleProblem, decide, parse_rules
+from typing import TYPE_CHECKING
 
-__all__ = ["Decision", "Rule", "RuleProblem", "actions", "decide", "parse_rules", "subscribe"]
+if TYPE_CHECKING:
+    from worka.kernel.events import Subscribers
+
+__all__ = ["subscribe"]
+
+
+def subscribe(subscribers: Subscribers) -> None:
+    """Registers the in-transaction handlers of this domain."""
+    from worka.broker import jobs
+
+    jobs.subscribe(subscribers)

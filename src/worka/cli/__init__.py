@@ -8,8 +8,10 @@ from __future__ import annotations
 
 def main() -> None:
     """Entry point of `worka`."""
-    from worka.cli.commands import run
+    from worka.kernel.loading import loading
 
+    with loading():
+        from worka.cli.commands import run
     run()
 
 

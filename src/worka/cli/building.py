@@ -5,14 +5,13 @@ All but the last work without an instance, on this machine, in the same sandbox 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,9 +19,11 @@ from worka.cli import output, packs, starter
 from worka.cli.client import EXIT, Failed
 from worka.cli.shell import client, read_json, show
 from worka.kernel.errors import Problem
-from worka.packs import archive, checking, files, folder, rules
-from worka.packs.checking import Verdict
-from worka.packs.manifest import PLACE, Manifest
+
+if TYPE_CHECKING:
+    from worka.packs import folder
+    from worka.packs.checking import Verdict
+    from worka.packs.manifest import Manifest
 
 Pack = Annotated[Path, typer.Argument(help="folder with worka/aip.json", exists=True, file_okay=False)]
 Source = Annotated[Path, typer.Argument(help="folder with worka/aip.json, or an archive of `worka pack build`")]
@@ -77,6 +78,8 @@ def init(
 
 def check(path: Source) -> None:
     """Say everything that is wrong with a pack, each with its field and the fix. Runs no code of it, needs no instance."""
+    from worka.packs import checking, folder
+
     with spoken():
         source = folder.read(path)
         verdict = checking.check(source)
@@ -94,6 +97,8 @@ def check(path: Source) -> None:
 
 
 def _verdict(source: folder.Source, verdict: Verdict) -> Row:
+    from worka.packs.folder import SDK
+
     known = verdict.manifest
     return {
         "ok": verdict.ok,
@@ -102,12 +107,14 @@ def _verdict(source: folder.Source, verdict: Verdict) -> Row:
         "errors": [notice.body() for notice in verdict.errors],
         "warnings": [notice.body() for notice in verdict.warnings],
         "files": len(source.files),
-        "sdk": any(name.startswith(f"{folder.SDK}/") for name in source.files),
+        "sdk": any(name.startswith(f"{SDK}/") for name in source.files),
     }
 
 
 def read(path: Path, *, with_tests: bool = False) -> tuple[folder.Source, Manifest]:
     """A pack that can be registered. Raises Failed with what is wrong."""
+    from worka.packs import checking, folder
+
     with spoken():
         source = folder.read(path, with_tests=with_tests)
         verdict = checking.check(source)
@@ -169,6 +176,8 @@ def run(
     mount: Annotated[list[str] | None, typer.Option(help="NAME=PATH, what a mount of the manifest binds")] = None,
 ) -> None:
     """Serve the pack in the sandbox of this machine and call a tool. There is no broker here: nothing goes outside."""
+    from worka.packs.rules import tool_differences
+
     given = read_json(arguments)
     source, manifest = read(path)
     mounts = packs.mounts_of(mount)
@@ -178,7 +187,7 @@ def run(
         try:
             listed = session.listing.tools
             if not tool:
-                return {"tools": listed, "differences": rules.tool_differences(manifest, listed)}
+                return {"tools": listed, "differences": tool_differences(manifest, listed)}
             return await _called(session, listed, tool, given)
         finally:
             await session.close()
@@ -196,6 +205,7 @@ def run(
 
 
 async def _called(session: Any, listed: list[Row], tool: str, given: Row) -> Row:
+    from worka.packs import rules
     from worka.packs.runtime import outcome
     from worka.packs.runtime.outcome import CallFailed
 
@@ -244,6 +254,10 @@ def tools(
     The classes (side_effect, idempotent) that stand in the manifest stay. Of a new tool they are the ones that its code
     declares: read what was written before it is registered.
     """
+    from worka.packs import files
+    from worka.packs.manifest import PLACE
+    from worka.packs.rules import tool_differences
+
     source, manifest = read(path)
 
     async def work(shop: Any, built: Any) -> Row:
@@ -253,7 +267,7 @@ def tools(
         finally:
             await session.close()
         return {
-            "differences": rules.tool_differences(manifest, listed),
+            "differences": tool_differences(manifest, listed),
             "tools": [_as_declared(manifest, t) for t in listed],
         }
 
@@ -301,6 +315,8 @@ def build(
     dry_run: DryRun = False,
 ) -> None:
     """Make the archive of a pack: what is registered, in one file, the same bytes wherever and whenever it is made."""
+    from worka.packs import archive
+
     source, manifest = read(path)
     with spoken():
         data = archive.pack(source.files)
@@ -319,6 +335,8 @@ def build(
 
 def _put(path: Path, target: Path, data: bytes) -> None:
     """Writes the archive. Within the pack's folder no link is followed; elsewhere the caller's own way is taken, up to the file."""
+    from worka.packs import files
+
     whole, inside = Path(os.path.abspath(target)), Path(os.path.abspath(path))
     base = inside if whole.is_relative_to(inside) else whole.parent
     with spoken():
@@ -359,6 +377,8 @@ def would_be_sent(path: Path) -> None:
 
 def _in_the_workshop(source: folder.Source, manifest: Manifest, work: Callable[[Any, Any], Any]) -> Row:
     """What `work(workshop, built)` comes to. Raises Failed."""
+    import asyncio
+
     from worka.packs.runtime.outcome import CallFailed
     from worka.packs.runtime.workshop import Workshop
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
@@ -93,6 +92,8 @@ def version() -> None:
 @app.command()
 def up() -> None:
     """Start everything on this machine: embedded PostgreSQL, serve, worker, host, broker, launcher."""
+    import asyncio
+
     from worka.kernel import settings, telemetry
     from worka.kernel.errors import Problem
     from worka.workers.supervisor import Supervisor
@@ -123,9 +124,9 @@ def down(timeout: Annotated[float, typer.Option(help="seconds to wait")] = 60) -
     import time
 
     from worka.cli.demo_surroundings import running
-    from worka.kernel.settings import default_home
+    from worka.kernel import paths
 
-    home = Path(os.environ.get("WORKA_HOME") or default_home())
+    home = paths.home()
     found = running(home)
     if found is None:
         output.talk.print(f"nothing runs on {home}")

@@ -7,13 +7,11 @@ import secrets
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-import psycopg
 import typer
 
 from worka.cli import output
 from worka.cli.client import Failed
 from worka.cli.shell import show
-from worka.kernel.postgres import ROLES, create_roles
 
 database = typer.Typer(no_args_is_help=True, help="The database, where it is your own server.")
 NAMES = {
@@ -32,6 +30,10 @@ def setup(
     The administrator's address comes from WORKA_ADMIN_URL or is asked for, never from the command line, where every user of
     the machine could read it; it is used once and kept nowhere. Run again, it gives the roles new passwords.
     """
+    import psycopg
+
+    from worka.kernel.postgres import ROLES, create_roles
+
     admin = os.environ.get("WORKA_ADMIN_URL") or typer.prompt("Administrator's URL", hide_input=True, err=True)
     address(admin, "", "", name)  # an address of another form is refused before anything is made
     passwords = {role: secrets.token_urlsafe(24) for role in ROLES}

@@ -25,7 +25,7 @@ from worka.cli.commands import wait_task
 from worka.cli.demo_evidence import EvidenceFailed, tampered, verify_apart
 from worka.cli.demo_surroundings import TRACKER, StageFailed, Surroundings, packs_root, tls_of
 from worka.cli.packs import pack_body
-from worka.kernel import settings
+from worka.kernel import paths
 
 DEFINITION = Path(__file__).with_name("release_notes.json")
 CANARY = "canary.worka.test"
@@ -482,7 +482,7 @@ def run(*, interactive: bool, as_json: bool) -> int:
                 for name, who in (("demo-owner", demo.owner), ("demo-approver", demo.approver)):
                     save_login(demo.url, str(who.token), demo.ids["workspace"], name)
                 command = shutil.which("worka") or "worka"
-                home = "" if demo.home == settings.default_home() else f"WORKA_HOME={demo.home} "
+                home = "" if demo.home == paths.default_home() else f"WORKA_HOME={demo.home} "
                 demo.say(f"   on the command line: {command} --login demo-owner task list  (or --login demo-approver)")
                 demo.say(f"   stop it with: {home}{command} down")
     demo.finish(ok)

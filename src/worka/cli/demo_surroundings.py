@@ -19,7 +19,6 @@ from typing import Any
 import httpx
 
 from worka.kernel import settings
-from worka.workers.wiring import build_id
 
 TRACKER = "tracker.worka.test"
 
@@ -91,6 +90,8 @@ class Surroundings:
 
     def start(self) -> None:
         """Uses the running instance of this build and home, or starts one."""
+        from worka.workers.wiring import build_id
+
         loaded = settings.load()
         self.home = loaded.home
         found = running(self.home)

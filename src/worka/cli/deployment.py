@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import socket
 from typing import Annotated, Any
@@ -77,6 +76,8 @@ def break_glass(
     The shipped floor, the deployment's policy and every kill switch go on. It is recorded in the tenant's ledger and
     changes, and ends by itself, or with the next version that is saved.
     """
+    import asyncio
+
     from worka.governance import service
     from worka.kernel import settings
     from worka.kernel.context import Principal

@@ -6,7 +6,6 @@ import os
 import sys
 from typing import Annotated
 
-import segno
 import typer
 
 from worka.cli import output
@@ -64,6 +63,8 @@ def factor_set_up(code: Code = "", dry_run: DryRun = False) -> None:
     if show(value):  # a program goes on with `confirm`
         return
     if sys.stderr.isatty():
+        import segno
+
         segno.make(value["otpauth_uri"], error="m").terminal(out=sys.stderr, compact=True)
     output.text(f"secret  {value['secret']}")
     output.text(f"uri     {value['otpauth_uri']}")

@@ -7,7 +7,6 @@ import re
 import sys
 from typing import Any
 
-import yaml
 from rich import markup
 from rich.console import Console
 from rich.table import Table
@@ -40,6 +39,8 @@ def data(value: Any, form: str) -> bool:
         for item in value["items"] if isinstance(value, dict) and "items" in value else [value]:
             print(visible(json.dumps(item, ensure_ascii=False)))
     elif form == "yaml":
+        import yaml
+
         shown = yaml.safe_dump(value, allow_unicode=True, sort_keys=False)
         # YAML has its own way to write out what would not be seen, and then writes every other letter out as well.
         print(shown if visible(shown) == shown else yaml.safe_dump(value, sort_keys=False), end="")

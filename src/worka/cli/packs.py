@@ -11,10 +11,6 @@ import typer
 from worka.cli import output
 from worka.cli.client import Client, Failed
 from worka.cli.shell import ReleaseName, client, named_release, show
-from worka.packs import files, trees
-from worka.packs import folder as folders
-from worka.packs import manifest as manifests
-from worka.packs.runtime.lock import resolve, resolve_npm
 
 pack = typer.Typer(no_args_is_help=True, help="Packs: releases and attachments.")
 
@@ -195,6 +191,11 @@ def lock(folder: Path, *, dry_run: bool = False) -> dict[str, Any]:
     Raises Failed when the manifest names no PyPI or npm package; ManifestInvalid, FolderUnreadable, LockInvalid, TargetRefused;
     BuildFailed when the package cannot be resolved.
     """
+    from worka.packs import files, trees
+    from worka.packs import folder as folders
+    from worka.packs import manifest as manifests
+    from worka.packs.runtime.lock import resolve, resolve_npm
+
     source = folders.read(folder)
     manifest, _ = manifests.read(source.document, place=source.place)
     package = manifest.runtime.package

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 
 from worka.cli import output
 from worka.cli.client import Client, Failed, saved_login
+from worka.kernel import paths
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -117,21 +117,15 @@ def named_release(api: Client, given: str) -> str:
 
 def running_url() -> str | None:
     """The address of the instance that runs on this machine's WORKA_HOME."""
-    from worka.kernel.settings import default_home
-
     try:
-        home = Path(os.environ.get("WORKA_HOME") or default_home())
-        return str(json.loads((home / "run" / "instance.json").read_text())["url"])
+        return str(json.loads((paths.home() / "run" / "instance.json").read_text())["url"])
     except (OSError, ValueError, KeyError):
         return None
 
 
 def setup_token_file() -> Path:
     """Where the instance of this machine's WORKA_HOME puts the one-time token of its first operator."""
-    from worka.kernel.paths import Paths
-    from worka.kernel.settings import default_home
-
-    return Paths(Path(os.environ.get("WORKA_HOME") or default_home())).setup_token
+    return paths.Paths(paths.home()).setup_token
 
 
 def asked(what: str, hidden: bool = False, twice: bool = False) -> str:

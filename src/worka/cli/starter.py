@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from worka.packs.manifest import SCHEMA_VERSION
-
 LOCK = "# This pack needs nothing but Python: the SDK is copied into it when it is built.\n"
 MAIN = '''"""`python -m MODULE`: the MCP server over stdio."""
 
@@ -92,6 +90,8 @@ def files(publisher: str, name: str) -> dict[str, str]:
 
 
 def _manifest(publisher: str, name: str, module: str) -> dict[str, Any]:
+    from worka.packs.format import SCHEMA_VERSION
+
     numbers = {key: {"type": "integer"} for key in ("characters", "words", "lines")}
     return {
         "schema_version": SCHEMA_VERSION,

@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr
 
 from worka.connections import catalogue, rules
-from worka.kernel.http import Answer, Body
-from worka.kernel.letters import Name
+from worka.kernel.http import Answer, Body, Name
 from worka.treasury.rules import HOST
 
 Metadata = Annotated[

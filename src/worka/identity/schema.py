@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from worka.identity import rules
-from worka.kernel.http import Answer, Body
-from worka.kernel.letters import Name
+from worka.kernel.http import Answer, Body, Name
 
 Email = Annotated[str, Field(max_length=254, json_schema_extra={"pattern": rules.EMAIL})]
 NewPassword = Annotated[str, Field(max_length=1024, json_schema_extra={"minLength": rules.SHORTEST_PASSWORD})]

@@ -13,14 +13,18 @@ from fastapi import APIRouter, Query, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from worka.kernel import letters
 from worka.kernel.clock import AGE
 from worka.kernel.context import Context
 from worka.kernel.errors import BadRequest, Unauthenticated
 from worka.kernel.strict_json import SAFE_INTEGER
 
 Shown = TypeVar("Shown")
+
+Name = Annotated[str, AfterValidator(letters.name), Field(json_schema_extra={"pattern": letters.PATTERN})]
+"""A field of a body in which a person types what something or somebody is called."""
 
 
 class Body(BaseModel):

@@ -8,9 +8,7 @@ elsewhere is shown with them written out (`visible`).
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final
-
-from pydantic import AfterValidator, Field
+from typing import Final
 
 # Marks and overrides of direction, widths of nothing, joiners, separators of lines, fillers, tags.
 _FORMAT: Final = (
@@ -45,7 +43,3 @@ def name(text: str) -> str:
             f"character {found.start() + 1} (U+{ord(found[0]):04X}) cannot be seen, and may turn round the words beside a name"
         )
     return text
-
-
-Name = Annotated[str, AfterValidator(name), Field(json_schema_extra={"pattern": PATTERN})]
-"""A field of a body in which a person types what something or somebody is called."""

@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+
+
+def default_home() -> Path:
+    """WORKA_HOME's default: /var/lib/worka/home as root (packs' users must reach it), else the platform's data directory."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/worka/home")
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "worka" / "home"
+
+
+def home() -> Path:
+    """The data directory of this machine's instance, for who needs no other setting."""
+    return Path(os.environ.get("WORKA_HOME") or default_home())
 
 
 @dataclass(frozen=True)

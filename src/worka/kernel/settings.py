@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
-from worka.kernel import airgap
+from worka.kernel import airgap, paths
 from worka.kernel.airgap import AirGap
 
 
@@ -322,13 +322,6 @@ NOT_SETTINGS = frozenset(
 )
 
 
-def default_home() -> Path:
-    """WORKA_HOME's default: /var/lib/worka/home as root (packs' users must reach it), else the platform's data directory."""
-    if os.geteuid() == 0:
-        return Path("/var/lib/worka/home")
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "worka" / "home"
-
-
 def load(env: Mapping[str, str] | None = None) -> Settings:
     """Reads the settings. Raises SystemExit with one clear line for an unknown or bad one."""
     env = os.environ if env is None else env
@@ -355,7 +348,7 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
                 raise SystemExit(f"settings: the file of {key} cannot be read: {error.strerror}") from error
         group, field = known[name]
         data.setdefault(group, {})[field] = value
-    data["home"] = Path(env.get("WORKA_HOME") or data.get("home") or default_home())
+    data["home"] = Path(env.get("WORKA_HOME") or data.get("home") or paths.default_home())
     try:
         return Settings(**data)
     except ValidationError as error:

@@ -10,6 +10,7 @@ from worka import web
 from worka.api.app import create
 from worka.identity import ensure_setup_token
 from worka.kernel import failpoints, memory, settings, telemetry
+from worka.kernel.loading import loading
 from worka.workers.wiring import Runtime
 
 
@@ -22,8 +23,10 @@ def main() -> None:
     telemetry.configure("serve", runtime.paths.log)
     memory.keep(loaded.treasury.lock_memory)
     asyncio.run(_first_start(loaded))
+    with loading():
+        app = create(runtime, web)
     uvicorn.run(
-        create(runtime, web),
+        app,
         host=loaded.http.host,
         port=loaded.http.port,
         log_config=None,

@@ -6,18 +6,16 @@ the supervisor is gone.
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 
-from worka.kernel import memory
+from worka.workers.role import load
 
 
 def main() -> None:
     """The process."""
-    memory.no_core_dumps()
     name = sys.argv[1]
-    role = importlib.import_module(name)
+    role = load(name)
     if not sys.stdin.buffer.readline():
         return
     nothing = os.open(os.devnull, os.O_RDONLY)

@@ -40,8 +40,7 @@ MODULES = {
     "worker": "worka.workers.worker",
     "serve": "worka.web.serve",
 }
-
-
+LOADER = "worka.workers.role"
 # What takes long to load is kept loaded beside the one that runs: a killed one is replaced in a fraction of a second.
 HOLD_KEYS = frozenset({"broker", "serve", "worker"})
 STANDS_BY = frozenset({"worker", "serve"})
@@ -178,6 +177,7 @@ class Supervisor:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
+            LOADER,
             "worka.workers.migrate",
             stdin=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -218,7 +218,9 @@ class Supervisor:
             standby.stdin.write(b"\n")
             standby.stdin.close()
             return standby
-        return await self._spawn(role.name, MODULES[role.name])
+        # The launcher is small on purpose, and keeps its own house.
+        by = [] if role.name == "launcher" else [LOADER]
+        return await self._spawn(role.name, *by, MODULES[role.name])
 
     async def _stand_by(self, role: Role) -> None:
         """Keeps one loaded, once the role is up."""

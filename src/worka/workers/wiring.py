@@ -20,6 +20,7 @@ import worka.workflows.resources
 import worka.workspaces.resources  # noqa: F401 - each registers what can be asked about
 from worka import approvals, broker, connections, governance, notifications, packs, treasury, views, workflows
 from worka.audit.recorder import Recorder
+from worka.broker import actions as broker_actions
 from worka.governance.facade import Authorizer
 from worka.kernel.context import Context, Principal
 from worka.kernel.db import Database
@@ -35,9 +36,9 @@ from worka.packs.registry import rules as registry_rules
 from worka.treasury.sealer import TreasurySealer
 from worka.workspaces.limits.rates import Rates
 
-# Actions and reason codes are registered where they are imported. This domain's own front loads neither: the launcher,
-# which keeps root, is below it, and holds and forks as little as it can.
-REGISTERED = (pack_actions, pack_rules, registry_actions, registry_rules)
+# Actions and reason codes are registered where they are imported. The fronts of these two domains load neither: the
+# launcher, which keeps root, and the command line stand behind them, and hold and fork as little as they can.
+REGISTERED = (broker_actions, pack_actions, pack_rules, registry_actions, registry_rules)
 PLATFORM = Principal(kind="platform", id="platform", name="Worka")
 
 

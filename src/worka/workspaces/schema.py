@@ -8,8 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from worka.identity.schema import Code, Email, NewPassword, Token
-from worka.kernel.http import Answer, Body
-from worka.kernel.letters import Name
+from worka.kernel.http import Answer, Body, Name
 from worka.workspaces import rules
 
 Role = Literal["owner", "admin", "member", "viewer"]
