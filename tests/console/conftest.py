@@ -32,6 +32,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+PROGRAM = shutil.which("chromium-headless-shell") or shutil.which("chromium")
 RULES = {
     "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
     "resultTypes": ["violations"],
@@ -165,9 +166,10 @@ class Quiet:
 
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
-    """Debian's chromium, started once. It is over before tests of another folder begin: none of theirs could run a loop."""
+    """Debian's chromium, started once, without its windows where it is packaged so. It is over before tests of another folder
+    begin: none of theirs could run a loop."""
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+        found = playwright.chromium.launch(executable_path=PROGRAM, args=ARGUMENTS)
         yield found
         found.close()
 
