@@ -15,7 +15,7 @@ setup: ## Only set up; prints the path of the runnable worka (the others do it b
 demo: ## Run a governed task end to end on real input, and leave the console running (DEMO_EXIT=1 ends it)
 	@WORKA_DEMO_REPO="$${WORKA_DEMO_REPO:-$(CURDIR)}" $(SETUP) -- worka demo
 
-# The whole suite waits more than it computes: two streams, each with its own database and instance, in the same order every time.
+# Two streams for two cores, each with its own database and instance, in the same order every time.
 test: ## The whole suite (ARGS='tests/broker -k redirect' for a part)
 	@$(SETUP) --tests -- python -m pytest $(or $(ARGS),-n 2 --streams)
 

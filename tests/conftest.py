@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import gc
+from collections.abc import Generator
 
+import pytest
 from hypothesis import settings
+
+from worka.kernel.loading import loading
 
 # No test is timed: on a busy machine one example takes longer than hypothesis allows by itself (200 ms).
 settings.register_profile("worka", deadline=None)
 settings.load_profile("worka")
-# What is collected here stays for the whole run: looking it through for garbage takes a third of the time to collect it.
-gc.disable()
 
 pytest_plugins = [
     "tests.plugins.capabilities",
@@ -21,7 +22,8 @@ pytest_plugins = [
 ]
 
 
-def pytest_collection_finish() -> None:
-    """From here on what the tests make is collected, and nothing of what was there."""
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """The tests stay for the whole run: looking them through for garbage took a third of the time to collect them."""
+    with loading():
+        return (yield)
